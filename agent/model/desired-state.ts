@@ -1,0 +1,98 @@
+// What the configuration asks for, decoded and validated: plain values, no I/O.
+import type { Problem } from './errors.ts'
+
+export type Certificate = {
+  /** One PEM block, LF line ends, final newline: what is written to the node. */
+  readonly pem: string
+  /** `sha256:` and the lower-case hex digest of the DER. */
+  readonly fingerprint: string
+  readonly subject: string
+  readonly issuer: string
+  /** RFC 3339, UTC. */
+  readonly notBefore: string
+  readonly notAfter: string
+  readonly isCa: boolean
+  readonly isSelfSigned: boolean
+}
+
+/** A named set of CA certificates. `certificates` is empty while `problems` says why it can not be used. */
+export type TrustAnchor = {
+  readonly name: string
+  /** Where it came from, for people: `corp-root.pem` or `trust.yaml:4:5 (inline)`. */
+  readonly source: string
+  readonly certificates: readonly Certificate[]
+  /** Why (a part of) the input was not used. An anchor with problems and no certificates is "held": what it put on the node stays. */
+  readonly problems: readonly Problem[]
+}
+
+export type ProofLevel = 'tls' | 'manifest' | 'pull'
+
+export type Proof = {
+  /** Image reference that the user named; absent: a tag that does not exist. */
+  readonly image?: string
+  readonly level: ProofLevel
+  readonly everyMs: number
+}
+
+export type Registry = {
+  /** `host` or `host:port`, as in an image reference. */
+  readonly host: string
+  /** Names of anchors, in the order declared. */
+  readonly anchors: readonly string[]
+  readonly proof: Proof
+  /** Where it was declared, for messages: `trust.yaml:3:5`. */
+  readonly source: string
+}
+
+export type Switch = 'auto' | 'on' | 'off'
+
+export type RestartStrategy = 'auto' | 'systemd' | 'signal' | 'never'
+
+export type RestartSettings = {
+  readonly strategy: RestartStrategy
+  /** Unit name; `auto`: found from the socket's process. */
+  readonly unit: string
+  readonly maxPerHour: number
+  readonly backoffMinMs: number
+  readonly backoffMaxMs: number
+}
+
+export type Policy = {
+  readonly allowSkipVerify: boolean
+  readonly allowPlainHttp: boolean
+  readonly allowWildcard: boolean
+  readonly forbidAnchorsFor: readonly string[]
+  readonly minRsaBits: number
+}
+
+export type DesiredState = {
+  readonly mode: 'enforce' | 'audit'
+  /** First 12 hex digits of the SHA-256 over everything that decides what is written to the node. */
+  readonly generation: string
+  /** Files the state was read from, for status. */
+  readonly sources: readonly string[]
+  readonly anchors: readonly TrustAnchor[]
+  readonly registries: readonly Registry[]
+  readonly targets: {
+    readonly systemTrust: { readonly enabled: Switch; readonly fileName: string }
+    readonly containerd: { readonly enabled: Switch; readonly layout: 'auto' | 'hosts' | 'legacy' }
+    readonly docker: { readonly enabled: Switch }
+    readonly containers: { readonly enabled: Switch }
+  }
+  readonly restart: RestartSettings
+  readonly policy: Policy
+  readonly drift: { readonly resyncMs: number; readonly heal: boolean; readonly stopAfterFights: number }
+}
+
+/** The anchors of one registry, resolved; `held` when one of them has no usable certificate now. */
+export type RegistryTrust = { readonly certificates: readonly Certificate[]; readonly held: boolean }
+
+export function trustOf(registry: Registry, desired: DesiredState): RegistryTrust {
+  const anchors = registry.anchors.map((name) => desired.anchors.find((anchor) => anchor.name === name))
+  const held = anchors.some((anchor) => anchor === undefined || anchor.certificates.length === 0)
+  const seen = new Set<string>()
+  const certificates = anchors
+    .flatMap((anchor) => anchor?.certificates ?? [])
+    .filter((certificate) => !seen.has(certificate.fingerprint) && seen.add(certificate.fingerprint))
+  return { certificates, held }
+}

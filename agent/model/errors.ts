@@ -1,0 +1,187 @@
+// Every error the agent can raise, in one table: stable code, remedy, whether trying again can help.
+// The message of an AgentError says what happened and where; the remedy says what a person should do about it.
+
+export type ErrorEntry = { readonly remedy: string; readonly retryable: boolean }
+
+export const ERRORS = {
+  // input
+  CONFIG_MISSING: {
+    remedy: 'Create trust.yaml there, or name the file or folder with --config.',
+    retryable: true,
+  },
+  CONFIG_INVALID: {
+    remedy: 'Correct the file at the position named; the last good configuration stays in force meanwhile.',
+    retryable: false,
+  },
+  CONFIG_TOO_LARGE: {
+    remedy: 'Split the configuration into registries.d/*.yaml; one file may hold 1 MiB.',
+    retryable: false,
+  },
+  CONFIG_CONFLICT: {
+    remedy: 'Declare each registry host and each anchor name once; remove one of the two places named.',
+    retryable: false,
+  },
+  CONFIG_NOT_SUPPORTED_YET: {
+    remedy: 'Remove the key: this version does not implement it and refuses to ignore it silently.',
+    retryable: false,
+  },
+  ANCHOR_MISSING: {
+    remedy: 'Put the file beside trust.yaml (a key of the same ConfigMap or Secret) or correct its name.',
+    retryable: true,
+  },
+  ANCHOR_UNREADABLE: { remedy: 'Make the file readable for the agent.', retryable: true },
+  ANCHOR_EMPTY: { remedy: 'The file has no bytes: put the CA certificate into it.', retryable: false },
+  ANCHOR_TOO_LARGE: { remedy: 'Give the CA certificates alone: one anchor may hold 1 MiB.', retryable: false },
+  ANCHOR_NOT_A_CERTIFICATE: {
+    remedy: 'Give the CA certificate as PEM ("-----BEGIN CERTIFICATE-----"), DER, or base64 of one of them.',
+    retryable: false,
+  },
+  ANCHOR_PRIVATE_KEY: {
+    remedy: 'Remove the private key from the file, keep the certificate, and replace the key: it was exposed.',
+    retryable: false,
+  },
+  ANCHOR_NOT_A_CA: {
+    remedy: 'Give the certificate of the authority that issued the server certificate, not the server certificate.',
+    retryable: false,
+  },
+  ANCHOR_PIN_MISMATCH: {
+    remedy: 'Check where the file comes from; if the change is wanted, add the new fingerprint to `pins`.',
+    retryable: false,
+  },
+  ANCHOR_FORBIDDEN: {
+    remedy: 'Remove the registry, or take its host out of policy.forbidAnchorsFor.',
+    retryable: false,
+  },
+  // node
+  CONTAINERD_NOT_FOUND: {
+    remedy: 'Start containerd, or name its socket with --containerd-address.',
+    retryable: true,
+  },
+  CRI_UNREACHABLE: {
+    remedy: 'Look at `systemctl status containerd` on the node; the agent goes on when the socket answers.',
+    retryable: true,
+  },
+  CRI_NOT_LOADED: {
+    remedy: 'containerd runs without its CRI plugin: look for "failed to load plugin" in its log and repair config.toml.',
+    retryable: true,
+  },
+  CRI_CALL_FAILED: { remedy: "Look at containerd's log on the node for the call named.", retryable: true },
+  CONTAINERD_CONFIG_UNREADABLE: {
+    remedy: 'Repair containerd’s config file at the position named; nothing was changed.',
+    retryable: true,
+  },
+  CONTAINERD_CONFIG_UNSUPPORTED: {
+    remedy: 'Set config_path by hand as docs/install.md shows, then the agent needs no edit.',
+    retryable: false,
+  },
+  LEGACY_REGISTRY_CONFIG: {
+    remedy:
+      'Move registry.mirrors/configs to hosts.toml and set config_path: together they stop the CRI plugin from loading.',
+    retryable: false,
+  },
+  CONFIG_EDIT_UNSUPPORTED: {
+    remedy: 'Set config_path by hand; the file has a form that can not be edited without touching other bytes.',
+    retryable: false,
+  },
+  CONTAINERD_AMBIGUOUS: {
+    remedy: 'Name the socket with --containerd-address and the unit with restart.unit.',
+    retryable: false,
+  },
+  REHEARSAL_FAILED: {
+    remedy: "containerd itself refuses the candidate configuration: its words are above; nothing was changed.",
+    retryable: false,
+  },
+  REHEARSAL_UNAVAILABLE: {
+    remedy: "Mount the node's /usr read-only so that its own containerd binary can be run, or pass --consent-unrehearsed.",
+    retryable: true,
+  },
+  HOSTS_FILE_FOREIGN: {
+    remedy: 'Another tool wrote this file: add the CA there, or remove the file so that the agent can manage it.',
+    retryable: false,
+  },
+  // files
+  FILE_OUTSIDE_TARGET: {
+    remedy: 'A symbolic link leads out of the folder the agent may write: remove the link.',
+    retryable: false,
+  },
+  FILE_FOREIGN_OWNER: {
+    remedy: 'The file belongs to another user: chown it to root, or remove it.',
+    retryable: false,
+  },
+  TARGET_READ_ONLY: {
+    remedy: 'Mount the folder read-write, or switch the target off in trust.yaml.',
+    retryable: true,
+  },
+  NO_SPACE: { remedy: 'Free disk space on the node; everything written so far was undone.', retryable: true },
+  WRITE_FAILED: { remedy: 'Look at the cause; everything written so far was undone.', retryable: true },
+  STATE_UNREADABLE: {
+    remedy: 'Restore state.json of the state folder from a backup, or remove it: what the agent owns is then foreign to it.',
+    retryable: false,
+  },
+  LOCKED: { remedy: 'Another agent works on this node: wait for it or stop it.', retryable: true },
+  ROLLBACK_INCOMPLETE: {
+    remedy: 'Compare the files named with the copies in the backup folder and restore them by hand.',
+    retryable: false,
+  },
+  // restart
+  RESTART_UNAVAILABLE: {
+    remedy: 'Restart containerd yourself, or choose restart.strategy systemd or signal.',
+    retryable: true,
+  },
+  RESTART_REFUSED: {
+    remedy: 'Restarting would harm the node for the reason named: change it, or restart by hand in a quiet moment.',
+    retryable: true,
+  },
+  RESTART_FAILED: {
+    remedy: 'The old configuration was put back; look at the journal of the unit for the reason.',
+    retryable: false,
+  },
+  // surfaces
+  DAEMON_UNREACHABLE: { remedy: 'Start the agent, or name its address with --listen.', retryable: true },
+  USAGE: { remedy: 'See registry-trust --help.', retryable: false },
+  INTERNAL: { remedy: 'This is a defect of the agent: report it with the log lines around it.', retryable: true },
+} as const satisfies Record<string, ErrorEntry>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** Values for logs and JSON; never a secret. */
+export type ErrorDetail = { readonly [key: string]: string | number | boolean | null | readonly string[] }
+
+export class AgentError extends Error {
+  readonly code: ErrorCode
+  readonly detail: ErrorDetail
+
+  constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}, options?: { cause?: unknown }) {
+    super(message, options)
+    this.name = 'AgentError'
+    this.code = code
+    this.detail = detail
+  }
+
+  /** What the operator should do, in one sentence. */
+  get remedy(): string {
+    return ERRORS[this.code].remedy
+  }
+
+  get retryable(): boolean {
+    return ERRORS[this.code].retryable
+  }
+}
+
+/** The same facts as an AgentError, as a plain value: bad input is a result, not a throw. */
+export type Problem = {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly remedy: string
+}
+
+export function problem(code: ErrorCode, message: string): Problem {
+  return { code, message, remedy: ERRORS[code].remedy }
+}
+
+/** Turns whatever was thrown into an AgentError; what is not one already is INTERNAL. */
+export function asAgentError(thrown: unknown): AgentError {
+  if (thrown instanceof AgentError) return thrown
+  const message = thrown instanceof Error ? thrown.message : String(thrown)
+  return new AgentError('INTERNAL', message, {}, { cause: thrown })
+}

@@ -1,0 +1,93 @@
+// What a proof or a diagnosis says about one registry: a code, a sentence, the remedy and the evidence.
+
+export const FINDINGS = {
+  trusted: 'Nothing to do.',
+  'unknown-authority':
+    "Declare the CA that issued the server's certificate (and let the server send its intermediates): the CA given does not verify it.",
+  'hostname-mismatch': 'Let the server present a certificate for this name, or use a name that its certificate carries.',
+  expired: 'Renew the certificate of the server (or of the CA named); check the clock of the node.',
+  'not-yet-valid': 'Check the clocks of the node and of the issuing CA.',
+  'missing-intermediate': 'Configure the server to send its intermediate certificate, or declare the intermediate as an anchor.',
+  'no-san': "Reissue the server's certificate with subjectAltName entries: the common name is not looked at any more.",
+  'weak-signature': "Reissue the server's certificate with SHA-256 or better.",
+  'tls-version': 'Let the server offer TLS 1.2 or newer.',
+  'client-certificate-required': 'Declare clientCertificate for this registry.',
+  'plain-http': 'The server speaks plain HTTP on this port: give the TLS port, or enable TLS there.',
+  unauthorized: 'Trust is established; declare credentials that may pull from this registry.',
+  forbidden: 'Trust is established; the credentials lack the right to pull: grant it in the registry.',
+  'not-found': 'Trust is established; the image named for the proof does not exist: correct proof.image.',
+  'rate-limited': 'Trust is established; the registry limits requests: wait or use credentials.',
+  'server-error': "Trust is established; the registry answers with a server error: look at the registry's log.",
+  dns: 'The name does not resolve on this node: check DNS and /etc/hosts of the node.',
+  refused: 'Nothing listens on this address and port: check that the registry runs and the port is right.',
+  timeout: 'The registry does not answer in time: check the network path, firewall and proxy.',
+  'proxy-interception': 'A proxy presents its own certificate: declare its CA, or exempt the registry from the proxy.',
+  'proxy-error': "The proxy refuses the connection: check the proxy settings of containerd's unit.",
+  'not-a-registry': 'The server answers, but not as a registry: check host, port and path.',
+  'token-host-untrusted': 'The token service has another certificate: declare its CA for that host too.',
+  'blob-host-untrusted': 'Layers come from another host with another certificate: declare its CA for that host too.',
+  'ca-file-unreadable': 'containerd can not read the CA file named in hosts.toml: restore it or let the agent heal it.',
+  'hosts-file-ignored': 'containerd ignores hosts.toml: config_path is not loaded, or the file does not parse.',
+  'bad-credentials-file': 'Correct the credentials file: it can not be decoded.',
+  'sandbox-image-missing': "Pull or preload the sandbox (pause) image named in containerd's configuration.",
+  'containerd-down': 'Start containerd; the agent goes on when its socket answers.',
+  'cri-not-loaded': 'containerd runs without its CRI plugin: repair config.toml and restart it.',
+  'no-space': 'Free disk space on the node.',
+  'not-proved-yet': 'Wait for the first proof, or run `registry-trust apply`.',
+  unclassified: "Read containerd's words in the evidence; please report them so that they get a name.",
+} as const satisfies Record<string, string>
+
+export type FindingCode = keyof typeof FINDINGS
+
+export type Evidence = {
+  /** containerd's own words. */
+  readonly text?: string
+  /** The image reference that was pulled. */
+  readonly reference?: string
+  /** The host that the failing request went to, when it is not the registry itself. */
+  readonly host?: string
+  /** Anything else worth reading, one line each. */
+  readonly notes?: readonly string[]
+}
+
+export type Finding = {
+  readonly code: FindingCode
+  readonly message: string
+  readonly remedy: string
+  readonly evidence: Evidence
+}
+
+export function finding(code: FindingCode, message: string, evidence: Evidence = {}): Finding {
+  return { code, message, remedy: FINDINGS[code], evidence }
+}
+
+/** Codes that prove TLS trust although the pull did not succeed (design: `registry_trusted` is TLS trust alone). */
+const TRUST_PROVING: ReadonlySet<FindingCode> = new Set([
+  'trusted',
+  'unauthorized',
+  'forbidden',
+  'not-found',
+  'rate-limited',
+  'server-error',
+])
+
+export function provesTrust(code: FindingCode): boolean {
+  return TRUST_PROVING.has(code)
+}
+
+/** Codes that, on a registry that was trusted before, are a reason to roll back; network and login never are. */
+const TRUST_BREAKING: ReadonlySet<FindingCode> = new Set([
+  'unknown-authority',
+  'hostname-mismatch',
+  'expired',
+  'not-yet-valid',
+  'missing-intermediate',
+  'no-san',
+  'weak-signature',
+  'ca-file-unreadable',
+  'hosts-file-ignored',
+])
+
+export function breaksTrust(code: FindingCode): boolean {
+  return TRUST_BREAKING.has(code)
+}

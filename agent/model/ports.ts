@@ -1,0 +1,202 @@
+// The interfaces of the rim: everything the core needs from the node, the clock and the network.
+// Implementations live in agent/node/ and are handed in by main.ts.
+import type { FileContent } from './plan.ts'
+
+export type Clock = {
+  now(): number
+  /** Resolves after `ms`, or rejects with the signal's reason. */
+  sleep(ms: number, options?: { signal?: AbortSignal | undefined }): Promise<void>
+}
+
+export type LogFields = { readonly [key: string]: unknown }
+
+export type Log = {
+  debug(event: string, fields?: LogFields): void
+  info(event: string, fields?: LogFields): void
+  warn(event: string, fields?: LogFields): void
+  error(event: string, fields?: LogFields): void
+}
+
+/** What is at a path now; a symbolic link is reported as a link, never followed in the last component. */
+export type FileState =
+  | {
+      readonly kind: 'file'
+      readonly bytes: Buffer
+      readonly mode: number
+      readonly uid: number
+      readonly gid: number
+      readonly mtimeMs: number
+    }
+  | { readonly kind: 'link'; readonly to: string }
+  | { readonly kind: 'folder'; readonly mode: number; readonly uid: number; readonly gid: number }
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'other'; readonly what: string }
+  /** Present but not readable, too large (> 16 MiB), or reached through a link that leaves the root. */
+  | { readonly kind: 'unreadable'; readonly reason: string }
+
+/** The node's file system below --root. All paths are absolute on the node. */
+export type NodeFiles = {
+  read(path: string): Promise<FileState>
+  /** Follows links inside the root: what a program on the node would read. */
+  readFollowing(path: string): Promise<FileState>
+  /** Names in a folder, sorted; empty when it does not exist. Throws AgentError when it can not be read. */
+  list(folder: string): Promise<readonly string[]>
+  /** True when a file could be created in the folder (it exists, is a folder, is not on a read-only mount). Creates nothing. */
+  isWritable(folder: string): Promise<boolean>
+  /**
+   * Makes `path` what `content` says: atomically and durably (temporary file in a sub-folder of `folder`, fsync, rename, fsync of
+   * the folder). Missing parent folders below `folder` are an error. Refuses to follow a link out of `folder`. A folder is removed
+   * only when it is empty (`absent`). Throws AgentError TARGET_READ_ONLY, NO_SPACE, FILE_OUTSIDE_TARGET, FILE_FOREIGN_OWNER or WRITE_FAILED.
+   */
+  put(path: string, content: FileContent, options: { readonly folder: string }): Promise<void>
+  /**
+   * Renames a complete new folder into place: readers see all of `files` or none. `path` must be absent or an empty folder.
+   */
+  putFolder(
+    path: string,
+    files: readonly { readonly name: string; readonly content: FileContent }[],
+    options: { readonly folder: string; readonly mode: number },
+  ): Promise<void>
+  /** Renames a folder out of sight, then deletes it: readers see all of it or nothing. */
+  removeFolder(path: string, options: { readonly folder: string }): Promise<void>
+  /** Removes the temporary sub-folders that `put` made in `folder`, with whatever an earlier crash left there. */
+  sweep(folder: string): Promise<void>
+  /** The path in the agent's own view: root joined with the node path. */
+  hostPath(path: string): string
+}
+
+export type RuntimeVersion = { readonly runtimeName: string; readonly runtimeVersion: string }
+
+export type RuntimeStatus = {
+  readonly runtimeReady: boolean
+  readonly networkReady: boolean
+  /** containerd's own deprecation warnings by id; undefined where this version does not report them. */
+  readonly deprecations?: readonly string[]
+  /** `config_path` as loaded by the daemon; undefined where verbose Status does not tell it. */
+  readonly loadedConfigPath?: string
+  /** The daemon loaded legacy mirrors or configs. Undefined where verbose Status does not tell. */
+  readonly loadedLegacy?: boolean
+  readonly sandboxImage?: string
+}
+
+export type ContainerInfo = { readonly id: string; readonly state: string; readonly createdAt: string }
+
+export type ContainerStart = { readonly id: string; readonly state: string; readonly startedAt: string; readonly pid?: number }
+
+/** Why a CRI call failed: the gRPC status name and the message as sent. `UNAVAILABLE` and `DEADLINE_EXCEEDED` included. */
+export type CriFailure = { readonly ok: false; readonly status: string; readonly text: string }
+
+export type PullResult = { readonly ok: true; readonly imageRef: string } | CriFailure
+
+export type RegistryCredentials = { readonly username: string; readonly password: string }
+
+export type CriClient = {
+  /** Throws AgentError CRI_UNREACHABLE (no socket, nobody listening) or CRI_NOT_LOADED (UNIMPLEMENTED). */
+  version(options: CallOptions): Promise<RuntimeVersion>
+  status(options: CallOptions): Promise<RuntimeStatus>
+  pullImage(reference: string, options: CallOptions): Promise<PullResult>
+  /** References with a digest of images on the node that come from `host`. */
+  digestsFrom(host: string, options: CallOptions): Promise<readonly string[]>
+  imageExists(reference: string, options: CallOptions): Promise<boolean>
+  runningContainers(options: CallOptions): Promise<readonly ContainerInfo[]>
+  containerStart(id: string, options: CallOptions): Promise<ContainerStart>
+  close(): void
+}
+
+export type CallOptions = { readonly timeoutMs: number; readonly signal?: AbortSignal | undefined }
+
+export type CriConnector = (socket: string) => CriClient
+
+/** A process as /proc shows it. */
+export type ProcessInfo = {
+  readonly pid: number
+  readonly executable: string
+  readonly argv: readonly string[]
+  readonly environment: { readonly [name: string]: string }
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number
+  /** systemd unit from /proc/PID/cgroup, e.g. containerd.service. */
+  readonly unit?: string
+}
+
+export type Processes = {
+  /** Processes that listen on a unix socket path (the daemon; shims that inherited it are excluded). Empty when not visible. */
+  listeningOn(socket: string): Promise<readonly ProcessInfo[]>
+  isAlive(pid: number): boolean
+  /** SIGTERM; throws AgentError RESTART_FAILED when not permitted. */
+  terminate(pid: number): void
+}
+
+export type UnitFacts = {
+  readonly name: string
+  readonly loadState: string
+  readonly activeState: string
+  readonly subState: string
+  readonly mainPid: number
+  readonly killMode: string
+  readonly execStart: readonly string[]
+  readonly environment: { readonly [name: string]: string }
+  readonly restarts: number
+  readonly result: string
+}
+
+export type JobOutcome = { readonly result: string; readonly durationMs: number }
+
+/** systemd over D-Bus (org.freedesktop.systemd1.Manager). */
+export type Systemd = {
+  isAvailable(): Promise<boolean>
+  unit(name: string): Promise<UnitFacts | undefined>
+  /** RestartUnit, awaiting JobRemoved. */
+  restart(name: string, options: CallOptions): Promise<JobOutcome>
+  resetFailed(name: string): Promise<void>
+}
+
+/** Runs a private copy of the node's own containerd (the rehearsal). */
+export type RehearsalRunner = {
+  /** A fresh scratch folder in the agent's own file system, removed by `dispose` of the run. */
+  scratch(): Promise<RehearsalScratch>
+  start(options: {
+    readonly binary: string
+    readonly scratch: RehearsalScratch
+    readonly environment: { readonly [name: string]: string }
+    readonly timeoutMs: number
+    readonly signal?: AbortSignal | undefined
+  }): Promise<RehearsalDaemon>
+}
+
+export type RehearsalScratch = {
+  readonly folder: string
+  write(relativePath: string, bytes: Buffer): Promise<void>
+  dispose(): Promise<void>
+}
+
+export type RehearsalDaemon =
+  | { readonly started: true; readonly cri: CriClient; stop(): Promise<void> }
+  | { readonly started: false; readonly reason: string }
+
+/** Only one agent works on a node. Throws AgentError LOCKED with the holder's pid. */
+export type NodeLock = { acquire(): Promise<{ release(): Promise<void> }> }
+
+/** Who may restart containerd now: a fleet-wide lease later, always granted on one node. */
+export type RestartPermit = {
+  ask(request: { readonly reason: string }): Promise<{ readonly granted: true; release(): Promise<void> } | { readonly granted: false; readonly reason: string }>
+}
+
+/** Files mounted into the agent (the configuration), outside --root. */
+export type InputFiles = {
+  /** Throws AgentError CONFIG_MISSING / ANCHOR_UNREADABLE as given by the caller's code. */
+  read(path: string, options: { readonly maxBytes: number }): Promise<InputFile>
+  list(folder: string): Promise<readonly string[]>
+}
+
+export type InputFile =
+  | { readonly kind: 'file'; readonly bytes: Buffer }
+  | { readonly kind: 'folder' }
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'too-large'; readonly bytes: number }
+  | { readonly kind: 'unreadable'; readonly reason: string }
+
+/** Tells that something below the watched folders changed: "look again", never what changed. Bursts are one call. */
+export type Watcher = {
+  watch(folders: readonly { readonly path: string; readonly depth: number }[], onChange: () => void): { close(): Promise<void> }
+}

@@ -1,0 +1,51 @@
+// What the agent remembers on the node (state.json): the paths it owns and what was there before.
+
+/** What was at a path before the agent first touched it; the bytes lie in backup/SHA256. */
+export type Before =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'file'; readonly sha256: string; readonly mode: number; readonly uid: number; readonly gid: number }
+  | { readonly kind: 'link'; readonly to: string }
+  | { readonly kind: 'folder'; readonly mode: number }
+
+/**
+ * whole: the file is ours alone, a foreign change is drift and is put right;
+ * edited: the file is someone else's and carries keys or lines of ours;
+ * kept: edited, and the edit stays until uninstall although nothing asks for it any more.
+ */
+export type OwnershipKind = 'whole' | 'edited'
+
+export type Ownership = {
+  readonly kind: OwnershipKind
+  readonly target: string
+  /** For containerd-hosts: the registry host the path serves; for system-trust: the anchor name. */
+  readonly subject: string
+  /** SHA-256 hex of the bytes (file) or of the link target (link), empty for a folder. */
+  readonly sha256: string
+  readonly before: Before
+}
+
+export type TransactionRecord = {
+  readonly id: string
+  readonly generation: string
+  /** RFC 3339. */
+  readonly at: string
+  readonly durationMs: number
+  readonly result: 'committed' | 'rolled-back' | 'rollback-failed' | 'refused'
+  readonly changes: number
+  readonly restarted: boolean
+  readonly reason: string
+}
+
+export type AgentState = {
+  readonly version: 1
+  /** Generation last committed; empty before the first. */
+  readonly generation: string
+  /** Keyed by absolute path on the node. */
+  readonly owned: { readonly [path: string]: Ownership }
+  /** Newest last, bounded. */
+  readonly transactions: readonly TransactionRecord[]
+  /** A generation that was rolled back is not tried again until the input changes or a person says so. */
+  readonly refusedGeneration?: string
+}
+
+export const EMPTY_STATE: AgentState = { version: 1, generation: '', owned: {}, transactions: [] }
