@@ -17,6 +17,7 @@ export const ERRORS = {
     remedy: 'Split the configuration into registries.d/*.yaml; one file may hold 1 MiB.',
     retryable: false,
   },
+  CONFIG_UNREADABLE: { remedy: 'Make the file readable for the agent.', retryable: true },
   CONFIG_CONFLICT: {
     remedy: 'Declare each registry host and each anchor name once; remove one of the two places named.',
     retryable: false,
@@ -46,6 +47,26 @@ export const ERRORS = {
   },
   ANCHOR_PIN_MISMATCH: {
     remedy: 'Check where the file comes from; if the change is wanted, add the new fingerprint to `pins`.',
+    retryable: false,
+  },
+  ANCHOR_UNUSABLE: {
+    remedy: 'Have the CA certificate reissued: containerd (Go) can not read it in this form.',
+    retryable: false,
+  },
+  ANCHOR_WEAK_KEY: {
+    remedy: 'Have the CA reissued with a longer key; policy.minRsaBits sets the limit.',
+    retryable: false,
+  },
+  ANCHOR_EXPIRED: {
+    remedy: 'Add the renewed CA certificate beside this one; nothing signed by the expired one is trusted any more.',
+    retryable: false,
+  },
+  ANCHOR_NOT_YET_VALID: {
+    remedy: 'Check the clock of the node; the certificate is written, but trusted only from its first day on.',
+    retryable: true,
+  },
+  ANCHOR_NOT_SUPPORTED_YET: {
+    remedy: 'Convert the file to PEM, e.g. with `openssl pkcs7 -print_certs`, `openssl pkcs12 -nokeys` or `openssl x509`.',
     retryable: false,
   },
   ANCHOR_FORBIDDEN: {
@@ -100,8 +121,17 @@ export const ERRORS = {
     retryable: false,
   },
   // files
+  NODE_FILE_UNREADABLE: { remedy: 'Make the path named readable for root on the node.', retryable: true },
   FILE_OUTSIDE_TARGET: {
     remedy: 'A symbolic link leads out of the folder the agent may write: remove the link.',
+    retryable: false,
+  },
+  FILE_FOREIGN: {
+    remedy: 'Another tool or person made this file: remove it, or rename the anchor, so that the agent can manage it.',
+    retryable: false,
+  },
+  FILE_CHANGED_BY_OTHERS: {
+    remedy: 'The file was changed after the agent wrote it and is left as it is: remove it by hand if it is not needed.',
     retryable: false,
   },
   FILE_FOREIGN_OWNER: {
@@ -136,8 +166,28 @@ export const ERRORS = {
     remedy: 'The old configuration was put back; look at the journal of the unit for the reason.',
     retryable: false,
   },
+  TRUST_LOST: {
+    remedy: 'The change was undone: compare the declared anchors with the chain that the registry serves.',
+    retryable: false,
+  },
+  ANCHOR_WOULD_ORPHAN: {
+    remedy: 'Declare the old and the new anchor together until the registry serves the new chain.',
+    retryable: false,
+  },
   // surfaces
   DAEMON_UNREACHABLE: { remedy: 'Start the agent, or name its address with --listen.', retryable: true },
+  LISTEN_FAILED: { remedy: 'Choose another address with --listen, or stop what uses this one.', retryable: true },
+  NOT_FOUND: { remedy: 'Ask for one of the addresses listed; /openapi.json describes them all.', retryable: false },
+  METHOD_NOT_ALLOWED: { remedy: 'Use the method named in the Allow header.', retryable: false },
+  REQUEST_INVALID: { remedy: 'Correct the request; /openapi.json describes what is accepted.', retryable: false },
+  UNAUTHENTICATED: {
+    remedy: 'Send "Authorization: Bearer TOKEN" with the content of the file given by --token-file.',
+    retryable: false,
+  },
+  NO_TOKEN_CONFIGURED: {
+    remedy: 'Start the agent with --token-file to allow requests that change something.',
+    retryable: false,
+  },
   USAGE: { remedy: 'See registry-trust --help.', retryable: false },
   INTERNAL: { remedy: 'This is a defect of the agent: report it with the log lines around it.', retryable: true },
 } as const satisfies Record<string, ErrorEntry>

@@ -1,7 +1,7 @@
 // The plan: what would change on the node, why, and whether containerd must be restarted for it. Pure values.
 import type { Problem } from './errors.ts'
 import type { Finding } from './finding.ts'
-import type { Ownership } from './state.ts'
+import type { OwnershipKind } from './state.ts'
 
 export type TargetName = 'system-trust' | 'containerd-hosts' | 'containerd-config' | 'docker' | 'containers'
 
@@ -14,19 +14,33 @@ export type FileContent =
   | { readonly kind: 'folder'; readonly mode: number }
   | { readonly kind: 'absent' }
 
-/** One path that changes. Steps are executed in order and undone in reverse. */
+export type RegularFile = Extract<FileContent, { kind: 'file' }>
+
+/** A complete folder with its files, renamed into place (or out of sight) as one: readers see all of it or nothing. */
+export type Tree =
+  | { readonly kind: 'tree'; readonly mode: number; readonly files: readonly { readonly name: string; readonly content: RegularFile }[] }
+  | { readonly kind: 'absent-tree'; readonly names: readonly string[] }
+
+/** One path that changes. Changes are executed in order and undone in reverse. */
 export type Change = {
   readonly target: TargetName
   readonly action: Action
   /** Absolute on the node (without --root). */
   readonly path: string
   readonly reason: string
+  /** The registry host or the anchor that the change serves. */
+  readonly subject: string
   /** The folder that the agent may write for this target; temporary files go into its sub-folder, symlinks may not leave it. */
   readonly folder: string
-  readonly after: FileContent
-  /** Recorded in state.json when the step is done; `null` forgets the path; absent: nothing to record. */
-  readonly ownership?: Ownership | null
+  readonly after: FileContent | Tree
+  /** Paths recorded in state.json when the transaction commits, with what they are then. */
+  readonly owns: readonly OwnedPath[]
+  /** Paths that state.json forgets when the transaction commits. */
+  readonly forgets: readonly string[]
 }
+
+/** `before` is filled in by the transaction, which captures what was there, unless the path was owned already. */
+export type OwnedPath = { readonly path: string; readonly kind: OwnershipKind; readonly sha256: string }
 
 export type RestartNeed = { readonly required: boolean; readonly reason: string }
 
@@ -42,6 +56,10 @@ export type Plan = {
   readonly generation: string
   readonly changes: readonly Change[]
   readonly restart: RestartNeed
+  /** Folder of host directories that containerd reads (or will, after the restart); undefined while unknown. */
+  readonly certsDirectory: string | undefined
   /** Input and node problems that keep something from being applied; the rest goes on. */
   readonly problems: readonly Problem[]
+  /** What a person should know although nothing is kept back for it. */
+  readonly warnings: readonly Problem[]
 }

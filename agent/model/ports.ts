@@ -1,6 +1,7 @@
 // The interfaces of the rim: everything the core needs from the node, the clock and the network.
 // Implementations live in agent/node/ and are handed in by main.ts.
 import type { FileContent } from './plan.ts'
+import type { AgentState, Before } from './state.ts'
 
 export type Clock = {
   now(): number
@@ -105,15 +106,20 @@ export type CriClient = {
 
 export type CallOptions = { readonly timeoutMs: number; readonly signal?: AbortSignal | undefined }
 
+/** Takes the socket's path on the node; --root is added by the implementation. */
 export type CriConnector = (socket: string) => CriClient
 
 /** A process as /proc shows it. */
 export type ProcessInfo = {
   readonly pid: number
+  /** Path in the process's own mount namespace, without the ` (deleted)` of a file that was replaced. */
   readonly executable: string
+  /** The file at `executable` is no longer the one that runs (upgraded since): a restart would start another version. */
+  readonly executableReplaced?: boolean
   readonly argv: readonly string[]
+  /** Only what decides how containerd connects and trusts (proxies, SSL_CERT_*, GODEBUG, PATH, HOME): the rest may be secret. */
   readonly environment: { readonly [name: string]: string }
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch; up to a second too early (the kernel tells its boot time in whole seconds). */
   readonly startedAt: number
   /** systemd unit from /proc/PID/cgroup, e.g. containerd.service. */
   readonly unit?: string
@@ -155,6 +161,10 @@ export type Systemd = {
 export type RehearsalRunner = {
   /** A fresh scratch folder in the agent's own file system, removed by `dispose` of the run. */
   scratch(): Promise<RehearsalScratch>
+  /**
+   * `started: false`: containerd itself refuses the configuration, in its own words. Throws REHEARSAL_UNAVAILABLE when the copy could not
+   * be run for a reason that says nothing about the configuration (no binary, no memory, no space, no answer in time).
+   */
   start(options: {
     readonly binary: string
     readonly scratch: RehearsalScratch
@@ -199,4 +209,47 @@ export type InputFile =
 /** Tells that something below the watched folders changed: "look again", never what changed. Bursts are one call. */
 export type Watcher = {
   watch(folders: readonly { readonly path: string; readonly depth: number }[], onChange: () => void): { close(): Promise<void> }
+}
+
+/** One step of a transaction as it was meant, written before the node is touched: enough to finish or to undo it after a crash. */
+export type JournalStep = {
+  readonly path: string
+  readonly folder: string
+  readonly before: Before
+  readonly after: {
+    readonly kind: 'file' | 'link' | 'folder' | 'absent'
+    readonly sha256?: string
+    readonly to?: string
+    readonly mode?: number
+  }
+}
+
+export type JournalEntry = {
+  readonly transaction: string
+  readonly generation: string
+  /** RFC 3339. */
+  readonly at: string
+  readonly steps: readonly JournalStep[]
+  /** A restart of containerd was asked for: what is on disk may be loaded. */
+  readonly restarted: boolean
+}
+
+/** What the agent remembers on the node, below its state folder: readable by root only, every write atomic and durable. */
+export type StateStore = {
+  /** EMPTY_STATE when there is none; throws AgentError STATE_UNREADABLE when it can not be understood. */
+  load(): Promise<AgentState>
+  save(state: AgentState): Promise<void>
+  /** Keeps bytes in backup/SHA256 and returns the SHA-256 (hex); the same bytes are kept once. */
+  keep(bytes: Buffer): Promise<string>
+  /** Throws AgentError STATE_UNREADABLE when they are missing or no longer hash to their name. */
+  backup(sha256: string): Promise<Buffer>
+  /** Removes every backup that is not named. */
+  forget(referenced: ReadonlySet<string>): Promise<void>
+  readonly journal: {
+    write(entry: JournalEntry): Promise<void>
+    read(): Promise<JournalEntry | undefined>
+    clear(): Promise<void>
+  }
+  /** Appends one JSON line to audit.jsonl, which is rotated at 5 MiB (one older file is kept). */
+  audit(line: object): Promise<void>
 }

@@ -9,8 +9,7 @@ export type Before =
 
 /**
  * whole: the file is ours alone, a foreign change is drift and is put right;
- * edited: the file is someone else's and carries keys or lines of ours;
- * kept: edited, and the edit stays until uninstall although nothing asks for it any more.
+ * edited: the file is someone else's and carries keys or lines of ours.
  */
 export type OwnershipKind = 'whole' | 'edited'
 

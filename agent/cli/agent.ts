@@ -1,0 +1,114 @@
+// `registry-trust agent`: the daemon. Ends on SIGTERM after the run under way; what it put on the node stays.
+import { posix } from 'node:path'
+import { createServer } from '../http/server.ts'
+import type { NodeStatus } from '../model/status.ts'
+import { startLoop } from '../reconcile/loop.ts'
+import type { Run } from '../reconcile/reconcile.ts'
+import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
+import type { Wiring } from './wiring.ts'
+
+export async function agentCommand(wiring: Wiring): Promise<number> {
+  const { options, version, node, ports, inputs, watcher, log, loadConfig, signal } = wiring
+  const metrics = await wiring.createMetrics()
+  const loop = startLoop({
+    identity: { node, version },
+    address: options.containerdAddress,
+    consentUnrehearsed: options.consentUnrehearsed,
+    loadConfig,
+    ports,
+    events: {
+      onConfig: (valid) => metrics.config(valid),
+      onStatus: (status: NodeStatus) => metrics.observeStatus(status),
+      onProofs: (proofs) => {
+        for (const { host, level, finding, durationMs } of proofs)
+          metrics.proof({ registry: host, level, code: finding.code, durationMs })
+      },
+      onRun: (run, facts) => measure(metrics, run, facts),
+    },
+  })
+  const { tokenFile } = options
+  const server = createServer({
+    status: loop.status,
+    metrics,
+    readiness: loop.readiness,
+    liveness: loop.liveness,
+    onReconcile: ({ force }) => loop.poke({ byHand: force }),
+    onProve: () => loop.poke({ prove: true }),
+    ...(tokenFile === undefined ? {} : { token: () => readToken(tokenFile, inputs) }),
+    log,
+  })
+  const folders = await watchedFolders(options.config, inputs)
+  const watching = watcher.watch(folders, () => loop.poke())
+  try {
+    const address = await server.listen(options.listen)
+    log.info('listening', { address: `${address.host}:${address.port}`, version })
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve()
+      else signal.addEventListener('abort', () => resolve(), { once: true })
+    })
+    log.info('stopping', { reason: String(signal.reason) })
+  } finally {
+    await watching.close()
+    await loop.stop()
+    await server.close()
+  }
+  return 0
+}
+
+/** The folder of a file is watched, never the file: editors and the kubelet replace it. */
+async function watchedFolders(paths: readonly string[], inputs: Wiring['inputs']) {
+  const folders = await Promise.all(
+    paths.map(async (path) => {
+      const found = await inputs.read(path, { maxBytes: 0 })
+      const isFile = found.kind === 'file' || found.kind === 'too-large'
+      return isFile || /\.ya?ml$/.test(path) ? posix.dirname(path) : path
+    }),
+  )
+  return [...new Set(folders)].map((path) => ({ path, depth: 1 }))
+}
+
+async function readToken(path: string, inputs: Wiring['inputs']): Promise<string | undefined> {
+  const file = await inputs.read(path, { maxBytes: 4096 })
+  return file.kind === 'file' ? file.bytes.toString('utf8').trim() : undefined
+}
+
+type RunFacts = {
+  readonly drifted: number
+  readonly healed: readonly { readonly target: string }[]
+  readonly durationMs: number
+}
+
+function measure(metrics: Metrics, run: Run, { healed, durationMs }: RunFacts): void {
+  const changes = run.planned?.plan.changes ?? []
+  metrics.plan(changes.length)
+  metrics.reconcile(resultOf(run), durationMs / 1000)
+  for (const { target } of healed) {
+    metrics.driftDetected(target)
+    metrics.driftHealed(target)
+  }
+  for (const { result } of run.restarts) {
+    metrics.restart('apply', result === 'ok' ? 'succeeded' : 'failed')
+    if (result !== 'ok') metrics.restart('rollback', result === 'rolled-back' ? 'succeeded' : 'failed')
+  }
+  if (run.outcome === 'rolled-back') metrics.rollback()
+  metrics.deprecations(run.facts?.status.deprecations ?? [])
+}
+
+function resultOf({ outcome }: Run): ReconcileResult {
+  switch (outcome) {
+    case 'applied':
+      return 'committed'
+    case 'no-containerd':
+      return 'failed'
+    case 'planned':
+      return 'deferred'
+    case 'unchanged':
+    case 'deferred':
+    case 'refused':
+    case 'rolled-back':
+    case 'rollback-failed':
+      return outcome
+    default:
+      throw outcome satisfies never
+  }
+}

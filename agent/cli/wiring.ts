@@ -1,0 +1,26 @@
+// What a command is handed by main.ts: the options, the ports, and where to write. Commands read neither argv nor env.
+import type { InputFiles, Log, NodeFiles, Watcher } from '../model/ports.ts'
+import type { LoadedConfig } from '../reconcile/loop.ts'
+import type { RunPorts } from '../reconcile/reconcile.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { Options } from './args.ts'
+import type { Paint } from './terminal.ts'
+
+export type Wiring = {
+  readonly options: Options
+  readonly version: string
+  readonly node: string
+  readonly ports: RunPorts
+  readonly files: NodeFiles
+  readonly inputs: InputFiles
+  readonly watcher: Watcher
+  readonly log: Log
+  readonly loadConfig: () => Promise<LoadedConfig>
+  /** Loads its library only then: the short commands have no metrics. */
+  readonly createMetrics: () => Promise<Metrics>
+  readonly paint: Paint
+  /** Standard output: the command's answer and nothing else. */
+  readonly print: (text: string) => void
+  /** Aborted by SIGTERM or SIGINT. */
+  readonly signal: AbortSignal
+}

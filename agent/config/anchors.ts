@@ -1,0 +1,187 @@
+// Declared anchors → trust anchors with certificates. A file that is missing or broken never spoils the configuration:
+// that anchor is held (no certificates, with the reason), and only the registries that use it are affected.
+import { posix } from 'node:path'
+import type { Certificate, TrustAnchor } from '../model/desired-state.ts'
+import { type Problem, problem } from '../model/errors.ts'
+import { decodeCertificates } from '../pki/decode.ts'
+import { judgeCertificates } from '../pki/judge.ts'
+import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declarations.ts'
+import type { FoundInput, InputLookup } from './input-lookup.ts'
+import { type Place, placeText, type Report } from './report.ts'
+
+export type AnchorOptions = { readonly now: number; readonly minRsaBits: number }
+
+export type LoadedAnchors = {
+  readonly anchors: readonly TrustAnchor[]
+  /** The anchors of each declared registry; its `ca:` has become a name. */
+  readonly namesOf: ReadonlyMap<DeclaredRegistry, readonly string[]>
+  /** Files that were read. */
+  readonly sources: readonly string[]
+}
+
+type Loaded = { readonly anchor: TrustAnchor; readonly path?: string; readonly declared?: DeclaredAnchor }
+
+export async function loadAnchors(
+  declarations: Declarations,
+  lookup: InputLookup,
+  options: AnchorOptions,
+  report: Report,
+): Promise<LoadedAnchors> {
+  const named: Loaded[] = []
+  for (const declared of declarations.anchors) named.push(await loadNamed(declared, lookup, options))
+  const byName = mergeByName(named, report)
+  const unnamed = await loadUnnamed(declarations.registries, named, new Set(byName.keys()), lookup, options)
+  const namesOf = new Map(
+    declarations.registries.map((registry) => {
+      const ca = unnamed.nameOf.get(registry)
+      return [registry, ca === undefined ? (registry.entry.anchors ?? []) : [ca]] as const
+    }),
+  )
+  const all = [...named, ...unnamed.loaded]
+  const sources = all.map(({ path }) => path).filter((path) => path !== undefined)
+  return {
+    anchors: [...byName.values(), ...unnamed.loaded].map(({ anchor }) => anchor),
+    namesOf,
+    sources: [...new Set(sources)],
+  }
+}
+
+async function loadNamed(declared: DeclaredAnchor, lookup: InputLookup, options: AnchorOptions): Promise<Loaded> {
+  const { name, entry, file, pointer } = declared
+  const judging = { ...options, pins: entry.pins?.map(normalizePin) }
+  if (entry.file !== undefined) {
+    const found = await lookup.find(entry.file, file.folder)
+    const where = {
+      place: file.place(`${pointer}/file`, 'value'),
+      subject: file.subject(`${pointer}/file`),
+      name: entry.file,
+    }
+    return { ...(await fromFile(name, found, where, lookup, judging)), declared }
+  }
+  const source = `${placeText(file.place(`${pointer}/pem`, 'value'))} (inline)`
+  return { anchor: fromBytes(name, source, Buffer.from(entry.pem ?? '', 'utf8'), judging), declared }
+}
+
+/** `sha256:AA:BB…`, as openssl prints it, is the same pin as `sha256:aabb…`. */
+function normalizePin(pin: string): string {
+  return `sha256:${pin.slice('sha256:'.length).replaceAll(':', '').toLowerCase()}`
+}
+
+type Where = { readonly place: Place; readonly subject: string; readonly name: string }
+
+type Judging = AnchorOptions & { readonly pins?: readonly string[] | undefined }
+
+async function fromFile(
+  name: string,
+  found: FoundInput,
+  where: Where,
+  lookup: InputLookup,
+  judging: Judging,
+): Promise<{ readonly anchor: TrustAnchor; readonly path: string }> {
+  const { path, input } = found
+  const held = (found: Problem) => ({ anchor: { name, source: path, certificates: [], problems: [found] }, path })
+  const at = `${placeText(where.place)}: ${where.subject}`
+  switch (input.kind) {
+    case 'file':
+      return { anchor: fromBytes(name, path, input.bytes, judging), path }
+    case 'absent': {
+      const folders = found.lookedIn.join(' nor in ')
+      const hint = await lookup.suggest(found)
+      return held(problem('ANCHOR_MISSING', `${at} names ${where.name}, which is not in ${folders}${hint}`))
+    }
+    case 'folder':
+      return held(problem('ANCHOR_UNREADABLE', `${at} names ${path}, which is a folder`))
+    case 'too-large':
+      return held(problem('ANCHOR_TOO_LARGE', `${at} names ${path}, which has ${input.bytes} bytes`))
+    case 'unreadable':
+      return held(problem('ANCHOR_UNREADABLE', `${at} names ${path}, which can not be read: ${input.reason}`))
+  }
+}
+
+function fromBytes(name: string, source: string, bytes: Buffer, judging: Judging): TrustAnchor {
+  const decoded = decodeCertificates(bytes)
+  const judged = judgeCertificates(decoded.certificates, judging)
+  const problems = [...decoded.problems, ...judged.problems].map((found) =>
+    problem(found.code, `${source}: ${found.message}`),
+  )
+  return { name, source, certificates: judged.certificates, problems }
+}
+
+/** Two files may declare the same anchor if it is the same; the one that can be used is used. */
+function mergeByName(named: readonly Loaded[], report: Report): ReadonlyMap<string, Loaded> {
+  const byName = new Map<string, Loaded>()
+  for (const loaded of named) {
+    const { anchor, declared } = loaded
+    const earlier = byName.get(anchor.name)
+    if (earlier === undefined) {
+      byName.set(anchor.name, loaded)
+    } else if (isUsable(earlier) && isUsable(loaded) && !sameContent(earlier.anchor, anchor)) {
+      const other = earlier.declared === undefined ? '' : placeText(earlier.declared.place)
+      const text = `is another anchor than the one of the same name at ${other}`
+      if (declared !== undefined)
+        report.add('CONFIG_CONFLICT', declared.place, declared.file.subject(declared.pointer), text)
+    } else {
+      const { certificates, source } = isUsable(earlier) ? earlier.anchor : anchor
+      const problems = [...earlier.anchor.problems, ...anchor.problems]
+      byName.set(anchor.name, { ...earlier, anchor: { name: anchor.name, source, certificates, problems } })
+    }
+  }
+  return byName
+}
+
+function isUsable({ anchor }: Loaded): boolean {
+  return anchor.certificates.length > 0
+}
+
+function sameContent(left: TrustAnchor, right: TrustAnchor): boolean {
+  const fingerprints = ({ certificates }: TrustAnchor) => certificates.map((one: Certificate) => one.fingerprint).sort()
+  return fingerprints(left).join() === fingerprints(right).join()
+}
+
+type Unnamed = { readonly loaded: readonly Loaded[]; readonly nameOf: ReadonlyMap<DeclaredRegistry, string> }
+
+/** `ca: FILE` of any number of registries: one anchor for each file, a declared one where it has the same file. */
+async function loadUnnamed(
+  registries: readonly DeclaredRegistry[],
+  named: readonly Loaded[],
+  taken: Set<string>,
+  lookup: InputLookup,
+  options: AnchorOptions,
+): Promise<Unnamed> {
+  const users = new Map<string, { readonly found: FoundInput; readonly registries: DeclaredRegistry[] }>()
+  for (const registry of registries) {
+    if (registry.entry.ca === undefined) continue
+    const found = await lookup.find(registry.entry.ca, registry.file.folder)
+    const known = users.get(found.path)
+    if (known === undefined) users.set(found.path, { found, registries: [registry] })
+    else known.registries.push(registry)
+  }
+  const loaded: Loaded[] = []
+  const nameOf = new Map<DeclaredRegistry, string>()
+  // In the order of paths, so that names do not depend on the order of registries.
+  for (const [path, use] of [...users].sort(([left], [right]) => (left < right ? -1 : 1))) {
+    const declared = named.find((one) => one.path === path)
+    const name = declared?.anchor.name ?? freeName(path, taken)
+    for (const registry of use.registries) nameOf.set(registry, name)
+    const [first] = use.registries
+    if (declared !== undefined || first === undefined) continue
+    const at = `${first.pointer}/ca`
+    const where = { place: first.file.place(at, 'value'), subject: first.file.subject(at), name: first.entry.ca ?? '' }
+    loaded.push(await fromFile(name, use.found, where, lookup, options))
+  }
+  return { loaded, nameOf }
+}
+
+/** The stem of the file name made safe for a file name on the node; `-2`, `-3` … where it is taken by another file. */
+function freeName(path: string, taken: Set<string>): string {
+  const stem =
+    posix
+      .parse(path)
+      .name.replace(/[^A-Za-z0-9._-]+/g, '-')
+      .replace(/^[.-]+/, '')
+      .slice(0, 90) || 'anchor'
+  let name = stem
+  for (let count = 2; taken.has(name); count += 1) name = `${stem}-${count}`
+  taken.add(name)
+  return name
+}

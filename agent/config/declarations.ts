@@ -1,0 +1,199 @@
+// The anchors and registries that the files declare, checked one by one and against each other. Pure; files of anchors are not read here.
+import type { ConfigFile } from './config-file.ts'
+import { didYouMean } from './did-you-mean.ts'
+import { checkProofImage } from './image-reference.ts'
+import { notSupportedYet, WILDCARD_IS_SUPPORTED } from './not-supported-yet.ts'
+import { checkRegistryHost, hostName } from './registry-host.ts'
+import { type Place, placeText, type Report } from './report.ts'
+import { MAX_REGISTRIES } from './schema.ts'
+import { checkDuration } from './settings.ts'
+import type { AnchorEntry, RegistryEntry } from './trust-file.ts'
+import { escapePointer } from './yaml-tree.ts'
+
+export type DeclaredAnchor = {
+  readonly name: string
+  readonly entry: AnchorEntry
+  readonly file: ConfigFile
+  readonly pointer: string
+  readonly place: Place
+}
+
+export type DeclaredRegistry = {
+  readonly entry: RegistryEntry
+  readonly file: ConfigFile
+  readonly pointer: string
+  readonly place: Place
+}
+
+export type Declarations = {
+  readonly anchors: readonly DeclaredAnchor[]
+  readonly registries: readonly DeclaredRegistry[]
+}
+
+export type DeclarationPolicy = { readonly allowWildcard: boolean; readonly forbidAnchorsFor: readonly string[] }
+
+export function checkDeclarations(
+  files: readonly ConfigFile[],
+  policy: DeclarationPolicy,
+  report: Report,
+): Declarations {
+  for (const file of files) refuseUnsupported(file, '', file.value, [], report)
+  const anchors = files.flatMap(anchorsOf)
+  const registries = files.flatMap(registriesOf)
+  for (const anchor of anchors) checkAnchor(anchor, report)
+  const knownNames = [...new Set(files.flatMap((file) => Object.keys(mapAt(file, 'anchors'))))]
+  for (const registry of registries) checkRegistry(registry, knownNames, policy, report)
+  checkDuplicates(registries, report)
+  return { anchors, registries }
+}
+
+function refuseUnsupported(file: ConfigFile, pointer: string, value: unknown, keys: readonly string[], report: Report) {
+  const text = keys.length === 0 ? undefined : notSupportedYet(keys, value)
+  if (text !== undefined) {
+    report.add('CONFIG_NOT_SUPPORTED_YET', file.place(pointer, 'key'), file.subject(pointer), text)
+    return
+  }
+  if (typeof value !== 'object' || value === null) return
+  for (const [key, child] of Object.entries(value)) {
+    refuseUnsupported(file, `${pointer}/${escapePointer(key)}`, child, [...keys, key], report)
+  }
+}
+
+function mapAt(file: ConfigFile, key: string): object {
+  const value = file.value[key]
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : {}
+}
+
+/** Entries that the schema refuses are reported already and left out here. */
+function anchorsOf(file: ConfigFile): readonly DeclaredAnchor[] {
+  return Object.entries(mapAt(file, 'anchors')).flatMap(([name, entry]) => {
+    const pointer = `/anchors/${escapePointer(name)}`
+    if (!file.isSound(pointer)) return []
+    return [{ name, entry: entry as AnchorEntry, file, pointer, place: file.place(pointer, 'key') }]
+  })
+}
+
+function registriesOf(file: ConfigFile): readonly DeclaredRegistry[] {
+  const value = file.value['registries']
+  if (!Array.isArray(value)) return []
+  return value.flatMap((entry: unknown, index) => {
+    const pointer = `/registries/${index}`
+    if (!file.isSound(pointer)) return []
+    return [{ entry: entry as RegistryEntry, file, pointer, place: file.place(pointer, 'value') }]
+  })
+}
+
+function checkAnchor({ entry, file, pointer, place }: DeclaredAnchor, report: Report): void {
+  const subject = file.subject(pointer)
+  if (entry.file === undefined && entry.pem === undefined) {
+    report.add('CONFIG_INVALID', place, subject, 'must have one of the keys file and pem')
+  }
+  if (entry.file !== undefined && entry.pem !== undefined) {
+    report.add(
+      'CONFIG_INVALID',
+      file.place(`${pointer}/pem`, 'key'),
+      subject,
+      'must have only one of the keys file and pem',
+    )
+  }
+  checkPath(entry.file, file, `${pointer}/file`, report)
+}
+
+function checkPath(path: string | undefined, file: ConfigFile, pointer: string, report: Report): void {
+  const text = path === undefined ? undefined : whyNotAPath(path)
+  if (text !== undefined) report.add('CONFIG_INVALID', file.place(pointer, 'value'), file.subject(pointer), text)
+}
+
+function whyNotAPath(path: string): string | undefined {
+  if (path.includes('-----BEGIN')) {
+    return 'must be the name of a file: certificates themselves go under anchors: { NAME: { pem: … } }'
+  }
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these are refused
+  if (/[\u0000-\u001f\u007f]/.test(path)) return 'must be the name of a file, without control characters'
+  if (!path.split('/').includes('..')) return undefined
+  return `must not lead out of the configuration folder with "..", found ${JSON.stringify(path)}`
+}
+
+function checkRegistry(
+  registry: DeclaredRegistry,
+  knownNames: readonly string[],
+  policy: DeclarationPolicy,
+  report: Report,
+): void {
+  const { entry, file, pointer } = registry
+  checkHost(registry, policy, report)
+  if (entry.ca !== undefined && entry.anchors !== undefined) {
+    const text = 'must have only one of the keys ca and anchors: name the file as an anchor too'
+    report.add('CONFIG_INVALID', file.place(`${pointer}/ca`, 'key'), file.subject(pointer), text)
+  }
+  checkPath(entry.ca, file, `${pointer}/ca`, report)
+  entry.anchors?.forEach((name, index) => {
+    if (knownNames.includes(name)) return
+    const at = `${pointer}/anchors/${index}`
+    const hint = didYouMean(name, knownNames) || (knownNames.length === 0 ? '; no anchors are declared' : '')
+    report.add('CONFIG_INVALID', file.place(at, 'value'), file.subject(at), `names the unknown anchor ${name}${hint}`)
+  })
+  checkForbidden(registry, policy, report)
+  checkProof(registry, report)
+}
+
+function checkHost({ entry, file, pointer }: DeclaredRegistry, policy: DeclarationPolicy, report: Report): void {
+  const at = `${pointer}/host`
+  const place = file.place(at, 'value')
+  const subject = file.subject(at)
+  if (entry.host !== '*') {
+    const problem = checkRegistryHost(entry.host)
+    if (problem !== undefined) report.add(problem.code, place, subject, problem.text)
+  } else if (!policy.allowWildcard) {
+    report.add('CONFIG_INVALID', place, subject, 'must name one host: "*" needs policy.allowWildcard: true')
+  } else if (!WILDCARD_IS_SUPPORTED) {
+    report.add('CONFIG_NOT_SUPPORTED_YET', place, subject, 'is not supported yet: this version does not do "*"')
+  }
+}
+
+function checkForbidden({ entry, file, pointer }: DeclaredRegistry, policy: DeclarationPolicy, report: Report): void {
+  const hasAnchors = entry.ca !== undefined || (entry.anchors ?? []).length > 0
+  const host = entry.host.toLowerCase()
+  const isForbidden = policy.forbidAnchorsFor.some((name) => name === host || name === hostName(host))
+  if (!hasAnchors || !isForbidden) return
+  const at = entry.ca === undefined ? `${pointer}/anchors` : `${pointer}/ca`
+  const text = `is not allowed for ${host}: policy.forbidAnchorsFor lists it`
+  report.add('ANCHOR_FORBIDDEN', file.place(at, 'key'), file.subject(at), text)
+}
+
+function checkProof({ entry, file, pointer }: DeclaredRegistry, report: Report): void {
+  const { image, level, every } = entry.proof ?? {}
+  const add = (key: string, text: string | undefined) => {
+    const at = `${pointer}/proof/${key}`
+    if (text !== undefined) report.add('CONFIG_INVALID', file.place(at, 'value'), file.subject(at), text)
+  }
+  // A wrong host would be reported a second time through the image.
+  if (image !== undefined && checkRegistryHost(entry.host) === undefined)
+    add('image', checkProofImage(image, entry.host))
+  if (level === 'pull' && image === undefined) add('level', 'is pull, which needs the key image beside it')
+  if (every !== undefined) add('every', checkDuration(every))
+}
+
+function checkDuplicates(registries: readonly DeclaredRegistry[], report: Report): void {
+  const first = new Map<string, DeclaredRegistry>()
+  for (const registry of registries) {
+    const { host } = registry.entry
+    const earlier = first.get(host)
+    const at = `${registry.pointer}/host`
+    if (earlier === undefined) {
+      first.set(host, registry)
+      continue
+    }
+    const text = `declares ${JSON.stringify(host.slice(0, 80))} again: it stands already at ${placeText(hostPlace(earlier))}`
+    report.add('CONFIG_CONFLICT', hostPlace(registry), registry.file.subject(at), text)
+  }
+  const last = registries[MAX_REGISTRIES]
+  if (last !== undefined) {
+    const text = `is the first of ${registries.length - MAX_REGISTRIES} registries too many: ${MAX_REGISTRIES} are allowed`
+    report.add('CONFIG_TOO_LARGE', last.place, last.file.subject(last.pointer), text)
+  }
+}
+
+function hostPlace({ file, pointer }: DeclaredRegistry): Place {
+  return file.place(`${pointer}/host`, 'value')
+}

@@ -1,0 +1,47 @@
+// Collects what is wrong with the configuration: every problem with its place, told all at once, in the order of the files.
+import { type ErrorCode, type Problem, problem } from '../model/errors.ts'
+
+/** A position in a configuration file. */
+export type Place = {
+  readonly file: string
+  /** Order of the file among all files read. */
+  readonly order: number
+  readonly line: number
+  readonly column: number
+}
+
+const MAX_PROBLEMS = 50
+
+export class Report {
+  readonly #entries: { readonly place: Place; readonly problem: Problem }[] = []
+
+  /** `subject` is the key path, `text` reads on after it: `registries[0].host must be …`. */
+  add(code: ErrorCode, place: Place, subject: string, text: string): void {
+    const sentence = subject === '' ? text : `${subject} ${text}`
+    this.#entries.push({ place, problem: problem(code, `${placeText(place)}: ${sentence}`) })
+  }
+
+  /** A problem with a file as a whole, or with its absence. */
+  addFile(code: ErrorCode, file: string, order: number, text: string): void {
+    this.#entries.push({ place: { file, order, line: 0, column: 0 }, problem: problem(code, `${file}: ${text}`) })
+  }
+
+  get isEmpty(): boolean {
+    return this.#entries.length === 0
+  }
+
+  problems(): readonly Problem[] {
+    const sorted = this.#entries
+      .toSorted(
+        (a, b) => a.place.order - b.place.order || a.place.line - b.place.line || a.place.column - b.place.column,
+      )
+      .map((entry) => entry.problem)
+    if (sorted.length <= MAX_PROBLEMS) return sorted
+    const more = problem('CONFIG_INVALID', `${sorted.length - MAX_PROBLEMS} more problems are not shown`)
+    return [...sorted.slice(0, MAX_PROBLEMS), more]
+  }
+}
+
+export function placeText(place: Place): string {
+  return `${place.file}:${place.line}:${place.column}`
+}

@@ -1,0 +1,43 @@
+// The shape of trust.yaml after the schema has accepted it, and after the defaults are filled in.
+import type { ProofLevel, RestartStrategy } from '../model/desired-state.ts'
+
+export type AnchorEntry = {
+  readonly file?: string
+  readonly pem?: string
+  readonly passwordFile?: string
+  readonly pins?: readonly string[]
+}
+
+/** Keys that this version refuses (not-supported-yet.ts) are not listed: nothing reads them. */
+export type RegistryEntry = {
+  readonly host: string
+  readonly ca?: string
+  readonly anchors?: readonly string[]
+  readonly proof?: { readonly image?: string; readonly level?: ProofLevel; readonly every?: string }
+}
+
+type Enabled = 'auto' | boolean
+
+/** The sections besides anchors and registries, complete. */
+export type Settings = {
+  readonly mode: 'enforce' | 'audit'
+  readonly targets: {
+    readonly systemTrust: { readonly enabled: Enabled; readonly fileName: string }
+    readonly containerd: { readonly enabled: Enabled; readonly layout: 'auto' | 'hosts' | 'legacy' }
+    readonly docker: { readonly enabled: Enabled }
+    readonly containers: { readonly enabled: Enabled }
+  }
+  readonly restart: {
+    readonly strategy: RestartStrategy
+    readonly unit: string
+    readonly budget: { readonly maxPerHour: number; readonly backoff: { readonly min: string; readonly max: string } }
+  }
+  readonly policy: {
+    readonly allowSkipVerify: boolean
+    readonly allowPlainHttp: boolean
+    readonly allowWildcard: boolean
+    readonly forbidAnchorsFor: readonly string[]
+    readonly minRsaBits: number
+  }
+  readonly drift: { readonly resync: string; readonly heal: boolean; readonly stopAfterFights: number }
+}

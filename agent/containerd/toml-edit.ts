@@ -1,0 +1,276 @@
+// Surgical edits of someone else's TOML file: one key is set or removed, every other byte stays.
+// Each edit checks itself: the new text, parsed by another parser, must be the old one plus the intended change, or nothing is returned.
+import { isDeepStrictEqual } from 'node:util'
+import { AgentError } from '../model/errors.ts'
+import {
+  isTable,
+  itemAt,
+  parseToml,
+  renderKey,
+  renderValue,
+  type TomlItem,
+  type TomlTable,
+  type TomlValue,
+} from './toml.ts'
+import {
+  allEntries,
+  type Entry,
+  indentation,
+  type LineEnding,
+  lineEndingOf,
+  lineStart,
+  nextLine,
+  parseDocument,
+  type Range,
+  type Section,
+  samePath,
+  startsWith,
+  type TomlDocument,
+} from './toml-document.ts'
+
+type Splice = Range & { readonly insert: string }
+
+export type EditOptions = {
+  /** Name of the file in errors. */
+  readonly path: string
+}
+
+/** The text with `key` = `value`; the same text if it is so already. Missing tables are made. */
+export async function setKey(
+  text: string,
+  key: readonly string[],
+  value: TomlValue,
+  { path }: EditOptions,
+): Promise<string> {
+  const before = parseToml(text, { path, code: 'CONTAINERD_CONFIG_UNREADABLE' })
+  if (isDeepStrictEqual(itemAt(before, key), value)) return text
+  const expected = withKey(before, key, value, path)
+  const document = await parse(text, path)
+  const edited = apply(text, [planSet(document, key, value)])
+  check(edited, expected, key, path)
+  return edited
+}
+
+/** The text without `key`, be it a value or a table with all its sub-tables; the same text if there is none. */
+export async function removeKey(text: string, key: readonly string[], { path }: EditOptions): Promise<string> {
+  const before = parseToml(text, { path, code: 'CONTAINERD_CONFIG_UNREADABLE' })
+  if (itemAt(before, key) === undefined) return text
+  const document = await parse(text, path)
+  const edited = apply(text, planRemoval(document, key))
+  check(edited, withoutKey(before, key), key, path)
+  return edited
+}
+
+async function parse(text: string, path: string): Promise<TomlDocument> {
+  try {
+    return await parseDocument(text)
+  } catch (cause) {
+    throw new AgentError(
+      'CONFIG_EDIT_UNSUPPORTED',
+      `${path}: has a form of TOML that can not be edited`,
+      { path },
+      { cause },
+    )
+  }
+}
+
+function check(edited: string, expected: TomlTable, key: readonly string[], path: string): void {
+  const refuse = () =>
+    new AgentError(
+      'CONFIG_EDIT_UNSUPPORTED',
+      `${path}: ${key.map(renderKey).join('.')} can not be changed without touching something else`,
+      { path, key: key.join('.') },
+    )
+  let got: TomlTable
+  try {
+    got = parseToml(edited, { path, code: 'CONFIG_EDIT_UNSUPPORTED' })
+  } catch {
+    throw refuse()
+  }
+  if (!isDeepStrictEqual(pruned(got, key), pruned(expected, key))) throw refuse()
+}
+
+function withKey(table: TomlTable, key: readonly string[], value: TomlValue, path: string): TomlTable {
+  const [first, ...rest] = key
+  if (first === undefined) return table
+  const old = table[first]
+  const isLast = rest.length === 0
+  if (old !== undefined && isTable(old) === isLast)
+    throw new AgentError(
+      'CONFIG_EDIT_UNSUPPORTED',
+      `${path}: ${renderKey(first)} is ${isLast ? 'a table' : 'not a table'}`,
+      {
+        path,
+        key: key.join('.'),
+      },
+    )
+  const inner = isLast ? (value as TomlItem) : withKey(isTable(old) ? old : emptyTable(), rest, value, path)
+  return Object.assign(emptyTable(), table, { [first]: inner })
+}
+
+function withoutKey(table: TomlTable, key: readonly string[]): TomlTable {
+  const [first = '', ...rest] = key
+  const copy: { [key: string]: TomlItem } = Object.assign(emptyTable(), table)
+  const inner = copy[first]
+  if (rest.length === 0) delete copy[first]
+  else if (isTable(inner)) copy[first] = withoutKey(inner, rest)
+  return copy
+}
+
+/** Without the tables on the way to `key` that are empty: `[a.b]` alone makes `a`, so removing it removes both. */
+function pruned(table: TomlTable, key: readonly string[]): TomlTable {
+  const [first, ...rest] = key
+  const inner = first === undefined ? undefined : table[first]
+  if (first === undefined || !isTable(inner)) return table
+  const kept = pruned(inner, rest)
+  if (Object.keys(kept).length === 0) return withoutKey(table, [first])
+  return Object.assign(emptyTable(), table, { [first]: kept })
+}
+
+function emptyTable(): { [key: string]: TomlItem } {
+  return Object.create(null)
+}
+
+function apply(text: string, splices: readonly Splice[]): string {
+  return splices
+    .toSorted((a, b) => b.start - a.start)
+    .reduce((result, { start, end, insert }) => result.slice(0, start) + insert + result.slice(end), text)
+}
+
+function planSet(document: TomlDocument, key: readonly string[], value: TomlValue): Splice {
+  const rendered = renderValue(value)
+  const existing = allEntries(document).find((entry) => samePath(entry.path, key))
+  if (existing) return { ...existing.value, insert: rendered }
+  for (let depth = key.length - 1; depth >= 0; depth--) {
+    const parent = key.slice(0, depth)
+    const rest = key.slice(depth)
+    const inline = allEntries(document).find((entry) => entry.inline !== undefined && samePath(entry.path, parent))
+    if (inline?.inline) return intoInlineTable(document, inline.inline, rest, rendered)
+    const dotted = lastDotted(document, parent)
+    if (dotted) return besideDotted(document, dotted, parent, rest, rendered)
+    const section = document.sections.find((candidate) => samePath(candidate.path, parent))
+    if (rest.length === 1 && section) return intoSection(document, section, rest, rendered)
+    if (document.sections.some((candidate) => startsWith(candidate.path, parent)))
+      return asNewTable(document, key, rendered)
+  }
+  return asNewTable(document, key, rendered)
+}
+
+function spell(document: TomlDocument, key: readonly string[]): string {
+  return key.map((part) => document.spellings.get(part) ?? renderKey(part)).join('.')
+}
+
+function intoInlineTable(
+  document: TomlDocument,
+  inline: NonNullable<Entry['inline']>,
+  rest: readonly string[],
+  rendered: string,
+): Splice {
+  const [name = '', ...inner] = rest
+  const pair = `${spell(document, [name])} = ${inner.reduceRight((value, part) => `{ ${spell(document, [part])} = ${value} }`, rendered)}`
+  const last = inline.entries.at(-1)
+  if (last) return { start: last.range.end, end: last.range.end, insert: `, ${pair}` }
+  return { ...inline.range, insert: `{ ${pair} }` }
+}
+
+type Dotted = { readonly entry: Entry; readonly section: Section | undefined; readonly written: number }
+
+/** The last key of which `parent` is a dotted part: such a table may not get a [header], only further dotted keys. */
+function lastDotted(document: TomlDocument, parent: readonly string[]): Dotted | undefined {
+  const candidates = allEntries(document).map((entry): Dotted => {
+    const section = document.sections.find((one) => one.entries.includes(entry))
+    return { entry, section, written: parent.length - (entry.path.length - entry.keyParts.length) }
+  })
+  return candidates.findLast(
+    ({ entry, written }) => written > 0 && written < entry.keyParts.length && startsWith(entry.path, parent),
+  )
+}
+
+function besideDotted(
+  document: TomlDocument,
+  { entry, section, written }: Dotted,
+  parent: readonly string[],
+  rest: readonly string[],
+  rendered: string,
+): Splice {
+  const pair = `${spell(document, [...parent.slice(-written), ...rest])} = ${rendered}`
+  if (section) return newLine(document.text, entry.range.end, indentation(document.text, entry.range.start) + pair)
+  return { start: entry.range.end, end: entry.range.end, insert: `, ${pair}` }
+}
+
+function intoSection(document: TomlDocument, section: Section, rest: readonly string[], rendered: string): Splice {
+  const { text } = document
+  const pair = `${spell(document, rest)} = ${rendered}`
+  const last = section.entries.at(-1)
+  if (last) return newLine(text, last.range.end, indentation(text, last.range.start) + pair)
+  if (section.header) return newLine(text, section.header.end, innerIndentation(document, section.header) + pair)
+  const end = text === '' ? '' : lineEndingOf(text)
+  return { start: 0, end: 0, insert: `${pair}${end}` }
+}
+
+/** Keys of other tables of the file may be indented below their header: do as they do. */
+function innerIndentation(document: TomlDocument, header: Range): string {
+  const { text } = document
+  const own = indentation(text, header.start)
+  for (const other of document.sections) {
+    const first = other.entries[0]
+    if (!other.header || !first) continue
+    const outer = indentation(text, other.header.start)
+    const inner = indentation(text, first.range.start)
+    return inner.startsWith(outer) ? own + inner.slice(outer.length) : own
+  }
+  return own
+}
+
+/** A line after the one that holds `offset`; a file without a final newline stays so. */
+function newLine(text: string, offset: number, line: string): Splice {
+  const at = nextLine(text, offset)
+  const end = lineEndingOf(text)
+  const isUnterminated = at === text.length && !text.endsWith('\n')
+  return { start: at, end: at, insert: isUnterminated ? end + line : line + end }
+}
+
+function asNewTable(document: TomlDocument, key: readonly string[], rendered: string): Splice {
+  const { text } = document
+  const end = lineEndingOf(text)
+  const lines = [`[${spell(document, key.slice(0, -1))}]`, `  ${spell(document, key.slice(-1))} = ${rendered}`, '']
+  return { start: text.length, end: text.length, insert: separator(text, end) + lines.join(end) }
+}
+
+function separator(text: string, end: LineEnding): string {
+  if (text === '') return ''
+  if (!text.endsWith('\n')) return end + end
+  return /(^|\n)[ \t]*\r?\n$/.test(text) ? '' : end
+}
+
+function planRemoval(document: TomlDocument, key: readonly string[]): readonly Splice[] {
+  const { text } = document
+  return document.sections.flatMap((section): readonly Splice[] => {
+    if (section.header && startsWith(section.path, key)) {
+      const last = section.entries.at(-1)?.range.end ?? section.header.end
+      return [{ start: lineStart(text, section.header.start), end: nextLine(text, last), insert: '' }]
+    }
+    return section.entries.flatMap((entry) => {
+      if (startsWith(entry.path, key))
+        return [{ start: lineStart(text, entry.range.start), end: nextLine(text, entry.range.end), insert: '' }]
+      return fromInlineTable(entry, key)
+    })
+  })
+}
+
+function fromInlineTable(entry: Entry, key: readonly string[]): readonly Splice[] {
+  const { inline } = entry
+  if (!inline) return []
+  const kept = inline.entries.filter((inner) => !startsWith(inner.path, key))
+  if (kept.length === inline.entries.length) return inline.entries.flatMap((inner) => fromInlineTable(inner, key))
+  const lastKept = kept.at(-1)
+  if (!lastKept) return [{ ...inline.range, insert: '{}' }]
+  const afterLast = inline.entries.slice(inline.entries.indexOf(lastKept) + 1)
+  const tail = afterLast.at(-1)
+  const splices = inline.entries.flatMap((inner, index) => {
+    const next = inline.entries[index + 1]
+    if (kept.includes(inner) || afterLast.includes(inner) || !next) return []
+    return [{ start: inner.range.start, end: next.range.start, insert: '' }]
+  })
+  return tail ? [...splices, { start: lastKept.range.end, end: tail.range.end, insert: '' }] : splices
+}

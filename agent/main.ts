@@ -1,0 +1,97 @@
+#!/usr/bin/env node
+// Composition root: reads argv and the environment (nobody else does), wires the ports, runs one command, and is the only
+// place that ends the process.
+import { hostname } from 'node:os'
+import { posix } from 'node:path'
+import { type Options, parseCommandLine } from './cli/args.ts'
+import type { Command } from './cli/flags.ts'
+import { painter } from './cli/terminal.ts'
+import type { Wiring } from './cli/wiring.ts'
+import { loadDesiredState } from './config/load.ts'
+import { asAgentError } from './model/errors.ts'
+import type { CriConnector } from './model/ports.ts'
+import { systemClock } from './node/clock.ts'
+import { connectCri } from './node/cri.ts'
+import { nodeFiles } from './node/files.ts'
+import { inputFiles } from './node/input-files.ts'
+import { nodeLock } from './node/lock.ts'
+import { processes } from './node/processes.ts'
+import { rehearsalRunner } from './node/rehearsal.ts'
+import { stateStore } from './node/state-store.ts'
+import { systemd } from './node/systemd.ts'
+import { watcher } from './node/watch.ts'
+import { createLog } from './telemetry/log.ts'
+
+/** Filled in by the bundler. */
+declare const REGISTRY_TRUST_VERSION: string | undefined
+const VERSION = typeof REGISTRY_TRUST_VERSION === 'string' ? REGISTRY_TRUST_VERSION : '0.0.0-source'
+
+/** Loaded when it is run: the daemon's packages would cost the other commands half their time. */
+const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number> } = {
+  agent: async (wiring) => (await import('./cli/agent.ts')).agentCommand(wiring),
+  plan: async (wiring) => (await import('./cli/plan.ts')).planCommand(wiring),
+  apply: async (wiring) => (await import('./cli/apply.ts')).applyCommand(wiring),
+  status: async (wiring) => (await import('./cli/status.ts')).statusCommand(wiring),
+}
+
+async function main(): Promise<number> {
+  const invocation = parseCommandLine(process.argv.slice(2), process.env)
+  if (invocation.kind === 'version') {
+    process.stdout.write(`registry-trust ${VERSION}\n`)
+    return 0
+  }
+  if (invocation.kind === 'help') {
+    const stream = invocation.exitCode === 0 ? process.stdout : process.stderr
+    stream.write(invocation.text)
+    return invocation.exitCode
+  }
+  return COMMANDS[invocation.command](wire(invocation.options))
+}
+
+function wire(options: Options): Wiring {
+  const stopping = new AbortController()
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stopping.abort(name))
+  const node = options.nodeName ?? hostname()
+  const log = createLog({ level: options.logLevel, format: options.logFormat })
+  const files = nodeFiles({ root: options.root })
+  const inputs = inputFiles()
+  const clock = systemClock()
+  const onNode: CriConnector = (socket) => connectCri(files.hostPath(socket))
+  return {
+    options,
+    version: VERSION,
+    node,
+    files,
+    inputs,
+    log,
+    watcher: watcher({ log }),
+    signal: stopping.signal,
+    createMetrics: async () => (await import('./telemetry/metrics.ts')).createMetrics({ version: VERSION }),
+    paint: painter(process.stdout.isTTY === true, process.env),
+    print: (text) => process.stdout.write(text),
+    loadConfig: () => loadDesiredState({ paths: options.config, files: inputs, now: clock.now() }),
+    ports: {
+      files,
+      clock,
+      log,
+      connectCri: onNode,
+      processes: processes({ root: options.root }),
+      systemd: systemd({ busSocket: files.hostPath('/run/dbus/system_bus_socket') }),
+      runner: rehearsalRunner({ connect: connectCri }),
+      store: stateStore({ files, folder: options.stateDir }),
+      lock: nodeLock({ folder: posix.resolve(files.hostPath(options.stateDir)) }),
+      // One node decides for itself; a fleet-wide lease takes this place later.
+      permit: { ask: async () => ({ granted: true, release: async () => undefined }) },
+    },
+  }
+}
+
+main().then(
+  (code) => process.exit(code),
+  (thrown: unknown) => {
+    const error = asAgentError(thrown)
+    process.stderr.write(`registry-trust: ${error.message}\n  ${error.remedy}\n`)
+    if (error.code === 'INTERNAL' && error.cause instanceof Error) process.stderr.write(`${error.cause.stack}\n`)
+    process.exit(error.code === 'USAGE' ? 64 : 1)
+  },
+)

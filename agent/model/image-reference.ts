@@ -1,0 +1,23 @@
+// Image references: the only place that builds or takes apart one from strings.
+// Grammar: distribution/reference (host[:port]/path[:tag][@digest]).
+
+/** A tag that no registry has: asking for it proves DNS, TLS trust, name and login without moving a byte. */
+export const PROBE_REPOSITORY = 'registry-trust/probe'
+export const PROBE_TAG = 'does-not-exist'
+
+/** `HOST/registry-trust/probe:does-not-exist` */
+export function probeReference(host: string): string {
+  return `${host}/${PROBE_REPOSITORY}:${PROBE_TAG}`
+}
+
+export function isProbeReference(reference: string): boolean {
+  return reference.endsWith(`/${PROBE_REPOSITORY}:${PROBE_TAG}`)
+}
+
+/** The registry host of a fully qualified reference; undefined when it names none (a Docker Hub short name). */
+export function hostOf(reference: string): string | undefined {
+  const slash = reference.indexOf('/')
+  if (slash < 1) return undefined
+  const host = reference.slice(0, slash)
+  return host.includes('.') || host.includes(':') || host === 'localhost' ? host : undefined
+}

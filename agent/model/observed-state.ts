@@ -1,0 +1,27 @@
+// What the node is like now, as far as the plan needs it.
+import type { AgentError } from './errors.ts'
+import type { FileState, ProcessInfo, RuntimeStatus, UnitFacts } from './ports.ts'
+
+export type ContainerdFacts = {
+  readonly socket: string
+  /** As CRI Version tells it, e.g. `1.6.20~ds1` or `v2.1.9`. */
+  readonly version: string
+  readonly status: RuntimeStatus
+  /** The process behind the socket; undefined where /proc does not show it (in a Pod). */
+  readonly process: ProcessInfo | undefined
+  readonly unit: UnitFacts | undefined
+  /** Path of config.toml on the node. */
+  readonly configFile: string
+  readonly config: FileState
+  /** Contents of the files that `imports` names, by path, in the order in which containerd merges them. */
+  readonly imports: readonly { readonly path: string; readonly bytes: Buffer }[]
+  readonly layout: string
+  /** What config_path is set to where nothing sets it. */
+  readonly defaultCertsDirectory: string
+  /** The distribution writes config.toml anew at each of its starts: an edit would be lost. */
+  readonly isConfigGenerated: boolean
+}
+
+export type ObservedContainerd =
+  | { readonly state: 'ready'; readonly facts: ContainerdFacts }
+  | { readonly state: 'down'; readonly socket: string | undefined; readonly error: AgentError }

@@ -1,0 +1,44 @@
+// Values that must never be printed, and the removal of secrets from text that came from elsewhere.
+// A Secret gives its value only to `reveal`: string conversion, JSON and inspection answer "[redacted]".
+
+export const REDACTED = '[redacted]'
+
+export class Secret {
+  readonly #value: string
+
+  constructor(value: string) {
+    this.#value = value
+  }
+
+  reveal(): string {
+    return this.#value
+  }
+
+  toString(): string {
+    return REDACTED
+  }
+
+  toJSON(): string {
+    return REDACTED
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return REDACTED
+  }
+}
+
+const PATTERNS: readonly (readonly [RegExp, string])[] = [
+  [/-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY)-----[\s\S]*?(?:-----END \1-----|$)/g, REDACTED],
+  // The greedy [^\s/]* matters: a password may itself hold "@", only the last one ends it.
+  [/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/"'<>]*@/gi, `$1${REDACTED}@`],
+  [/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}/gi, `$1 ${REDACTED}`],
+  [/([?&](?:access_token|token|password|secret|sig|signature|x-amz-signature)=)[^&\s"']+/gi, `$1${REDACTED}`],
+  [/("(?:auth|password|identitytoken|registrytoken)"\s*:\s*")[^"]*/gi, `$1${REDACTED}`],
+]
+
+/** Text as received, without what is recognisably a secret in it: URL user info, authorization values, private keys. */
+export function redactText(text: string): string {
+  let clean = text
+  for (const [pattern, replacement] of PATTERNS) clean = clean.replace(pattern, replacement)
+  return clean
+}

@@ -1,0 +1,60 @@
+// The messages of the Kubernetes CRI (runtime.v1) that the agent sends and reads, as protobuf descriptors: a subset of api.proto of
+// k8s.io/cri-api with its field numbers (unknown fields are skipped by proto3), in JSON, because the bundle has no .proto file to read.
+
+type Field = { readonly type: string; readonly id: number; readonly rule?: 'repeated'; readonly keyType?: string }
+
+const text = (id: number): Field => ({ type: 'string', id })
+const flag = (id: number): Field => ({ type: 'bool', id })
+const nanoseconds = (id: number): Field => ({ type: 'int64', id })
+const one = (type: string, id: number): Field => ({ type, id })
+const many = (type: string, id: number): Field => ({ type, id, rule: 'repeated' })
+const textMap = (id: number): Field => ({ keyType: 'string', type: 'string', id })
+const message = (fields: { readonly [name: string]: Field }) => ({ fields })
+const call = (name: string) => ({ requestType: `${name}Request`, responseType: `${name}Response`, comment: '' })
+
+const RUNTIME = {
+  RuntimeService: {
+    methods: {
+      Version: call('Version'),
+      Status: call('Status'),
+      ListContainers: call('ListContainers'),
+      ContainerStatus: call('ContainerStatus'),
+    },
+  },
+  VersionRequest: message({ version: text(1) }),
+  VersionResponse: message({ runtimeName: text(2), runtimeVersion: text(3) }),
+  StatusRequest: message({ verbose: flag(1) }),
+  StatusResponse: message({ status: one('RuntimeStatus', 1), info: textMap(2) }),
+  RuntimeStatus: message({ conditions: many('RuntimeCondition', 1) }),
+  RuntimeCondition: message({ type: text(1), status: flag(2), reason: text(3), message: text(4) }),
+  ContainerState: {
+    values: { CONTAINER_CREATED: 0, CONTAINER_RUNNING: 1, CONTAINER_EXITED: 2, CONTAINER_UNKNOWN: 3 },
+  },
+  ContainerStateValue: message({ state: one('ContainerState', 1) }),
+  ContainerFilter: message({ state: one('ContainerStateValue', 2) }),
+  ListContainersRequest: message({ filter: one('ContainerFilter', 1) }),
+  ListContainersResponse: message({ containers: many('Container', 1) }),
+  Container: message({ id: text(1), state: one('ContainerState', 6), createdAt: nanoseconds(7) }),
+  ContainerStatusRequest: message({ containerId: text(1), verbose: flag(2) }),
+  ContainerStatusResponse: message({ status: one('ContainerStatus', 1), info: textMap(2) }),
+  ContainerStatus: message({ id: text(1), state: one('ContainerState', 3), startedAt: nanoseconds(5) }),
+}
+
+const IMAGES = {
+  ImageService: {
+    methods: { ListImages: call('ListImages'), ImageStatus: call('ImageStatus'), PullImage: call('PullImage') },
+  },
+  ImageSpec: message({ image: text(1) }),
+  Image: message({ id: text(1), repoTags: many('string', 2), repoDigests: many('string', 3) }),
+  ListImagesRequest: message({}),
+  ListImagesResponse: message({ images: many('Image', 1) }),
+  ImageStatusRequest: message({ image: one('ImageSpec', 1) }),
+  ImageStatusResponse: message({ image: one('Image', 1) }),
+  PullImageRequest: message({ image: one('ImageSpec', 1) }),
+  PullImageResponse: message({ imageRef: text(1) }),
+}
+
+export const CRI_DESCRIPTOR = {
+  options: { syntax: 'proto3' },
+  nested: { runtime: { nested: { v1: { nested: { ...RUNTIME, ...IMAGES } } } } },
+}

@@ -1,0 +1,210 @@
+// Bytes of unknown form → certificates. The form is found by content, never by the file's name.
+// Rules: one bad certificate never hides the good ones; a private key anywhere spoils the whole input, and no byte of it is repeated;
+// whatever the bytes, nothing is thrown and the work is bounded.
+import { type Problem, problem } from '../model/errors.ts'
+import { type DecodedCertificate, readCertificate } from './certificate.ts'
+import { childrenOf, type DerElement, readElements, TAG } from './der.ts'
+import { decodeBase64, PEM_MARKER, type PemBlock, splitPem } from './pem.ts'
+
+/** Outermost first: `["base64", "base64", "pem"]` is what TKG stores. */
+export type Encoding = 'data-uri' | 'base64' | 'pem' | 'der' | 'pkcs7' | 'pkcs12'
+
+export type Decoded = {
+  readonly certificates: readonly DecodedCertificate[]
+  readonly problems: readonly Problem[]
+  readonly encoding: readonly Encoding[]
+}
+
+export const ANCHOR_MAX_BYTES = 1024 * 1024
+export const ANCHOR_MAX_CERTIFICATES = 500
+
+const MAX_BASE64_LAYERS = 2
+const MAX_REPORTED = 20
+
+export function decodeCertificates(bytes: Buffer): Decoded {
+  if (bytes.length > ANCHOR_MAX_BYTES) {
+    const text = `the input has ${bytes.length} bytes, more than the ${ANCHOR_MAX_BYTES} that one anchor may hold`
+    return nothing([], problem('ANCHOR_TOO_LARGE', text))
+  }
+  return bound(unwrap(bytes, []))
+}
+
+function unwrap(bytes: Buffer, outer: readonly Encoding[]): Decoded {
+  const text = textOf(bytes)
+  if (text === undefined && bytes[0] === TAG.sequence) return fromDer(bytes, [...outer, 'der'])
+  const content = text ?? bytes.toString('latin1')
+  if (content.trim() === '') return nothing(outer, problem('ANCHOR_EMPTY', 'the input is empty'))
+  if (content.includes(PEM_MARKER)) return fromPem(content, [...outer, 'pem'])
+  if (text === undefined) return garbage(bytes, outer)
+  return fromDataUri(content, outer) ?? fromBase64(content, outer) ?? garbage(bytes, outer)
+}
+
+/** The bytes as text, without a byte order mark; `undefined` when they hold control characters as binary forms do. */
+function textOf(bytes: Buffer): string | undefined {
+  // What Windows tools write as "Unicode".
+  const text =
+    bytes[0] === 0xff && bytes[1] === 0xfe
+      ? bytes.subarray(2).toString('utf16le')
+      : bytes.toString('latin1').replace(/^\u00ef\u00bb\u00bf/, '')
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: telling text from binary is the point
+  return /[\u0000-\u0008\u000e-\u001f]/.test(text) ? undefined : text
+}
+
+function fromDataUri(text: string, outer: readonly Encoding[]): Decoded | undefined {
+  const found = /^\s*data:[^,]{0,200},/.exec(text)
+  if (found === null || outer.length > 0) return undefined
+  const rest = text.slice(found[0].length)
+  if (/;base64,$/.test(found[0])) return fromBase64(rest, ['data-uri'])
+  try {
+    return unwrap(Buffer.from(decodeURIComponent(rest), 'latin1'), ['data-uri'])
+  } catch {
+    return undefined
+  }
+}
+
+function fromBase64(text: string, outer: readonly Encoding[]): Decoded | undefined {
+  if (outer.filter((form) => form === 'base64').length >= MAX_BASE64_LAYERS) return undefined
+  const inner = decodeBase64(text.replace(/\s+/g, ''))
+  if (inner === undefined) return undefined
+  const decoded = unwrap(inner, [...outer, 'base64'])
+  // Any word is valid base64: only what leads to something known was meant as base64.
+  return decoded.encoding.at(-1) === 'base64' ? undefined : decoded
+}
+
+function fromPem(text: string, encoding: readonly Encoding[]): Decoded {
+  if (/-----BEGIN [A-Za-z0-9 ]*PRIVATE KEY/.test(text)) return privateKey(encoding)
+  const blocks = splitPem(text, ANCHOR_MAX_CERTIFICATES + 1)
+  if (blocks.length > ANCHOR_MAX_CERTIFICATES) return tooMany(encoding)
+  const parts = blocks.map(readBlock)
+  if (parts.some((part) => part.problem?.code === 'ANCHOR_PRIVATE_KEY')) return privateKey(encoding)
+  return collect(parts, encoding)
+}
+
+type Part = { readonly certificate?: DecodedCertificate; readonly problem?: Problem }
+
+function readBlock(block: PemBlock): Part {
+  const place = `block ${block.number} (line ${block.line})`
+  switch (block.label) {
+    case 'CERTIFICATE':
+    case 'X509 CERTIFICATE':
+      if (!block.ok) return { problem: problem('ANCHOR_NOT_A_CERTIFICATE', `${place} ${block.reason}`) }
+      return readDer(block.der, place)
+    case 'TRUSTED CERTIFICATE':
+      // Its extra trust settings can forbid the very use; dropping them silently would widen the trust.
+      return notYet(
+        `${place} is in OpenSSL's TRUSTED CERTIFICATE form: convert it with \`openssl x509 -in FILE -out ca.pem\``,
+      )
+    case 'PKCS7':
+    case 'CMS':
+    case 'PKCS #7 SIGNED DATA':
+      return notYet(`${place} is a PKCS#7 container, which is not supported yet`)
+    default: {
+      const text = `${place} is labelled ${block.label}, not CERTIFICATE`
+      return { problem: problem('ANCHOR_NOT_A_CERTIFICATE', text) }
+    }
+  }
+}
+
+function fromDer(bytes: Buffer, encoding: readonly Encoding[]): Decoded {
+  const container = containerOf(bytes)
+  if (container !== undefined) {
+    const name = container === 'pkcs7' ? 'PKCS#7' : 'PKCS#12'
+    const { problem: found } = notYet(`the input is a ${name} container, which is not supported yet`)
+    return nothing([...encoding.slice(0, -1), container], ...(found === undefined ? [] : [found]))
+  }
+  const elements = readElements(bytes)
+  if (elements === undefined) {
+    const text = 'the input begins like DER, but is cut off or malformed'
+    return nothing(encoding, problem('ANCHOR_NOT_A_CERTIFICATE', text))
+  }
+  if (elements.length > ANCHOR_MAX_CERTIFICATES) return tooMany(encoding)
+  let offset = 0
+  const parts: Part[] = []
+  for (const element of elements) {
+    parts.push(readDer(element.raw, elements.length === 1 ? 'the input' : `the element at byte ${offset}`))
+    offset += element.raw.length
+  }
+  if (parts.some((part) => part.problem?.code === 'ANCHOR_PRIVATE_KEY')) return privateKey(encoding)
+  return collect(parts, encoding)
+}
+
+function readDer(der: Buffer, place: string): Part {
+  if (isPrivateKey(der)) return { problem: problem('ANCHOR_PRIVATE_KEY', `${place} is a private key`) }
+  const container = containerOf(der)
+  if (container !== undefined) return notYet(`${place} is a ${container} container, which is not supported yet`)
+  const read = readCertificate(der, place)
+  return read.ok ? { certificate: read.certificate } : { problem: read.problem }
+}
+
+/** PKCS#8 (plain and encrypted), PKCS#1 and SEC 1, told by their shape. */
+function isPrivateKey(der: Buffer): boolean {
+  const [outer] = readElements(der) ?? []
+  const children = childrenOf(outer, TAG.sequence) ?? []
+  const shape = children.map((child) => child.tag)
+  const starts = (...tags: readonly number[]) => tags.every((tag, index) => shape[index] === tag)
+  const isVersion = (child: DerElement | undefined) => child?.content.length === 1 && (child.content[0] ?? 9) <= 1
+  if (starts(TAG.sequence, TAG.octetString)) return children.length === 2
+  if (!isVersion(children[0])) return false
+  return (
+    starts(TAG.integer, TAG.sequence, TAG.octetString) ||
+    starts(TAG.integer, TAG.octetString) ||
+    (children.length >= 9 && children.slice(0, 9).every((child) => child.tag === TAG.integer))
+  )
+}
+
+const PKCS7_SIGNED_DATA = Buffer.from('06092a864886f70d010702', 'hex')
+const PKCS12_VERSION = Buffer.from('02010330', 'hex')
+
+/** By the first bytes alone: these containers are often BER of indefinite length, which the DER reader refuses. */
+function containerOf(bytes: Buffer): 'pkcs7' | 'pkcs12' | undefined {
+  const first = bytes[1] ?? 0
+  const content = bytes.subarray(first > 0x80 ? 2 + (first & 0x7f) : 2)
+  if (bytes[0] !== TAG.sequence) return undefined
+  if (content.subarray(0, PKCS7_SIGNED_DATA.length).equals(PKCS7_SIGNED_DATA)) return 'pkcs7'
+  return content.subarray(0, PKCS12_VERSION.length).equals(PKCS12_VERSION) ? 'pkcs12' : undefined
+}
+
+function garbage(bytes: Buffer, outer: readonly Encoding[]): Decoded {
+  const start = bytes.subarray(0, 200).toString('latin1').trimStart().toLowerCase()
+  const found =
+    start.startsWith('<!doctype html') || start.startsWith('<html')
+      ? 'it is an HTML page: the download got a web page in place of the certificate'
+      : bytes.subarray(0, 4).equals(Buffer.from('feedfeed', 'hex'))
+        ? 'it is a Java keystore: export the certificate with `keytool -exportcert -rfc`'
+        : 'neither PEM, DER nor base64 of one of them begins at byte 0'
+  return nothing(outer, problem('ANCHOR_NOT_A_CERTIFICATE', `the input holds no certificate: ${found}`))
+}
+
+function notYet(text: string): Part {
+  return { problem: problem('ANCHOR_NOT_SUPPORTED_YET', text) }
+}
+
+function privateKey(encoding: readonly Encoding[]): Decoded {
+  return nothing(encoding, problem('ANCHOR_PRIVATE_KEY', 'the input holds a private key: nothing of it is used'))
+}
+
+function tooMany(encoding: readonly Encoding[]): Decoded {
+  const text = `the input holds more than the ${ANCHOR_MAX_CERTIFICATES} certificates that one anchor may hold`
+  return nothing(encoding, problem('ANCHOR_TOO_LARGE', text))
+}
+
+function nothing(encoding: readonly Encoding[], ...problems: readonly Problem[]): Decoded {
+  return { certificates: [], problems, encoding }
+}
+
+function collect(parts: readonly Part[], encoding: readonly Encoding[]): Decoded {
+  const unique = new Map<string, DecodedCertificate>()
+  for (const { certificate } of parts) {
+    if (certificate !== undefined && !unique.has(certificate.fingerprint))
+      unique.set(certificate.fingerprint, certificate)
+  }
+  const problems = parts.map((part) => part.problem).filter((found) => found !== undefined)
+  return { certificates: [...unique.values()], problems, encoding }
+}
+
+function bound(decoded: Decoded): Decoded {
+  const more = decoded.problems.length - MAX_REPORTED
+  if (more <= 0) return decoded
+  const rest = problem('ANCHOR_NOT_A_CERTIFICATE', `${more} more blocks can not be used`)
+  return { ...decoded, problems: [...decoded.problems.slice(0, MAX_REPORTED), rest] }
+}

@@ -1,0 +1,76 @@
+// Puts the plans of all targets together. A new target is one line in `planTargets`.
+import { posix } from 'node:path'
+import { hostDirectoryName } from '../containerd/hosts-toml.ts'
+import type { DesiredState, TrustAnchor } from '../model/desired-state.ts'
+import type { Problem } from '../model/errors.ts'
+import type { ContainerdFacts } from '../model/observed-state.ts'
+import type { Change, Plan } from '../model/plan.ts'
+import type { NodeFiles } from '../model/ports.ts'
+import type { AgentState } from '../model/state.ts'
+import { observeConfig, planConfig } from '../targets/containerd-config.ts'
+import { type ObservedHosts, observeHosts, planHosts } from '../targets/containerd-hosts.ts'
+import { observeSystemTrust, planSystemTrust } from '../targets/system-trust.ts'
+import { NOTHING_TO_DO, type TargetInput } from '../targets/target.ts'
+
+export type Planned = {
+  readonly plan: Plan
+  /** config.toml as it will be; undefined: containerd runs without one. */
+  readonly candidateConfig: Buffer | undefined
+  /** Files of the declared registries' host directories as they will be, relative to certs.d. */
+  readonly stagedHosts: readonly { readonly path: string; readonly bytes: Buffer }[]
+}
+
+export type PlanInput = {
+  readonly desired: DesiredState
+  readonly state: AgentState
+  readonly facts: ContainerdFacts
+}
+
+/** Reads the node and decides; changes nothing. config.toml comes last: its change needs a restart. */
+export async function makePlan({ desired, state, facts }: PlanInput, files: NodeFiles): Promise<Planned> {
+  const input: TargetInput = { desired, owned: state.owned }
+  const config = await planConfig(input, await observeConfig(facts, files))
+  const observedHosts =
+    config.certsDirectory === undefined ? undefined : await observeHosts(input, config.certsDirectory, files)
+  const hosts = observedHosts === undefined ? NOTHING_TO_DO : planHosts(input, observedHosts)
+  const system = planSystemTrust(input, await observeSystemTrust(input, files))
+  const targets = [system, hosts, config]
+  return {
+    plan: {
+      generation: desired.generation,
+      changes: targets.flatMap(({ changes }) => changes),
+      restart: config.restart ?? { required: false, reason: '' },
+      certsDirectory: config.certsDirectory,
+      problems: [...anchorProblems(desired, isHeld), ...targets.flatMap(({ problems }) => problems)],
+      warnings: anchorProblems(desired, (anchor) => !isHeld(anchor)),
+    },
+    candidateConfig: config.candidate,
+    stagedHosts: observedHosts === undefined ? [] : stageHosts(desired, observedHosts, hosts.changes),
+  }
+}
+
+/** Nothing of the anchor can be used now: what it put on the node stays. */
+function isHeld(anchor: TrustAnchor): boolean {
+  return anchor.certificates.length === 0
+}
+
+function anchorProblems(desired: DesiredState, which: (anchor: TrustAnchor) => boolean): readonly Problem[] {
+  return desired.anchors.filter(which).flatMap(({ problems }) => problems)
+}
+
+function stageHosts(desired: DesiredState, observed: ObservedHosts, changes: readonly Change[]): Planned['stagedHosts'] {
+  return desired.registries.flatMap(({ host }) => {
+    const name = hostDirectoryName(host, observed.names)
+    const folder = `${observed.certsDirectory}/${name}`
+    const files = new Map<string, Buffer>()
+    for (const [file, state] of observed.folders.get(folder)?.files ?? [])
+      if (state.kind === 'file') files.set(file, state.bytes)
+    for (const { path, after } of changes) {
+      if (path === folder && after.kind === 'tree') for (const one of after.files) files.set(one.name, one.content.bytes)
+      if (posix.dirname(path) !== folder) continue
+      if (after.kind === 'file') files.set(posix.basename(path), after.bytes)
+      if (after.kind === 'absent') files.delete(posix.basename(path))
+    }
+    return [...files].map(([file, bytes]) => ({ path: `${name}/${file}`, bytes }))
+  })
+}

@@ -1,0 +1,97 @@
+// Proves trust by a test pull through the CRI socket, with containerd's own code: the one fact that `trusted` rests on.
+// A pull may change nothing that matters on the node: by default it asks for an image that is there, or for one that is nowhere.
+import { classifyPull } from '../containerd/pull-error.ts'
+import type { DesiredState, ProofLevel, Registry } from '../model/desired-state.ts'
+import { type Finding, finding, provesTrust } from '../model/finding.ts'
+import { isProbeReference, probeReference } from '../model/image-reference.ts'
+import type { Clock, CriClient } from '../model/ports.ts'
+
+export const PROOF_DEADLINE_MS = 15_000
+const MOST_PROOFS_AT_ONCE = 8
+
+export type ProofResult = {
+  readonly host: string
+  readonly level: ProofLevel
+  readonly reference: string
+  readonly finding: Finding
+  /** RFC 3339. */
+  readonly at: string
+  readonly durationMs: number
+}
+
+export type ProveOptions = {
+  readonly clock: Clock
+  readonly timeoutMs: number
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Proves several registries at once; a slow one holds up none of the others. */
+export async function proveRegistries(
+  registries: readonly Registry[],
+  cri: CriClient,
+  options: ProveOptions,
+): Promise<readonly ProofResult[]> {
+  const results: ProofResult[] = []
+  const waiting = [...registries]
+  const worker = async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
+      results.push(await proveRegistry(next, cri, options))
+  }
+  await Promise.all(Array.from({ length: Math.min(MOST_PROOFS_AT_ONCE, registries.length) }, worker))
+  const order = registries.map((registry) => registry.host)
+  return results.toSorted((a, b) => order.indexOf(a.host) - order.indexOf(b.host))
+}
+
+export async function proveRegistry(registry: Registry, cri: CriClient, options: ProveOptions): Promise<ProofResult> {
+  const started = options.clock.now()
+  const reference = await chooseReference(registry, cri, options)
+  const result = await cri.pullImage(reference, options)
+  return {
+    host: registry.host,
+    level: registry.proof.level,
+    reference,
+    finding: result.ok ? trusted(registry, reference) : failed(registry, reference, result),
+    at: new Date(started).toISOString(),
+    durationMs: options.clock.now() - started,
+  }
+}
+
+/** The same, by a reference that is on no node: what the rehearsal asks for. */
+export async function proveByProbe(registry: Registry, cri: CriClient, options: ProveOptions): Promise<ProofResult> {
+  const { image: _, ...proof } = registry.proof
+  const withoutDigests: CriClient = { ...cri, digestsFrom: async () => [] }
+  return proveRegistry({ ...registry, proof: { ...proof, level: 'manifest' } }, withoutDigests, options)
+}
+
+async function chooseReference(registry: Registry, cri: CriClient, options: ProveOptions): Promise<string> {
+  if (registry.proof.level === 'pull' && registry.proof.image !== undefined) return registry.proof.image
+  try {
+    const [present] = await cri.digestsFrom(registry.host, options)
+    return present ?? probeReference(registry.host)
+  } catch {
+    // The pull that follows says better what is wrong with the runtime.
+    return probeReference(registry.host)
+  }
+}
+
+function trusted({ host }: Registry, reference: string): Finding {
+  return finding('trusted', `containerd pulled ${reference} from ${host}`, { reference })
+}
+
+function failed(registry: Registry, reference: string, result: Parameters<typeof classifyPull>[0]): Finding {
+  const classified = classifyPull(result, { reference, host: registry.host })
+  const wasNamedByUser = reference === registry.proof.image && !isProbeReference(reference)
+  if (classified.code !== 'not-found' || wasNamedByUser) return classified
+  const message = `${registry.host} answered over verified TLS that the probe image does not exist, as it should`
+  return finding('trusted', message, { reference })
+}
+
+/** Whether the registry counts as proved for `apply`: TLS trust, and for the `pull` level the image itself. */
+export function isProved(proof: ProofResult): boolean {
+  if (proof.level === 'pull' && proof.finding.code === 'not-found') return false
+  return provesTrust(proof.finding.code)
+}
+
+export function findRegistry(desired: DesiredState, host: string): Registry | undefined {
+  return desired.registries.find((registry) => registry.host === host)
+}

@@ -1,0 +1,73 @@
+// The rehearsal: a private copy of the node's own containerd loads the candidate configuration and pulls through the
+// candidate host directories, before anything on the node changes.
+import { rehearsalConfig } from '../containerd/rehearsal-config.ts'
+import type { DesiredState } from '../model/desired-state.ts'
+import { asAgentError } from '../model/errors.ts'
+import type { ContainerdFacts } from '../model/observed-state.ts'
+import type { Rehearsal } from '../model/plan.ts'
+import type { Clock, NodeFiles, RehearsalRunner } from '../model/ports.ts'
+import type { Planned } from './planning.ts'
+import { proveByProbe } from './prove.ts'
+
+const START_DEADLINE_MS = 15_000
+const PROOF_DEADLINE_MS = 5_000
+/** Where the copy has to behave like the daemon: proxies and the roots that Go reads. */
+const INHERITED = /^(https?_proxy|no_proxy|all_proxy|ssl_cert_file|ssl_cert_dir)$/i
+
+export type RehearsePorts = { readonly files: NodeFiles; readonly runner: RehearsalRunner; readonly clock: Clock }
+
+export async function rehearse(
+  desired: DesiredState,
+  facts: ContainerdFacts,
+  planned: Planned,
+  { files, runner, clock }: RehearsePorts,
+  signal?: AbortSignal,
+): Promise<Rehearsal> {
+  const touchesContainerd = planned.plan.changes.some(({ target }) => target !== 'system-trust')
+  if (!touchesContainerd && !planned.plan.restart.required)
+    return { verdict: 'not-needed', reason: 'nothing that containerd reads would change' }
+  const binary = facts.process?.executable ?? facts.unit?.execStart[0]
+  if (binary === undefined)
+    return { verdict: 'not-rehearsed', reason: "containerd's own binary is not known: neither its process nor its unit can be seen" }
+  const started = clock.now()
+  const scratch = await runner.scratch()
+  try {
+    const candidate = await rehearsalConfig(planned.candidateConfig, {
+      containerdVersion: facts.version,
+      configFile: facts.configFile,
+      imports: facts.imports,
+      scratch: scratch.folder,
+      certsDirectory: planned.plan.certsDirectory === undefined ? undefined : `${scratch.folder}/certs.d`,
+    })
+    for (const { relativePath, bytes } of candidate) await scratch.write(relativePath, bytes)
+    for (const { path, bytes } of planned.stagedHosts) await scratch.write(`certs.d/${path}`, bytes)
+    const environment = facts.process?.environment ?? facts.unit?.environment ?? {}
+    const daemon = await runner.start({
+      binary: files.hostPath(binary),
+      scratch,
+      environment: Object.fromEntries(Object.entries(environment).filter(([name]) => INHERITED.test(name))),
+      timeoutMs: START_DEADLINE_MS,
+      signal,
+    })
+    if (!daemon.started)
+      return { verdict: 'failed', reason: daemon.reason, durationMs: clock.now() - started, proofs: [] }
+    try {
+      const { runtimeVersion } = await daemon.cri.version({ timeoutMs: PROOF_DEADLINE_MS })
+      if (runtimeVersion !== facts.version)
+        return { verdict: 'not-rehearsed', reason: `${binary} is version ${runtimeVersion}, the running daemon is ${facts.version}` }
+      const proofs = await Promise.all(
+        desired.registries.map(async (registry) => {
+          const { host, finding, durationMs } = await proveByProbe(registry, daemon.cri, { clock, timeoutMs: PROOF_DEADLINE_MS, signal })
+          return { host, finding, durationMs }
+        }),
+      )
+      return { verdict: 'passed', durationMs: clock.now() - started, proofs }
+    } finally {
+      await daemon.stop()
+    }
+  } catch (thrown) {
+    return { verdict: 'not-rehearsed', reason: asAgentError(thrown).message }
+  } finally {
+    await scratch.dispose()
+  }
+}

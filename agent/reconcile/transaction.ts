@@ -1,0 +1,286 @@
+// One transaction: captures what is there, writes the journal, executes the changes in order, and can undo them in
+// reverse, also after a crash. Nothing outside this file decides what "as before" means.
+import { posix } from 'node:path'
+import { AgentError, asAgentError } from '../model/errors.ts'
+import type { Change, FileContent, RegularFile } from '../model/plan.ts'
+import type { Clock, FileState, JournalEntry, JournalStep, Log, NodeFiles, StateStore } from '../model/ports.ts'
+import type { AgentState, Before, Ownership, TransactionRecord } from '../model/state.ts'
+
+export type TransactionPorts = {
+  readonly files: NodeFiles
+  readonly store: StateStore
+  readonly clock: Clock
+  readonly log: Log
+}
+
+const MOST_TRANSACTIONS_REMEMBERED = 50
+
+export type Transaction = {
+  readonly id: string
+  /** Executes changes, in order. When one fails all that this transaction did so far is undone and the error is thrown. */
+  execute(changes: readonly Change[]): Promise<void>
+  /** Puts back everything, newest first. Throws ROLLBACK_INCOMPLETE naming the paths that could not be restored. */
+  undo(): Promise<void>
+  /** Notes in the journal that containerd is about to be restarted. */
+  markRestart(): Promise<void>
+  /** Records ownership and the outcome, then drops the journal. */
+  commit(record: Omit<TransactionRecord, 'id' | 'at'>): Promise<AgentState>
+  /** Records an outcome after `undo`. */
+  abandon(record: Omit<TransactionRecord, 'id' | 'at'>, options?: { readonly refuse: boolean }): Promise<AgentState>
+}
+
+export function beginTransaction(state: AgentState, generation: string, ports: TransactionPorts): Transaction {
+  const { files, store, clock, log } = ports
+  const at = new Date(clock.now()).toISOString()
+  const id = `${at.replaceAll(/[-:.]/g, '').slice(0, 15)}-${generation}`
+  const before = new Map<string, Before>()
+  const done: Change[] = []
+  let steps: JournalStep[] = []
+  let restarted = false
+  let journalled = false
+
+  const writeJournal = async () => {
+    await store.journal.write({ transaction: id, generation, at, steps, restarted })
+    journalled = true
+  }
+
+  const undo = async () => {
+    await undoSteps(steps, ports)
+    steps = []
+    done.length = 0
+    if (journalled) await store.journal.clear()
+    journalled = false
+  }
+
+  const save = async (next: AgentState, record: Omit<TransactionRecord, 'id' | 'at'>): Promise<AgentState> => {
+    const transactions = [...next.transactions, { id, at, ...record }].slice(-MOST_TRANSACTIONS_REMEMBERED)
+    const saved = { ...next, transactions }
+    await store.save(saved)
+    return saved
+  }
+
+  return {
+    id,
+    undo,
+    async execute(changes) {
+      if (changes.length === 0) return
+      for (const change of changes)
+        for (const step of await captureSteps(change, files, store)) {
+          steps.push(step)
+          if (!before.has(step.path)) before.set(step.path, step.before)
+        }
+      await writeJournal()
+      for (const change of changes) {
+        try {
+          await executeChange(change, files)
+        } catch (thrown) {
+          const error = asAgentError(thrown)
+          log.warn('change-failed', { path: change.path, code: error.code, error: error.message })
+          await undo()
+          throw error
+        }
+        done.push(change)
+        await store.audit({ at: new Date(clock.now()).toISOString(), transaction: id, ...auditOf(change, before) })
+      }
+    },
+    async markRestart() {
+      restarted = true
+      await writeJournal()
+    },
+    async commit(record) {
+      const owned: { [path: string]: Ownership } = { ...state.owned }
+      for (const change of done) {
+        for (const path of change.forgets) delete owned[path]
+        for (const { path, kind, sha256 } of change.owns) {
+          const was = state.owned[path]?.before ?? before.get(path) ?? { kind: 'absent' }
+          owned[path] = { kind, target: change.target, subject: change.subject, sha256, before: was }
+        }
+      }
+      const { refusedGeneration: _, ...rest } = state
+      const saved = await save({ ...rest, generation, owned }, record)
+      if (journalled) await store.journal.clear()
+      await store.forget(backupsReferencedBy(saved))
+      return saved
+    },
+    async abandon(record, options) {
+      // The journal stays when undoing failed: the next start tries again.
+      return save(options?.refuse === true ? { ...state, refusedGeneration: generation } : state, record)
+    },
+  }
+}
+
+/** Undoes what a crash left half done. Returns the journal entry that was repaired, if any. */
+export async function recover(ports: TransactionPorts): Promise<JournalEntry | undefined> {
+  const entry = await ports.store.journal.read()
+  if (entry === undefined) return undefined
+  await undoSteps(entry.steps, ports)
+  await ports.store.journal.clear()
+  for (const folder of new Set(entry.steps.map((step) => step.folder))) await ports.files.sweep(folder)
+  ports.log.warn('transaction-recovered', { transaction: entry.transaction, steps: entry.steps.length })
+  await ports.store.audit({ at: new Date(ports.clock.now()).toISOString(), transaction: entry.transaction, event: 'recovered' })
+  return entry
+}
+
+async function executeChange(change: Change, files: NodeFiles): Promise<void> {
+  const { path, after, folder } = change
+  switch (after.kind) {
+    case 'tree':
+      return files.putFolder(path, after.files, { folder, mode: after.mode })
+    case 'absent-tree':
+      return files.removeFolder(path, { folder })
+    case 'file':
+    case 'link':
+    case 'folder':
+    case 'absent':
+      return files.put(path, after, { folder })
+    default:
+      throw after satisfies never
+  }
+}
+
+/** A tree is one change and several steps: the folder, then its files. */
+async function captureSteps(change: Change, files: NodeFiles, store: StateStore): Promise<readonly JournalStep[]> {
+  const { path, folder, after } = change
+  const at = async (where: string, becomes: FileContent) => ({
+    path: where,
+    folder,
+    before: await captureBefore(where, files, store),
+    after: afterOf(becomes),
+  })
+  switch (after.kind) {
+    case 'tree':
+      return [
+        await at(path, { kind: 'folder', mode: after.mode }),
+        ...(await Promise.all(after.files.map(({ name, content }) => at(`${path}/${name}`, content)))),
+      ]
+    case 'absent-tree':
+      return [
+        await at(path, { kind: 'absent' }),
+        ...(await Promise.all(after.names.map((name) => at(`${path}/${name}`, { kind: 'absent' })))),
+      ]
+    default:
+      return [await at(path, after)]
+  }
+}
+
+async function captureBefore(path: string, files: NodeFiles, store: StateStore): Promise<Before> {
+  const state = await files.read(path)
+  switch (state.kind) {
+    case 'absent':
+    case 'link':
+      return state
+    case 'folder':
+      return { kind: 'folder', mode: state.mode }
+    case 'file':
+      return { kind: 'file', sha256: await store.keep(state.bytes), mode: state.mode, uid: state.uid, gid: state.gid }
+    case 'other':
+      throw new AgentError('WRITE_FAILED', `${path} is a ${state.what}; the agent replaces only files, links and folders`)
+    case 'unreadable':
+      throw new AgentError('WRITE_FAILED', `${path} can not be read before it is changed: ${state.reason}`)
+    default:
+      throw state satisfies never
+  }
+}
+
+function afterOf(content: FileContent): JournalStep['after'] {
+  switch (content.kind) {
+    case 'file':
+      return { kind: 'file', mode: content.mode }
+    case 'link':
+      return { kind: 'link', to: content.to }
+    case 'folder':
+      return { kind: 'folder', mode: content.mode }
+    case 'absent':
+      return { kind: 'absent' }
+    default:
+      throw content satisfies never
+  }
+}
+
+async function undoSteps(steps: readonly JournalStep[], { files, store, log }: TransactionPorts): Promise<void> {
+  const failed: string[] = []
+  const restored = new Set<string>()
+  for (const step of steps.toReversed()) {
+    if (restored.has(step.path)) continue
+    try {
+      for (const path of await undoStep(step, steps, files, store)) restored.add(path)
+    } catch (thrown) {
+      const error = asAgentError(thrown)
+      log.error('undo-failed', { path: step.path, code: error.code, error: error.message })
+      failed.push(`${step.path} (${error.message})`)
+    }
+  }
+  if (failed.length > 0)
+    throw new AgentError('ROLLBACK_INCOMPLETE', `could not put back: ${failed.join('; ')}`, { paths: failed })
+}
+
+/** Restores one path; a folder that was there is put back complete, one that was not goes complete. */
+async function undoStep(
+  step: JournalStep,
+  steps: readonly JournalStep[],
+  files: NodeFiles,
+  store: StateStore,
+): Promise<readonly string[]> {
+  const tree = treeAround(step, steps)
+  if (tree === undefined) {
+    await files.put(step.path, await contentOf(step.before, store), { folder: step.folder })
+    return []
+  }
+  const { root, members } = tree
+  const now = await files.read(root.path)
+  if (root.before.kind === 'folder' && root.after.kind === 'absent' && now.kind === 'absent') {
+    const content = await Promise.all(
+      members.map(async (member) => ({
+        name: posix.basename(member.path),
+        content: (await contentOf(member.before, store)) as RegularFile,
+      })),
+    )
+    await files.putFolder(root.path, content, { folder: root.folder, mode: root.before.mode })
+  } else if (root.before.kind === 'absent' && now.kind === 'folder') {
+    const names = new Set(members.map((member) => posix.basename(member.path)))
+    const others = (await files.list(root.path)).filter((name) => !names.has(name))
+    if (others.length === 0) await files.removeFolder(root.path, { folder: root.folder })
+    else for (const { path } of members.toReversed()) await files.put(path, { kind: 'absent' }, { folder: root.folder })
+  } else if (root.before.kind === 'folder' && root.after.kind === 'folder') {
+    for (const { path } of members.toReversed()) await files.put(path, { kind: 'absent' }, { folder: root.folder })
+  }
+  return [root.path, ...members.map(({ path }) => path)]
+}
+
+function treeAround(step: JournalStep, steps: readonly JournalStep[]): { root: JournalStep; members: readonly JournalStep[] } | undefined {
+  const isTreeRoot = (one: JournalStep) =>
+    (one.after.kind === 'folder' || (one.after.kind === 'absent' && one.before.kind === 'folder')) &&
+    steps.some((other) => posix.dirname(other.path) === one.path && other.folder === one.folder)
+  const root = steps.find((one) => (one.path === step.path || one.path === posix.dirname(step.path)) && isTreeRoot(one))
+  if (root === undefined) return undefined
+  return { root, members: steps.filter((other) => posix.dirname(other.path) === root.path && other.folder === root.folder) }
+}
+
+async function contentOf(before: Before, store: StateStore): Promise<FileContent> {
+  if (before.kind !== 'file') return before
+  const { mode, uid, gid } = before
+  return { kind: 'file', bytes: await store.backup(before.sha256), mode, uid, gid }
+}
+
+function backupsReferencedBy(state: AgentState): ReadonlySet<string> {
+  return new Set(Object.values(state.owned).flatMap(({ before }) => (before.kind === 'file' ? [before.sha256] : [])))
+}
+
+function auditOf(change: Change, before: ReadonlyMap<string, Before>) {
+  const was = before.get(change.path)
+  return {
+    target: change.target,
+    action: change.action,
+    path: change.path,
+    reason: change.reason,
+    beforeSha256: was?.kind === 'file' ? was.sha256 : null,
+    afterSha256: change.owns.find((own) => own.path === change.path)?.sha256 ?? null,
+  }
+}
+
+/** Whether a path still is what the state says that the agent wrote. */
+export function isAsWritten(state: FileState, owner: Ownership, digest: (bytes: Buffer | string) => string): boolean {
+  if (state.kind === 'file') return digest(state.bytes) === owner.sha256
+  if (state.kind === 'link') return digest(state.to) === owner.sha256
+  return state.kind === 'folder' && owner.sha256 === ''
+}

@@ -1,0 +1,50 @@
+// What every place that trusts has in common: observe reads through the NodeFiles port, plan is pure.
+// A new target is one new file and one line in reconcile/planning.ts.
+import { createHash } from 'node:crypto'
+import type { DesiredState } from '../model/desired-state.ts'
+import type { Problem } from '../model/errors.ts'
+import type { FileState } from '../model/ports.ts'
+import type { Change, RegularFile, RestartNeed } from '../model/plan.ts'
+import type { AgentState } from '../model/state.ts'
+
+export type TargetInput = {
+  readonly desired: DesiredState
+  readonly owned: AgentState['owned']
+}
+
+export type TargetPlan = {
+  readonly changes: readonly Change[]
+  readonly problems: readonly Problem[]
+  readonly restart?: RestartNeed
+}
+
+export const NOTHING_TO_DO: TargetPlan = { changes: [], problems: [] }
+
+export function sha256(bytes: Buffer | string): string {
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+/** A file of root with the mode given (0o644 unless told). */
+export function rootFile(text: string | Buffer, mode = 0o644): RegularFile {
+  return { kind: 'file', bytes: Buffer.isBuffer(text) ? text : Buffer.from(text), mode, uid: 0, gid: 0 }
+}
+
+/** True when the path already is exactly what is wanted: bytes, mode and owner. */
+export function isFile(state: FileState, wanted: RegularFile): boolean {
+  return (
+    state.kind === 'file' &&
+    state.bytes.equals(wanted.bytes) &&
+    state.mode === wanted.mode &&
+    state.uid === wanted.uid &&
+    state.gid === wanted.gid
+  )
+}
+
+/** Why a file of ours has to be written again, for people. */
+export function difference(state: FileState, wanted: RegularFile): string {
+  if (state.kind === 'absent') return 'it is missing'
+  if (state.kind !== 'file') return `there is a ${state.kind} in its place`
+  if (!state.bytes.equals(wanted.bytes)) return 'its content differs'
+  if (state.mode !== wanted.mode) return `its mode is ${state.mode.toString(8)} instead of ${wanted.mode.toString(8)}`
+  return `it belongs to ${state.uid}:${state.gid} instead of ${wanted.uid}:${wanted.gid}`
+}

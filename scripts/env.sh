@@ -1,0 +1,24 @@
+# Sourced by every script: installs the npm packages when they are missing and puts the repository's own Node 24 first.
+root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
+export PATH="$root/node_modules/.bin:$PATH"
+
+# npm leaves its own copy of the lock file: it tells whether the installed packages are those of package-lock.json.
+ensure_packages() {
+  if [ ! -e "$root/node_modules/.package-lock.json" ] || [ "$root/package-lock.json" -nt "$root/node_modules/.package-lock.json" ]; then
+    command -v npm >/dev/null || { echo "npm is needed: install Node.js (any version that has npm 10 or newer)" >&2; exit 69; }
+    echo "installing npm packages (npm ci)" >&2
+    (cd "$root" && npm ci --loglevel=error >&2)
+    touch "$root/node_modules/.package-lock.json"
+  fi
+  node -e 'process.exit(+process.versions.node.split(".")[0] >= 24 ? 0 : 1)' 2>/dev/null || {
+    echo "Node >= 24 is needed and is not in node_modules: run 'npm ci' (not with --omit=optional)" >&2
+    exit 69
+  }
+}
+
+ensure_bundle() {
+  local bundle="$root/dist/registry-trust.cjs"
+  if [ ! -e "$bundle" ] || [ -n "$(find "$root/agent" "$root/scripts/build.ts" "$root/package.json" -newer "$bundle" -print -quit)" ]; then
+    (cd "$root" && node scripts/build.ts dist >&2)
+  fi
+}

@@ -1,0 +1,120 @@
+// A real docker-registry beside a node: TLS on an address of the node's own network that is no loopback, found by name through the
+// node's /etc/hosts. Images are laid into its storage, so that no client, no network and no credentials are needed to fill it.
+import { execFile } from 'node:child_process'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Certificate } from './certificates.ts'
+import type { Credentials } from './cri-client.ts'
+import type { FixtureNode } from './fixture-node.ts'
+import { tool } from './generations.ts'
+import { type Image, storeInRegistry, tinyImage } from './image.ts'
+import type { Service } from './namespaces.ts'
+
+const run = promisify(execFile)
+
+export const SAMPLE_IMAGE = 'library/hello:1'
+
+export type RegistryOptions = {
+  readonly host: string
+  readonly port?: number
+  /** Without one the registry speaks plain HTTP. */
+  readonly certificate?: Certificate
+  /** Asks for this user (HTTP basic). */
+  readonly credentials?: Credentials
+  /** An address the node already has; by default a new one, with a line in the node's /etc/hosts. */
+  readonly address?: string
+}
+
+export type AccessLine = { readonly method: string; readonly url: string; readonly status: number; readonly userAgent: string }
+
+export class FixtureRegistry {
+  /** `host`, or `host:port` when the port is not 443: as it stands in an image reference. */
+  readonly host: string
+  readonly address: string
+  readonly port: number
+  readonly #storage: string
+  readonly #service: Service
+
+  constructor(host: string, address: string, port: number, storage: string, service: Service) {
+    this.host = port === 443 ? host : `${host}:${port}`
+    this.address = address
+    this.port = port
+    this.#storage = storage
+    this.#service = service
+  }
+
+  /** The reference of an image here; by default of the one that is always there. */
+  reference(image = SAMPLE_IMAGE): string {
+    return `${this.host}/${image}`
+  }
+
+  /** The same by address instead of by name. */
+  referenceByAddress(image = SAMPLE_IMAGE): string {
+    return `${this.port === 443 ? this.address : `${this.address}:${this.port}`}/${image}`
+  }
+
+  async store(repository: string, tag: string, image: Image): Promise<void> {
+    await storeInRegistry(this.#storage, repository, tag, image)
+  }
+
+  /** Every HTTP request that was answered so far. A connection whose TLS handshake failed is none. */
+  accessLog(): readonly AccessLine[] {
+    const line = /^\S+ - \S+ \[[^\]]*\] "(\S+) (\S+) [^"]*" (\d{3}) \S+ "[^"]*" "([^"]*)"$/gm
+    return [...this.#service.stdout.matchAll(line)].map((match) => ({
+      method: match[1] ?? '',
+      url: match[2] ?? '',
+      status: Number(match[3]),
+      userAgent: match[4] ?? '',
+    }))
+  }
+
+  /** What the registry logs besides: TLS handshake errors of clients that do not trust it stand here. */
+  log(): string {
+    return this.#service.stderr
+  }
+
+  async stop(): Promise<void> {
+    await this.#service.stop()
+  }
+}
+
+let started = 0
+
+export async function startRegistry(node: FixtureNode, options: RegistryOptions): Promise<FixtureRegistry> {
+  const { host, port = 443, certificate, credentials } = options
+  const address = options.address ?? (await node.newAddress())
+  if (options.address === undefined) await node.addHost(host, address)
+  started += 1
+  const folder = join(node.scratch, `registry-${started}`)
+  const storage = join(folder, 'storage')
+  await mkdir(storage, { recursive: true })
+  await storeInRegistry(storage, 'library/hello', '1', tinyImage(`hello from ${host}`))
+  const config = {
+    version: 0.1,
+    log: { level: 'info', formatter: 'text' },
+    storage: { filesystem: { rootdirectory: storage } },
+    http: {
+      addr: `${address}:${port}`,
+      secret: 'fixture',
+      ...(certificate && { tls: { certificate: certificate.chainFile, key: certificate.keyFile } }),
+    },
+    ...(credentials && { auth: { htpasswd: { realm: 'fixture', path: await passwordFile(folder, credentials) } } }),
+  }
+  // JSON is YAML
+  await writeFile(join(folder, 'config.yml'), JSON.stringify(config))
+  const service = await node.start([tool('docker-registry', 'docker-registry'), 'serve', join(folder, 'config.yml')], {
+    place: 'neighbour',
+    // newer registries would look for a collector
+    env: { OTEL_TRACES_EXPORTER: 'none' },
+  })
+  await service.waitFor(/listening on [^\s]+:\d+/)
+  return new FixtureRegistry(host, address, port, storage, service)
+}
+
+async function passwordFile(folder: string, { username, password }: Credentials): Promise<string> {
+  const file = join(folder, 'htpasswd')
+  const { stdout } = await run('htpasswd', ['-Bbn', '-C', '4', username, password])
+  await writeFile(file, stdout.trim())
+  return file
+}

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# usage: sandbox-init.sh SCRATCH NAME PATH
+# Process 1 of a sandbox node: gives it its own /etc, /run, /var/lib, /opt, certificates and cgroups over the machine's file system,
+# then supervises containerd. Rule: whatever containerd or the agent writes lands in SCRATCH, never in the machine's own folders.
+set -euo pipefail
+. "${BASH_SOURCE[0]%/*}/cgroups.sh"
+readonly scratch=$1 name=$2 path=$3
+export PATH=$path
+
+# /proc is still the machine's here: it tells our pid as the machine sees it
+read -r pid _ </proc/self/stat
+hierarchies=$(cgroup_hierarchies)
+printf '%s' "$name" >/proc/sys/kernel/hostname
+ip link set lo up
+
+# a real folder instead of an overlay: renames, links and watches behave as on a node
+mkdir -p "$scratch"/{etc/ssl,etc/containerd,usr-local-ca,containerd}
+for file in passwd group ld.so.cache ld.so.conf ld.so.conf.d alternatives debian_version os-release services protocols \
+  localtime ca-certificates.conf ca-certificates ssl/openssl.cnf ssl/certs; do
+  [ ! -e "/etc/$file" ] || cp -a "/etc/$file" "$scratch/etc/$file"
+done
+printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 %s\n' "$name" >"$scratch/etc/hosts"
+# no name server at all: an unknown name fails at once with "no such host" and nothing leaves the node
+printf '# none\n' >"$scratch/etc/resolv.conf"
+printf 'passwd: files\ngroup: files\nhosts: files\n' >"$scratch/etc/nsswitch.conf"
+printf '%s\n' "$name" >"$scratch/etc/hostname"
+tr -d - </proc/sys/kernel/random/uuid >"$scratch/etc/machine-id"
+cp -a /usr/local/share/ca-certificates/. "$scratch/usr-local-ca/"
+
+# the machine's folder stays readable below: this repository may lie in it
+overlay() {
+  local layer=$scratch/overlay${1//\//-}
+  mkdir -p "$layer"/{upper,work}
+  mount -t overlay overlay -o "lowerdir=$1,upperdir=$layer/upper,workdir=$layer/work" "$1"
+}
+overlay /var/lib
+overlay /opt
+rm -rf /var/lib/registry-trust /var/lib/containerd /var/lib/kubelet
+# containerd's snapshots are overlays themselves and need a real file system below
+mkdir /var/lib/containerd
+mount --bind "$scratch/containerd" /var/lib/containerd
+mount --bind "$scratch/usr-local-ca" /usr/local/share/ca-certificates
+mount --bind "$scratch/etc" /etc
+mount -t tmpfs -o mode=755,size=256m tmpfs /run
+mount -t proc proc /proc
+# a fresh sysfs shows this network namespace, and no security file system through which containerd could load AppArmor profiles
+mount -t sysfs sysfs /sys
+cgroups_mount '' "$hierarchies"
+if [ -w /sys/fs/cgroup/cgroup.subtree_control ]; then
+  # cgroup v2: controllers can be handed on only by a cgroup that holds no process itself
+  mkdir -p /sys/fs/cgroup/init
+  echo 1 >/sys/fs/cgroup/init/cgroup.procs
+  for controller in $(</sys/fs/cgroup/cgroup.controllers); do
+    echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true
+  done
+fi
+
+mkdir -p /run/lock /run/fixture
+touch /run/fixture/hold /run/fixture/exits
+mkfifo /run/fixture/never
+exec 8<>/run/fixture/never
+# sleeps without a process of its own
+nap() { read -rt "$1" -u 8 _ || true; }
+
+printf '%s\n' "$pid" >"$scratch/pid"
+printf 'ready %s\n' "$pid"
+exec >/dev/null 2>&1
+
+while :; do
+  while [ -e /run/fixture/hold ]; do nap 0.02; done
+  env -i PATH="$path" HOME=/root containerd </dev/null >>"$scratch/containerd.log" 2>&1 8>&- &
+  printf '%s\n' "$!" >/run/fixture/containerd.pid
+  # a process that is not our child may end while we wait, hence the loop
+  code=0
+  wait "$!" || code=$?
+  rm -f /run/fixture/containerd.pid
+  printf '%s\n' "$code" >>/run/fixture/exits
+  nap 0.1
+done
