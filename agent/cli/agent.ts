@@ -3,7 +3,7 @@ import { posix } from 'node:path'
 import { createServer } from '../http/server.ts'
 import type { NodeStatus } from '../model/status.ts'
 import { startLoop } from '../reconcile/loop.ts'
-import type { Run } from '../reconcile/reconcile.ts'
+import type { Run } from '../reconcile/run.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 import type { Wiring } from './wiring.ts'
 

@@ -1,7 +1,7 @@
 // The text and the JSON of `plan` and `apply`: what changes and why, the rehearsal's verdict, the proofs, what to do.
 import type { Change, Plan, Rehearsal } from '../model/plan.ts'
 import type { ProofResult } from '../reconcile/prove.ts'
-import type { Run } from '../reconcile/reconcile.ts'
+import type { Run } from '../reconcile/run.ts'
 import { formatProblems } from './format.ts'
 import { type Cell, harmless, type Paint, type Style, table } from './terminal.ts'
 

@@ -32,7 +32,10 @@ export function table(rows: readonly (readonly Cell[])[], options: TableOptions 
   const all = header === undefined ? rows : [header, ...rows]
   const widths = columnWidths(all)
   const margin = ' '.repeat(options.indent ?? 0)
-  return all.map((row) => `${margin}${renderRow(row, widths, paint)}\n`).join('')
+  return all
+    .map((row) => renderRow(row, widths, paint))
+    .map((line) => `${line === '' ? '' : margin}${line}\n`)
+    .join('')
 }
 
 function columnWidths(rows: readonly (readonly Cell[])[]): readonly number[] {

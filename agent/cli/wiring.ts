@@ -1,7 +1,7 @@
 // What a command is handed by main.ts: the options, the ports, and where to write. Commands read neither argv nor env.
 import type { InputFiles, Log, NodeFiles, Watcher } from '../model/ports.ts'
 import type { LoadedConfig } from '../reconcile/loop.ts'
-import type { RunPorts } from '../reconcile/reconcile.ts'
+import type { RunPorts } from '../reconcile/run.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Options } from './args.ts'
 import type { Paint } from './terminal.ts'

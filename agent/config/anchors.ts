@@ -19,7 +19,13 @@ export type LoadedAnchors = {
   readonly sources: readonly string[]
 }
 
-type Loaded = { readonly anchor: TrustAnchor; readonly path?: string; readonly declared?: DeclaredAnchor }
+type Loaded = {
+  readonly anchor: TrustAnchor
+  /** Where its file is or would be; absent for an inline anchor. */
+  readonly path?: string
+  readonly wasFound?: boolean
+  readonly declared?: DeclaredAnchor
+}
 
 export async function loadAnchors(
   declarations: Declarations,
@@ -38,7 +44,7 @@ export async function loadAnchors(
     }),
   )
   const all = [...named, ...unnamed.loaded]
-  const sources = all.map(({ path }) => path).filter((path) => path !== undefined)
+  const sources = all.map(({ path, wasFound }) => (wasFound ? path : undefined)).filter((path) => path !== undefined)
   return {
     anchors: [...byName.values(), ...unnamed.loaded].map(({ anchor }) => anchor),
     namesOf,
@@ -77,13 +83,17 @@ async function fromFile(
   where: Where,
   lookup: InputLookup,
   judging: Judging,
-): Promise<{ readonly anchor: TrustAnchor; readonly path: string }> {
+): Promise<Loaded> {
   const { path, input } = found
-  const held = (found: Problem) => ({ anchor: { name, source: path, certificates: [], problems: [found] }, path })
+  const held = (found: Problem) => ({
+    anchor: { name, source: path, certificates: [], problems: [found] },
+    path,
+    wasFound: input.kind !== 'absent',
+  })
   const at = `${placeText(where.place)}: ${where.subject}`
   switch (input.kind) {
     case 'file':
-      return { anchor: fromBytes(name, path, input.bytes, judging), path }
+      return { anchor: fromBytes(name, path, input.bytes, judging), path, wasFound: true }
     case 'absent': {
       const folders = found.lookedIn.join(' nor in ')
       const hint = await lookup.suggest(found)

@@ -41,7 +41,7 @@ export function checkDeclarations(
   const anchors = files.flatMap(anchorsOf)
   const registries = files.flatMap(registriesOf)
   for (const anchor of anchors) checkAnchor(anchor, report)
-  const knownNames = [...new Set(files.flatMap((file) => Object.keys(mapAt(file, 'anchors'))))]
+  const knownNames = new Set(files.flatMap((file) => Object.keys(mapAt(file, 'anchors'))))
   for (const registry of registries) checkRegistry(registry, knownNames, policy, report)
   checkDuplicates(registries, report)
   return { anchors, registries }
@@ -78,9 +78,22 @@ function registriesOf(file: ConfigFile): readonly DeclaredRegistry[] {
   if (!Array.isArray(value)) return []
   return value.flatMap((entry: unknown, index) => {
     const pointer = `/registries/${index}`
-    if (!file.isSound(pointer)) return []
-    return [{ entry: entry as RegistryEntry, file, pointer, place: file.place(pointer, 'value') }]
+    // One bad key must not hide what is wrong with the others: the sound ones are checked nevertheless.
+    const sound = soundPart(file, pointer, entry)
+    if (sound['host'] === undefined) return []
+    const proof = soundPart(file, `${pointer}/proof`, sound['proof'])
+    const usable = { ...sound, proof } as unknown as RegistryEntry
+    return [{ entry: usable, file, pointer, place: file.place(pointer, 'value') }]
   })
+}
+
+function soundPart(file: ConfigFile, pointer: string, value: unknown): { readonly [key: string]: unknown } {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return {}
+  const keys = Object.entries(value).filter(
+    ([key, child]) =>
+      file.isSound(`${pointer}/${escapePointer(key)}`) || (key === 'proof' && typeof child === 'object'),
+  )
+  return Object.fromEntries(keys)
 }
 
 function checkAnchor({ entry, file, pointer, place }: DeclaredAnchor, report: Report): void {
@@ -116,7 +129,7 @@ function whyNotAPath(path: string): string | undefined {
 
 function checkRegistry(
   registry: DeclaredRegistry,
-  knownNames: readonly string[],
+  knownNames: ReadonlySet<string>,
   policy: DeclarationPolicy,
   report: Report,
 ): void {
@@ -128,9 +141,10 @@ function checkRegistry(
   }
   checkPath(entry.ca, file, `${pointer}/ca`, report)
   entry.anchors?.forEach((name, index) => {
-    if (knownNames.includes(name)) return
+    if (knownNames.has(name)) return
     const at = `${pointer}/anchors/${index}`
-    const hint = didYouMean(name, knownNames) || (knownNames.length === 0 ? '; no anchors are declared' : '')
+    const nearby = report.isCrowded ? '' : didYouMean(name, [...knownNames])
+    const hint = nearby || (knownNames.size === 0 ? '; no anchors are declared' : '')
     report.add('CONFIG_INVALID', file.place(at, 'value'), file.subject(at), `names the unknown anchor ${name}${hint}`)
   })
   checkForbidden(registry, policy, report)

@@ -2,7 +2,7 @@
 // Rule: a broken trust.yaml gives no desired state at all (the last good one stays in force); a broken anchor file holds only that anchor.
 import { posix } from 'node:path'
 import type { DesiredState, Registry } from '../model/desired-state.ts'
-import type { Problem } from '../model/errors.ts'
+import { asAgentError, type Problem } from '../model/errors.ts'
 import type { InputFiles } from '../model/ports.ts'
 import { ANCHOR_MAX_BYTES } from '../pki/decode.ts'
 import { type LoadedAnchors, loadAnchors } from './anchors.ts'
@@ -122,7 +122,8 @@ async function addFolder(folder: string, files: InputFiles, raw: RawFile[], repo
 
 async function addFragments(folder: string, files: InputFiles, raw: RawFile[], report: Report): Promise<void> {
   const fragments = posix.join(folder, FRAGMENTS)
-  const names = (await listQuietly(files, fragments)).filter((name) => !name.startsWith('.')).toSorted()
+  const listed = await listFragments(fragments, files, raw.length, report)
+  const names = listed.filter((name) => !name.startsWith('.')).toSorted()
   const wanted = names.filter((name) => name.endsWith('.yaml'))
   for (const name of names.filter((other) => /\.(yml|json)$/i.test(other))) {
     report.addFile('CONFIG_INVALID', posix.join(fragments, name), raw.length, 'the name must end in .yaml')
@@ -136,6 +137,16 @@ async function addFragments(folder: string, files: InputFiles, raw: RawFile[], r
     const path = posix.join(fragments, name)
     if (raw.some((known) => known.path === path)) continue
     addInput(path, await readInput(files, path, CONFIG_MAX_BYTES), true, raw, report)
+  }
+}
+
+/** A folder that can not be listed is an error: taken for empty, it would take its registries off the node. */
+async function listFragments(folder: string, files: InputFiles, order: number, report: Report) {
+  try {
+    return await files.list(folder)
+  } catch (error) {
+    report.addFile('CONFIG_UNREADABLE', folder, order, `the folder can not be read: ${asAgentError(error).message}`)
+    return []
   }
 }
 

@@ -30,6 +30,11 @@ export class Report {
     return this.#entries.length === 0
   }
 
+  /** So much is wrong already that hints are not worth their time. */
+  get isCrowded(): boolean {
+    return this.#entries.length >= 4 * MAX_PROBLEMS
+  }
+
   problems(): readonly Problem[] {
     const sorted = this.#entries
       .toSorted(

@@ -24,6 +24,9 @@ type SchemaNode = {
 
 export type Validator = (tree: YamlTree) => readonly SchemaProblem[]
 
+/** A file with more errors than this is wrong as a whole; explaining each would only take time. */
+const MAX_EXPLAINED = 1000
+
 export function createValidator(): Validator {
   // One error per hostile item would cost memory; the token limit of yaml-tree.ts bounds it.
   const ajv = new Ajv({ allErrors: true, verbose: true, strict: true, allowUnionTypes: true })
@@ -32,7 +35,7 @@ export function createValidator(): Validator {
   return (tree) => {
     if (validate(tree.value)) return []
     const problems = new Map<string, SchemaProblem>()
-    for (const error of validate.errors ?? []) {
+    for (const error of (validate.errors ?? []).slice(0, MAX_EXPLAINED)) {
       const found = explain(error, tree)
       if (found === undefined) continue
       // The first complaint about a value is the most basic one (its type).
@@ -96,7 +99,7 @@ function aboutName(
   keyword: string,
 ): SchemaProblem | undefined {
   if (keyword === 'propertyNames') return undefined
-  const text = `has a key that must be ${schema['x-expected'] ?? 'in another form'}`
+  const text = `is not a valid key: it must be ${schema['x-expected'] ?? 'in another form'}`
   return { pointer: `${pointer}/${escapePointer(name)}`, at: 'key', subject: joinPath(path, name), text }
 }
 

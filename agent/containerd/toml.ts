@@ -28,23 +28,48 @@ export function parseToml(text: string, source: TomlSource): TomlTable {
       line: 1,
       column: 1,
     })
+  const { table, mistake } = parseSafely(text)
+  if (mistake === undefined) return table
+  const { line, column, reason } = mistake
+  throw new AgentError(code, `${path}:${line}:${column}: ${reason}`, { path, line, column })
+}
+
+type Mistake = { readonly line: number; readonly column: number; readonly reason: string }
+
+function parseSafely(text: string): { table: TomlTable; mistake?: Mistake } {
   try {
-    return plain(parse(text)) as TomlTable
+    const table = plain(parse(text)) as TomlTable
+    return takeBackPollution() ? { table, mistake: { line: 1, column: 1, reason: INHERITED_NAME } } : { table }
   } catch (thrown) {
-    const { line, column, reason } = explain(thrown)
-    throw new AgentError(code, `${path}:${line}:${column}: ${reason}`, { path, line, column })
+    return { table: {}, mistake: takeBackPollution() ? { line: 1, column: 1, reason: INHERITED_NAME } : explain(thrown) }
   }
 }
 
+const INHERITED_NAME = 'a table is named like something that every JavaScript object has, such as "constructor": it can not be read'
+
+/** The library takes `[x.constructor]` for the function of that name and writes the table's keys into it, for the whole process. */
+function takeBackPollution(): boolean {
+  let isPolluted = false
+  for (const name of Object.getOwnPropertyNames(Object.prototype)) {
+    const inherited: unknown = Reflect.get(Object.prototype, name)
+    if (typeof inherited !== 'function') continue
+    for (const key of [...Object.keys(inherited), ...Object.getOwnPropertySymbols(inherited)])
+      isPolluted = Reflect.deleteProperty(inherited, key) || isPolluted
+  }
+  return isPolluted
+}
+
 /** The library appends the lines around the mistake to its message; only its first words are safe to show. */
-function explain(thrown: unknown): { line: number; column: number; reason: string } {
+function explain(thrown: unknown): Mistake {
   if (!(thrown instanceof Error)) return { line: 1, column: 1, reason: 'not TOML' }
   const position = thrown as Error & { readonly line?: number; readonly col?: number }
   const first = thrown.message.split('\n')[0] ?? ''
   const reason = first
     .replace(/ at row \d+, col \d+, pos \d+:$/, '')
     .replace(/^Unknown character "(\d+)"$/, unknownCharacter)
-  return { line: (position.line ?? 0) + 1, column: (position.col ?? 0) + 1, reason: lowerFirst(reason) }
+  const { line = 0, col = 0 } = position
+  // It counts columns from 1 in the first line and from 0 in all others.
+  return { line: line + 1, column: line === 0 ? Math.max(col, 1) : col + 1, reason: lowerFirst(reason) }
 }
 
 function unknownCharacter(_: string, codePoint: string): string {

@@ -66,7 +66,8 @@ export const ERRORS = {
     retryable: true,
   },
   ANCHOR_NOT_SUPPORTED_YET: {
-    remedy: 'Convert the file to PEM, e.g. with `openssl pkcs7 -print_certs`, `openssl pkcs12 -nokeys` or `openssl x509`.',
+    remedy:
+      'Convert the file to PEM, e.g. with `openssl pkcs7 -print_certs`, `openssl pkcs12 -nokeys` or `openssl x509`.',
     retryable: false,
   },
   ANCHOR_FORBIDDEN: {
@@ -83,7 +84,8 @@ export const ERRORS = {
     retryable: true,
   },
   CRI_NOT_LOADED: {
-    remedy: 'containerd runs without its CRI plugin: look for "failed to load plugin" in its log and repair config.toml.',
+    remedy:
+      'containerd runs without its CRI plugin: look for "failed to load plugin" in its log and repair config.toml.',
     retryable: true,
   },
   CRI_CALL_FAILED: { remedy: "Look at containerd's log on the node for the call named.", retryable: true },
@@ -109,11 +111,12 @@ export const ERRORS = {
     retryable: false,
   },
   REHEARSAL_FAILED: {
-    remedy: "containerd itself refuses the candidate configuration: its words are above; nothing was changed.",
+    remedy: 'containerd itself refuses the candidate configuration: its words are above; nothing was changed.',
     retryable: false,
   },
   REHEARSAL_UNAVAILABLE: {
-    remedy: "Mount the node's /usr read-only so that its own containerd binary can be run, or pass --consent-unrehearsed.",
+    remedy:
+      "Mount the node's /usr read-only so that its own containerd binary can be run, or pass --consent-unrehearsed.",
     retryable: true,
   },
   HOSTS_FILE_FOREIGN: {
@@ -131,7 +134,8 @@ export const ERRORS = {
     retryable: false,
   },
   FILE_CHANGED_BY_OTHERS: {
-    remedy: 'The file was changed after the agent wrote it and is left as it is: remove it by hand if it is not needed.',
+    remedy:
+      'The file was changed after the agent wrote it and is left as it is: remove it by hand if it is not needed.',
     retryable: false,
   },
   FILE_FOREIGN_OWNER: {
@@ -145,7 +149,8 @@ export const ERRORS = {
   NO_SPACE: { remedy: 'Free disk space on the node; everything written so far was undone.', retryable: true },
   WRITE_FAILED: { remedy: 'Look at the cause; everything written so far was undone.', retryable: true },
   STATE_UNREADABLE: {
-    remedy: 'Restore state.json of the state folder from a backup, or remove it: what the agent owns is then foreign to it.',
+    remedy:
+      'Restore state.json of the state folder from a backup, or remove it: what the agent owns is then foreign to it.',
     retryable: false,
   },
   LOCKED: { remedy: 'Another agent works on this node: wait for it or stop it.', retryable: true },

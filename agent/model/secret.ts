@@ -31,7 +31,9 @@ const PATTERNS: readonly (readonly [RegExp, string])[] = [
   [/-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY)-----[\s\S]*?(?:-----END \1-----|$)/g, REDACTED],
   // The greedy [^\s/]* matters: a password may itself hold "@", only the last one ends it.
   [/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/"'<>]*@/gi, `$1${REDACTED}@`],
-  [/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}/gi, `$1 ${REDACTED}`],
+  [/\b(authorization["']?\s*[:=]\s*["']?)(?:(?:bearer|basic)\s+)?[^\s"',}]+/gi, `$1${REDACTED}`],
+  // A digit, a capital inside or padding tells a credential from prose: "basic constraints", "bearer authentication".
+  [/\b([Bb]earer|[Bb]asic)\s+(?![a-z_]+=")(?=\S*(?:\d|[a-z][A-Z]|=))[A-Za-z0-9._~+/=-]{6,}/g, `$1 ${REDACTED}`],
   [/([?&](?:access_token|token|password|secret|sig|signature|x-amz-signature)=)[^&\s"']+/gi, `$1${REDACTED}`],
   [/("(?:auth|password|identitytoken|registrytoken)"\s*:\s*")[^"]*/gi, `$1${REDACTED}`],
 ]

@@ -217,8 +217,11 @@ async function throughStaging(
   try {
     await stage(staging, temporary)
     await moveInto(staging, temporary, target.parent, target.name)
+  } catch (error) {
+    // The first error is the one to tell; what can not be removed now is removed by `sweep`.
+    await discard(staging, temporary).catch(() => undefined)
+    throw error
   } finally {
-    await discard(staging, temporary)
     closeStaging(target.base, staging)
   }
 }

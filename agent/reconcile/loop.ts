@@ -6,7 +6,8 @@ import { EMPTY_STATE, type AgentState } from '../model/state.ts'
 import type { NodeStatus } from '../model/status.ts'
 import { asDrift, isRuntimeFinding, type Memory, NOTHING_REMEMBERED, rememberProofs, rememberRun, type StatusIdentity, statusOf } from './memory.ts'
 import { PROOF_DEADLINE_MS, type ProofResult, proveRegistries } from './prove.ts'
-import { applyRun, auditRun, type Run, type RunPorts } from './reconcile.ts'
+import { applyRun, auditRun } from './reconcile.ts'
+import type { Run, RunPorts } from './run.ts'
 
 const FIRST_RETRY_MS = 250
 const LAST_RETRY_MS = 5_000

@@ -16,7 +16,7 @@ import type {
 } from '../model/status.ts'
 import { configVersionOf } from './facts.ts'
 import type { ProofResult } from './prove.ts'
-import type { Run } from './reconcile.ts'
+import type { Run } from './run.ts'
 
 export type RegistryMemory = {
   readonly state: RegistryState

@@ -22,9 +22,10 @@ export async function rehearse(
   planned: Planned,
   { files, runner, clock }: RehearsePorts,
   signal?: AbortSignal,
+  { always }: { readonly always: boolean } = { always: false },
 ): Promise<Rehearsal> {
   const touchesContainerd = planned.plan.changes.some(({ target }) => target !== 'system-trust')
-  if (!touchesContainerd && !planned.plan.restart.required)
+  if (!always && !touchesContainerd && !planned.plan.restart.required)
     return { verdict: 'not-needed', reason: 'nothing that containerd reads would change' }
   const binary = facts.process?.executable ?? facts.unit?.execStart[0]
   if (binary === undefined)

@@ -40,9 +40,9 @@ DRIFT
   changed  /etc/containerd/certs.d/harbor.example.net/ca.crt  containerd-hosts
 
 ANCHORS
-  NAME       EXPIRES               SUBJECT                FINGERPRINT
-  corp-root  2026-12-01 (in 9 d)   CN=Corp Root           sha256:abababababababab…
-  lab                              no usable certificate
+  NAME       EXPIRES              SUBJECT                FINGERPRINT
+  corp-root  2026-12-01 (in 9 d)  CN=Corp Root           sha256:abababababababab…
+  lab                             no usable certificate
 
   lab: ANCHOR_EMPTY lab.pem has no bytes
     to do: Put the certificate into it.
@@ -50,10 +50,7 @@ ANCHORS
 LAST TRANSACTIONS
   WHEN      RESULT     WHAT                             WHY
   26 h ago  committed  3 changed, containerd restarted  first apply
-`
-      .replace('(in 9 d)   CN', '(in 9 d)  CN')
-      .replace('EXPIRES               SUBJECT', 'EXPIRES              SUBJECT')
-      .replace('lab                              no', 'lab                             no'),
+`,
   )
 })
 
@@ -96,8 +93,8 @@ t.test('worst comes first, and equals keep their order', async (t) => {
 
 t.test('colour changes nothing but colour: the text without it is the same, columns included', async (t) => {
   const withColour = formatStatus(SAMPLE, { now: NOW, paint: coloured })
-  t.match(withColour, /\u001b\[31muntrusted\u001b\[0m/)
-  t.equal(withColour.replace(/\u001b\[\d+m/g, ''), formatStatus(SAMPLE, { now: NOW }))
+  t.ok(withColour.includes('\u001b[31muntrusted\u001b[0m'))
+  t.equal(withColour.replace(/\p{Cc}\[\d+m/gu, ''), formatStatus(SAMPLE, { now: NOW }))
 })
 
 t.test('colour is for terminals only, and never against NO_COLOR', async (t) => {
@@ -114,7 +111,7 @@ t.test('nothing from elsewhere can steer the terminal or add a line', async (t) 
     typeof value === 'string' ? `${value}\u001b[2J\nforged` : value,
   )
   const text = formatStatus({ ...(hostile as NodeStatus), state: 'drifted' }, { now: NOW })
-  t.notMatch(text, /\u001b/)
+  t.notOk(text.includes('\u001b'))
   t.notMatch(text, /^forged/m)
 })
 
@@ -128,7 +125,7 @@ t.test('a table has columns as wide as their widest cell and no space at the end
       ],
       { header: ['H', '', 'X'], indent: 1 },
     ),
-    ' H          X\n a     bbb\n aaaa       é\n \n'.replace('\n \n', '\n\n'),
+    ' H          X\n a     bbb\n aaaa       é\n\n',
   )
   t.equal(table([]), '')
 })

@@ -1,0 +1,308 @@
+// Carries out a plan on a node that answers: rehearse → write → restart → prove → commit, or put everything back.
+import type { DesiredState, Registry } from '../model/desired-state.ts'
+import { AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
+import { breaksTrust, provesTrust } from '../model/finding.ts'
+import type { ContainerdFacts } from '../model/observed-state.ts'
+import type { Change, Rehearsal } from '../model/plan.ts'
+import type { CriClient } from '../model/ports.ts'
+import type { AgentState, TransactionRecord } from '../model/state.ts'
+import { mayRestart, type Permission } from './permission.ts'
+import { makePlan, type Planned } from './planning.ts'
+import { PROOF_DEADLINE_MS, type ProofResult, proveRegistries } from './prove.ts'
+import { rehearse } from './rehearse.ts'
+import { restartContainerd } from './restart.ts'
+import type { RestartReport, Run, RunOptions, RunPorts } from './run.ts'
+import { beginTransaction, type Transaction } from './transaction.ts'
+
+/** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */
+const BEFORE_DEADLINE_MS = 2_000
+
+export type Context = {
+  readonly desired: DesiredState
+  readonly state: AgentState
+  readonly facts: ContainerdFacts
+  readonly cri: CriClient
+  readonly options: RunOptions
+  readonly ports: RunPorts
+}
+
+/** What is known once the plan is rehearsed and before anything is written. */
+type Attempt = Context & {
+  readonly planned: Planned
+  readonly rehearsal: Rehearsal
+  readonly before: ReadonlyMap<string, ProofResult>
+  readonly problems: readonly Problem[]
+  readonly transaction: Transaction
+  readonly startedAt: number
+  readonly restarts: RestartReport[]
+}
+
+export async function applyTo(context: Context): Promise<Run> {
+  const { desired, state, facts, options, ports } = context
+  const planned = await makePlan({ desired, state, facts }, ports.files)
+  if (planned.plan.changes.length === 0 && !planned.plan.restart.required) return proveUnchanged(context, planned)
+  const [rehearsal, before] = await Promise.all([
+    rehearse(desired, facts, planned, ports, options.signal),
+    provedBefore(context),
+  ])
+  options.signal?.throwIfAborted()
+  if (rehearsal.verdict === 'failed') return refuseRehearsed(context, planned, rehearsal)
+  const { kept, problems } = withoutOrphaning(planned.plan.changes, rehearsal, before)
+  return carryOut(kept, planned.plan.restart, {
+    ...context,
+    planned,
+    rehearsal,
+    before,
+    problems: [...planned.plan.problems, ...problems],
+    transaction: beginTransaction(state, desired.generation, ports),
+    startedAt: ports.clock.now(),
+    restarts: [],
+  })
+}
+
+/** Nothing to write. A registry that is not trusted although its files are right may still need the restart that nobody made. */
+async function proveUnchanged(context: Context, planned: Planned): Promise<Run> {
+  const { desired, state, facts, cri, options, ports } = context
+  const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
+  const proofs = await proveAll(due, cri, ports)
+  const base = { state, facts, planned, problems: planned.plan.problems, proofs, applied: [], restarts: [] }
+  if (!isLoadUncertain(facts) || !proofs.some(({ finding }) => breaksTrust(finding.code)))
+    return { ...base, outcome: 'unchanged' }
+  const rehearsal = await rehearse(desired, facts, planned, ports, options.signal, { always: true })
+  const ignored = ignoredHosts(proofs, rehearsal)
+  if (ignored.length === 0) return { ...base, outcome: 'unchanged', rehearsal }
+  const attempt: Attempt = {
+    ...context,
+    planned,
+    rehearsal,
+    before: new Map(),
+    problems: planned.plan.problems,
+    transaction: beginTransaction(state, desired.generation, ports),
+    startedAt: ports.clock.now(),
+    restarts: [],
+  }
+  return carryOut([], { required: true, reason: notLoaded(facts, ignored) }, attempt)
+}
+
+async function refuseRehearsed(
+  { desired, state, facts, cri, ports }: Context,
+  planned: Planned,
+  rehearsal: Extract<Rehearsal, { verdict: 'failed' }>,
+): Promise<Run> {
+  const text = `containerd ${facts.version} refuses the candidate configuration: ${rehearsal.reason}`
+  const error = new AgentError('REHEARSAL_FAILED', text)
+  const problems = [...planned.plan.problems, problem(error.code, text)]
+  const proofs = await proveAll(desired.registries, cri, ports)
+  return { outcome: 'refused', state, facts, planned, problems, rehearsal, error, proofs, applied: [], restarts: [] }
+}
+
+async function carryOut(kept: readonly Change[], restart: { required: boolean; reason: string }, attempt: Attempt): Promise<Run> {
+  const { desired, cri, ports, state, transaction, restarts, rehearsal, facts } = attempt
+  const harmless = kept.filter(({ target }) => target !== 'containerd-config')
+  const risky = kept.filter(({ target }) => target === 'containerd-config')
+  const permission = restart.required ? await mayRestart(attempt, rehearsal, restart.reason) : undefined
+  try {
+    await transaction.execute(harmless)
+  } catch (thrown) {
+    if (permission?.allowed === true) await permission.release()
+    return failedToWrite(asAgentError(thrown), attempt)
+  }
+  if (permission?.allowed === true) {
+    const failure = await restartWith(risky, restart.reason, permission, attempt)
+    if (failure !== undefined) return failedToRestart(failure, attempt)
+  }
+  const proofs = restarts.length > 0 ? await proveFresh(attempt) : await proveAll(desired.registries, cri, ports)
+  const worse = proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(attempt.before.get(host)))
+  if (worse.length > 0) return undoWorse(worse, permission, attempt)
+  const ignored = restart.required || !isLoadUncertain(facts) ? [] : ignoredHosts(proofs, rehearsal)
+  if (ignored.length > 0) return carryOut(kept, { required: true, reason: notLoaded(facts, ignored) }, attempt)
+
+  const applied = permission?.allowed === false ? harmless : [...harmless, ...risky]
+  const reason = applied.length > 0 ? summary(applied) : restart.reason
+  const isDone = applied.length > 0 || restarts.length > 0
+  const saved = isDone ? await transaction.commit(record('committed', applied.length, reason, attempt)) : state
+  const run = { ...base(attempt), state: saved, proofs, applied, restarts }
+  if (permission?.allowed === false) return { ...run, outcome: 'deferred', restartPending: permission.reason }
+  return { ...run, outcome: 'applied' }
+}
+
+function base({ facts, planned, problems, rehearsal }: Attempt) {
+  return { facts, planned, problems, rehearsal }
+}
+
+function record(
+  result: TransactionRecord['result'],
+  changes: number,
+  reason: string,
+  { desired, ports, startedAt, restarts }: Attempt,
+): Omit<TransactionRecord, 'id' | 'at'> {
+  const durationMs = ports.clock.now() - startedAt
+  return { generation: desired.generation, durationMs, result, changes, restarted: restarts.length > 0, reason }
+}
+
+function summary(changes: readonly Change[]): string {
+  const subjects = [...new Set(changes.map(({ subject }) => subject).filter((subject) => subject !== ''))]
+  const some = subjects.slice(0, 5).join(', ') || 'containerd'
+  return `${changes.length} ${changes.length === 1 ? 'change' : 'changes'} for ${some}${subjects.length > 5 ? ' …' : ''}`
+}
+
+function isTrusted(proof: ProofResult | undefined): boolean {
+  return proof !== undefined && provesTrust(proof.finding.code)
+}
+
+/** From 2.0 on CRI Status does not tell config_path: whether the file was read is only known by its effect. */
+function isLoadUncertain({ status }: ContainerdFacts): boolean {
+  return status.loadedConfigPath === undefined
+}
+
+/** Registries that the private copy trusts with these very files and the daemon does not: it has not read them. */
+function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): readonly string[] {
+  if (rehearsal.verdict !== 'passed') return []
+  const trusted = new Set(rehearsal.proofs.filter(({ finding }) => provesTrust(finding.code)).map(({ host }) => host))
+  return proofs.filter(({ host, finding }) => finding.code === 'unknown-authority' && trusted.has(host)).map(({ host }) => host)
+}
+
+function notLoaded({ configFile }: ContainerdFacts, hosts: readonly string[]): string {
+  return `the running containerd has not loaded config_path of ${configFile}: it does not trust ${hosts.join(', ')}, a fresh start of it does`
+}
+
+async function provedBefore({ desired, cri, options, ports }: Context): Promise<ReadonlyMap<string, ProofResult>> {
+  const known = options.knownBefore ?? new Map<string, ProofResult>()
+  const unknown = desired.registries.filter(({ host }) => !known.has(host)).map(byManifest)
+  const fresh = await proveRegistries(unknown, cri, { clock: ports.clock, timeoutMs: BEFORE_DEADLINE_MS })
+  return new Map([...known, ...fresh.map((proof) => [proof.host, proof] as const)])
+}
+
+/** Before a change nothing is downloaded: whether the image named can be pulled is asked afterwards. */
+function byManifest({ proof: { image: _, ...proof }, ...registry }: Registry): Registry {
+  return { ...registry, proof: { ...proof, level: 'manifest' } }
+}
+
+/** A registry that is trusted now and would not be afterwards keeps what it has. */
+function withoutOrphaning(
+  changes: readonly Change[],
+  rehearsal: Rehearsal,
+  before: ReadonlyMap<string, ProofResult>,
+): { readonly kept: readonly Change[]; readonly problems: readonly Problem[] } {
+  if (rehearsal.verdict !== 'passed') return { kept: changes, problems: [] }
+  const orphaned = rehearsal.proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(before.get(host)))
+  const hosts = new Set(orphaned.map(({ host }) => host))
+  const kept = changes.filter(({ target, subject }) => target !== 'containerd-hosts' || !hosts.has(subject))
+  const problems = orphaned.map(({ host, finding }) =>
+    problem('ANCHOR_WOULD_ORPHAN', `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`),
+  )
+  return { kept, problems }
+}
+
+async function failedToWrite(error: AgentError, attempt: Attempt): Promise<Run> {
+  const { desired, cri, ports, problems, state } = attempt
+  const outcome = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
+  const proofs = await proveAll(desired.registries, cri, ports)
+  const all = [...problems, problem(error.code, error.message)]
+  return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts: [] }
+}
+
+type RestartFailure = {
+  readonly error: AgentError
+  /** Files and runtime are as before the transaction. */
+  readonly restored: boolean
+  /** False: the failure came before containerd was touched. */
+  readonly restarted: boolean
+}
+
+type Allowed = Extract<Permission, { allowed: true }>
+
+/** Writes what only a restart makes valid, restarts, and on any failure puts everything back and restarts again. */
+async function restartWith(
+  changes: readonly Change[],
+  reason: string,
+  permission: Allowed,
+  attempt: Attempt,
+): Promise<RestartFailure | undefined> {
+  const { facts, ports, transaction, restarts } = attempt
+  const at = ports.clock.now()
+  const report = (result: RestartReport['result']) =>
+    restarts.push({ at: new Date(at).toISOString(), reason, result, durationMs: ports.clock.now() - at })
+  try {
+    await transaction.execute(changes)
+  } catch (thrown) {
+    await permission.release()
+    const error = asAgentError(thrown)
+    return { error, restored: error.code !== 'ROLLBACK_INCOMPLETE', restarted: false }
+  }
+  try {
+    await transaction.markRestart()
+    const { notes } = await restartContainerd(permission.way, facts, permission.before, ports)
+    for (const note of notes) ports.log.warn('container-ended', { note })
+    report('ok')
+    return undefined
+  } catch (thrown) {
+    const error = asAgentError(thrown)
+    ports.log.error('restart-failed', { code: error.code, error: error.message })
+    const restored = await rollBack(permission, attempt)
+    report(restored ? 'rolled-back' : 'rollback-failed')
+    return { error, restored, restarted: true }
+  } finally {
+    await permission.release()
+  }
+}
+
+/** Waits for nothing: no budget, no window, no permit. */
+async function rollBack(permission: Allowed, { transaction, facts, ports }: Attempt): Promise<boolean> {
+  try {
+    await transaction.undo()
+    await restartContainerd(permission.way, facts, permission.before, ports)
+    return true
+  } catch (thrown) {
+    const error = asAgentError(thrown)
+    ports.log.error('rollback-failed', { code: error.code, error: error.message, remedy: error.remedy })
+    return false
+  }
+}
+
+async function failedToRestart({ error, restored, restarted }: RestartFailure, attempt: Attempt): Promise<Run> {
+  const { transaction, problems, restarts } = attempt
+  const result = restored ? 'rolled-back' : 'rollback-failed'
+  const state = await transaction.abandon(record(result, 0, error.message, attempt), { refuse: restarted })
+  const proofs = restored ? await proveFresh(attempt) : []
+  const all = [...problems, problem(error.code, error.message)]
+  const outcome = restored && !restarted ? 'refused' : result
+  return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts }
+}
+
+async function undoWorse(worse: readonly ProofResult[], permission: Permission | undefined, attempt: Attempt): Promise<Run> {
+  const { transaction, problems, restarts } = attempt
+  const text = worse.map(({ host, finding }) => `${host} was trusted before and is not now: ${finding.message}`).join('; ')
+  const error = new AgentError('TRUST_LOST', text)
+  const didRestart = restarts.length > 0 && permission?.allowed === true
+  const restored = didRestart ? await rollBack(permission, attempt) : await undoFiles(attempt)
+  const outcome = restored ? 'rolled-back' : 'rollback-failed'
+  const state = await transaction.abandon(record(outcome, 0, text, attempt), { refuse: true })
+  const proofs = await proveFresh(attempt)
+  const all = [...problems, problem(error.code, text)]
+  return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts }
+}
+
+async function undoFiles({ transaction, ports }: Attempt): Promise<boolean> {
+  try {
+    await transaction.undo()
+    return true
+  } catch (thrown) {
+    ports.log.error('rollback-failed', { error: asAgentError(thrown).message })
+    return false
+  }
+}
+
+async function proveAll(registries: readonly Registry[], cri: CriClient, { clock }: RunPorts): Promise<readonly ProofResult[]> {
+  return proveRegistries(registries, cri, { clock, timeoutMs: PROOF_DEADLINE_MS })
+}
+
+/** With a connection of its own: the one from before a restart leads to a socket that is gone. */
+async function proveFresh({ desired, facts, ports }: Context): Promise<readonly ProofResult[]> {
+  const cri = ports.connectCri(facts.socket)
+  try {
+    return await proveAll(desired.registries, cri, ports)
+  } finally {
+    cri.close()
+  }
+}

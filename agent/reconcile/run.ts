@@ -1,0 +1,65 @@
+// The values that a run takes and gives: shared by the steps of reconcile/ and shown by http/ and cli/.
+import type { AgentError, Problem } from '../model/errors.ts'
+import type { ContainerdFacts } from '../model/observed-state.ts'
+import type { Change, Rehearsal } from '../model/plan.ts'
+import type { NodeLock, RestartPermit } from '../model/ports.ts'
+import type { AgentState } from '../model/state.ts'
+import type { ObservePorts } from './observe.ts'
+import type { Planned } from './planning.ts'
+import type { ProofResult } from './prove.ts'
+import type { RehearsePorts } from './rehearse.ts'
+import type { RestartPorts } from './restart.ts'
+import type { TransactionPorts } from './transaction.ts'
+
+export type RunPorts = ObservePorts &
+  RehearsePorts &
+  RestartPorts &
+  TransactionPorts & { readonly permit: RestartPermit; readonly lock: NodeLock }
+
+export type RunOptions = {
+  /** Path of containerd's socket on the node; undefined: found. */
+  readonly address: string | undefined
+  /** A person asked for this run: a generation that was rolled back is tried again, the restart budget does not count. */
+  readonly byHand: boolean
+  readonly consentUnrehearsed: boolean
+  /** Which registries to prove when nothing changes; all unless told. */
+  readonly isProofDue?: (host: string) => boolean
+  /** Earlier proofs that are fresh enough to stand for "before the change". */
+  readonly knownBefore?: ReadonlyMap<string, ProofResult>
+  /** Ends the run before the first write only: from then on it is finished or undone. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export type RestartReport = {
+  /** RFC 3339. */
+  readonly at: string
+  readonly reason: string
+  readonly result: 'ok' | 'failed' | 'rolled-back' | 'rollback-failed'
+  readonly durationMs: number
+}
+
+export type Outcome =
+  | 'no-containerd'
+  | 'planned'
+  | 'unchanged'
+  | 'applied'
+  | 'deferred'
+  | 'refused'
+  | 'rolled-back'
+  | 'rollback-failed'
+
+export type Run = {
+  readonly outcome: Outcome
+  readonly state: AgentState
+  readonly problems: readonly Problem[]
+  readonly facts?: ContainerdFacts
+  readonly planned?: Planned
+  readonly rehearsal?: Rehearsal
+  readonly proofs: readonly ProofResult[]
+  /** Changes that are on the node now because of this run. */
+  readonly applied: readonly Change[]
+  readonly restarts: readonly RestartReport[]
+  /** Why a restart that is due was not made. */
+  readonly restartPending?: string
+  readonly error?: AgentError
+}
