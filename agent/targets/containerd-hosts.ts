@@ -278,23 +278,24 @@ function planFolderRemoval(
   observed: ObservedHosts,
 ): readonly Change[] {
   const forgotten = new Set(planned.flatMap((change) => change.forgets))
+  const removed = new Set(planned.filter(({ after }) => after.kind.startsWith('absent')).map(({ path }) => path))
   const changes: Change[] = []
   for (const [path, owner] of folders) {
     if (forgotten.has(path)) continue
-    const left = contentsOf(path, observed).filter((name) => !forgotten.has(`${path}/${name}`))
+    const left = contentsOf(path, observed).filter((name) => !removed.has(`${path}/${name}`))
     const state = path === observed.certsDirectory ? observed.certsDirectoryState : observed.folders.get(path)?.state
     const isGone = state === undefined || state.kind === 'absent'
     if (!isGone && left.length > 0) continue
-    forgotten.add(path)
-    const wasThere = owner.before.kind === 'folder' && state?.kind === 'folder'
+    removed.add(path)
+    const wasThere = owner.before.kind === 'folder' ? owner.before : undefined
     changes.push({
       target: TARGET,
       action: 'delete',
       path,
-      reason: wasThere ? 'it was there before the agent' : 'the agent made this folder and nothing is left in it',
+      reason: wasThere !== undefined ? 'it was there before the agent' : 'the agent made this folder and nothing is left in it',
       subject: owner.subject,
       folder: posix.dirname(path),
-      after: wasThere ? { kind: 'folder', mode: state.mode } : { kind: 'absent' },
+      after: wasThere ?? { kind: 'absent' },
       owns: [],
       forgets: [path],
     })

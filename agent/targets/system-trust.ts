@@ -147,9 +147,11 @@ function planDebian(input: TargetInput, observed: ObservedSystemTrust): TargetPl
     for (const path of [source, link]) keep.add(path)
   }
   const removals = removalsOf(input.owned, keep, observed)
-  const gone = removals.flatMap(({ path }) => {
+  const held = heldPaths(input)
+  const replaceable = ownedPaths(input.owned).filter((path) => path.startsWith(`${LOCAL_ANCHORS}/`) && !held.has(path))
+  const gone = replaceable.flatMap((path) => {
     const state = stateAt(path, observed)
-    return path.startsWith(`${LOCAL_ANCHORS}/`) && state.kind === 'file' ? [state.bytes.toString('utf8')] : []
+    return state.kind === 'file' ? [state.bytes.toString('utf8')] : []
   })
   const bundle = planBundle(installed, gone, input.owned, observed, keep.size > 0)
   const isRemovalOnly = additions.length === 0

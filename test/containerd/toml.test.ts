@@ -81,7 +81,11 @@ t.test('lets no table name reach the functions that all objects share', async (t
     'a = { valueOf.polluted = 1 }\n',
     '["con\\u0073tructor"]\npolluted = 1\nbroken\n',
   ]) {
-    t.match(messageOf(() => parseToml(text, source)), /:1:1: a table is named like something/, text)
+    t.match(
+      messageOf(() => parseToml(text, source)),
+      /:1:1: a table is named like something/,
+      text,
+    )
     for (const shared of [Object, Object.prototype.toString, Object.prototype.valueOf])
       t.strictSame([...Object.keys(shared), ...Object.getOwnPropertySymbols(shared)], [], text)
   }

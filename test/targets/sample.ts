@@ -1,0 +1,50 @@
+// Desired states for the tests of targets and runs, with real certificates made by openssl.
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Certificate, DesiredState, Registry, TrustAnchor } from '../../agent/model/desired-state.ts'
+import { decodeCertificates } from '../../agent/pki/decode.ts'
+
+/** A fresh self-signed CA, as the decoder gives it. */
+export function makeCa(commonName: string): Certificate {
+  const folder = mkdtempSync(join(tmpdir(), 'registry-trust-ca-'))
+  try {
+    const out = join(folder, 'ca.pem')
+    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', join(folder, 'key')]
+    execFileSync('openssl', ['req', '-x509', ...key, '-subj', `/CN=${commonName}`, '-days', '30', '-out', out], { stdio: 'ignore' })
+    const [certificate] = decodeCertificates(readFileSync(out)).certificates
+    if (certificate === undefined) throw new Error('openssl made no certificate')
+    return certificate
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+export function anchor(name: string, ...certificates: readonly Certificate[]): TrustAnchor {
+  return { name, source: `${name}.pem`, certificates, problems: [] }
+}
+
+export function registry(host: string, ...anchors: readonly string[]): Registry {
+  return { host, anchors, proof: { level: 'manifest', everyMs: 600_000 }, source: 'trust.yaml:1:1' }
+}
+
+export function desired(parts: Partial<DesiredState> = {}): DesiredState {
+  return {
+    mode: 'enforce',
+    generation: 'aaaaaaaaaaaa',
+    sources: ['trust.yaml'],
+    anchors: [],
+    registries: [],
+    targets: {
+      systemTrust: { enabled: 'auto', fileName: '{name}.pem' },
+      containerd: { enabled: 'auto', layout: 'auto' },
+      docker: { enabled: 'auto' },
+      containers: { enabled: 'auto' },
+    },
+    restart: { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 60_000, backoffMaxMs: 1_800_000 },
+    policy: { allowSkipVerify: false, allowPlainHttp: false, allowWildcard: false, forbidAnchorsFor: ['docker.io'], minRsaBits: 2048 },
+    drift: { resyncMs: 300_000, heal: true, stopAfterFights: 5 },
+    ...parts,
+  }
+}
