@@ -30,7 +30,10 @@ export function hostName(host: string): string {
 function notAlone(host: string): string | undefined {
   const alone = host.replace(/^[A-Za-z][A-Za-z0-9+.-]*:\/\//, '').replace(/[/?#].*$/s, '')
   if (host.includes('@')) {
-    const rest = alone.slice(alone.lastIndexOf('@') + 1).toLowerCase()
+    const rest = host
+      .slice(host.lastIndexOf('@') + 1)
+      .replace(/[/?#].*$/s, '')
+      .toLowerCase()
     return `must not hold a user or a password${isSimple(rest) ? `: write the host alone: ${rest}` : ''}`
   }
   // biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these are refused

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { linkSync } from 'node:fs'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
@@ -143,8 +144,7 @@ t.test('a socket that nobody listens on says so', async (t) => {
   const socket = join(folder, 'c.sock')
   const server = createServer().listen(socket)
   await once(server, 'listening')
-  // Closing removes the file: a second name keeps the inode of a daemon that was killed.
-  const { linkSync } = await import('node:fs')
+  // Closing removes the file; a second name is what a daemon that was killed leaves.
   linkSync(socket, join(folder, 'stale.sock'))
   server.close()
   await once(server, 'close')
@@ -159,7 +159,10 @@ t.test('a socket that nobody listens on says so', async (t) => {
 t.test('a daemon that accepts and never answers is unreachable after the deadline', async (t) => {
   const folder = shortFolder(t)
   const socket = join(folder, 'c.sock')
-  const server = createServer((connection) => connection.on('error', () => undefined)).listen(socket)
+  const server = createServer((connection) => {
+    connection.on('error', () => undefined)
+    t.teardown(() => connection.destroy())
+  }).listen(socket)
   await once(server, 'listening')
   const cri = connectCri(socket)
   await t.rejects(cri.version({ timeoutMs: 200 }), {

@@ -208,7 +208,9 @@ export class Namespaces {
     const exited = exitCode(child)
     const stdout = new Output(out)
     const stderr = new Output(err)
-    const pid = Number((await collect(third)).trim() || Number.NaN)
+    // nsenter keeps its end of the pipe open as long as the program runs: wait for the line, not for the end
+    const line = await Promise.race([new Output(third).match(/^(\d+)$/m, BOOT_MS), exited.then(() => undefined)])
+    const pid = Number(line?.[1])
     if (!Number.isInteger(pid)) throw new Error(`${argv.join(' ')}: did not start: ${stderr.text}`)
     return new Service(pid, exited, stdout, stderr, async (signal) => {
       await this.exec(['sh', '-c', `kill -s ${signal.slice(3)} ${pid} 2>/dev/null`])

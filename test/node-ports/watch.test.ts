@@ -1,0 +1,154 @@
+import { mkdirSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { nodeFiles } from '../../agent/node/files.ts'
+import { watcher } from '../../agent/node/watch.ts'
+import { until } from './private-containerd.ts'
+
+/** Longer than the longest wait of the watcher: what has not been told by then will not be. */
+const SETTLED_MS = 250
+
+type Watched = { readonly count: () => number; readonly settled: () => Promise<number>; readonly reset: () => void }
+
+/** Watches, and comes back when the watch has proved that it is live. */
+async function watched(
+  test: { teardown(work: () => unknown): unknown },
+  path: string,
+  depth = 0,
+  live = true,
+): Promise<Watched> {
+  let count = 0
+  const { close } = watcher().watch([{ path, depth }], () => {
+    count += 1
+  })
+  test.teardown(close)
+  const settled = async () => {
+    await sleep(SETTLED_MS)
+    return count
+  }
+  await (live ? until(() => probe(path, () => count)) : sleep(SETTLED_MS))
+  await settled()
+  count = 0
+  return { count: () => count, settled, reset: () => (count = 0) }
+}
+
+async function probe(path: string, count: () => number): Promise<boolean> {
+  writeFileSync(join(path, 'probe'), String(Math.random()))
+  await sleep(50)
+  unlinkSync(join(path, 'probe'))
+  return count() > 0
+}
+
+/** As kubelet's AtomicWriter: a new folder, a new link beside the old, rename, the keys' links, the old folder away. */
+function swap(volume: string, from: string | undefined, to: string, keys: { readonly [key: string]: string }): void {
+  mkdirSync(join(volume, to))
+  for (const [key, text] of Object.entries(keys)) writeFileSync(join(volume, to, key), text)
+  symlinkSync(to, join(volume, '..data_tmp'))
+  renameSync(join(volume, '..data_tmp'), join(volume, '..data'))
+  if (from === undefined) for (const key of Object.keys(keys)) symlinkSync(`..data/${key}`, join(volume, key))
+  else rmSync(join(volume, from), { recursive: true })
+}
+
+t.test('a swap of a ConfigMap volume is exactly one call, each time', async (t) => {
+  const volume = t.testdir({})
+  swap(volume, undefined, '..2026_1', { 'trust.yaml': '1', 'ca.pem': '1' })
+  const { settled, reset } = await watched(t, volume)
+  for (const round of [2, 3, 4, 5]) {
+    swap(volume, `..2026_${round - 1}`, `..2026_${round}`, { 'trust.yaml': `${round}`, 'ca.pem': `${round}` })
+    t.equal(await settled(), 1, `swap ${round}`)
+    reset()
+  }
+})
+
+t.test('a change, a new file and a removal are each told', async (t) => {
+  const folder = t.testdir({ 'a.pem': 'a' })
+  const { settled, reset } = await watched(t, folder)
+  for (const change of [
+    () => writeFileSync(join(folder, 'a.pem'), 'b'),
+    () => writeFileSync(join(folder, 'b.pem'), 'b'),
+    () => unlinkSync(join(folder, 'a.pem')),
+  ]) {
+    change()
+    t.equal(await settled(), 1, String(change))
+    reset()
+  }
+})
+
+t.test('a folder that is deleted and made again stays watched', async (t) => {
+  const root = t.testdir({ containerd: { 'certs.d': { 'h.test': { 'hosts.toml': 'x' } } } })
+  const folder = join(root, 'containerd/certs.d')
+  const { count, settled, reset } = await watched(t, folder, 1)
+  rmSync(folder, { recursive: true })
+  t.ok((await settled()) >= 1, 'the deletion is told')
+  reset()
+  mkdirSync(join(folder, 'h.test'), { recursive: true })
+  t.ok((await settled()) >= 1, 'the new folder is told')
+  reset()
+  writeFileSync(join(folder, 'h.test/hosts.toml'), 'y')
+  await until(() => count() >= 1)
+  t.ok(count() >= 1, 'what happens in the new folder is told')
+})
+
+t.test('a folder that does not exist yet is watched from the moment it is made', async (t) => {
+  const root = t.testdir({ containerd: {} })
+  const folder = join(root, 'containerd/certs.d')
+  const { count, settled, reset } = await watched(t, folder, 1, false)
+  mkdirSync(folder)
+  t.ok((await settled()) >= 1)
+  reset()
+  mkdirSync(join(folder, 'h.test'))
+  writeFileSync(join(folder, 'h.test/hosts.toml'), 'y')
+  await until(() => count() >= 1)
+  t.ok(count() >= 1)
+})
+
+t.test('neighbours of the folder and what lies deeper are not told', async (t) => {
+  const root = t.testdir({ certs: { h: { deep: {} } }, neighbour: {} })
+  const { settled } = await watched(t, join(root, 'certs'), 1)
+  writeFileSync(join(root, 'neighbour/x'), 'x')
+  writeFileSync(join(root, 'file'), 'x')
+  writeFileSync(join(root, 'certs/h/deep/x'), 'x')
+  t.equal(await settled(), 0)
+})
+
+t.test('a write of our own is one call, not one for each temporary file', async (t) => {
+  const root = t.testdir({ certs: {} })
+  const { settled } = await watched(t, join(root, 'certs'), 1)
+  const content = { kind: 'file', bytes: Buffer.from('CA'), mode: 0o644, uid: 0, gid: 0 } as const
+  await nodeFiles({ root }).put('/certs/ca.crt', content, { folder: '/certs' })
+  t.equal(await settled(), 1)
+})
+
+t.test('a folder that is reached through a link is watched', async (t) => {
+  const root = t.testdir({ real: { certs: {} }, link: t.fixture('symlink', 'real') })
+  const { settled } = await watched(t, join(root, 'link/certs'))
+  writeFileSync(join(root, 'real/certs/a.pem'), 'a')
+  t.equal(await settled(), 1)
+})
+
+t.test('a long burst is told while it lasts', async (t) => {
+  const folder = t.testdir({})
+  const { count, settled } = await watched(t, folder)
+  for (let index = 0; index < 40; index += 1) {
+    writeFileSync(join(folder, `f${index}`), 'x')
+    await sleep(10)
+  }
+  t.ok(count() >= 2, 'not only at the end')
+  t.ok((await settled()) <= 10, 'but far fewer calls than files')
+})
+
+t.test('after close nothing is told', async (t) => {
+  const folder = t.testdir({})
+  let count = 0
+  const watching = watcher().watch([{ path: folder, depth: 0 }], () => {
+    count += 1
+  })
+  await until(() => probe(folder, () => count))
+  writeFileSync(join(folder, 'b'), 'b')
+  await watching.close()
+  count = 0
+  writeFileSync(join(folder, 'c'), 'c')
+  await sleep(SETTLED_MS)
+  t.equal(count, 0)
+})
