@@ -48,6 +48,10 @@ export function parseYaml(text: string): YamlResult {
       resolveKnownTags: false,
       logLevel: 'error',
     })
+    // The library's name for a stack that is used up; where it happened depends on the stack, not on the file.
+    if (document.errors.some((error) => error.code === 'RESOURCE_EXHAUSTION')) {
+      return refuse({ at: 0, text: 'is nested too deeply' })
+    }
     const found = [...document.errors, ...document.warnings].map((error) => ({
       at: error.pos[0],
       text: textOf(error.code, error.message),
@@ -103,6 +107,7 @@ const OWN_WORDS: ReadonlySet<string> = new Set(['MISSING_CHAR', 'BAD_INDENT'])
 function textOf(code: string, message: string): string {
   const known = TEXTS[code]
   if (known !== undefined) return known
+  if (message.startsWith('Implicit map keys')) return 'a line without a colon: a key must be followed by ": "'
   return OWN_WORDS.has(code) ? `not valid YAML: ${message}` : 'not valid YAML'
 }
 

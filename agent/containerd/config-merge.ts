@@ -41,9 +41,20 @@ function lastTableWins(
   imports: readonly ContainerdConfig[],
   version: ContainerdVersion,
 ): EffectiveRegistry {
-  const schema = main.effectiveVersion === 1 ? 1 : main.effectiveVersion === 2 || version.major < 2 ? 2 : 3
-  const owner = imports.findLast((file) => touches(file, schema)) ?? main
-  return { ...owner.registries[schema], decidedBy: owner.path }
+  const ownerOf = (schema: SchemaVersion) => imports.findLast((file) => touches(file, schema)) ?? main
+  const layers = schemasRead(main, version).map((schema) => {
+    const owner = ownerOf(schema)
+    return { path: owner.path, settings: owner.registries[schema] }
+  })
+  const [first] = layers
+  return withDecider(layers, first?.path ?? main.path)
+}
+
+/** The first one is where an edit goes; 2.x reads tables of schema 3 in a version 2 file as well. */
+function schemasRead(main: ContainerdConfig, version: ContainerdVersion): readonly SchemaVersion[] {
+  if (main.effectiveVersion === 1) return [1]
+  if (version.major < 2) return [2]
+  return main.effectiveVersion === 2 ? [2, 3] : [3]
 }
 
 function touches(file: ContainerdConfig, schema: SchemaVersion): boolean {
@@ -58,9 +69,15 @@ function mergeKeys(main: ContainerdConfig, imports: readonly ContainerdConfig[])
     const layer = (schema: SchemaVersion) => ({ path: file.path, settings: file.registries[schema] })
     return version === 2 ? [layer(2), layer(3)] : [layer(3)]
   })
+  return withDecider(layers, main.path)
+}
+
+type Layer = { readonly path: string; readonly settings: RegistrySettings }
+
+function withDecider(layers: readonly Layer[], otherwise: string): EffectiveRegistry {
   const merged = layers.reduce((sum, { settings }) => mergeSettings(sum, settings), NO_REGISTRY_SETTINGS)
   const decider = layers.findLast(({ settings }) => (settings.configPath ?? '') !== '')
-  return { ...merged, decidedBy: decider?.path ?? main.path }
+  return { ...merged, decidedBy: decider?.path ?? otherwise }
 }
 
 /** An empty value never overrides a set one (mergo's rule). */

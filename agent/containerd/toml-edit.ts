@@ -47,7 +47,7 @@ export async function setKey(
   const expected = withKey(before, key, value, path)
   const document = await parse(text, path)
   const edited = apply(text, [planSet(document, key, value)])
-  check(edited, expected, key, path)
+  checkEdit(edited, expected, key, path)
   return edited
 }
 
@@ -57,7 +57,7 @@ export async function removeKey(text: string, key: readonly string[], { path }: 
   if (itemAt(before, key) === undefined) return text
   const document = await parse(text, path)
   const edited = apply(text, planRemoval(document, key))
-  check(edited, withoutKey(before, key), key, path)
+  checkEdit(edited, withoutKey(before, key), key, path)
   return edited
 }
 
@@ -74,7 +74,8 @@ async function parse(text: string, path: string): Promise<TomlDocument> {
   }
 }
 
-function check(edited: string, expected: TomlTable, key: readonly string[], path: string): void {
+/** Throws unless the edited text says exactly what was expected: the last line of defence against an edit gone wrong. */
+export function checkEdit(edited: string, expected: TomlTable, key: readonly string[], path: string): void {
   const refuse = () =>
     new AgentError(
       'CONFIG_EDIT_UNSUPPORTED',

@@ -41,11 +41,15 @@ function parseSafely(text: string): { table: TomlTable; mistake?: Mistake } {
     const table = plain(parse(text)) as TomlTable
     return takeBackPollution() ? { table, mistake: { line: 1, column: 1, reason: INHERITED_NAME } } : { table }
   } catch (thrown) {
-    return { table: {}, mistake: takeBackPollution() ? { line: 1, column: 1, reason: INHERITED_NAME } : explain(thrown) }
+    return {
+      table: {},
+      mistake: takeBackPollution() ? { line: 1, column: 1, reason: INHERITED_NAME } : explain(thrown),
+    }
   }
 }
 
-const INHERITED_NAME = 'a table is named like something that every JavaScript object has, such as "constructor": it can not be read'
+const INHERITED_NAME =
+  'a table is named like something that every JavaScript object has, such as "constructor": it can not be read'
 
 /** The library takes `[x.constructor]` for the function of that name and writes the table's keys into it, for the whole process. */
 function takeBackPollution(): boolean {

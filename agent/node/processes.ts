@@ -1,6 +1,7 @@
 // Who listens on a unix socket, from /proc (port Processes). The rule: what /proc does not show is "nobody", never an error: in a Pod
 // without the host's pid namespace the daemon can not be seen.
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
+import { basename } from 'node:path/posix'
 import { setImmediate } from 'node:timers/promises'
 import { AgentError } from '../model/errors.ts'
 import type { Processes, ProcessInfo } from '../model/ports.ts'
@@ -12,29 +13,25 @@ const TICKS_PER_SECOND = 100
 /** __SO_ACCEPTCON in the Flags column of /proc/net/unix: accepted connections carry the listener's path too. */
 const LISTENING = 0x10000
 
-/** `root` is the node's file system in the agent's view, as for the socket path: sockets are compared below it. */
+/** `root` is the node's file system in the agent's view, as for the socket path: the daemon bound the path without it. */
 export function processes({ root = '/' }: { readonly root?: string } = {}): Processes {
   return {
     async listeningOn(socket) {
-      const inodes = listenersOf(socket, root)
-      if (inodes.size === 0) return []
-      const holders: ProcessInfo[] = []
-      for (const pid of allPids()) {
-        // A busy node has thousands of descriptors: let the rest of the agent breathe.
-        await setImmediate()
-        if (!holdsOneOf(pid, inodes)) continue
-        const info = describe(pid)
-        if (info !== undefined && !isShim(info)) holders.push(info)
-      }
+      const names = namesOf(socket, root)
+      const own = await holdersOf(socket, listeners('self', names))
+      const holders = own.length > 0 ? own : await holdersOf(socket, otherNamespaces(names))
+      const daemons = holders.flatMap((pid) => describe(pid) ?? []).filter(({ executable }) => !isShim(executable))
       // With socket activation pid 1 holds the socket as well; it is never the daemon then.
-      return holders.length > 1 ? holders.filter(({ pid }) => pid !== 1) : holders
+      return daemons.length > 1 ? daemons.filter(({ pid }) => pid !== 1) : daemons
     },
     isAlive(pid) {
       const stat = statFields(pid)
       return stat !== undefined && stat.state !== 'Z' && stat.state !== 'X'
     },
     terminate(pid) {
-      if (pid <= 1) throw new AgentError('RESTART_FAILED', `refused to end process ${pid}`, { pid })
+      // 0 and below mean whole process groups, and 1 the node.
+      if (!Number.isInteger(pid) || pid <= 1)
+        throw new AgentError('RESTART_FAILED', `refused to end process ${pid}`, { pid })
       try {
         process.kill(pid, 'SIGTERM')
       } catch (error) {
@@ -45,46 +42,76 @@ export function processes({ root = '/' }: { readonly root?: string } = {}): Proc
   }
 }
 
-/** Socket inodes that listen on the path: in our own network namespace, else in one of the others that can be seen. */
-function listenersOf(socket: string, root: string): ReadonlySet<string> {
-  const seen = new Set([namespaceOf('self')])
-  const own = listeners(readProc('self/net/unix'), socket, root)
-  if (own.size > 0) return own
-  const found = new Set<string>()
-  for (const pid of allPids()) {
-    const namespace = namespaceOf(pid)
-    if (namespace === undefined || seen.has(namespace)) continue
-    seen.add(namespace)
-    for (const inode of listeners(readProc(`${pid}/net/unix`), socket, root)) found.add(inode)
-  }
-  return found
+/** What the daemon may have called it when it bound it: with or without our root, and /run by its old name. */
+function namesOf(socket: string, root: string): ReadonlySet<string> {
+  const top = root.replace(/\/+$/, '')
+  const below = socket.startsWith(`${top}/`) ? socket.slice(top.length) : socket
+  return new Set([socket, ...aliases(below)])
 }
 
-/** `Num RefCount Protocol Flags Type St Inode Path`; the path is the one that the daemon bound, so without our root. */
-function listeners(table: string, socket: string, root: string): ReadonlySet<string> {
-  const below = root === '/' || !socket.startsWith(`${root}/`) ? socket : socket.slice(root.length)
-  const paths = new Set([socket, below].flatMap((path) => [path, path.replace(/^\/run\//, '/var/run/')]))
-  const rows = table.split('\n').map((line) => line.trim().split(/\s+/))
-  return new Set(
-    rows
-      .filter(
-        ([, , , flags, , , , path]) =>
-          path !== undefined && paths.has(path) && (Number.parseInt(flags ?? '', 16) & LISTENING) !== 0,
-      )
-      .map(([, , , , , , inode]) => inode ?? ''),
+function aliases(path: string): readonly string[] {
+  return [path, path.replace(/^\/run\//, '/var/run/'), path.replace(/^\/var\/run\//, '/run/')]
+}
+
+/** Socket inode to bound path, out of `Num RefCount Protocol Flags Type St Inode Path` of the network namespace of a process. */
+function listeners(process: number | 'self', names: ReadonlySet<string>): ReadonlyMap<string, string> {
+  const rows = readProc(`${process}/net/unix`)
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+  return new Map(
+    rows.flatMap(([, , , flags = '', , , inode = '', path = '']): [string, string][] =>
+      names.has(path) && (Number.parseInt(flags, 16) & LISTENING) !== 0 ? [[inode, path]] : [],
+    ),
   )
 }
 
-function holdsOneOf(pid: number, inodes: ReadonlySet<string>): boolean {
+/** A daemon beside us may live in a network namespace of its own; each is read once. */
+function otherNamespaces(names: ReadonlySet<string>): ReadonlyMap<string, string> {
+  const seen = new Set([namespaceOf('self')])
+  const found = allPids().flatMap((pid) => {
+    const namespace = namespaceOf(pid)
+    if (namespace === undefined || seen.has(namespace)) return []
+    seen.add(namespace)
+    return [...listeners(pid, names)]
+  })
+  return new Map(found)
+}
+
+/**
+ * Processes with such a socket open whose path leads to the very file that we would connect to: another root may hold another daemon
+ * on a path of the same name.
+ */
+async function holdersOf(socket: string, bound: ReadonlyMap<string, string>): Promise<readonly number[]> {
+  const file = fileOf(socket)
+  if (bound.size === 0 || file === undefined) return []
+  const holders: number[] = []
+  for (const pid of allPids()) {
+    // A busy node has thousands of descriptors: let the rest of the agent breathe.
+    await setImmediate()
+    const paths = socketsOf(pid).flatMap((inode) => bound.get(inode) ?? [])
+    // By each name, as an absolute link such as /var/run would lead from there into our own root.
+    if (paths.flatMap(aliases).some((path) => fileOf(`/proc/${pid}/root${path}`) === file)) holders.push(pid)
+  }
+  return holders
+}
+
+function socketsOf(pid: number): readonly string[] {
   const folder = `/proc/${pid}/fd`
   try {
-    return readdirSync(folder).some((descriptor) => {
-      const inode = /^socket:\[(\d+)\]$/.exec(readLink(`${folder}/${descriptor}`) ?? '')?.[1]
-      return inode !== undefined && inodes.has(inode)
-    })
+    const links = readdirSync(folder).map((descriptor) => readLink(`${folder}/${descriptor}`) ?? '')
+    return links.flatMap((link) => /^socket:\[(\d+)\]$/.exec(link)?.[1] ?? [])
   } catch {
     // Ended meanwhile, or not ours to look at.
-    return false
+    return []
+  }
+}
+
+function fileOf(path: string): string | undefined {
+  try {
+    const { dev, ino } = statSync(path)
+    return `${dev}:${ino}`
+  } catch {
+    return undefined
   }
 }
 
@@ -109,13 +136,8 @@ function describe(pid: number): ProcessInfo | undefined {
 function executableOf(pid: number, link: string): { readonly executable: string; readonly replaced: boolean } {
   const executable = link.replace(/ \(deleted\)$/, '')
   if (executable !== link) return { executable, replaced: true }
-  try {
-    const running = statSync(`/proc/${pid}/exe`)
-    const onDisk = statSync(`/proc/${pid}/root${executable}`)
-    return { executable, replaced: running.ino !== onDisk.ino || running.dev !== onDisk.dev }
-  } catch {
-    return { executable, replaced: false }
-  }
+  const [running, onDisk] = [fileOf(`/proc/${pid}/exe`), fileOf(`/proc/${pid}/root${executable}`)]
+  return { executable, replaced: running !== undefined && onDisk !== undefined && running !== onDisk }
 }
 
 /** The innermost service of the cgroup path: `/system.slice/k3s.service/init` is of k3s.service. */
@@ -129,8 +151,8 @@ function unitOf(cgroups: string): string | undefined {
     .at(-1)
 }
 
-function isShim(info: ProcessInfo): boolean {
-  return info.executable.slice(info.executable.lastIndexOf('/') + 1).startsWith('containerd-shim')
+function isShim(executable: string): boolean {
+  return basename(executable).startsWith('containerd-shim')
 }
 
 /** The name in field 2 may hold spaces and brackets: the other fields begin after the last bracket. */

@@ -1,145 +1,12 @@
-// Every metric of the agent in one table, and the few verbs by which the rest of the program feeds them.
-// Label values come from the configuration or from closed lists only; series of what left the configuration are removed.
+// The few verbs by which the rest of the program feeds the metrics of the table.
+// Series of what left the configuration are removed: a registry that is no longer declared can not alert for ever.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { type FindingCode, provesTrust } from '../model/finding.ts'
+import type { TargetName } from '../model/plan.ts'
 import type { NodeStatus, RegistryStatus } from '../model/status.ts'
+import { type CertificateFile, type CertificateSample, readCertificates } from './certificate-samples.ts'
+import { METRICS, type MetricDefinition } from './metric-table.ts'
 import { registerProcessMetrics } from './process-metrics.ts'
-
-type Definition = {
-  readonly kind: 'gauge' | 'counter' | 'histogram'
-  readonly name: `registry_trust_${string}`
-  readonly help: string
-  readonly labels: readonly string[]
-  readonly buckets?: readonly number[]
-}
-
-const PROOF_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15]
-const RECONCILE_BUCKETS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
-
-export const METRICS = {
-  buildInfo: {
-    kind: 'gauge',
-    name: 'registry_trust_build_info',
-    help: 'Always 1; the version of the agent is a label.',
-    labels: ['version'],
-  },
-  nodeInfo: {
-    kind: 'gauge',
-    name: 'registry_trust_node_info',
-    help: 'Always 1; what containerd is on this node is in the labels.',
-    labels: ['containerd_version', 'layout', 'config_version'],
-  },
-  configValid: {
-    kind: 'gauge',
-    name: 'registry_trust_config_valid',
-    help: '1 when the configuration read last was valid; 0 when an older one stays in force.',
-    labels: [],
-  },
-  configLastSuccess: {
-    kind: 'gauge',
-    name: 'registry_trust_config_last_reload_success_timestamp_seconds',
-    help: 'When a valid configuration was read last.',
-    labels: [],
-  },
-  registryTrusted: {
-    kind: 'gauge',
-    name: 'registry_trust_registry_trusted',
-    help: "1 when the node's containerd verifies the TLS certificate of the registry, proved live; login is not part of it.",
-    labels: ['registry'],
-  },
-  registryFinding: {
-    kind: 'gauge',
-    name: 'registry_trust_registry_finding',
-    help: 'Always 1; the outcome of the last proof of the registry is a label.',
-    labels: ['registry', 'code'],
-  },
-  proofs: {
-    kind: 'counter',
-    name: 'registry_trust_proofs_total',
-    help: 'Proofs by registry, level and outcome.',
-    labels: ['registry', 'level', 'code'],
-  },
-  proofDuration: {
-    kind: 'histogram',
-    name: 'registry_trust_proof_duration_seconds',
-    help: 'How long proofs took.',
-    labels: ['level'],
-    buckets: PROOF_BUCKETS,
-  },
-  proofLastSuccess: {
-    kind: 'gauge',
-    name: 'registry_trust_proof_last_success_timestamp_seconds',
-    help: 'When the registry was last proved trusted by the live containerd.',
-    labels: ['registry'],
-  },
-  drift: {
-    kind: 'gauge',
-    name: 'registry_trust_drift',
-    help: 'Paths that are not as the agent left them.',
-    labels: ['target', 'kind'],
-  },
-  driftDetected: {
-    kind: 'counter',
-    name: 'registry_trust_drift_detected_total',
-    help: 'Paths found changed by someone else.',
-    labels: ['target'],
-  },
-  driftHealed: {
-    kind: 'counter',
-    name: 'registry_trust_drift_healed_total',
-    help: 'Paths put right after someone else changed them.',
-    labels: ['target'],
-  },
-  anchorNotAfter: {
-    kind: 'gauge',
-    name: 'registry_trust_anchor_not_after_timestamp_seconds',
-    help: 'When the certificate of the anchor expires.',
-    labels: ['anchor', 'fingerprint'],
-  },
-  reconciles: {
-    kind: 'counter',
-    name: 'registry_trust_reconcile_total',
-    help: 'Reconciliations by outcome.',
-    labels: ['result'],
-  },
-  reconcileDuration: {
-    kind: 'histogram',
-    name: 'registry_trust_reconcile_duration_seconds',
-    help: 'How long reconciliations took, proofs included.',
-    labels: [],
-    buckets: RECONCILE_BUCKETS,
-  },
-  planChanges: {
-    kind: 'gauge',
-    name: 'registry_trust_plan_changes',
-    help: 'Changes in the last plan; above 0 for long means that something keeps them from being applied.',
-    labels: [],
-  },
-  restartPending: {
-    kind: 'gauge',
-    name: 'registry_trust_restart_pending',
-    help: '1 while a restart of containerd is due but not done.',
-    labels: [],
-  },
-  restarts: {
-    kind: 'counter',
-    name: 'registry_trust_containerd_restarts_total',
-    help: 'Restarts of containerd by the agent.',
-    labels: ['reason', 'result'],
-  },
-  rollbacks: {
-    kind: 'counter',
-    name: 'registry_trust_rollbacks_total',
-    help: 'Transactions undone because the node was worse after them.',
-    labels: [],
-  },
-  deprecations: {
-    kind: 'gauge',
-    name: 'registry_trust_containerd_deprecations',
-    help: "Always 1; containerd's own deprecation warnings by id.",
-    labels: ['id'],
-  },
-} as const satisfies { readonly [name: string]: Definition }
 
 /** unchanged: nothing to do; deferred: changes wait (audit, restart not allowed now); failed: ended by an error. The others are results of a transaction. */
 export const RECONCILE_RESULTS = [
@@ -167,15 +34,31 @@ export type ProofSample = {
   readonly durationMs: number
 }
 
+/** What is known of a registry beyond the status; what is undefined has no series. */
+export type RegistryFacts = {
+  readonly registry: string
+  /** Whether the credentials declared for it were accepted. */
+  readonly loginAccepted?: boolean | undefined
+  /** RFC 3339: the first expiry in the chain it serves. */
+  readonly servedNotAfter?: string | undefined
+  readonly proofEverySeconds?: number | undefined
+}
+
 export type Metrics = {
   readonly contentType: string
   /** The Prometheus text format. */
   text(): Promise<string>
   /** Sets every gauge that mirrors the status; drops the series of registries and anchors that left it. */
   observeStatus(status: NodeStatus): void
+  /** All of them; a registry that is not named loses these series. */
+  registryFacts(facts: readonly RegistryFacts[]): void
   proof(sample: ProofSample): void
   driftDetected(target: string, paths?: number): void
   driftHealed(target: string, paths?: number): void
+  /** All paths that the agent has stopped restoring; empty when nobody fights. */
+  writerConflicts(paths: readonly string[]): void
+  /** All certificates that the agent keeps in files on the node. */
+  certificates(files: readonly CertificateFile[]): void
   plan(changes: number): void
   reconcile(result: ReconcileResult, seconds: number): void
   restart(reason: RestartReason, result: RestartResult): void
@@ -184,7 +67,7 @@ export type Metrics = {
   deprecations(ids: readonly string[]): void
 }
 
-type Instrument<D extends Definition> = D['kind'] extends 'gauge'
+type Instrument<D extends MetricDefinition> = D['kind'] extends 'gauge'
   ? Gauge<D['labels'][number]>
   : D['kind'] extends 'counter'
     ? Counter<D['labels'][number]>
@@ -200,15 +83,22 @@ export function createMetrics(options: { readonly version: string; readonly now?
   instruments.buildInfo.set({ version: options.version }, 1)
   const proofSeries: ProofSeries = new Map()
   const succeeded = new Set<string>()
+  let certificates: readonly CertificateSample[] = []
 
   return {
     contentType: registry.contentType,
-    text: () => registry.metrics(),
+    text() {
+      // Only the clock decides this one, so it is told as of the scrape.
+      for (const { labels, notAfter } of certificates)
+        instruments.x509Expired.set(labels, notAfter < now() / 1000 ? 1 : 0)
+      return registry.metrics()
+    },
     observeStatus(status) {
       observe(instruments, status)
       forgetProofs(instruments, proofSeries, status.registries)
       observeSuccesses(instruments, succeeded, status.registries)
     },
+    registryFacts: (facts) => observeFacts(instruments, facts),
     proof({ registry: host, level, code, durationMs }) {
       instruments.proofs.inc({ registry: host, level, code })
       instruments.proofDuration.observe({ level }, durationMs / 1000)
@@ -216,6 +106,14 @@ export function createMetrics(options: { readonly version: string; readonly now?
     },
     driftDetected: (target, paths = 1) => instruments.driftDetected.inc({ target }, paths),
     driftHealed: (target, paths = 1) => instruments.driftHealed.inc({ target }, paths),
+    writerConflicts(paths) {
+      instruments.writerConflict.reset()
+      for (const path of paths) instruments.writerConflict.set({ path }, 1)
+    },
+    certificates(files) {
+      certificates = readCertificates(files)
+      observeCertificates(instruments, certificates)
+    },
     plan: (changes) => instruments.planChanges.set(changes),
     reconcile(result, seconds) {
       instruments.reconciles.inc({ result })
@@ -239,7 +137,7 @@ function register(registry: Registry): Instruments {
   return Object.fromEntries(made) as Instruments
 }
 
-function instrument(registry: Registry, definition: Definition): Gauge | Counter | Histogram {
+function instrument(registry: Registry, definition: MetricDefinition): Gauge | Counter | Histogram {
   const { kind, name, help } = definition
   const common = { name, help, labelNames: [...definition.labels], registers: [registry] }
   switch (kind) {
@@ -254,8 +152,21 @@ function instrument(registry: Registry, definition: Definition): Gauge | Counter
   }
 }
 
+/** A table and not a list, so that the compiler asks for a target that is new. */
+const TARGETS: { readonly [name in TargetName]: true } = {
+  'system-trust': true,
+  'containerd-hosts': true,
+  'containerd-config': true,
+  docker: true,
+  containers: true,
+}
+
 /** A counter that appears at 1 has no increase: `rate()` and alerts on it would miss the first event. */
 function startAtZero(instruments: Instruments): void {
+  for (const target of Object.keys(TARGETS)) {
+    instruments.driftDetected.inc({ target }, 0)
+    instruments.driftHealed.inc({ target }, 0)
+  }
   for (const result of RECONCILE_RESULTS) instruments.reconciles.inc({ result }, 0)
   for (const reason of RESTART_REASONS) {
     for (const result of RESTART_RESULTS) instruments.restarts.inc({ reason, result }, 0)
@@ -269,6 +180,8 @@ function observe(instruments: Instruments, status: NodeStatus): void {
     const labels = { containerd_version: version, layout: layout ?? '', config_version: String(configVersion ?? '') }
     instruments.nodeInfo.set(labels, 1)
   }
+  instruments.nodeState.reset()
+  instruments.nodeState.set({ state: status.state }, 1)
   observeRegistries(instruments, status.registries)
   instruments.drift.reset()
   for (const { target, kind } of status.drift) instruments.drift.inc({ target, kind })
@@ -311,6 +224,27 @@ function observeSuccesses(
     if (registry.lastProof === null || !isProvedLive(registry)) continue
     instruments.proofLastSuccess.set({ registry: registry.host }, Date.parse(registry.lastProof.at) / 1000)
     succeeded.add(registry.host)
+  }
+}
+
+function observeFacts(instruments: Instruments, facts: readonly RegistryFacts[]): void {
+  instruments.registryLogin.reset()
+  instruments.servedNotAfter.reset()
+  instruments.proofInterval.reset()
+  for (const { registry, loginAccepted, servedNotAfter, proofEverySeconds } of facts) {
+    if (loginAccepted !== undefined) instruments.registryLogin.set({ registry }, loginAccepted ? 1 : 0)
+    if (servedNotAfter !== undefined) instruments.servedNotAfter.set({ registry }, Date.parse(servedNotAfter) / 1000)
+    if (proofEverySeconds !== undefined) instruments.proofInterval.set({ registry }, proofEverySeconds)
+  }
+}
+
+function observeCertificates(instruments: Instruments, certificates: readonly CertificateSample[]): void {
+  instruments.x509NotBefore.reset()
+  instruments.x509NotAfter.reset()
+  instruments.x509Expired.reset()
+  for (const { labels, notBefore, notAfter } of certificates) {
+    instruments.x509NotBefore.set(labels, notBefore)
+    instruments.x509NotAfter.set(labels, notAfter)
   }
 }
 

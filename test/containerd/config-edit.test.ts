@@ -49,7 +49,7 @@ t.test('creates a file where containerd runs with its defaults', async (t) => {
 t.test('adds everything below the comments of a file without a key', async (t) => {
   t.equal(
     await plan('1.7.24', '# nothing yet'),
-    `edit\n# nothing yet\nversion = 2\n\n[${TABLE}]\n  config_path = "${directory}"\n`,
+    `edit\n# nothing yet\n\nversion = 2\n\n[${TABLE}]\n  config_path = "${directory}"\n`,
   )
   t.equal(
     await plan('1.7.24', '# nothing yet\r\n'),

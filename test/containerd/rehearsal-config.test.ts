@@ -258,6 +258,7 @@ required_plugins = ["io.containerd.internal.v1.opt"]
   t.same(first, {
     version: 2,
     required_plugins: [],
+    grpc: {},
     plugins: {
       [CRI_ID]: {
         containerd: { default_runtime_name: 'nvidia' },

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { removeKey, setKey } from '../../agent/containerd/toml-edit.ts'
+import { parseToml } from '../../agent/containerd/toml.ts'
+import { checkEdit, removeKey, setKey } from '../../agent/containerd/toml-edit.ts'
 import { AgentError } from '../../agent/model/errors.ts'
 
 const CRI = ['plugins', 'io.containerd.grpc.v1.cri']
@@ -247,4 +248,24 @@ t.test('removeKey', async (t) => {
     const edited = await setKey(before, CONFIG_PATH, DIRECTORY, { path })
     t.equal(await removeKey(edited, CONFIG_PATH, { path }), before)
   })
+})
+
+t.test('checkEdit lets nothing through that says more, less or something else than was intended', async (t) => {
+  const expected = parseToml('a = 1\n[b.c]\nx = "v"\n', { path, code: 'CONTAINERD_CONFIG_UNREADABLE' })
+  const run = (edited: string) => () => checkEdit(edited, expected, ['b', 'c', 'x'], path)
+  t.doesNotThrow(run('a = 1\n[b]\nc.x = "v"\n'), 'the form does not matter')
+  const refusal = new AgentError(
+    'CONFIG_EDIT_UNSUPPORTED',
+    `${path}: b.c.x can not be changed without touching something else`,
+  )
+  for (const wrong of [
+    'a = 1\n',
+    'a = 1\n[b.c]\nx = "w"\n',
+    'a = 2\n[b.c]\nx = "v"\n',
+    'a = 1\n[b.c]\nx = "v"\ny = 1\n',
+    'a = "1"\n[b.c]\nx = "v"\n',
+    'a = 1\n[b.c]\nx = "v"\n[d]\n',
+    'a = 1\n[b.c]\nx = "v\n',
+  ])
+    t.throws(run(wrong), refusal, wrong)
 })

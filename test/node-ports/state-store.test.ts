@@ -113,7 +113,7 @@ t.test('a state that can not be understood is an error that says where', async (
   const { folder, store } = fresh(t)
   await store.save(STATE)
   const owned = Object.entries(STATE.owned)[0]
-  for (const [text, why] of [
+  const broken: readonly (readonly [string, string])[] = [
     ['', 'it is not JSON'],
     ['{"version":1', 'it is not JSON'],
     ['[]', 'it must be an object'],
@@ -135,8 +135,9 @@ t.test('a state that can not be understood is an error that says where', async (
       JSON.stringify({ ...STATE, owned: { '/x': { ...owned?.[1], before: { kind: 'gone' } } } }),
       'owned./x.before.kind must be one of',
     ],
-  ]) {
-    writeFileSync(join(folder, 'state.json'), text ?? '')
+  ]
+  for (const [text, why] of broken) {
+    writeFileSync(join(folder, 'state.json'), text)
     await t.rejects(
       store.load(),
       { code: 'STATE_UNREADABLE', message: new RegExp(`^${FOLDER}/state.json: .*${why}`) },

@@ -49,12 +49,30 @@ export async function issueServer(
   hosts: readonly string[],
   options: Validity & { readonly key?: KeyKind; readonly commonNameOnly?: boolean } = {},
 ): Promise<Certificate> {
-  return await make(folder, `server-${hosts[0] ?? 'nameless'}`, subjectOf(hosts), serverExtensions(hosts, options.commonNameOnly), authority, options)
+  return await make(
+    folder,
+    `server-${hosts[0] ?? 'nameless'}`,
+    subjectOf(hosts),
+    serverExtensions(hosts, options.commonNameOnly),
+    authority,
+    options,
+  )
 }
 
 /** A server certificate that is its own issuer and no CA. */
-export async function selfSignedServer(folder: string, hosts: readonly string[], options: Validity = {}): Promise<Certificate> {
-  return await make(folder, `self-${hosts[0] ?? 'nameless'}`, subjectOf(hosts), serverExtensions(hosts, false), undefined, options)
+export async function selfSignedServer(
+  folder: string,
+  hosts: readonly string[],
+  options: Validity = {},
+): Promise<Certificate> {
+  return await make(
+    folder,
+    `self-${hosts[0] ?? 'nameless'}`,
+    subjectOf(hosts),
+    serverExtensions(hosts, false),
+    undefined,
+    options,
+  )
 }
 
 export async function issueClient(authority: Authority, folder: string, name: string): Promise<Certificate> {
@@ -95,9 +113,24 @@ async function make(
   const key = (options.key ?? 'ec') === 'rsa' ? ['rsa:2048'] : ['ec', '-pkeyopt', 'ec_paramgen_curve:P-256']
   await writeFile(database, '')
   await writeFile(config, configText(database, folder, extensions))
-  await openssl('req', '-new', '-config', config, '-newkey', ...key, '-nodes', '-keyout', keyFile, '-out', request, '-subj', subject)
+  await openssl(
+    'req',
+    '-new',
+    '-config',
+    config,
+    '-newkey',
+    ...key,
+    '-nodes',
+    '-keyout',
+    keyFile,
+    '-out',
+    request,
+    '-subj',
+    subject,
+  )
   // `openssl ca` is the one command of all OpenSSL 1.1 and 3 versions that takes both dates
-  const signer = issuer === undefined ? ['-selfsign', '-keyfile', keyFile] : ['-cert', issuer.certFile, '-keyfile', issuer.keyFile]
+  const signer =
+    issuer === undefined ? ['-selfsign', '-keyfile', keyFile] : ['-cert', issuer.certFile, '-keyfile', issuer.keyFile]
   const dates = [
     ...['-startdate', stamp(options.notBefore ?? daysFromNow(-1))],
     ...['-enddate', stamp(options.notAfter ?? daysFromNow(365))],
@@ -147,6 +180,8 @@ async function openssl(...argv: string[]): Promise<void> {
   try {
     await run('openssl', argv)
   } catch (error) {
-    throw new Error(`openssl ${argv[0]} failed: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+    throw new Error(`openssl ${argv[0]} failed: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    })
   }
 }

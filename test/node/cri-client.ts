@@ -7,7 +7,12 @@ import { loadSync } from '@grpc/proto-loader'
 export type Failure = { readonly ok: false; readonly code: string; readonly message: string }
 export type Pulled = { readonly ok: true; readonly imageRef: string } | Failure
 export type CriVersion = { readonly ok: true; readonly name: string; readonly version: string } | Failure
-export type Condition = { readonly type: string; readonly status: boolean; readonly reason: string; readonly message: string }
+export type Condition = {
+  readonly type: string
+  readonly status: boolean
+  readonly reason: string
+  readonly message: string
+}
 export type CriStatus = {
   readonly conditions: readonly Condition[]
   /** Verbose information, each value parsed as JSON where it is JSON. */
@@ -51,15 +56,26 @@ export class CriProbe {
   }
 
   async status(): Promise<CriStatus> {
-    type Answer = { readonly status: { readonly conditions: readonly Condition[] }; readonly info: { readonly [key: string]: string } }
+    type Answer = {
+      readonly status: { readonly conditions: readonly Condition[] }
+      readonly info: { readonly [key: string]: string }
+    }
     const answer = await this.#call<Answer>('RuntimeService', 'Status', { verbose: true })
     const info = Object.entries(answer.info).map(([key, value]) => [key, parsed(value)] as const)
     return { conditions: answer.status.conditions, info: Object.fromEntries(info) }
   }
 
-  async pull(reference: string, options: { readonly credentials?: Credentials; readonly timeoutMs?: number } = {}): Promise<Pulled> {
+  async pull(
+    reference: string,
+    options: { readonly credentials?: Credentials; readonly timeoutMs?: number } = {},
+  ): Promise<Pulled> {
     const request = { image: { image: reference }, ...(options.credentials && { auth: options.credentials }) }
-    const answer = await this.#try<{ readonly image_ref: string }>('ImageService', 'PullImage', request, options.timeoutMs ?? 20_000)
+    const answer = await this.#try<{ readonly image_ref: string }>(
+      'ImageService',
+      'PullImage',
+      request,
+      options.timeoutMs ?? 20_000,
+    )
     return 'ok' in answer ? answer : { ok: true, imageRef: answer.image_ref }
   }
 
@@ -80,7 +96,9 @@ export class CriProbe {
       log_directory: `/run/fixture/logs-${name}`,
       linux: { security_context: POD_NETWORK_OF_NODE },
     }
-    const pod = await this.#call<{ readonly pod_sandbox_id: string }>('RuntimeService', 'RunPodSandbox', { config: sandbox })
+    const pod = await this.#call<{ readonly pod_sandbox_id: string }>('RuntimeService', 'RunPodSandbox', {
+      config: sandbox,
+    })
     const container = await this.#call<{ readonly container_id: string }>('RuntimeService', 'CreateContainer', {
       pod_sandbox_id: pod.pod_sandbox_id,
       config: {
@@ -113,11 +131,18 @@ export class CriProbe {
     return answer
   }
 
-  async #try<Answer extends object>(service: string, method: string, request: object, timeoutMs: number): Promise<Answer | Failure> {
+  async #try<Answer extends object>(
+    service: string,
+    method: string,
+    request: object,
+    timeoutMs: number,
+  ): Promise<Answer | Failure> {
     const Client = this.#services[service]
     if (Client === undefined) throw new Error(`cri.proto has no service ${service}`)
     // containerd refuses the socket path that grpc-js would send as :authority
-    const client = new Client(`unix:${this.#socket}`, grpc.credentials.createInsecure(), { 'grpc.default_authority': 'localhost' })
+    const client = new Client(`unix:${this.#socket}`, grpc.credentials.createInsecure(), {
+      'grpc.default_authority': 'localhost',
+    })
     const bound = (client as unknown as { readonly [method: string]: Method | undefined })[method]
     if (bound === undefined) throw new Error(`cri.proto has no method ${method}`)
     try {

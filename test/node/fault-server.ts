@@ -19,7 +19,8 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
 }
 
 function tls(): TlsOptions {
-  if (plan.certFile === undefined || plan.keyFile === undefined) throw new Error(`the fault ${plan.fault} needs a certificate`)
+  if (plan.certFile === undefined || plan.keyFile === undefined)
+    throw new Error(`the fault ${plan.fault} needs a certificate`)
   const options = { cert: readFileSync(plan.certFile), key: readFileSync(plan.keyFile) }
   if (plan.fault === 'old-tls') {
     return { ...options, minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'ALL:@SECLEVEL=0' }
@@ -38,7 +39,9 @@ function server(): Server {
       // accepts and reads, so that only the answer is missing
       return createTcpServer((socket: Socket) => socket.on('error', () => undefined).resume())
     case 'reset':
-      return createTcpServer((socket: Socket) => socket.on('error', () => undefined).once('data', () => socket.resetAndDestroy()))
+      return createTcpServer((socket: Socket) =>
+        socket.on('error', () => undefined).once('data', () => socket.resetAndDestroy()),
+      )
     case 'answer':
     case 'silent-http':
     case 'old-tls':

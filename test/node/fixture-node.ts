@@ -1,9 +1,17 @@
 // What every fixture node can do, whatever starts containerd on it: run programs inside, reach files, look at containerd through CRI,
 // run a container, and take addresses for the registries beside it. Pids are those that the node itself sees.
 import { existsSync } from 'node:fs'
+import { appendFile, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { readFile } from 'node:fs/promises'
-import { type ContainerFacts, type Credentials, CriProbe, type CriStatus, type CriVersion, type Pulled } from './cri-client.ts'
+import {
+  type ContainerFacts,
+  type Credentials,
+  CriProbe,
+  type CriStatus,
+  type CriVersion,
+  type Pulled,
+} from './cri-client.ts'
 import { type Generation, tool } from './generations.ts'
 import { buildImage, ociArchive } from './image.ts'
 import type { ExecOptions, ExecResult, Namespaces, Service, StartOptions } from './namespaces.ts'
@@ -13,6 +21,8 @@ export const CONTAINERD_CONFIG = '/etc/containerd/config.toml'
 
 /** Documentation addresses (RFC 5737): no loopback, for which containerd skips verification, and nobody's. */
 const NETWORK = '192.0.2.'
+const NAME_SERVER = `${NETWORK}1`
+const NAMES_FILE = 'names'
 const FIRST_HOST = 10
 const READY_MS = 15_000
 const POLL_MS = 20
@@ -82,19 +92,33 @@ export abstract class FixtureNode {
     await this.run(['sh', '-c', write, 'sh', path, mode.toString(8)], { input: content })
   }
 
-  /** One more line in the node's /etc/hosts. */
-  async addHost(name: string, address: string): Promise<void> {
-    await this.run(['sh', '-c', 'printf "%s %s\\n" "$1" "$2" >>/etc/hosts', 'sh', address, name])
+  /** Makes the node's name server answer with this address from now on; undefined: no such name. */
+  async setHost(name: string, address: string | undefined): Promise<void> {
+    await appendFile(join(this.scratch, NAMES_FILE), `${name}${address === undefined ? '' : ` ${address}`}\n`)
+  }
+
+  /** Starts the node's name server; every node does so before anything looks up a name. */
+  async startNameServer(): Promise<void> {
+    const names = join(this.scratch, NAMES_FILE)
+    await writeFile(names, '', { flag: 'a' })
+    await this.#addAddress(NAME_SERVER)
+    const argv = [process.execPath, join(import.meta.dirname, 'name-server.ts'), NAME_SERVER, names]
+    const service = await this.start(argv, { place: 'neighbour' })
+    await service.waitFor(/^listening$/m)
   }
 
   /** An address that nothing else on the node's network has; only the node and its neighbours can reach it. */
   async newAddress(): Promise<string> {
     const address = `${NETWORK}${this.#nextHost}`
     this.#nextHost += 1
+    await this.#addAddress(address)
+    return address
+  }
+
+  async #addAddress(address: string): Promise<void> {
     const service = await this.start(['ip', 'address', 'add', `${address}/32`, 'dev', 'lo'], { place: 'neighbour' })
     const code = await service.exited
     if (code !== 0) throw new Error(`ip address add ${address}: exit code ${code}: ${service.stderr}`)
-    return address
   }
 
   async criVersion(): Promise<CriVersion> {
@@ -105,7 +129,10 @@ export abstract class FixtureNode {
     return await this.#cri.status()
   }
 
-  async pull(reference: string, options: { readonly credentials?: Credentials; readonly timeoutMs?: number } = {}): Promise<Pulled> {
+  async pull(
+    reference: string,
+    options: { readonly credentials?: Credentials; readonly timeoutMs?: number } = {},
+  ): Promise<Pulled> {
     return await this.#cri.pull(reference, options)
   }
 
@@ -123,7 +150,8 @@ export abstract class FixtureNode {
     for (;;) {
       const version = existsSync(this.path(CONTAINERD_SOCKET)) ? await this.criVersion() : undefined
       if (version !== undefined && (version.ok || version.code === 'UNIMPLEMENTED')) return version
-      if (Date.now() > deadline) throw new Error(`containerd does not answer on ${this.name}:\n${(await this.log()).slice(-2_000)}`)
+      if (Date.now() > deadline)
+        throw new Error(`containerd does not answer on ${this.name}:\n${(await this.log()).slice(-2_000)}`)
       await sleep(POLL_MS)
     }
   }
@@ -134,7 +162,8 @@ export abstract class FixtureNode {
     for (;;) {
       const pid = await this.containerdPid()
       if (pid !== undefined && pid !== before && (await this.criVersion()).ok) return pid
-      if (Date.now() > deadline) throw new Error(`containerd did not come back on ${this.name}:\n${(await this.log()).slice(-2_000)}`)
+      if (Date.now() > deadline)
+        throw new Error(`containerd did not come back on ${this.name}:\n${(await this.log()).slice(-2_000)}`)
       await sleep(POLL_MS)
     }
   }
@@ -142,9 +171,15 @@ export abstract class FixtureNode {
   /** A pod with one sleeping container on the node's own network, made without any registry. Needs `runContainers`. */
   async runContainer(): Promise<RunningContainer> {
     const busybox = await readFile(tool('busybox-static', 'busybox'))
-    const image = buildImage([{ path: 'bin/busybox', bytes: busybox, mode: 0o755 }], ['/bin/busybox', 'sleep', '1000000'])
+    const image = buildImage(
+      [{ path: 'bin/busybox', bytes: busybox, mode: 0o755 }],
+      ['/bin/busybox', 'sleep', '1000000'],
+    )
     const archive = ociArchive(image, [await this.#sandboxImage(), CONTAINER_IMAGE])
-    await this.run(['ctr', '--namespace', 'k8s.io', 'images', 'import', '-'], { input: archive, env: this.environment() })
+    await this.run(['ctr', '--namespace', 'k8s.io', 'images', 'import', '-'], {
+      input: archive,
+      env: this.environment(),
+    })
     this.#containers += 1
     const name = `container-${this.#containers}`
     await this.#imageKnown(CONTAINER_IMAGE)

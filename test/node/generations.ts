@@ -98,7 +98,16 @@ export function tool(name: string, program: string): string {
 /** PATH of a node: the generation's programs first, then the machine's, then what was unpacked because the machine had none. */
 export function nodePath(generation: Generation): string {
   const unpacked = ['usr/sbin', 'usr/bin'].map((folder) => join(cacheFolder(), 'tools/runc', folder))
-  return [generation.bin, '/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin', ...unpacked].join(':')
+  return [
+    generation.bin,
+    '/usr/local/sbin',
+    '/usr/local/bin',
+    '/usr/sbin',
+    '/usr/bin',
+    '/sbin',
+    '/bin',
+    ...unpacked,
+  ].join(':')
 }
 
 export function expectedOf(label: string): Expected {

@@ -65,7 +65,8 @@ export async function storeInRegistry(folder: string, repository: string, tag: s
     const hex = digest.slice(7)
     await put(join(root, 'blobs/sha256', hex.slice(0, 2), hex, 'data'), bytes)
   }
-  for (const { digest } of [image.config, image.layer]) await put(join(repo, '_layers/sha256', digest.slice(7), 'link'), digest)
+  for (const { digest } of [image.config, image.layer])
+    await put(join(repo, '_layers/sha256', digest.slice(7), 'link'), digest)
   const manifest = image.manifest.digest
   await put(join(repo, '_manifests/revisions/sha256', manifest.slice(7), 'link'), manifest)
   await put(join(repo, '_manifests/tags', tag, 'index/sha256', manifest.slice(7), 'link'), manifest)

@@ -21,7 +21,11 @@ export type ExecOptions = {
 /** `node`: all namespaces, as a program on the node. `neighbour`: the node's network alone, with the machine's own files. */
 export type Place = 'node' | 'neighbour'
 
-export type StartOptions = { readonly env?: { readonly [name: string]: string }; readonly cwd?: string; readonly place?: Place }
+export type StartOptions = {
+  readonly env?: { readonly [name: string]: string }
+  readonly cwd?: string
+  readonly place?: Place
+}
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 const NAMESPACE_FLAGS = {
@@ -41,7 +45,13 @@ export class Service {
   readonly #out: Output
   readonly #err: Output
 
-  constructor(pid: number, exited: Promise<number>, out: Output, err: Output, signal: (name: NodeJS.Signals) => Promise<void>) {
+  constructor(
+    pid: number,
+    exited: Promise<number>,
+    out: Output,
+    err: Output,
+    signal: (name: NodeJS.Signals) => Promise<void>,
+  ) {
     this.pid = pid
     this.exited = exited
     this.#out = out
@@ -175,10 +185,14 @@ export class Namespaces {
 
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
     const { timeoutMs = 30_000, input = '' } = options
-    const child = spawn('nsenter', this.#enter('node', options.cwd, ['setpriv', '--pdeathsig', 'KILL', '--', ...argv]), {
-      env: environment(options.env),
-      stdio: ['pipe', 'pipe', 'pipe'],
-    })
+    const child = spawn(
+      'nsenter',
+      this.#enter('node', options.cwd, ['setpriv', '--pdeathsig', 'KILL', '--', ...argv]),
+      {
+        env: environment(options.env),
+        stdio: ['pipe', 'pipe', 'pipe'],
+      },
+    )
     const out = collect(child.stdout)
     const err = collect(child.stderr)
     // a program that does not read its input closes the pipe: that is no error of ours

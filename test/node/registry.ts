@@ -1,7 +1,8 @@
 // A real docker-registry beside a node: TLS on an address of the node's own network that is no loopback, found by name through the
-// node's /etc/hosts. Images are laid into its storage, so that no client, no network and no credentials are needed to fill it.
+// node's name server. Images are laid into its storage, so that no client, no network and no credentials are needed to fill it.
 import { execFile } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Certificate } from './certificates.ts'
@@ -22,11 +23,16 @@ export type RegistryOptions = {
   readonly certificate?: Certificate
   /** Asks for this user (HTTP basic). */
   readonly credentials?: Credentials
-  /** An address the node already has; by default a new one, with a line in the node's /etc/hosts. */
+  /** An address the node already has; by default a new one. */
   readonly address?: string
 }
 
-export type AccessLine = { readonly method: string; readonly url: string; readonly status: number; readonly userAgent: string }
+export type AccessLine = {
+  readonly method: string
+  readonly url: string
+  readonly status: number
+  readonly userAgent: string
+}
 
 export class FixtureRegistry {
   /** `host`, or `host:port` when the port is not 443: as it stands in an image reference. */
@@ -84,7 +90,7 @@ let started = 0
 export async function startRegistry(node: FixtureNode, options: RegistryOptions): Promise<FixtureRegistry> {
   const { host, port = 443, certificate, credentials } = options
   const address = options.address ?? (await node.newAddress())
-  if (options.address === undefined) await node.addHost(host, address)
+  if (isIP(host) === 0) await node.setHost(host, address)
   started += 1
   const folder = join(node.scratch, `registry-${started}`)
   const storage = join(folder, 'storage')

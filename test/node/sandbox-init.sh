@@ -20,9 +20,9 @@ for file in passwd group ld.so.cache ld.so.conf ld.so.conf.d alternatives debian
   [ ! -e "/etc/$file" ] || cp -a "/etc/$file" "$scratch/etc/$file"
 done
 printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 %s\n' "$name" >"$scratch/etc/hosts"
-# no name server at all: an unknown name fails at once with "no such host" and nothing leaves the node
-printf '# none\n' >"$scratch/etc/resolv.conf"
-printf 'passwd: files\ngroup: files\nhosts: files\n' >"$scratch/etc/nsswitch.conf"
+# the one name server is the fixture's own: nothing leaves the node
+printf 'nameserver 192.0.2.1\noptions timeout:2 attempts:1\n' >"$scratch/etc/resolv.conf"
+printf 'passwd: files\ngroup: files\nhosts: files dns\n' >"$scratch/etc/nsswitch.conf"
 printf '%s\n' "$name" >"$scratch/etc/hostname"
 tr -d - </proc/sys/kernel/random/uuid >"$scratch/etc/machine-id"
 cp -a /usr/local/share/ca-certificates/. "$scratch/usr-local-ca/"

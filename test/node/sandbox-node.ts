@@ -14,7 +14,7 @@ export type SandboxNodeOptions = {
   readonly config?: string
   /** Makes `default` fit to run containers (see configForContainers); a text must bring that itself. */
   readonly runContainers?: boolean
-  /** Lines of /etc/hosts: name to address. */
+  /** Names the node can look up, besides those of the registries started beside it. */
   readonly hosts?: { readonly [name: string]: string }
   /** false: the node comes up without containerd. */
   readonly startContainerd?: boolean
@@ -89,8 +89,8 @@ export async function startSandboxNode(options: SandboxNodeOptions): Promise<San
   try {
     const text = configText(generation, config, options.runContainers ?? false)
     if (text !== undefined) await node.writeFile(CONTAINERD_CONFIG, text)
-    for (const [name, address] of Object.entries(options.hosts ?? {})) await node.addHost(name, address)
-    if (options.startContainerd !== false) await node.startContainerd()
+    for (const [name, address] of Object.entries(options.hosts ?? {})) await node.setHost(name, address)
+    await Promise.all([node.startNameServer(), options.startContainerd !== false && node.startContainerd()])
     return node
   } catch (error) {
     await node.dispose()

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # usage: systemd-init.sh SCRATCH NAME TREE GENERATION-BIN|- [BIND...]
 # Process 1 of a systemd node, until it becomes systemd itself: an overlay on the shared tree, own /dev, /proc, /sys and cgroups, then
-# pivot_root. SCRATCH/extra is copied over the node's files; each BIND is a folder of the machine that shows at the same path inside.
+# pivot_root. Files named in SCRATCH/absent are removed, SCRATCH/extra is copied over the rest, and each BIND is a folder of the machine
+# that shows at the same path inside.
 # Rule: no mount of the machine is left inside, and no kernel setting that the machine shares can be changed from there.
 set -euo pipefail
 . "${BASH_SOURCE[0]%/*}/cgroups.sh"
@@ -26,8 +27,8 @@ printf '%s\n' "$name" >"$root/etc/hostname"
 tr -d - </proc/sys/kernel/random/uuid >"$root/etc/machine-id"
 printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 %s\n' "$name" >"$root/etc/hosts"
 rm -f "$root/etc/resolv.conf"
-printf '# none\n' >"$root/etc/resolv.conf"
-printf 'passwd: files\ngroup: files\nhosts: files\n' >"$root/etc/nsswitch.conf"
+printf 'nameserver 192.0.2.1\noptions timeout:2 attempts:1\n' >"$root/etc/resolv.conf"
+printf 'passwd: files\ngroup: files\nhosts: files dns\n' >"$root/etc/nsswitch.conf"
 mkdir -p "$root/usr/local/share/ca-certificates"
 
 # units that would touch the kernel we share, or are of no use here
@@ -43,6 +44,7 @@ mkdir -p "$root/etc/systemd/system.conf.d"
 printf '[Manager]\nDefaultOOMPolicy=continue\nLogTarget=journal-or-kmsg\nShowStatus=no\n' >"$root/etc/systemd/system.conf.d/fixture.conf"
 ln -sf /lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
 
+while read -r path; do rm -f "$root$path"; done <"$scratch/absent"
 [ ! -d "$scratch/extra" ] || cp -a "$scratch/extra/." "$root/"
 if [ "$generation" != - ]; then
   for program in containerd ctr containerd-shim-runc-v2; do mount --bind "$generation/$program" "$root/usr/bin/$program"; done

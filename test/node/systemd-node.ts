@@ -99,14 +99,12 @@ export async function startSystemdNode(options: SystemdNodeOptions): Promise<Sys
   const namespaces = await Namespaces.open({
     init: 'systemd-init.sh',
     argv: (name, scratch) => [scratch, name, tree(), generation.bin, ...binds],
-    prepare: (scratch) => prepare(join(scratch, 'extra'), options, config),
+    prepare: (scratch) => prepare(scratch, options, config),
   })
   const node = new SystemdNode(namespaces, generation)
   try {
-    for (const [name, address] of Object.entries(options.hosts ?? {})) await node.addHost(name, address)
-    await node.booted()
-    if (config === 'none') await node.run(['rm', '-f', CONTAINERD_CONFIG])
-    if (config === 'none') await node.run(['systemctl', 'restart', UNIT])
+    for (const [name, address] of Object.entries(options.hosts ?? {})) await node.setHost(name, address)
+    await Promise.all([node.startNameServer(), node.booted()])
     await node.ready()
     return node
   } catch (error) {
@@ -119,11 +117,12 @@ function tree(): string {
   return join(cacheFolder(), 'systemd-node')
 }
 
-function prepare(extra: string, options: SystemdNodeOptions, config: string): void {
+function prepare(scratch: string, options: SystemdNodeOptions, config: string): void {
   const text = config === 'package' ? undefined : configText(options.generation, config, options.runContainers ?? false)
   const files = { ...options.files, ...(text !== undefined && { [CONTAINERD_CONFIG]: text }) }
+  writeFileSync(join(scratch, 'absent'), config === 'none' ? `${CONTAINERD_CONFIG}\n` : '')
   for (const [path, content] of Object.entries(files)) {
-    const file = join(extra, path)
+    const file = join(scratch, 'extra', path)
     mkdirSync(dirname(file), { recursive: true })
     writeFileSync(file, content)
   }

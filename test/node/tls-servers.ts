@@ -1,5 +1,6 @@
 // Servers that are wrong in one chosen way, beside a node: what an agent meets where no registry answers as it should.
 // A wrong certificate is no fault of its own here: give startFaultServer an expired, misnamed or self-signed one.
+import { isIP } from 'node:net'
 import { join } from 'node:path'
 import type { Certificate } from './certificates.ts'
 import type { FixtureNode } from './fixture-node.ts'
@@ -84,7 +85,7 @@ export async function startFaultServer(
 ): Promise<FaultServer> {
   const { host, port = 443, fault, certificate, clientAuthority, answer } = options
   const address = options.address ?? (await node.newAddress())
-  if (options.address === undefined) await node.addHost(host, address)
+  if (isIP(host) === 0) await node.setHost(host, address)
   const plan: FaultPlan = {
     fault,
     address,

@@ -1,0 +1,594 @@
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import fc from 'fast-check'
+import t from 'tap'
+import { loadDesiredState } from '../../agent/config/load.ts'
+import { trustOf } from '../../agent/model/desired-state.ts'
+import type { InputFiles } from '../../agent/model/ports.ts'
+import { inputFiles } from '../../agent/node/input-files.ts'
+import { createKey, createRoot, issue, readIn } from '../pki/openssl.ts'
+import { desiredOf, type Files, loadFiles, NOW, told } from './fixture.ts'
+
+const certificates = t.testdir()
+const key = createKey(certificates)
+const root = createRoot(certificates, key, '/O=Corp/CN=Corp Root')
+const lab = createRoot(certificates, key, '/CN=Lab')
+const leaf = issue(certificates, key, root, '/CN=harbor.example.net', ['subjectAltName=DNS:harbor.example.net'])
+const keyPem = readIn(certificates, key).toString('utf8')
+
+let count = 0
+/** An empty folder for each load: nothing is left over from the last. */
+function fresh(): string {
+  const folder = join(certificates, `case-${count++}`)
+  mkdirSync(folder)
+  return folder
+}
+
+const SMALL = 'registries:\n  - host: harbor.example.net\n    ca: corp-root.pem\n'
+
+t.test('the smallest useful file gives one registry, one anchor and every default', async (t) => {
+  const folder = fresh()
+  const result = await loadFiles(folder, { 'trust.yaml': SMALL, 'corp-root.pem': root })
+  t.same(result.problems, [])
+  const desired = desiredOf(result)
+  t.match(desired, {
+    mode: 'enforce',
+    generation: /^[0-9a-f]{12}$/,
+    sources: [`${folder}/trust.yaml`, `${folder}/corp-root.pem`],
+    anchors: [{ name: 'corp-root', source: `${folder}/corp-root.pem`, problems: [], certificates: [{ pem: root }] }],
+    registries: [
+      {
+        host: 'harbor.example.net',
+        anchors: ['corp-root'],
+        proof: { level: 'manifest', everyMs: 600_000 },
+        source: `${folder}/trust.yaml:2:5`,
+      },
+    ],
+    targets: {
+      systemTrust: { enabled: 'auto', fileName: '{name}.pem' },
+      containerd: { enabled: 'auto', layout: 'auto' },
+      docker: { enabled: 'auto' },
+      containers: { enabled: 'auto' },
+    },
+    restart: { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 60_000, backoffMaxMs: 1_800_000 },
+    policy: {
+      allowSkipVerify: false,
+      allowPlainHttp: false,
+      allowWildcard: false,
+      forbidAnchorsFor: ['docker.io'],
+      minRsaBits: 2048,
+    },
+    drift: { resyncMs: 300_000, heal: true, stopAfterFights: 5 },
+  })
+  t.notOk('image' in (desired.registries[0]?.proof ?? {}))
+})
+
+t.test('everything that is declared arrives in the desired state', async (t) => {
+  const folder = fresh()
+  const yaml = `
+mode: audit
+anchors:
+  corp-root: { file: corp-root.pem }
+  inline:
+    pem: |
+${lab.replace(/^/gm, '      ')}
+registries:
+  - host: harbor.example.net
+    anchors: [corp-root, inline]
+    proof: { image: harbor.example.net/library/pause:3.10, level: pull, every: 1h30m }
+  - host: plain.example.net:8443
+targets:
+  systemTrust: { enabled: false, fileName: "tkg-{name}.pem" }
+  containerd: { enabled: true, layout: hosts }
+restart: { strategy: signal, unit: k3s.service, budget: { maxPerHour: 0, backoff: { min: 5s } } }
+policy: { forbidAnchorsFor: [], minRsaBits: 3072, allowSkipVerify: true }
+drift: { resync: 90s, heal: false, stopAfterFights: 1 }
+`
+  const desired = desiredOf(await loadFiles(folder, { 'trust.yaml': yaml, 'corp-root.pem': root }))
+  t.match(desired, {
+    mode: 'audit',
+    anchors: [{ name: 'corp-root' }, { name: 'inline', source: `${folder}/trust.yaml:6:10 (inline)` }],
+    registries: [
+      {
+        anchors: ['corp-root', 'inline'],
+        proof: { image: 'harbor.example.net/library/pause:3.10', level: 'pull', everyMs: 5_400_000 },
+      },
+      { host: 'plain.example.net:8443', anchors: [] },
+    ],
+    targets: {
+      systemTrust: { enabled: 'off', fileName: 'tkg-{name}.pem' },
+      containerd: { enabled: 'on', layout: 'hosts' },
+    },
+    restart: { strategy: 'signal', unit: 'k3s.service', maxPerHour: 0, backoffMinMs: 5000, backoffMaxMs: 1_800_000 },
+    policy: { forbidAnchorsFor: [], minRsaBits: 3072, allowSkipVerify: true },
+    drift: { resyncMs: 90_000, heal: false, stopAfterFights: 1 },
+  })
+  const [harbor, plain] = desired.registries
+  t.ok(harbor && plain)
+  if (!harbor || !plain) return
+  t.same(
+    trustOf(harbor, desired).certificates.map((one) => one.pem),
+    [root, lab],
+  )
+  t.same(trustOf(plain, desired), { certificates: [], held: false })
+})
+
+t.test('a broken anchor file holds that anchor alone', async (t) => {
+  const chain = `${root}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`
+  const table: readonly (readonly [string, Files, readonly string[], number])[] = [
+    ['missing', {}, ['ANCHOR_MISSING trust.yaml:4:9: registries[1].ca names lab.pem, which is not in .'], 0],
+    [
+      'misspelt',
+      { 'lap.pem': lab },
+      ['ANCHOR_MISSING trust.yaml:4:9: registries[1].ca names lab.pem, which is not in .; did you mean lap.pem?'],
+      0,
+    ],
+    ['empty', { 'lab.pem': '' }, ['ANCHOR_EMPTY lab.pem: the input is empty'], 0],
+    [
+      'garbage',
+      { 'lab.pem': 'hello' },
+      [
+        'ANCHOR_NOT_A_CERTIFICATE lab.pem: the input holds no certificate: neither PEM, DER nor base64 of one of them begins at byte 0',
+      ],
+      0,
+    ],
+    [
+      'a key',
+      { 'lab.pem': lab + keyPem },
+      ['ANCHOR_PRIVATE_KEY lab.pem: the input holds a private key: nothing of it is used'],
+      0,
+    ],
+    [
+      'a folder',
+      { 'lab.pem/x': '' },
+      ['ANCHOR_UNREADABLE trust.yaml:4:9: registries[1].ca names lab.pem, which is a folder'],
+      0,
+    ],
+    [
+      'too large',
+      { 'lab.pem': Buffer.alloc(1024 * 1024 + 1) },
+      ['ANCHOR_TOO_LARGE trust.yaml:4:9: registries[1].ca names lab.pem, which has 1048577 bytes'],
+      0,
+    ],
+    [
+      'half good',
+      { 'lab.pem': chain },
+      [`ANCHOR_NOT_A_CERTIFICATE lab.pem: block 2 (line ${root.split('\n').length}) is not an X.509 certificate`],
+      1,
+    ],
+    [
+      'a server certificate',
+      { 'lab.pem': leaf },
+      [
+        'ANCHOR_NOT_A_CA lab.pem: block 1 (line 1) is the server certificate of harbor.example.net (subject CN=harbor.example.net), issued by CN=Corp Root, O=Corp: give the certificate of CN=Corp Root, O=Corp',
+      ],
+      0,
+    ],
+  ]
+  const yaml = 'registries:\n  - { host: good.net, ca: corp-root.pem }\n  - host: lab.net\n    ca: lab.pem\n'
+  for (const [name, files, expected, usable] of table) {
+    const folder = fresh()
+    const result = await loadFiles(folder, { 'trust.yaml': yaml, 'corp-root.pem': root, ...files })
+    const desired = desiredOf(result)
+    const anchor = desired.anchors.find((one) => one.name === 'lab')
+    t.same(told(result.problems, folder), expected, name)
+    t.same(anchor?.problems, result.problems, name)
+    t.equal(anchor?.certificates.length, usable, name)
+    t.same(
+      desired.registries.map((registry) => trustOf(registry, desired).held),
+      [false, usable === 0],
+      name,
+    )
+  }
+})
+
+t.test('an expired anchor is kept and reported', async (t) => {
+  const result = await loadFiles(fresh(), { 'trust.yaml': SMALL, 'corp-root.pem': root }, ['.'], NOW + 40 * 86_400_000)
+  t.equal(result.problems[0]?.code, 'ANCHOR_EXPIRED')
+  t.equal(desiredOf(result).anchors[0]?.certificates.length, 1)
+})
+
+t.test('pins are compared whatever their spelling', async (t) => {
+  const folder = fresh()
+  const fingerprint =
+    desiredOf(await loadFiles(folder, { 'trust.yaml': SMALL, 'corp-root.pem': root })).anchors[0]?.certificates[0]
+      ?.fingerprint ?? ''
+  const colons = `sha256:${(fingerprint.slice(7).match(/../g) ?? []).join(':').toUpperCase()}`
+  for (const pin of [fingerprint, colons]) {
+    const yaml = `anchors: { a: { file: both.pem, pins: ["${pin}"] } }`
+    const result = await loadFiles(folder, { 'trust.yaml': yaml, 'both.pem': lab + root })
+    t.same(
+      result.problems.map((problem) => problem.code),
+      ['ANCHOR_PIN_MISMATCH'],
+    )
+    t.same(
+      desiredOf(result).anchors[0]?.certificates.map((one) => one.pem),
+      [root],
+    )
+  }
+})
+
+t.test('one file used by several registries is one anchor', async (t) => {
+  const yaml = `registries:
+  - { host: a.net, ca: corp-root.pem }
+  - { host: b.net, ca: ./corp-root.pem }
+  - { host: c.net, anchors: [corp] }
+  - { host: d.net, ca: lab.pem }
+anchors: { corp: { file: corp-root.pem } }
+`
+  const desired = desiredOf(await loadFiles(fresh(), { 'trust.yaml': yaml, 'corp-root.pem': root, 'lab.pem': lab }))
+  t.same(
+    desired.anchors.map((anchor) => anchor.name),
+    ['corp', 'lab'],
+  )
+  t.same(
+    desired.registries.map((registry) => registry.anchors),
+    [['corp'], ['corp'], ['corp'], ['lab']],
+  )
+})
+
+t.test('names of unnamed anchors are safe file names, and do not depend on the order of registries', async (t) => {
+  const files = {
+    'lab.pem': lab,
+    'lab.crt': root,
+    'sub/lab.pem': root,
+    '.hidden ca!.pem': lab,
+    'Ümläut.pem': lab,
+    '.pem': root,
+  }
+  const uses = ['lab.pem', 'lab.crt', 'sub/lab.pem', '.hidden ca!.pem', 'Ümläut.pem', '.pem']
+  const names = async (order: readonly string[]) => {
+    const lines = order.map((file) => `  - { host: h${uses.indexOf(file)}.net, ca: "${file}" }`)
+    const yaml = `anchors: { lab-2: { pem: ${JSON.stringify(lab)} } }\nregistries:\n${lines.join('\n')}\n`
+    const desired = desiredOf(await loadFiles(fresh(), { ...files, 'trust.yaml': yaml }))
+    return Object.fromEntries(desired.registries.map(({ host, anchors }) => [host, anchors[0]]))
+  }
+  const found = await names(uses)
+  t.same(found, {
+    'h0.net': 'lab-3',
+    'h1.net': 'lab',
+    'h2.net': 'lab-4',
+    'h3.net': 'hidden-ca-',
+    'h4.net': 'ml-ut',
+    'h5.net': 'pem',
+  })
+  t.same(await names(uses.toReversed()), found)
+})
+
+t.test(
+  'registries.d and further folders are merged; files are looked up beside the file, then in the other folders',
+  async (t) => {
+    const folder = fresh()
+    const files: Files = {
+      'main/trust.yaml': `${SMALL}restart: { strategy: never }\n`,
+      'main/registries.d/team-b.yaml': 'registries: [{ host: b.net, ca: lab.pem }]',
+      'main/registries.d/team-a.yaml': 'registries: [{ host: a.net, anchors: [shared] }]',
+      'main/registries.d/README.md': 'not read',
+      'main/registries.d/.hidden.yaml': 'not read',
+      'other/trust.yaml': 'anchors: { shared: { file: shared.pem } }\nrestart: { unit: k3s.service, strategy: never }',
+      'other/shared.pem': root,
+      'certs/corp-root.pem': root,
+      'certs/lab.pem': lab,
+    }
+    const desired = desiredOf(await loadFiles(folder, files, ['main', 'other/trust.yaml', 'certs']))
+    t.same(
+      desired.registries.map(({ host, anchors }) => [host, ...anchors]),
+      [
+        ['harbor.example.net', 'corp-root'],
+        ['a.net', 'shared'],
+        ['b.net', 'lab'],
+      ],
+    )
+    t.match(desired.restart, { strategy: 'never', unit: 'k3s.service' })
+    t.same(
+      desired.sources.map((source) => source.slice(folder.length + 1)),
+      [
+        'main/trust.yaml',
+        'main/registries.d/team-a.yaml',
+        'main/registries.d/team-b.yaml',
+        'other/trust.yaml',
+        'other/shared.pem',
+        'certs/corp-root.pem',
+        'certs/lab.pem',
+      ],
+    )
+    t.ok(desired.anchors.every((anchor) => anchor.certificates.length === 1))
+  },
+)
+
+t.test('the file beside the one that names it wins over the same name elsewhere', async (t) => {
+  const files = {
+    'a/trust.yaml': SMALL,
+    'a/corp-root.pem': root,
+    'b/corp-root.pem': lab,
+    'b/trust.yaml': 'registries: []',
+  }
+  for (const paths of [
+    ['a', 'b'],
+    ['b', 'a'],
+  ]) {
+    const desired = desiredOf(await loadFiles(fresh(), files, paths))
+    t.equal(desired.anchors[0]?.certificates[0]?.pem, root)
+  }
+})
+
+t.test('an absolute path is read as it is', async (t) => {
+  const elsewhere = t.testdir({ 'corp.pem': root })
+  const yaml = `registries: [{ host: a.net, ca: ${elsewhere}/corp.pem }]`
+  const desired = desiredOf(await loadFiles(fresh(), { 'trust.yaml': yaml }))
+  t.match(desired.anchors, [{ name: 'corp', source: `${elsewhere}/corp.pem`, certificates: [{ pem: root }] }])
+})
+
+t.test('conflicts name both places', async (t) => {
+  const table: readonly (readonly [Files, readonly string[]])[] = [
+    [
+      { 'a/trust.yaml': 'registries: [{ host: x.net }]', 'b/trust.yaml': '\nregistries: [{ host: x.net }]' },
+      [
+        'CONFIG_CONFLICT b/trust.yaml:2:22: registries[0].host declares "x.net" again: it stands already at a/trust.yaml:1:22',
+      ],
+    ],
+    [
+      {
+        'a/trust.yaml': `anchors: { c: { pem: ${JSON.stringify(root)} } }`,
+        'b/trust.yaml': `anchors:\n  c: { pem: ${JSON.stringify(lab)} }`,
+      },
+      [
+        'CONFIG_CONFLICT b/trust.yaml:2:3: anchors.c is another anchor than the one of the same name at a/trust.yaml:1:12',
+      ],
+    ],
+    [
+      { 'a/trust.yaml': 'registries: []\nmode: audit', 'b/trust.yaml': 'mode: enforce' },
+      ['CONFIG_CONFLICT b/trust.yaml:1:7: mode contradicts a/trust.yaml:2:7, where the same key has another value'],
+    ],
+  ]
+  for (const [files, expected] of table) {
+    const folder = fresh()
+    const result = await loadFiles(folder, files, ['a', 'b'])
+    t.equal(result.ok, false)
+    t.same(told(result.problems, folder), expected)
+  }
+})
+
+t.test('the same anchor declared twice is no conflict, and the readable copy is used', async (t) => {
+  const same = { 'a/trust.yaml': `anchors: { c: { file: c.pem } }`, 'b/trust.yaml': 'anchors: { c: { file: d.b64 } }' }
+  const both = desiredOf(
+    await loadFiles(fresh(), { ...same, 'a/c.pem': root, 'b/d.b64': Buffer.from(root).toString('base64') }, ['a', 'b']),
+  )
+  t.equal(both.anchors.length, 1)
+  const oneMissing = desiredOf(await loadFiles(fresh(), { ...same, 'b/d.b64': root }, ['a', 'b']))
+  t.match(oneMissing.anchors, [{ name: 'c', certificates: [{ pem: root }], problems: [{ code: 'ANCHOR_MISSING' }] }])
+})
+
+t.test('a file of registries.d can not change the settings', async (t) => {
+  const folder = fresh()
+  const files = {
+    'trust.yaml': 'registries: []',
+    'registries.d/team.yaml': 'registries: []\npolicy: { forbidAnchorsFor: [] }',
+  }
+  const result = await loadFiles(folder, files)
+  t.same(told(result.problems, folder), [
+    'CONFIG_INVALID registries.d/team.yaml:2:1: policy belongs into trust.yaml: a file of registries.d may hold anchors and registries alone',
+  ])
+})
+
+t.test('what is missing is never taken for "nothing to trust"', async (t) => {
+  const table: readonly (readonly [Files, readonly string[], readonly string[]])[] = [
+    [{}, ['nowhere'], ['CONFIG_MISSING nowhere: there is no such file']],
+    [{ 'x/y': '' }, ['x'], ['CONFIG_MISSING x: there is no trust.yaml']],
+    [
+      { 'x/trust.yml': SMALL },
+      ['x'],
+      ['CONFIG_MISSING x/trust.yaml: the file is not there, but trust.yml is: rename it'],
+    ],
+    [
+      { 'x/registries.d/a.yaml': SMALL },
+      ['x'],
+      ['CONFIG_MISSING x/trust.yaml: the file is not there, only registries.d beside it'],
+    ],
+    [
+      { 'trust.yaml': 'registries: []', 'registries.d/a.yml': SMALL },
+      ['.'],
+      ['CONFIG_INVALID registries.d/a.yml: the name must end in .yaml'],
+    ],
+    [{ 'trust.yaml/x': '' }, ['.'], ['CONFIG_INVALID trust.yaml: this is a folder where a file is expected']],
+    [
+      { 'trust.yaml': 'registries: []', 'registries.d/a.yaml': '' },
+      ['.'],
+      [
+        'CONFIG_INVALID registries.d/a.yaml: the file is empty; the smallest useful content is "registries: [{ host: harbor.example.net, ca: corp-root.pem }]"',
+      ],
+    ],
+  ]
+  for (const [files, paths, expected] of table) {
+    const folder = fresh()
+    const result = await loadFiles(folder, files, paths)
+    t.equal(result.ok, false)
+    t.same(told(result.problems, folder), expected)
+  }
+  const folder = fresh()
+  mkdirSync(join(folder, 'gone'))
+  const optional = await loadFiles(folder, { 'trust.yaml': 'registries: []' }, ['.', 'gone'])
+  t.same(told(optional.problems, folder), ['CONFIG_MISSING gone/trust.yaml: the folder is empty'])
+  t.equal((await loadDesiredState({ paths: [], files: inputFiles(), now: NOW })).ok, false)
+})
+
+t.test('a path named twice is read once', async (t) => {
+  const desired = desiredOf(
+    await loadFiles(fresh(), { 'trust.yaml': SMALL, 'corp-root.pem': root }, ['.', './', 'trust.yaml']),
+  )
+  t.equal(desired.registries.length, 1)
+})
+
+t.test('reads a mounted ConfigMap, before and after kubelet swaps it', async (t) => {
+  const folder = t.testdir({ '..2026_1': { 'trust.yaml': SMALL, 'corp-root.pem': root } })
+  symlinkSync('..2026_1', join(folder, '..data'))
+  for (const name of ['trust.yaml', 'corp-root.pem']) symlinkSync(`..data/${name}`, join(folder, name))
+  const load = async () => desiredOf(await loadDesiredState({ paths: [folder], files: inputFiles(), now: NOW }))
+  const before = await load()
+  mkdirSync(join(folder, '..2026_2'))
+  writeFileSync(join(folder, '..2026_2/trust.yaml'), SMALL)
+  writeFileSync(join(folder, '..2026_2/corp-root.pem'), lab)
+  symlinkSync('..2026_2', join(folder, '..data_tmp'))
+  renameSync(join(folder, '..data_tmp'), join(folder, '..data'))
+  const after = await load()
+  t.equal(before.anchors[0]?.certificates[0]?.pem, root)
+  t.equal(after.anchors[0]?.certificates[0]?.pem, lab)
+  t.not(before.generation, after.generation)
+})
+
+t.test('a folder or file that can not be read is an error, never an empty one', async (t) => {
+  const real = inputFiles()
+  const folder = fresh()
+  await loadFiles(folder, { 'trust.yaml': SMALL, 'corp-root.pem': root })
+  const failing = (part: string): InputFiles => ({
+    read: async (path, options) =>
+      path.endsWith(part) ? { kind: 'unreadable', reason: 'permission denied' } : real.read(path, options),
+    list: async (path) => {
+      if (path.endsWith(part)) throw new Error('input/output error')
+      return real.list(path)
+    },
+  })
+  const load = (part: string) => loadDesiredState({ paths: [folder], files: failing(part), now: NOW })
+  t.same(told((await load('registries.d')).problems, folder), [
+    'CONFIG_UNREADABLE registries.d: the folder can not be read: input/output error',
+  ])
+  t.same(told((await load('trust.yaml')).problems, folder), [
+    'CONFIG_UNREADABLE trust.yaml: the file can not be read: permission denied',
+  ])
+  const anchor = await load('corp-root.pem')
+  t.equal(anchor.ok, true)
+  t.same(told(anchor.problems, folder), [
+    'ANCHOR_UNREADABLE trust.yaml:3:9: registries[0].ca names corp-root.pem, which can not be read: permission denied',
+  ])
+})
+
+t.test('the generation depends on what is written, not on how it was declared', async (t) => {
+  const generation = async (yaml: string, files: Files = { 'corp.pem': root, 'lab.pem': lab }) =>
+    desiredOf(await loadFiles(fresh(), { 'trust.yaml': yaml, ...files })).generation
+  const base = await generation(
+    'anchors: { corp: { file: corp.pem }, lab: { file: lab.pem } }\nregistries: [{ host: a.b, anchors: [corp] }, { host: c.d }]',
+  )
+  const same: readonly string[] = [
+    '# reordered\nregistries:\n- host: c.d\n- anchors: [corp]\n  host: a.b\nanchors: { lab: { file: lab.pem }, corp: { file: corp.pem } }',
+    'mode: audit\nregistries: [{ host: a.b, ca: corp.pem, proof: { every: 1m } }, { host: c.d, ca: }]\nanchors: { lab: { file: lab.pem } }'.replace(
+      ', ca: }',
+      ' }',
+    ),
+    `anchors: { corp: { pem: ${JSON.stringify(root)} }, lab: { file: lab.pem } }\nregistries: [{ host: a.b, anchors: [corp] }, { host: c.d }]\ndrift: { heal: false }`,
+  ]
+  for (const yaml of same) t.equal(await generation(yaml), base, yaml)
+  const other: readonly string[] = [
+    'anchors: { corp: { file: corp.pem }, lab: { file: lab.pem } }\nregistries: [{ host: a.b, anchors: [lab] }, { host: c.d }]',
+    'anchors: { corp: { file: corp.pem }, lab: { file: lab.pem } }\nregistries: [{ host: a.b, anchors: [corp] }]',
+    'anchors: { corp: { file: lab.pem }, lab: { file: lab.pem } }\nregistries: [{ host: a.b, anchors: [corp] }, { host: c.d }]',
+    'anchors: { corp: { file: corp.pem }, lab: { file: lab.pem } }\nregistries: [{ host: a.b, anchors: [corp] }, { host: c.d }]\nrestart: { strategy: never }',
+    'anchors: { corp: { file: corp.pem }, lab: { file: lab.pem } }\nregistries: [{ host: a.b, anchors: [corp] }, { host: c.d }]\ntargets: { docker: { enabled: false } }',
+  ]
+  const found = await Promise.all(other.map((yaml) => generation(yaml)))
+  t.equal(new Set([base, ...found]).size, 6)
+})
+
+t.test('aliases of YAML work within their limits', async (t) => {
+  const yaml = 'registries:\n  - { host: a.net, proof: &p { every: 1m } }\n  - { host: b.net, proof: *p }\n'
+  t.same(
+    desiredOf(await loadFiles(fresh(), { 'trust.yaml': yaml })).registries.map((registry) => registry.proof.everyMs),
+    [60_000, 60_000],
+  )
+})
+
+t.test('whatever the text, problems come back and nothing is thrown', async (t) => {
+  const words = [
+    'registries',
+    'anchors',
+    'host',
+    'ca',
+    'proof',
+    'policy',
+    'drift',
+    ': ',
+    '\n',
+    '\n  ',
+    '\n    - ',
+    '- ',
+    '{ ',
+    ' }',
+    '[',
+    ']',
+    ', ',
+    '"',
+    "'",
+    '&a ',
+    '*a ',
+    '!!str ',
+    '|\n',
+    '>\n',
+    '#',
+    '\t',
+    '---\n',
+    '%',
+    '@',
+    '<<',
+    '__proto__',
+    'constructor',
+    'null',
+    '~',
+    '0123',
+    '1e999',
+    'true',
+    'harbor.example.net',
+    '10m',
+    '../x',
+    'é',
+    '\u0000',
+    '\ud800',
+    '? ',
+  ] as const
+  const leafValue = fc.oneof(fc.string(), fc.integer(), fc.constant(null), fc.boolean(), fc.double())
+  const shape = fc.letrec((tie) => ({
+    value: fc.oneof({ depthSize: 'small' }, leafValue, fc.array(tie('value'), { maxLength: 4 }), tie('map')),
+    map: fc.dictionary(
+      fc.oneof(
+        fc.constantFrom(
+          'registries',
+          'anchors',
+          'host',
+          'ca',
+          'proof',
+          'image',
+          'restart',
+          'budget',
+          'pem',
+          'file',
+          '__proto__',
+        ),
+        fc.string(),
+      ),
+      tie('value'),
+      { maxKeys: 6 },
+    ),
+  })).map
+  const text = fc.oneof(
+    fc.array(fc.constantFrom(...words), { maxLength: 40 }).map((parts) => parts.join('')),
+    fc.string({ unit: 'binary' }),
+    shape.map((value) => JSON.stringify(value)),
+    shape.map((value) => JSON.stringify({ registries: [value], anchors: { a: value }, policy: value })),
+  )
+  const real = inputFiles()
+  const folder = fresh()
+  await fc.assert(
+    fc.asyncProperty(text, async (yaml) => {
+      const files: InputFiles = {
+        read: async (path, options) =>
+          path.endsWith('trust.yaml') ? { kind: 'file', bytes: Buffer.from(yaml) } : real.read(path, options),
+        list: real.list,
+      }
+      const result = await loadDesiredState({ paths: [join(folder, 'trust.yaml')], files, now: NOW })
+      return (
+        result.ok ||
+        (result.problems.length > 0 && result.problems.every((problem) => !problem.message.includes('undefined')))
+      )
+    }),
+    { numRuns: 400 },
+  )
+  t.pass('400 texts')
+})
