@@ -55,5 +55,4 @@ function server(): Server {
 const listener = server()
 // a client that does not trust us breaks off: that is what it is for
 listener.on('tlsClientError', () => undefined)
-listener.on('clientError', (_error: Error, socket: Socket) => socket.destroy())
 listener.listen(plan.port, plan.address, () => console.log('listening'))

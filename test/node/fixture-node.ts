@@ -88,7 +88,7 @@ export abstract class FixtureNode {
 
   /** Writes a file as a program on the node would, with its parent folders. */
   async writeFile(path: string, content: string | Buffer, mode = 0o644): Promise<void> {
-    const write = 'mkdir -p -- "${1%/*}" && cat >"$1" && chmod "$2" -- "$1"'
+    const write = 'mkdir -p -- "$(dirname -- "$1")" && cat >"$1" && chmod "$2" -- "$1"'
     await this.run(['sh', '-c', write, 'sh', path, mode.toString(8)], { input: content })
   }
 

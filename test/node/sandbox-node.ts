@@ -20,6 +20,8 @@ export type SandboxNodeOptions = {
   readonly startContainerd?: boolean
 }
 
+export const CERTS_D = '/etc/containerd/certs.d'
+
 const HOLD = '/run/fixture/hold'
 const PID_FILE = '/run/fixture/containerd.pid'
 const STOP_MS = 10_000
@@ -100,6 +102,13 @@ export async function startSandboxNode(options: SandboxNodeOptions): Promise<San
 
 export function defaultConfig(generation: Generation): string {
   return execFileSync(join(generation.bin, 'containerd'), ['config', 'default'], { encoding: 'utf8' })
+}
+
+/** The configuration with the registry's config_path set, as an administrator would have done it by hand. */
+export function withConfigPath(config: string, path = CERTS_D): string {
+  const changed = config.replace(/(registry\]\n\s*config_path = )(?:""|'')/, `$1"${path}"`)
+  if (changed === config) throw new Error('the configuration has no empty config_path in its registry table')
+  return changed
 }
 
 export function configText(generation: Generation, config: string, runContainers: boolean): string | undefined {

@@ -23,6 +23,7 @@ const SUBJECTS = [
   '/C=DE/O=Corp+CN=Root',
   '/C=DE/O=Corp+OU=b+CN=a',
   '/CN=b+OU=a+O=c',
+  '/O=a          b+CN=abcdef',
   '/DC=net/DC=example/CN=Root',
   '/DC=NET/DC=EXAMPLE',
   '/emailAddress=CA@Example.NET/CN=Root',

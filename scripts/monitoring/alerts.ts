@@ -1,0 +1,241 @@
+// The alerts, once: the PrometheusRule, the plain rules file and the list in the documentation are made from this table.
+// Expressions name metrics through the agent's own table and finding codes through the agent's own list, so they can not part.
+import { breaksTrust, FINDINGS, type FindingCode, provesTrust } from '../../agent/model/finding.ts'
+import { METRICS } from '../../agent/telemetry/metric-table.ts'
+
+/** Every alert has its page below this address. */
+export const RUNBOOK_BASE = 'https://github.com/registry-trust/registry-trust-agent/blob/main/docs/runbooks/'
+
+/** The job under which the agents are scraped; the PodMonitor and the scrape configuration set it. */
+export const JOB = 'registry-trust'
+
+/** critical: Pods fail now or very soon; warning: someone should look today; info: for the next planned change. */
+export type Severity = 'critical' | 'warning' | 'info'
+
+export type Alert = {
+  readonly name: `RegistryTrust${string}`
+  readonly severity: Severity
+  readonly expr: string
+  /** How long the expression must hold; absent: at once. */
+  readonly for?: string
+  readonly summary: string
+  readonly description: string
+}
+
+export type AlertGroup = { readonly name: string; readonly alerts: readonly Alert[] }
+
+const m = Object.fromEntries(Object.entries(METRICS).map(([key, { name }]) => [key, name])) as {
+  readonly [key in keyof typeof METRICS]: string
+}
+
+const DAY = 86_400
+const CODES = Object.keys(FINDINGS) as readonly FindingCode[]
+/** About the runtime: one alert for the node instead of one for each registry. */
+const RUNTIME: ReadonlySet<FindingCode> = new Set(['containerd-down', 'cri-not-loaded'])
+const BREAKING = CODES.filter(breaksTrust).join('|')
+const FAILING = CODES.filter((code) => !breaksTrust(code) && !provesTrust(code) && !RUNTIME.has(code)).join('|')
+
+/** Under a plain scrape configuration there may be no label `node`. */
+const NODE = '{{ or $labels.node $labels.instance }}'
+const EXPIRES = '{{ if gt $value 0.0 }}expires in {{ $value | humanizeDuration }}{{ else }}has expired{{ end }}'
+
+const STALE_SECONDS = 3600
+
+const registries: readonly Alert[] = [
+  {
+    name: 'RegistryTrustLost',
+    severity: 'critical',
+    for: '5m',
+    expr: `${m.registryFinding}{code=~"${BREAKING}"} == 1`,
+    summary: `Node ${NODE} does not trust {{ $labels.registry }}: {{ $labels.code }}.`,
+    description:
+      'The last test pull by the containerd of this node failed on the certificate of the registry. Pods with images from it can not start here.',
+  },
+  {
+    name: 'RegistryTrustProofFailing',
+    severity: 'warning',
+    for: '15m',
+    expr: `${m.registryFinding}{code=~"${FAILING}"} == 1`,
+    summary: `Node ${NODE} can not prove {{ $labels.registry }}: {{ $labels.code }}.`,
+    description:
+      'The test pull does not get as far as the certificate, or can not judge it, so nothing is known about trust in this registry. Pulls from it probably fail too.',
+  },
+  {
+    name: 'RegistryTrustProofStale',
+    severity: 'warning',
+    for: '15m',
+    expr: `(${m.registryTrusted} == 1)
+  and (time() - ${m.proofLastSuccess} > ${STALE_SECONDS})
+  unless (time() - ${m.proofLastSuccess} < 3 * ${m.proofInterval})`,
+    summary: `Node ${NODE} has not proved {{ $labels.registry }} for long.`,
+    description:
+      'The registry counts as trusted, but the last test pull that showed it is older than an hour and older than three times its interval: the green light is old.',
+  },
+  {
+    name: 'RegistryTrustLoginFailing',
+    severity: 'warning',
+    for: '15m',
+    expr: `${m.registryLogin} == 0`,
+    summary: `{{ $labels.registry }} refuses the credentials declared for it on node ${NODE}.`,
+    description: 'Trust is not the problem: the registry answers, and rejects user, password or token.',
+  },
+]
+
+const certificates: readonly Alert[] = [
+  ...expiryAlerts({
+    name: 'RegistryTrustAnchorExpiring',
+    remaining: `min by (job, namespace, anchor, fingerprint) (${m.anchorNotAfter}) - time()`,
+    warningDays: 28,
+    criticalDays: 14,
+    summary: `The trust anchor {{ $labels.anchor }} ${EXPIRES}.`,
+    description:
+      'From that moment no certificate issued by {{ $labels.fingerprint }} is accepted any more, on any node. Declare the renewed CA beside it before then.',
+  }),
+  ...expiryAlerts({
+    name: 'RegistryTrustServedCertificateExpiring',
+    remaining: `min by (job, namespace, registry) (${m.servedNotAfter}) - time()`,
+    warningDays: 14,
+    criticalDays: 3,
+    summary: `The certificate that {{ $labels.registry }} serves ${EXPIRES}.`,
+    description: 'From that moment every pull from this registry fails. It is renewed at the registry, not on the nodes.',
+  }),
+]
+
+const node: readonly Alert[] = [
+  {
+    name: 'RegistryTrustDriftNotHealed',
+    severity: 'warning',
+    for: '15m',
+    expr: `sum without (kind) (${m.drift}) > 0`,
+    summary: `{{ $value }} paths of {{ $labels.target }} on node ${NODE} are not as declared.`,
+    description:
+      'Somebody changed them and the agent has not put them right: it only reports (mode: audit, drift.heal: false), may not write there, or has stopped fighting.',
+  },
+  {
+    name: 'RegistryTrustWritersFighting',
+    severity: 'warning',
+    expr: `(${m.writerConflict} == 1) or (increase(${m.driftHealed}[1h]) > 10)`,
+    summary: `Somebody else keeps rewriting {{ or $labels.path $labels.target }} on node ${NODE}.`,
+    description:
+      'The agent and another program undo each other. The agent stops after drift.stopAfterFights restorations in a row; what the other one writes is then in force.',
+  },
+  {
+    name: 'RegistryTrustConfigRejected',
+    severity: 'warning',
+    for: '5m',
+    expr: `count by (job, namespace) (${m.configValid} == 0) > 0`,
+    summary: 'The configuration is rejected on {{ $value }} nodes.',
+    description: 'trust.yaml or a file it names is not valid. The last good configuration stays in force; no change arrives.',
+  },
+  {
+    name: 'RegistryTrustReconcileFailing',
+    severity: 'warning',
+    for: '30m',
+    expr: `sum without (result) (increase(${m.reconciles}{result=~"failed|refused"}[15m])) > 0
+  unless on (job, instance) ${m.nodeState}{state="no-containerd"}`,
+    summary: `The agent on node ${NODE} can not apply the configuration.`,
+    description: 'Reconciliations end in an error or are refused before anything changes, e.g. because the rehearsal failed.',
+  },
+  {
+    name: 'RegistryTrustRestartPending',
+    severity: 'warning',
+    for: '1d',
+    expr: `${m.restartPending} == 1`,
+    summary: `Node ${NODE} has waited for a restart of containerd for a day.`,
+    description:
+      'A change of config.toml is held back until containerd may be restarted. Until then the node works with its former configuration.',
+  },
+  {
+    name: 'RegistryTrustRolledBack',
+    severity: 'warning',
+    // The state too: a rollback in the first seconds of an agent is no increase, Prometheus never saw the 0 before it.
+    expr: `max without (state) (${m.nodeState}{state="rolled-back"}) == 1
+  or increase(${m.rollbacks}[1h]) > 0`,
+    summary: `The agent undid a change on node ${NODE}: the node was worse after it.`,
+    description:
+      'The last good files are back. The same configuration is not tried again on this node until it changes or someone asks for it.',
+  },
+  {
+    name: 'RegistryTrustRollbackFailed',
+    severity: 'critical',
+    expr: `max without (state) (${m.nodeState}{state="rollback-failed"}) == 1
+  or sum without (result) (increase(${m.reconciles}{result="rollback-failed"}[1h])) > 0`,
+    summary: `A change on node ${NODE} could be neither kept nor undone completely.`,
+    description: 'containerd or its files may be in a state between the two. Someone must look at this node now.',
+  },
+  {
+    name: 'RegistryTrustContainerdDown',
+    severity: 'critical',
+    for: '5m',
+    expr: `max without (state) (${m.nodeState}{state="no-containerd"}) == 1`,
+    summary: `The agent on node ${NODE} does not reach containerd.`,
+    description: 'The socket does not answer, or containerd runs without its CRI plugin: no Pod can start on this node.',
+  },
+  {
+    name: 'RegistryTrustContainerdDeprecations',
+    severity: 'info',
+    for: '1h',
+    expr: `count by (job, namespace, id) (${m.deprecations} == 1) > 0`,
+    summary: 'containerd on {{ $value }} nodes warns of a deprecation: {{ $labels.id }}.',
+    description: 'The next release line of containerd may not start with the configuration of these nodes.',
+  },
+]
+
+const agent: readonly Alert[] = [
+  {
+    name: 'RegistryTrustAgentDown',
+    severity: 'warning',
+    for: '10m',
+    expr: `up{job="${JOB}"} == 0`,
+    summary: `The agent on node ${NODE} does not answer.`,
+    description: 'What is on the node stays as it is, but nobody proves it, heals it or brings changes to it.',
+  },
+  {
+    name: 'RegistryTrustAgentMissing',
+    severity: 'warning',
+    for: '15m',
+    expr: `kube_node_info{container_runtime_version=~"containerd://.*"}
+  unless on (cluster, node) ${m.buildInfo}
+  unless on (cluster, node) up{job="${JOB}"}`,
+    summary: 'Node {{ $labels.node }} runs containerd, but no agent.',
+    description: 'A node that nobody looks after: Pods with images from private registries may fail there.',
+  },
+  {
+    name: 'RegistryTrustAgentAbsent',
+    severity: 'critical',
+    for: '15m',
+    expr: `absent(${m.buildInfo})`,
+    summary: 'No agent is scraped at all.',
+    description: 'Either no agent runs, or Prometheus does not find them. None of the other alerts can fire.',
+  },
+]
+
+export const ALERT_GROUPS: readonly AlertGroup[] = [
+  { name: 'registry-trust.registries', alerts: registries },
+  { name: 'registry-trust.certificates', alerts: certificates },
+  { name: 'registry-trust.node', alerts: node },
+  { name: 'registry-trust.agent', alerts: agent },
+]
+
+export const ALERTS: readonly Alert[] = ALERT_GROUPS.flatMap(({ alerts }) => alerts)
+
+export function runbookUrl({ name }: Pick<Alert, 'name'>): string {
+  return `${RUNBOOK_BASE}${name}.md`
+}
+
+type Expiry = Pick<Alert, 'name' | 'summary' | 'description'> & {
+  /** Seconds left. */
+  readonly remaining: string
+  readonly warningDays: number
+  readonly criticalDays: number
+}
+
+/** Two alerts of one name; the warning ends where the critical one begins. */
+function expiryAlerts({ remaining, warningDays, criticalDays, ...alert }: Expiry): readonly Alert[] {
+  const warning = `(${remaining} < ${warningDays * DAY}) >= ${criticalDays * DAY}`
+  const critical = `${remaining} < ${criticalDays * DAY}`
+  return [
+    { ...alert, severity: 'warning', for: '15m', expr: warning },
+    { ...alert, severity: 'critical', for: '15m', expr: critical },
+  ]
+}

@@ -1,0 +1,146 @@
+// Bad inputs and bad nodes: each has a clear error, and nothing on the node changes.
+import t from 'tap'
+import type { FixtureNode } from '../node/fixture-node.ts'
+import { issueServer } from '../node/certificates.ts'
+import { startSandboxNode } from '../node/sandbox-node.ts'
+import { AgentOnNode, BY_SIGNAL, contents, generationsToTest, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+
+const HOST = 'harbor.example.net'
+const [generation] = generationsToTest()
+if (generation === undefined) throw new Error('no containerd to test on')
+const one = (host = HOST) => ({ registries: [{ host, ca: 'ca.pem' }], ...BY_SIGNAL })
+
+t.test('inputs that are refused before the node is touched', async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { authority } = await startPrivateRegistry(node, HOST)
+  const leaf = await issueServer(authority, node.scratch, [HOST])
+  const agent = await AgentOnNode.on(node)
+  const before = await contents(node, ...TRUST_FOLDERS)
+  const ca = { 'ca.pem': authority.pem }
+
+  type Case = { readonly name: string; readonly trust: object | string; readonly files?: { [name: string]: string | Buffer | undefined }; readonly says: RegExp }
+  const cases: readonly Case[] = [
+    { name: 'an empty CA', trust: one(), files: { 'ca.pem': '' }, says: /ANCHOR_EMPTY[\s\S]*ca\.pem/ },
+    { name: 'a missing CA', trust: one(), files: { 'ca.pem': undefined }, says: /ANCHOR_MISSING[\s\S]*ca\.pem/ },
+    { name: 'garbage instead of PEM', trust: one(), files: { 'ca.pem': 'hello, this is no certificate' }, says: /ANCHOR_NOT_A_CERTIFICATE[\s\S]*ca\.pem/ },
+    { name: 'a broken PEM block', trust: one(), files: { 'ca.pem': authority.pem.replace(/\n.{8}/, '\n!!!!!!!!') }, says: /ANCHOR_NOT_A_CERTIFICATE/ },
+    { name: 'a private key', trust: one(), files: { 'ca.pem': '-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n' }, says: /ANCHOR_PRIVATE_KEY/ },
+    { name: 'a leaf instead of a CA', trust: one(), files: { 'ca.pem': leaf.pem }, says: /ANCHOR_NOT_A_CA[\s\S]*Root of harbor/ },
+    { name: 'the same host twice', trust: { registries: [{ host: HOST, ca: 'ca.pem' }, { host: HOST, ca: 'ca.pem' }] }, files: ca, says: /trust\.yaml:\d+:\d+[\s\S]*harbor\.example\.net/ },
+    { name: 'a host with a path', trust: one('harbor.example.net/library'), files: ca, says: /registries\[0\]\.host[\s\S]*harbor\.example\.net/ },
+    { name: 'a host that climbs out', trust: one('../../etc'), files: ca, says: /registries\[0\]\.host/ },
+    { name: 'an unknown key', trust: { registries: [{ hots: HOST, ca: 'ca.pem' }] }, files: ca, says: /did you mean "?host/i },
+    { name: 'tabs in YAML', trust: 'registries:\n\t- host: x\n', files: ca, says: /trust\.yaml:2:1[\s\S]*tab/i },
+    { name: '10 MB of configuration', trust: `registries: []\n${'#'.repeat(10 * 1024 * 1024)}\n`, files: ca, says: /CONFIG_TOO_LARGE/ },
+    { name: 'an empty file', trust: '', files: ca, says: /trust\.yaml/ },
+    { name: 'what is not supported yet', trust: { registries: [{ host: HOST, ca: 'ca.pem', skipVerify: true }] }, files: ca, says: /skipVerify/ },
+  ]
+  for (const { name, trust, files, says } of cases) {
+    await agent.configure(trust, files)
+    const { code, stdout, stderr } = await agent.command('apply')
+    t.equal(code, 1, `${name}: exit 1\n${stdout}${stderr}`)
+    t.match(stdout + stderr, says, name)
+    t.match(stdout, /to do: /, `${name}: says what to do`)
+    t.equal(await contents(node, ...TRUST_FOLDERS), before, `${name}: nothing changed`)
+  }
+
+  await agent.configure(one(), { 'trust.yaml': undefined, ...ca })
+  await node.run(['rm', `${agent.config}/trust.yaml`]).catch(() => undefined)
+  t.pass()
+})
+
+t.test('garbage in place of a CA that worked: the good one stays and the registry works on', async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { registry, authority } = await startPrivateRegistry(node, HOST)
+  const other = await startPrivateRegistry(node, 'other.example.net')
+  const agent = await AgentOnNode.on(node)
+  await agent.configure(one(), { 'ca.pem': authority.pem })
+  t.equal((await agent.apply()).code, 0)
+  const good = await contents(node, ...TRUST_FOLDERS)
+
+  await agent.configure(one(), { 'ca.pem': 'garbage' })
+  const applied = await agent.apply()
+  t.equal(applied.code, 1)
+  t.match(applied.report.problems, [{ code: 'ANCHOR_NOT_A_CERTIFICATE' }])
+  t.equal(await contents(node, ...TRUST_FOLDERS), good)
+  t.match(await node.pull(registry.reference()), { ok: true })
+
+  const both = { registries: [...one().registries, { host: 'other.example.net', ca: 'other.pem' }], ...BY_SIGNAL }
+  await agent.configure(both, { 'other.pem': other.authority.pem })
+  const mixed = await agent.apply()
+  t.equal(mixed.code, 3, 'the other registry is applied although one anchor is broken')
+  t.match(await node.pull(other.registry.reference()), { ok: true })
+  t.match(await node.pull(registry.reference()), { ok: true })
+})
+
+t.test('a node that can not be written: read-only, full', async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { registry, authority } = await startPrivateRegistry(node, HOST)
+  const agent = await AgentOnNode.on(node)
+  await agent.configure({ ...one(), targets: { systemTrust: { enabled: false } } }, { 'ca.pem': authority.pem })
+  const before = await contents(node, '/etc/containerd')
+
+  await node.run(['mount', '--bind', '/etc/containerd', '/etc/containerd'])
+  await node.run(['mount', '-o', 'remount,bind,ro', '/etc/containerd'])
+  const readOnly = await agent.apply()
+  t.equal(readOnly.code, 1)
+  t.match(readOnly.report, { outcome: 'refused', problems: [{ code: 'TARGET_READ_ONLY', message: /\/etc\/containerd/ }] })
+  t.equal(await contents(node, '/etc/containerd'), before)
+  await node.run(['umount', '/etc/containerd'])
+
+  await fullFolder(node, '/etc/containerd')
+  const beforeFull = await contents(node, '/etc/containerd')
+  const full = await agent.apply()
+  t.equal(full.code, 1)
+  t.match(full.report, { outcome: 'refused', problems: [{ code: 'NO_SPACE', message: /\/etc\/containerd/ }] })
+  t.equal(await contents(node, '/etc/containerd'), beforeFull, 'everything written so far was undone')
+  await node.run(['umount', '/etc/containerd'])
+
+  t.equal((await agent.apply()).code, 0, 'and it works once there is room')
+  t.match(await node.pull(registry.reference()), { ok: true })
+})
+
+/** A copy of the folder on a file system without a free block. */
+async function fullFolder(node: FixtureNode, folder: string): Promise<void> {
+  await node.run(['sh', '-c', `cp -a ${folder} /tmp/copy && mount -t tmpfs -o size=64k tmpfs ${folder} && cp -a /tmp/copy/. ${folder}/ && rm -r /tmp/copy`])
+  await node.exec(['sh', '-c', `dd if=/dev/zero of=${folder}/filler bs=4096 2>/dev/null`])
+}
+
+t.test('legacy mirrors in config.toml: refused, since containerd would not load its CRI plugin', async (t) => {
+  const config = [
+    'version = 2',
+    '[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]',
+    '  endpoint = ["https://mirror.example.net"]',
+    '',
+  ].join('\n')
+  const node = await startSandboxNode({ generation, config })
+  t.teardown(() => node.dispose())
+  const { authority } = await startPrivateRegistry(node, HOST)
+  const agent = await AgentOnNode.on(node)
+  await agent.configure({ ...one(), targets: { systemTrust: { enabled: false } } }, { 'ca.pem': authority.pem })
+  const applied = await agent.apply()
+  t.equal(applied.code, 1)
+  t.match(applied.report.problems, [{ code: 'LEGACY_REGISTRY_CONFIG', message: /mirrors\."docker\.io".*config\.toml:2/ }])
+  t.equal(await node.readFile('/etc/containerd/config.toml'), config)
+  t.equal(await node.restarts(), 0)
+})
+
+t.test('a config that containerd refuses is refused by the rehearsal, with its words', async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { authority } = await startPrivateRegistry(node, HOST)
+  const agent = await AgentOnNode.on(node)
+  await agent.configure({ ...one(), targets: { systemTrust: { enabled: false } } }, { 'ca.pem': authority.pem })
+  const good = await node.readFile('/etc/containerd/config.toml')
+  const bad = good.replace(/default_runtime_name = "runc"/, 'default_runtime_name = "does-not-exist"')
+  t.not(bad, good)
+  await node.writeFile('/etc/containerd/config.toml', bad)
+  const applied = await agent.apply()
+  t.equal(applied.code, 1)
+  t.match(applied.report, { outcome: 'refused', rehearsal: { verdict: 'failed', reason: /does-not-exist/ } })
+  t.equal(await node.readFile('/etc/containerd/config.toml'), bad, 'not even a good edit is added to a file that does not load')
+  t.equal(await node.restarts(), 0)
+})
