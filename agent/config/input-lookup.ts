@@ -27,7 +27,7 @@ export class InputLookup {
 
   /** `name` holds no `..` (checked before); `beside` is the folder of the file that names it. */
   async find(name: string, beside: string): Promise<FoundInput> {
-    const lookedIn = posix.isAbsolute(name) ? [''] : [...new Set([...this.#folders, beside])]
+    const lookedIn = posix.isAbsolute(name) ? [''] : [...new Set([beside, ...this.#folders])]
     for (const folder of lookedIn) {
       const path = folder === '' ? posix.normalize(name) : posix.join(folder, name)
       const input = await this.#readOnce(path)

@@ -112,11 +112,9 @@ async function withBus<T>(
 ): Promise<T> {
   options.signal?.throwIfAborted()
   const { createClient } = await import('dbus-native')
-  const bus = createClient({
-    socket,
-    timeout: Math.min(QUESTION_MS, options.timeoutMs ?? QUESTION_MS),
-    plainValues: true,
-  })
+  const timeout = Math.min(QUESTION_MS, options.timeoutMs ?? QUESTION_MS)
+  // `direct`: the library's own Hello throws out of a timer when a bus accepts and never answers, which would end the process.
+  const bus = createClient({ socket, timeout, authMethods: ['EXTERNAL'], direct: true })
   let failure: unknown
   const failed = new Promise<never>((_, reject) => {
     // Without a listener a refused connection would end the process.
@@ -126,7 +124,8 @@ async function withBus<T>(
     })
   })
   try {
-    return await Promise.race([work(bus), failed])
+    const greeted = Promise.resolve(bus.invokeDbus({ member: 'Hello' }))
+    return await Promise.race([greeted.then(() => work(bus)), failed])
   } catch (error) {
     options.signal?.throwIfAborted()
     throw busFailure(socket, failure ?? error)

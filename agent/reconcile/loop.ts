@@ -121,7 +121,7 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
     try {
       if (look || byHand || prove || nextResyncAt <= clock.now()) {
         await readConfig()
-        memory = { ...memory, isApplying: memory.desired !== undefined && memory.run === undefined }
+        memory = { ...memory, isApplying: isNewInput(memory) }
         publish()
         await runOnce(byHand, prove)
       } else await proveDue()
@@ -183,6 +183,13 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
       await running
     },
   }
+}
+
+/** The node is not yet as the configuration in force wants it: what the last run said is about an older one. */
+function isNewInput({ desired, run }: Memory): boolean {
+  if (desired === undefined) return false
+  if (run === undefined) return true
+  return run.planned !== undefined && run.planned.plan.generation !== desired.generation
 }
 
 function check(name: string, ok: boolean, message: string) {

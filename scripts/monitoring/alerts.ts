@@ -1,7 +1,7 @@
 // The alerts, once: the PrometheusRule, the plain rules file and the list in the documentation are made from this table.
 // Expressions name metrics through the agent's own table and finding codes through the agent's own list, so they can not part.
 import { breaksTrust, FINDINGS, type FindingCode, provesTrust } from '../../agent/model/finding.ts'
-import { METRICS } from '../../agent/telemetry/metric-table.ts'
+import { m } from './metric-names.ts'
 
 /** Every alert has its page below this address. */
 export const RUNBOOK_BASE = 'https://github.com/registry-trust/registry-trust-agent/blob/main/docs/runbooks/'
@@ -23,10 +23,6 @@ export type Alert = {
 }
 
 export type AlertGroup = { readonly name: string; readonly alerts: readonly Alert[] }
-
-const m = Object.fromEntries(Object.entries(METRICS).map(([key, { name }]) => [key, name])) as {
-  readonly [key in keyof typeof METRICS]: string
-}
 
 const DAY = 86_400
 const CODES = Object.keys(FINDINGS) as readonly FindingCode[]
@@ -97,7 +93,8 @@ const certificates: readonly Alert[] = [
     warningDays: 14,
     criticalDays: 3,
     summary: `The certificate that {{ $labels.registry }} serves ${EXPIRES}.`,
-    description: 'From that moment every pull from this registry fails. It is renewed at the registry, not on the nodes.',
+    description:
+      'From that moment every pull from this registry fails. It is renewed at the registry, not on the nodes.',
   }),
 ]
 
@@ -125,7 +122,8 @@ const node: readonly Alert[] = [
     for: '5m',
     expr: `count by (job, namespace) (${m.configValid} == 0) > 0`,
     summary: 'The configuration is rejected on {{ $value }} nodes.',
-    description: 'trust.yaml or a file it names is not valid. The last good configuration stays in force; no change arrives.',
+    description:
+      'trust.yaml or a file it names is not valid. The last good configuration stays in force; no change arrives.',
   },
   {
     name: 'RegistryTrustReconcileFailing',
@@ -134,7 +132,8 @@ const node: readonly Alert[] = [
     expr: `sum without (result) (increase(${m.reconciles}{result=~"failed|refused"}[15m])) > 0
   unless on (job, instance) ${m.nodeState}{state="no-containerd"}`,
     summary: `The agent on node ${NODE} can not apply the configuration.`,
-    description: 'Reconciliations end in an error or are refused before anything changes, e.g. because the rehearsal failed.',
+    description:
+      'Reconciliations end in an error or are refused before anything changes, e.g. because the rehearsal failed.',
   },
   {
     name: 'RegistryTrustRestartPending',
@@ -169,7 +168,8 @@ const node: readonly Alert[] = [
     for: '5m',
     expr: `max without (state) (${m.nodeState}{state="no-containerd"}) == 1`,
     summary: `The agent on node ${NODE} does not reach containerd.`,
-    description: 'The socket does not answer, or containerd runs without its CRI plugin: no Pod can start on this node.',
+    description:
+      'The socket does not answer, or containerd runs without its CRI plugin: no Pod can start on this node.',
   },
   {
     name: 'RegistryTrustContainerdDeprecations',

@@ -1,7 +1,8 @@
 // Every file that is made, whole or between two markers, from the tables in this folder; a test compares them with the tree.
-import { FLEET_DASHBOARD, NODE_DASHBOARD } from './dashboards.ts'
-import { alertsTable, labelsTable, metricsTable } from './tables.ts'
+import { FLEET_DASHBOARD } from './fleet-dashboard.ts'
+import { NODE_DASHBOARD } from './node-dashboard.ts'
 import { renderPrometheusRule, renderRulesFile } from './rules.ts'
+import { alertsTable, labelsTable, metricsTable } from './tables.ts'
 
 export type GeneratedFile = {
   /** From the root of the repository. */

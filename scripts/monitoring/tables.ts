@@ -23,7 +23,7 @@ const LABELS: { readonly [name in OwnLabel]: string } = {
   config_version: 'one',
   state: `one at a time: ${codes(NODE_STATES)}`,
   registry: 'a host as declared under `registries`',
-  code: "a finding code; `registry_trust_registry_finding` has one at a time for a registry, `registry_trust_proofs_total` those that occurred",
+  code: 'a finding code; `registry_trust_registry_finding` has one at a time for a registry, `registry_trust_proofs_total` those that occurred',
   level: codes(PROOF_LEVELS),
   target: '`system-trust`, `containerd-hosts`, `containerd-config`, `docker`, `containers`',
   kind: codes(DRIFT_KINDS),

@@ -35,7 +35,7 @@ t.test('from start to ready, through a change of CA, to the end', async (t) => {
   const pid = await node.containerdPid()
   await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }, { host: 'down.example.net', ca: 'ca.pem' }], ...BY_SIGNAL })
   await node.setHost('down.example.net', '192.0.2.250')
-  const withDown = await daemon.until(({ registries }) => registries.length === 2 && registries[1]?.finding.code !== 'not-proved-yet')
+  const withDown = await daemon.until(({ state, registries }) => state === 'converged' && registries.length === 2)
   t.match(withDown.registries, [{ state: 'trusted' }, { host: 'down.example.net', state: 'unproved' }])
   t.equal((await agent.status()).code, 3)
   t.equal(await node.containerdPid(), pid, 'no restart for another registry')
@@ -46,7 +46,7 @@ t.test('from start to ready, through a change of CA, to the end', async (t) => {
   t.match((await daemon.get('/metrics')).body, /^registry_trust_config_valid 0$/m)
 
   await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL })
-  await daemon.until(({ problems, registries }) => problems.length === 0 && registries.length === 1)
+  await daemon.until(({ state, problems, registries }) => state === 'converged' && problems.length === 0 && registries.length === 1)
   const before = await contents(node, ...TRUST_FOLDERS)
   await daemon.service.kill('SIGTERM')
   t.equal(await daemon.service.exited, 0, 'SIGTERM ends it cleanly')

@@ -25,6 +25,12 @@ cgroups_enter() {
   done < <(cgroup_hierarchies)
 }
 
+# v2 alone: takes PID out again, because a cgroup that holds a process can't hand controllers on. To be called once the cgroup namespace
+# is made, while the machine's own hierarchy is still in sight.
+cgroups_leave() {
+  [ ! -e /sys/fs/cgroup/cgroup.procs ] || echo "$1" >/sys/fs/cgroup/cgroup.procs 2>/dev/null || true
+}
+
 # mounts each hierarchy below PREFIX/sys/fs/cgroup, as seen from the cgroup namespace of the caller
 cgroups_mount() {
   local prefix=$1 hierarchies=$2 type point options option controllers

@@ -69,11 +69,14 @@ export class Service {
 
   /** Resolves with the first match in what the program has printed or will print, on either stream. */
   async waitFor(pattern: RegExp, timeoutMs = 10_000): Promise<RegExpExecArray> {
+    const stop = new AbortController()
+    const limits = { timeoutMs, signal: stop.signal }
     const found = await Promise.race([
-      this.#out.match(pattern, timeoutMs),
-      this.#err.match(pattern, timeoutMs),
+      this.#out.match(pattern, limits),
+      this.#err.match(pattern, limits),
       this.exited.then(() => undefined),
     ])
+    stop.abort()
     const late = found ?? pattern.exec(this.stdout) ?? pattern.exec(this.stderr)
     if (late !== null && late !== undefined) return late
     throw new Error(`the program did not print ${pattern} within ${timeoutMs} ms:\n${this.stdout}${this.stderr}`)
@@ -102,7 +105,11 @@ export class Output {
     })
   }
 
-  async match(pattern: RegExp, timeoutMs: number): Promise<RegExpExecArray | undefined> {
+  /** The first match in what came or will come; undefined when time or the caller's patience ends first. */
+  async match(
+    pattern: RegExp,
+    options: { readonly timeoutMs: number; readonly signal?: AbortSignal },
+  ): Promise<RegExpExecArray | undefined> {
     return await new Promise((resolve) => {
       const done = (found: RegExpExecArray | undefined) => {
         clearTimeout(timer)
@@ -113,7 +120,8 @@ export class Output {
         const found = pattern.exec(this.text)
         if (found !== null) done(found)
       }
-      const timer = setTimeout(done, timeoutMs, undefined)
+      const timer = setTimeout(done, options.timeoutMs, undefined)
+      options.signal?.addEventListener('abort', () => done(undefined), { once: true })
       this.#waiting.add(check)
       check()
     })
@@ -160,7 +168,7 @@ export class Namespaces {
     const end = once(holder, 'exit').then(() => undefined)
     const out = new Output(holder.stdout)
     const err = new Output(holder.stderr)
-    const ready = await Promise.race([out.match(/^ready (\d+)$/m, BOOT_MS), end.then(() => undefined)])
+    const ready = await Promise.race([out.match(/^ready (\d+)$/m, { timeoutMs: BOOT_MS }), end.then(() => undefined)])
     const pid = Number(ready?.[1])
     if (!Number.isInteger(pid)) {
       holder.stdin.destroy()
@@ -223,7 +231,10 @@ export class Namespaces {
     const stdout = new Output(out)
     const stderr = new Output(err)
     // nsenter keeps its end of the pipe open as long as the program runs: wait for the line, not for the end
-    const line = await Promise.race([new Output(third).match(/^(\d+)$/m, BOOT_MS), exited.then(() => undefined)])
+    const line = await Promise.race([
+      new Output(third).match(/^(\d+)$/m, { timeoutMs: BOOT_MS }),
+      exited.then(() => undefined),
+    ])
     const pid = Number(line?.[1])
     if (!Number.isInteger(pid)) throw new Error(`${argv.join(' ')}: did not start: ${stderr.text}`)
     return new Service(pid, exited, stdout, stderr, async (signal) => {

@@ -8,7 +8,8 @@ readonly scratch=$1 name=$2 path=$3
 export PATH=$path
 
 # /proc is still the machine's here: it tells our pid as the machine sees it
-read -r pid _ </proc/self/stat
+read -r pid _ _ parent _ </proc/self/stat
+cgroups_leave "$parent"
 hierarchies=$(cgroup_hierarchies)
 printf '%s' "$name" >/proc/sys/kernel/hostname
 ip link set lo up

@@ -10,7 +10,8 @@ readonly scratch=$1 name=$2 tree=$3 generation=$4
 shift 4
 readonly root=$scratch/root
 
-read -r pid _ </proc/self/stat
+read -r pid _ _ parent _ </proc/self/stat
+cgroups_leave "$parent"
 hierarchies=$(cgroup_hierarchies)
 printf '%s' "$name" >/proc/sys/kernel/hostname
 ip link set lo up
