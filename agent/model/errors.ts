@@ -171,6 +171,10 @@ export const ERRORS = {
     remedy: 'The old configuration was put back; look at the journal of the unit for the reason.',
     retryable: false,
   },
+  GENERATION_ROLLED_BACK: {
+    remedy: 'Correct the input, or run `registry-trust apply` to try the same once more.',
+    retryable: false,
+  },
   TRUST_LOST: {
     remedy: 'The change was undone: compare the declared anchors with the chain that the registry serves.',
     retryable: false,

@@ -82,27 +82,24 @@ async function restart(bus: MessageBus, name: string, { timeoutMs, signal }: Cal
   await bus.addMatch(JOB_REMOVED)
   await manager(bus, 'Subscribe', '', [])
   const job = text(await manager(bus, 'RestartUnit', 'ss', [name, 'replace']))
-  const result = await new Promise<string>((resolve, reject) => {
-    const look = () => {
-      const found = results.get(job)
-      if (found !== undefined) resolve(found)
-    }
-    arrived = look
-    const remaining = Math.max(0, started + timeoutMs - Date.now())
-    const late = AbortSignal.timeout(remaining)
-    const message = `systemd did not finish restarting ${name} within ${timeoutMs} ms`
-    late.addEventListener('abort', () => reject(new AgentError('RESTART_FAILED', message, { unit: name })), {
-      once: true,
-    })
-    signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
-    bus.connection.once('close', () => {
-      reject(
-        new AgentError('RESTART_FAILED', `the D-Bus connection ended while systemd restarted ${name}`, { unit: name }),
-      )
-    })
-    look()
-  })
-  return { result, durationMs: Date.now() - started }
+  const { promise, resolve, reject } = Promise.withResolvers<string>()
+  const failed = (why: string) => reject(new AgentError('RESTART_FAILED', why, { unit: name }))
+  const late = () => failed(`systemd did not finish restarting ${name} within ${timeoutMs} ms`)
+  const timer = setTimeout(late, Math.max(0, started + timeoutMs - Date.now()))
+  const aborted = () => reject(signal?.reason)
+  signal?.addEventListener('abort', aborted, { once: true })
+  bus.connection.once('close', () => failed(`the D-Bus connection ended while systemd restarted ${name}`))
+  arrived = () => {
+    const found = results.get(job)
+    if (found !== undefined) resolve(found)
+  }
+  arrived()
+  try {
+    return { result: await promise, durationMs: Date.now() - started }
+  } finally {
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', aborted)
+  }
 }
 
 async function withBus<T>(

@@ -41,6 +41,7 @@ export async function applyTo(context: Context): Promise<Run> {
   const { desired, state, facts, options, ports } = context
   const planned = await makePlan({ desired, state, facts }, ports.files)
   if (planned.plan.changes.length === 0 && !planned.plan.restart.required) return proveUnchanged(context, planned)
+  if (state.refusedGeneration === desired.generation && !options.byHand) return refuseAgain(context, planned)
   const [rehearsal, before] = await Promise.all([
     rehearse(desired, facts, planned, ports, options.signal),
     provedBefore(context),
@@ -82,6 +83,16 @@ async function proveUnchanged(context: Context, planned: Planned): Promise<Run> 
     restarts: [],
   }
   return carryOut([], { required: true, reason: notLoaded(facts, ignored) }, attempt)
+}
+
+/** What was rolled back once is not tried again by itself: the node stays as it is until the input changes or a person says so. */
+async function refuseAgain({ desired, state, facts, cri, options, ports }: Context, planned: Planned): Promise<Run> {
+  const last = state.transactions.findLast(({ generation, result }) => generation === desired.generation && result !== 'committed')
+  const text = `generation ${desired.generation} was rolled back at ${last?.at ?? 'an earlier time'}: ${last?.reason ?? 'the reason is not known any more'}`
+  const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
+  const proofs = await proveAll(due, cri, ports)
+  const problems = [...planned.plan.problems, problem('GENERATION_ROLLED_BACK', text)]
+  return { outcome: 'refused', state, facts, planned, problems, proofs, applied: [], restarts: [] }
 }
 
 async function refuseRehearsed(

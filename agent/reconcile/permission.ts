@@ -11,10 +11,8 @@ export type Permission =
   | { readonly allowed: false; readonly reason: string }
 
 export async function mayRestart(context: Context, rehearsal: Rehearsal, reason: string): Promise<Permission> {
-  const { desired, state, facts, cri, options, ports } = context
+  const { desired, facts, cri, options, ports } = context
   const no = (why: string): Permission => ({ allowed: false, reason: why })
-  if (state.refusedGeneration === desired.generation && !options.byHand)
-    return no('this generation was rolled back before; it is tried again when the input changes or by `registry-trust apply`')
   const way = await chooseRestart(desired.restart, facts, ports)
   if (way.kind === 'none') return no(way.reason)
   if (rehearsal.verdict === 'not-rehearsed' && !options.consentUnrehearsed)

@@ -130,7 +130,7 @@ const node: readonly Alert[] = [
     severity: 'warning',
     for: '30m',
     expr: `sum without (result) (increase(${m.reconciles}{result=~"failed|refused"}[15m])) > 0
-  unless on (job, instance) ${m.nodeState}{state="no-containerd"}`,
+  unless on (job, instance) max_over_time(${m.nodeState}{state="no-containerd"}[15m])`,
     summary: `The agent on node ${NODE} can not apply the configuration.`,
     description:
       'Reconciliations end in an error or are refused before anything changes, e.g. because the rehearsal failed.',

@@ -86,12 +86,14 @@ for (const generation of all) {
     })
 
     t.test('is reached again at once after each restart of the daemon', async (t) => {
+      let tookMs = 0
       for (const round of [1, 2, 3]) {
         await daemon.restart()
         await t.rejects(cri.version(SOON), { code: 'CRI_UNREACHABLE' }, `round ${round}: nobody is there yet`)
-        const took = await untilCriAnswers(cri)
-        t.ok(took < 3000, `round ${round}: ${Math.round(took)} ms`)
+        tookMs += await untilCriAnswers(cri)
       }
+      // gRPC's own first pause after a failure is a second, 0.8 s at least.
+      t.ok(tookMs < 3 * 800, `three times: ${Math.round(tookMs)} ms`)
     })
 
     t.test('says that the socket does not exist when it is stopped', async (t) => {

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -107,4 +108,18 @@ export async function until(holds: () => boolean | Promise<boolean>, timeoutMs =
     if (performance.now() > end) throw new Error(`still not true after ${timeoutMs} ms: ${holds}`)
     await sleep(5)
   }
+}
+
+/** The file is there a moment before the program listens on it. */
+export async function listening(socket: string): Promise<void> {
+  const tryOnce = async () => {
+    const client = connect(socket)
+    const connected = await once(client, 'connect').then(
+      () => true,
+      () => false,
+    )
+    client.destroy()
+    return connected
+  }
+  await until(tryOnce)
 }

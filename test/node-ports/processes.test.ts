@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, existsSync, mkdirSync, renameSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { processes } from '../../agent/node/processes.ts'
-import { generations, sanitisedConfig, shortFolder, startContainerd, until } from './private-containerd.ts'
+import { generations, listening, sanitisedConfig, shortFolder, startContainerd, until } from './private-containerd.ts'
 
 /** A small program that listens on a unix socket: a copy of node, as the name of its file matters. */
 async function listener(
@@ -20,20 +20,6 @@ async function listener(
   const child = spawn(command, args, { stdio: 'ignore', env: { PATH: process.env['PATH'], ...env } })
   test.teardown(() => child.kill('SIGKILL'))
   return child
-}
-
-/** The file is there a moment before the program listens on it. */
-async function listening(socket: string): Promise<void> {
-  const tryOnce = async () => {
-    const client = connect(socket)
-    const connected = await once(client, 'connect').then(
-      () => true,
-      () => false,
-    )
-    client.destroy()
-    return connected
-  }
-  await until(tryOnce)
 }
 
 const all = generations()
@@ -98,11 +84,8 @@ t.test('a shim that inherited the socket is not taken for the daemon', async (t)
   const socket = join(folder, 's')
   const child = spawn(process.execPath, ['-e', code, socket, shim], { stdio: 'ignore', detached: true })
   t.teardown(() => process.kill(-(child.pid ?? 0), 'SIGKILL'))
-  const shimPid = async () =>
-    (await import('node:child_process'))
-      .spawnSync('pgrep', ['-P', String(child.pid)], { encoding: 'utf8' })
-      .stdout.trim()
-  await until(async () => (await shimPid()) !== '')
+  const children = () => readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim()
+  await until(() => children() !== '')
   await listening(socket)
   t.same(
     (await processes().listeningOn(socket)).map(({ pid }) => pid),

@@ -2,13 +2,13 @@
 // service of that name on a real private dbus-daemon.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, linkSync, writeFileSync } from 'node:fs'
+import { linkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { createClient, type InterfaceDescriptor } from 'dbus-native'
 import t, { type Test } from 'tap'
 import { systemd } from '../../agent/node/systemd.ts'
-import { shortFolder, until } from './private-containerd.ts'
+import { listening, shortFolder } from './private-containerd.ts'
 
 const SOON = { timeoutMs: 5000 }
 const MANAGER = 'org.freedesktop.systemd1.Manager'
@@ -23,7 +23,7 @@ async function privateBus(test: Test): Promise<Bus> {
   writeFileSync(join(folder, 'bus.conf'), config)
   const daemon = spawn('dbus-daemon', [`--config-file=${join(folder, 'bus.conf')}`, '--nofork'], { stdio: 'ignore' })
   test.teardown(() => daemon.kill('SIGKILL'))
-  await until(() => existsSync(socket))
+  await listening(socket)
   return { socket, daemon }
 }
 

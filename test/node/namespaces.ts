@@ -151,7 +151,7 @@ export class Namespaces {
     readonly argv: (name: string, scratch: string) => readonly string[]
     readonly prepare?: (scratch: string) => void
   }): Promise<Namespaces> {
-    const name = `rt-${process.pid}-${randomBytes(4).toString('hex')}`
+    const name = `rtnode-${process.pid}-${randomBytes(4).toString('hex')}`
     const scratch = mkdtempSync(join(scratchBase(), `${name}-`))
     try {
       options.prepare?.(scratch)
