@@ -31,6 +31,8 @@ const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number
   agent: async (wiring) => (await import('./cli/agent.ts')).agentCommand(wiring),
   plan: async (wiring) => (await import('./cli/plan.ts')).planCommand(wiring),
   apply: async (wiring) => (await import('./cli/apply.ts')).applyCommand(wiring),
+  rollback: async (wiring) => (await import('./cli/rollback.ts')).rollbackCommand(wiring),
+  uninstall: async (wiring) => (await import('./cli/uninstall.ts')).uninstallCommand(wiring),
   status: async (wiring) => (await import('./cli/status.ts')).statusCommand(wiring),
 }
 

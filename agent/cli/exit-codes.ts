@@ -13,7 +13,7 @@ export function planExit(run: Run): number {
 }
 
 /** See `registry-trust apply --help`. */
-export function applyExit(run: Run, desired: DesiredState): number {
+export function applyExit(run: Run, desired: Pick<DesiredState, 'anchors' | 'registries'>): number {
   switch (run.outcome) {
     case 'no-containerd':
     case 'refused':
@@ -35,7 +35,7 @@ export function applyExit(run: Run, desired: DesiredState): number {
 }
 
 /** Broken input is 1 while nothing was changed because of it, and 3 when the rest was applied. */
-function provedExit(run: Run, desired: DesiredState): number {
+function provedExit(run: Run, desired: Pick<DesiredState, 'anchors' | 'registries'>): number {
   const isHeld = desired.anchors.some(({ certificates }) => certificates.length === 0)
   const allProved = desired.registries.every(({ host }) =>
     run.proofs.some((proof) => proof.host === host && isProved(proof)),

@@ -24,6 +24,26 @@ export const COMMANDS = {
     summary: 'show the state of this node, asked from the running agent',
     exits: ['0  healthy', '3  not healthy', '1  the agent does not answer'],
   },
+  rollback: {
+    summary: 'go back to the last committed state before the current one',
+    exits: [
+      '0  gone back',
+      '1  error, or nothing to go back to',
+      '4  containerd did not take it: everything is as it was',
+      '5  that is incomplete: look at the node',
+      '6  a restart of containerd is needed but not allowed now',
+    ],
+  },
+  uninstall: {
+    summary: 'remove what the agent owns, restore what it edited',
+    exits: [
+      '0  the node is as before the agent',
+      '1  error or refused: nothing was changed',
+      '4  rolled back: nothing was removed',
+      '5  the rollback is incomplete: look at the node',
+      '6  done, but containerd was not restarted: it still runs with the old config_path',
+    ],
+  },
 } as const satisfies { readonly [name: string]: { readonly summary: string; readonly exits: readonly string[] } }
 
 export type Command = keyof typeof COMMANDS
@@ -36,8 +56,6 @@ export const LATER_COMMANDS: readonly string[] = [
   'doctor',
   'inspect',
   'migrate',
-  'rollback',
-  'uninstall',
   'publish',
   'lint',
   'cri-proxy',
@@ -89,13 +107,13 @@ export const FLAGS = {
     kind: 'switch',
     default: 'off',
     help: 'allow a restart of containerd also where the new config could not be rehearsed',
-    commands: ['agent', 'plan', 'apply'],
+    commands: ['agent', 'plan', 'apply', 'uninstall'],
   },
   json: {
     kind: 'switch',
     default: 'off',
     help: 'answer as JSON on standard output',
-    commands: ['plan', 'apply', 'status'],
+    commands: ['plan', 'apply', 'status', 'rollback', 'uninstall'],
   },
   'log-level': {
     kind: 'text',

@@ -43,6 +43,10 @@ Stopping the agent leaves the node as it is.`,
 Where the node's own containerd can be run, the new configuration is rehearsed on a private copy first. Nothing is written.`,
   apply: `One transaction: plan, rehearse, change, prove. It proves every registry also when there is nothing to change. If a registry
 that was trusted, or containerd itself, is worse afterwards, everything is put back.`,
+  rollback: `Undoes the last committed change: files, and containerd's configuration with one restart where it was part of it. The daemon
+does not apply what was rolled back until trust.yaml changes, or until somebody runs apply.`,
+  uninstall: `Makes the node what it was before the agent: removes its files, restores what it edited, keeps later edits of others and says
+so. Stop the daemon first, or it does its work again. A valid trust.yaml is not needed.`,
   status: `Asks the agent of this node (at --listen) and prints its state, worst first.`,
 }
 

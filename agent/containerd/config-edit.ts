@@ -4,6 +4,7 @@ import { posix } from 'node:path'
 import { type AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
 import { type ContainerdConfig, directoriesOf, readContainerdConfig } from './config-file.ts'
 import { type EffectiveRegistry, effectiveRegistry } from './config-merge.ts'
+import { type Migration, type MigrationFacts, planMigration } from './migrate.ts'
 import {
   acceptedSchemas,
   CONFIG_SCHEMAS,
@@ -18,9 +19,17 @@ import { setKey } from './toml-edit.ts'
 
 export type ConfigPathPlan =
   | { readonly kind: 'already-set'; readonly directory: string }
-  | { readonly kind: 'edit'; readonly directory: string; readonly bytes: Buffer }
+  | {
+      readonly kind: 'edit'
+      readonly directory: string
+      readonly bytes: Buffer
+      /** Present where legacy sections were moved: its folders belong into the same transaction. */
+      readonly migration?: Moved
+    }
   | { readonly kind: 'create'; readonly directory: string; readonly bytes: Buffer }
   | { readonly kind: 'refused'; readonly problem: Problem }
+
+export type Moved = Pick<Extract<Migration, { kind: 'migrate' }>, 'hostFolders' | 'notes'>
 
 export type ConfigPathRequest = {
   readonly configFile: string
@@ -32,6 +41,13 @@ export type ConfigPathRequest = {
   readonly containerdVersion: string
   /** What config_path is set to where it is not set yet. */
   readonly directory: string
+  /** Where given, legacy mirrors and configs are moved to host folders instead of being a refusal. */
+  readonly migrate?: MigrationFacts
+  /**
+   * Folders, out of a config_path that is a list, that hold host folders. Where given, a list that 2.x can not read is cut down to the
+   * only one of them; else it is a refusal.
+   */
+  readonly directoriesWithHosts?: readonly string[]
 }
 
 /** Never throws for what is in the files: bad input is a refusal. */
@@ -55,7 +71,7 @@ export async function planConfigPath(request: ConfigPathRequest): Promise<Config
   }
 }
 
-function refuse(code: Problem['code'], message: string): ConfigPathPlan {
+function refuse(code: Problem['code'], message: string): Extract<ConfigPathPlan, { kind: 'refused' }> {
   return { kind: 'refused', problem: problem(code, message) }
 }
 
@@ -93,21 +109,43 @@ async function planExisting(
   if (!merged.ok) return { kind: 'refused', problem: merged.problem }
   const { registry } = merged
   const legacy = await legacySections(registry, [config, ...imports], version)
-  if (legacy !== undefined) return refuse('LEGACY_REGISTRY_CONFIG', legacy)
-  if ((registry.configPath ?? '') !== '') return alreadySet(registry, [config, ...imports], version)
-  if (schema === 1)
+  if (legacy !== undefined && request.migrate === undefined) return refuse('LEGACY_REGISTRY_CONFIG', legacy)
+  const found =
+    (registry.configPath ?? '') === '' ? undefined : directoryInForce(registry, [config, ...imports], version, request)
+  if (found?.kind === 'refused') return found
+  if (found?.kind === 'already-set' && legacy === undefined) return { kind: 'already-set', directory: found.directory }
+  const [mixed] = config.ignored
+  if (schema === 1 && mixed !== undefined)
     return refuse(
       'CONTAINERD_CONFIG_UNSUPPORTED',
-      `${config.path}: ${versionInWords(config)}, which the agent does not edit; migrate it to version 2 or set plugins.cri.registry.config_path by hand`,
+      `${config.path}: ${versionInWords(config)}, but has the table ${mixed.table} of another version, which containerd ignores: correct its version line`,
     )
+  const directory = found?.directory ?? request.directory
   if (registry.decidedBy !== config.path)
-    return refuse(
-      'CONTAINERD_CONFIG_UNSUPPORTED',
-      `${registry.decidedBy}: containerd before 2.1 replaces the whole CRI section of ${config.path} by the one of this imported file, so config_path must be set in this file`,
-    )
+    return refuse('CONTAINERD_CONFIG_UNSUPPORTED', decidedElsewhere(config, registry))
+  if (legacy !== undefined && request.migrate !== undefined) {
+    const migration = await planMigration({
+      ...request.migrate,
+      config,
+      imports,
+      version,
+      certsDirectory: directory,
+      isConfigPathSet: found?.kind === 'already-set',
+    })
+    if (migration.kind === 'refused') return migration
+    if (migration.kind === 'nothing') return refuse('LEGACY_REGISTRY_CONFIG', legacy)
+    const { config: bytes, hostFolders, notes } = migration
+    return { kind: 'edit', directory, bytes, migration: { hostFolders, notes } }
+  }
   const key = [...CONFIG_SCHEMAS[schema].registry, 'config_path']
-  const text = await setKey(config.text, key, request.directory, { path: config.path })
-  return { kind: 'edit', directory: request.directory, bytes: Buffer.from(text) }
+  const text = await setKey(config.text, key, directory, { path: config.path })
+  return { kind: 'edit', directory, bytes: Buffer.from(text) }
+}
+
+function decidedElsewhere(config: ContainerdConfig, { decidedBy, configPath }: EffectiveRegistry): string {
+  if ((configPath ?? '') !== '')
+    return `${decidedBy}: sets config_path for ${config.path}, which imports it; the agent edits ${config.path} alone`
+  return `${decidedBy}: containerd before 2.1 replaces the whole CRI section of ${config.path} by the one of this imported file, so config_path must be set in this file`
 }
 
 /** No key at all is the same as no file, so a version line changes the meaning of nothing. */
@@ -162,20 +200,33 @@ async function legacySections(
   return `${[...new Set(places)].join(', ')}: ${outcome}`
 }
 
-function alreadySet(
+function directoryInForce(
   registry: EffectiveRegistry,
   files: readonly ContainerdConfig[],
   version: ContainerdVersion,
-): ConfigPathPlan {
+  { directoriesWithHosts }: ConfigPathRequest,
+):
+  | { readonly kind: 'already-set' | 'cut-down'; readonly directory: string }
+  | Extract<ConfigPathPlan, { kind: 'refused' }> {
   const directories = directoriesOf(registry.configPath)
   const [first] = directories
   const isList = (registry.configPath ?? '').includes(':')
   const where = `${registry.decidedBy}: config_path = ${renderString(registry.configPath ?? '')}`
-  if (isList && !readsLists(registry, files, version))
-    return refuse(
-      'CONTAINERD_CONFIG_UNSUPPORTED',
-      `${where} is a list, of which containerd ${version.major}.${version.minor} reads nothing at all, not even the first folder: name one folder alone`,
-    )
+  if (isList && !readsLists(registry, files, version)) {
+    const why = `${where} is a list, of which containerd ${version.major}.${version.minor} reads nothing at all, not even the first folder`
+    if (directoriesWithHosts === undefined || !directories.every((directory) => posix.isAbsolute(directory)))
+      return refuse('CONTAINERD_CONFIG_UNSUPPORTED', `${why}: name one folder alone`)
+    const used = directories
+      .map((directory) => posix.resolve(directory))
+      .filter((one) => directoriesWithHosts.includes(one))
+    if (new Set(used).size > 1)
+      return refuse(
+        'CONTAINERD_CONFIG_UNSUPPORTED',
+        `${why}, and there are host folders in ${used.join(' and ')}: move them to one folder and name that alone`,
+      )
+    const [directory = first] = used
+    if (directory !== undefined) return { kind: 'cut-down', directory: posix.resolve(directory) }
+  }
   if (first === undefined || !posix.isAbsolute(first))
     return refuse('CONTAINERD_CONFIG_UNSUPPORTED', `${where} is not an absolute path: name the folder from / on`)
   return { kind: 'already-set', directory: posix.resolve(first) }

@@ -3,7 +3,7 @@
 // https://github.com/containerd/containerd/issues/5837 ; measured on 1.6, 1.7 and 2.1.
 import { type Problem, problem } from '../model/errors.ts'
 import { type ContainerdConfig, NO_REGISTRY_SETTINGS, type RegistrySettings } from './config-file.ts'
-import { CONFIG_SCHEMAS, type ContainerdVersion, isAtLeast, type SchemaVersion } from './schema.ts'
+import { CONFIG_SCHEMAS, type ContainerdVersion, isAtLeast, type SchemaVersion, schemasRead } from './schema.ts'
 import { tableAt } from './toml.ts'
 
 export type EffectiveRegistry = RegistrySettings & {
@@ -42,19 +42,12 @@ function lastTableWins(
   version: ContainerdVersion,
 ): EffectiveRegistry {
   const ownerOf = (schema: SchemaVersion) => imports.findLast((file) => touches(file, schema)) ?? main
-  const layers = schemasRead(main, version).map((schema) => {
+  const layers = schemasRead(main.effectiveVersion, version).map((schema) => {
     const owner = ownerOf(schema)
     return { path: owner.path, settings: owner.registries[schema] }
   })
   const [first] = layers
   return withDecider(layers, first?.path ?? main.path)
-}
-
-/** The first one is where an edit goes; 2.x reads tables of schema 3 in a version 2 file as well. */
-function schemasRead(main: ContainerdConfig, version: ContainerdVersion): readonly SchemaVersion[] {
-  if (main.effectiveVersion === 1) return [1]
-  if (version.major < 2) return [2]
-  return main.effectiveVersion === 2 ? [2, 3] : [3]
 }
 
 function touches(file: ContainerdConfig, schema: SchemaVersion): boolean {

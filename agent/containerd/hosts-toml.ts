@@ -2,6 +2,7 @@
 // Shape A (server and ca at the top, an empty [host] table): without the [host] line containerd before 1.7.32 and 1.6 reject the
 // file without a word in the pull error. https://github.com/containerd/containerd/blob/main/docs/hosts.md
 import { AgentError, asAgentError } from '../model/errors.ts'
+import { defaultEndpoint, renderEndpoint } from './endpoint.ts'
 import { isTable, parseToml, renderString, type TomlItem, type TomlTable } from './toml.ts'
 
 const MARK = '# Managed by registry-trust-agent'
@@ -12,10 +13,53 @@ export type HostsFileContent = {
   readonly server: string
   /** CA file, relative to the folder of hosts.toml. */
   readonly ca: string
+  /** B repeats the keys in a [host."…"] table: all that Spegel's rewrite of the folder keeps. A asks the server once on a 404, B twice. */
+  readonly shape?: 'A' | 'B'
 }
 
-export function renderHostsFile({ server, ca }: HostsFileContent): string {
-  return [HEADER, `server = ${renderString(server)}`, `ca = ${renderString(ca)}`, '', '[host]', ''].join('\n')
+export function renderHostsFile({ server, ca, shape = 'A' }: HostsFileContent): string {
+  const top = [HEADER, `server = ${renderString(server)}`, `ca = ${renderString(ca)}`, '']
+  const host = shape === 'A' ? ['[host]'] : [`[host.${renderString(server)}]`, `  ca = ${renderString(ca)}`]
+  return [...top, ...host, ''].join('\n')
+}
+
+/** One host that a pull asks, with what it needs. */
+export type HostTable = {
+  readonly url: string
+  readonly ca: string | undefined
+  readonly client: readonly [certFile: string, keyFile: string] | undefined
+  readonly skipVerify: boolean
+  readonly overridePath: boolean
+}
+
+export type MovedHosts = {
+  /** The file that said the same so far. */
+  readonly from: string
+  readonly hosts: readonly HostTable[]
+  /** Asked last; undefined in `_default`: the host of the reference. */
+  readonly server: HostTable | undefined
+}
+
+/** A file that the agent makes once and then leaves to its user, hence without the mark. */
+export function renderMovedHosts({ from, hosts, server }: MovedHosts): string {
+  const origin = `# Moved here from ${from.replace(/[^\x20-\x7e]/g, '?')} by registry-trust-agent. This file is yours: edit it as you like.`
+  const top = server === undefined ? [] : [`server = ${renderString(server.url)}`, ...tableLines(server, '')]
+  const tables = hosts.flatMap((host) => [
+    '',
+    `[host.${renderString(host.url)}]`,
+    '  capabilities = ["pull", "resolve"]',
+    ...tableLines(host, '  '),
+  ])
+  return [origin, ...top, ...(hosts.length === 0 ? ['', '[host]'] : tables), ''].join('\n')
+}
+
+function tableLines({ ca, client, skipVerify, overridePath }: HostTable, indent: string): readonly string[] {
+  return [
+    ...(ca === undefined ? [] : [`ca = ${renderString(ca)}`]),
+    ...(client === undefined ? [] : [`client = [[${client.map(renderString).join(', ')}]]`]),
+    ...(skipVerify ? ['skip_verify = true'] : []),
+    ...(overridePath ? ['override_path = true'] : []),
+  ].map((line) => indent + line)
 }
 
 /** The ownership mark; a later version may word the rest of the line differently. */
@@ -143,5 +187,5 @@ export function hostDirectoryName(host: string, existingNames: readonly string[]
 
 /** Where containerd goes when no `server` is set; only docker.io differs from its name. */
 export function defaultServer(host: string): string {
-  return `https://${host === 'docker.io' ? 'registry-1.docker.io' : host}`
+  return renderEndpoint({ ...defaultEndpoint(host), scheme: 'https' })
 }

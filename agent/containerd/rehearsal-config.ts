@@ -13,7 +13,7 @@ import {
   schemaForNewFile,
 } from './schema.ts'
 import { isTable, itemAt, stringAt, type TomlTable, type TomlValue, tableAt } from './toml.ts'
-import { removeKey, setKey } from './toml-edit.ts'
+import { type Edit, editKeys } from './toml-edit.ts'
 
 export type RehearsalFile = {
   /** Relative to the scratch folder; the first one is `config.toml`. */
@@ -31,10 +31,6 @@ export type RehearsalRequest = {
   /** Host directories for the test pulls; undefined leaves config_path as the candidate has it. */
   readonly certsDirectory: string | undefined
 }
-
-type Edit =
-  | { readonly kind: 'set'; readonly key: KeyPath; readonly value: TomlValue }
-  | { readonly kind: 'remove'; readonly key: KeyPath }
 
 /** `candidate` undefined: containerd runs with its defaults. The runner gives root, state and address on the command line. */
 export async function rehearsalConfig(
@@ -94,12 +90,7 @@ function remove(...key: string[]): Edit {
 }
 
 async function edit(file: ContainerdConfig, edits: readonly Edit[]): Promise<Buffer> {
-  let { text } = file
-  const options = { path: file.path }
-  for (const one of edits)
-    text =
-      one.kind === 'set' ? await setKey(text, one.key, one.value, options) : await removeKey(text, one.key, options)
-  return Buffer.from(text)
+  return Buffer.from(await editKeys(file.text, edits, { path: file.path }))
 }
 
 /** With the CRI plugin required, a copy in which it does not load exits with the reason instead of running on without it. */

@@ -107,6 +107,13 @@ export function acceptedSchemas(version: ContainerdVersion): readonly SchemaVers
   return isAtLeast(version, 2, 3) ? [2, 3, 4] : [2, 3]
 }
 
+/** Of a file of this version. The first one is where an edit goes; 2.x reads tables of schema 3 in a version 2 file as well. */
+export function schemasRead(effectiveVersion: number, version: ContainerdVersion): readonly SchemaVersion[] {
+  if (effectiveVersion === 1) return [1]
+  if (version.major < 2) return [2]
+  return effectiveVersion === 2 ? [2, 3] : [3]
+}
+
 export function schemaForNewFile(version: ContainerdVersion): 2 | 3 {
   return version.major < 2 ? 2 : 3
 }

@@ -16,6 +16,8 @@ export type Entry = {
   readonly keyParts: readonly Range[]
   /** Set where the value is an inline table. */
   readonly inline: InlineTable | undefined
+  /** Set where the value is an array: one range an element. */
+  readonly elements: readonly Range[] | undefined
 }
 
 export type InlineTable = { readonly path: NodePath; readonly range: Range; readonly entries: readonly Entry[] }
@@ -51,7 +53,8 @@ export async function parseDocument(text: string): Promise<TomlDocument> {
         ? { path, range: toRange(value.range), entries: value.body.map((item) => toEntry(item, path)) }
         : undefined
     const keyParts = node.key.keys.map((part) => toRange(part.range))
-    return { path, range: toRange(node.range), value: toRange(value.range), keyParts, inline }
+    const elements = value.type === 'TOMLArray' ? value.elements.map((item) => toRange(item.range)) : undefined
+    return { path, range: toRange(node.range), value: toRange(value.range), keyParts, inline, elements }
   }
   const root: Entry[] = []
   const sections: Section[] = []

@@ -35,30 +35,65 @@ export type EditOptions = {
   readonly path: string
 }
 
+/** One key that becomes a value, or that goes: a value or a table with all its sub-tables. */
+export type Edit =
+  | { readonly kind: 'set'; readonly key: readonly string[]; readonly value: TomlValue }
+  | { readonly kind: 'remove'; readonly key: readonly string[] }
+
 /** The text with `key` = `value`; the same text if it is so already. Missing tables are made. */
 export async function setKey(
   text: string,
   key: readonly string[],
   value: TomlValue,
-  { path }: EditOptions,
+  options: EditOptions,
 ): Promise<string> {
-  const before = parseToml(text, { path, code: 'CONTAINERD_CONFIG_UNREADABLE' })
-  if (isDeepStrictEqual(itemAt(before, key), value)) return text
-  const expected = withKey(before, key, value, path)
-  const document = await parse(text, path)
-  const edited = apply(text, [planSet(document, key, value)])
-  checkEdit(edited, expected, key, path)
-  return edited
+  return await editKeys(text, [{ kind: 'set', key, value }], options)
 }
 
 /** The text without `key`, be it a value or a table with all its sub-tables; the same text if there is none. */
-export async function removeKey(text: string, key: readonly string[], { path }: EditOptions): Promise<string> {
+export async function removeKey(text: string, key: readonly string[], options: EditOptions): Promise<string> {
+  return await editKeys(text, [{ kind: 'remove', key }], options)
+}
+
+/** All edits as if made one after the other, for the price of one: the text is read once and the outcome checked once. */
+export async function editKeys(text: string, edits: readonly Edit[], { path }: EditOptions): Promise<string> {
   const before = parseToml(text, { path, code: 'CONTAINERD_CONFIG_UNREADABLE' })
-  if (itemAt(before, key) === undefined) return text
+  let expected = before
+  const needed: Edit[] = []
+  for (const edit of edits) {
+    const next = afterEdit(expected, edit, path)
+    if (next === expected) continue
+    expected = next
+    needed.push(edit)
+  }
+  if (needed.length === 0) return text
   const document = await parse(text, path)
-  const edited = apply(text, planRemoval(document, key))
-  checkEdit(edited, withoutKey(before, key), key, path)
+  const edited = apply(text, needed.flatMap((edit) => planEdit(document, edit)).concat(planNewTables(document, needed)))
+  const [only] = needed
+  if (needed.length === 1 && only !== undefined) {
+    checkEdit(edited, expected, [only.key], path)
+    return edited
+  }
+  if (isAsExpected(edited, expected, keysOf(needed), path)) return edited
+  return await oneByOne(text, needed, path)
+}
+
+/** Edits that meet in one place, as in an inline table, can only be placed when the one before is done. */
+async function oneByOne(text: string, edits: readonly Edit[], path: string): Promise<string> {
+  let edited = text
+  for (const edit of edits) edited = await editKeys(edited, [edit], { path })
   return edited
+}
+
+function keysOf(edits: readonly Edit[]): readonly (readonly string[])[] {
+  return edits.map(({ key }) => key)
+}
+
+/** The same table where the edit would change nothing. */
+function afterEdit(table: TomlTable, edit: Edit, path: string): TomlTable {
+  const old = itemAt(table, edit.key)
+  if (edit.kind === 'remove') return old === undefined ? table : withoutKey(table, edit.key)
+  return isDeepStrictEqual(old, edit.value) ? table : withKey(table, edit.key, edit.value, path)
 }
 
 async function parse(text: string, path: string): Promise<TomlDocument> {
@@ -75,20 +110,34 @@ async function parse(text: string, path: string): Promise<TomlDocument> {
 }
 
 /** Throws unless the edited text says exactly what was expected: the last line of defence against an edit gone wrong. */
-export function checkEdit(edited: string, expected: TomlTable, key: readonly string[], path: string): void {
-  const refuse = () =>
-    new AgentError(
-      'CONFIG_EDIT_UNSUPPORTED',
-      `${path}: ${key.map(renderKey).join('.')} can not be changed without touching something else`,
-      { path, key: key.join('.') },
-    )
-  let got: TomlTable
+export function checkEdit(
+  edited: string,
+  expected: TomlTable,
+  keys: readonly (readonly string[])[],
+  path: string,
+): void {
+  if (isAsExpected(edited, expected, keys, path)) return
+  const names = keys.map((key) => key.map(renderKey).join('.'))
+  throw new AgentError(
+    'CONFIG_EDIT_UNSUPPORTED',
+    `${path}: ${names.join(', ')} can not be changed without touching something else`,
+    { path, key: keys.map((key) => key.join('.')).join(', ') },
+  )
+}
+
+function isAsExpected(
+  edited: string,
+  expected: TomlTable,
+  keys: readonly (readonly string[])[],
+  path: string,
+): boolean {
+  const prunedAll = (table: TomlTable) => keys.reduce(pruned, table)
   try {
-    got = parseToml(edited, { path, code: 'CONFIG_EDIT_UNSUPPORTED' })
+    const got = parseToml(edited, { path, code: 'CONFIG_EDIT_UNSUPPORTED' })
+    return isDeepStrictEqual(prunedAll(got), prunedAll(expected))
   } catch {
-    throw refuse()
+    return false
   }
-  if (!isDeepStrictEqual(pruned(got, key), pruned(expected, key))) throw refuse()
 }
 
 function withKey(table: TomlTable, key: readonly string[], value: TomlValue, path: string): TomlTable {
@@ -132,14 +181,25 @@ function emptyTable(): { [key: string]: TomlItem } {
   return Object.create(null)
 }
 
+/** Insertions at one place keep their order. Ranges that overlap give a text that the check refuses. */
 function apply(text: string, splices: readonly Splice[]): string {
-  return splices
-    .toSorted((a, b) => b.start - a.start)
-    .reduce((result, { start, end, insert }) => result.slice(0, start) + insert + result.slice(end), text)
+  let edited = ''
+  let done = 0
+  for (const { start, end, insert } of splices.toSorted((a, b) => a.start - b.start || a.end - b.end)) {
+    edited += text.slice(done, start) + insert
+    done = Math.max(done, end)
+  }
+  return edited + text.slice(done)
 }
 
-function planSet(document: TomlDocument, key: readonly string[], value: TomlValue): Splice {
-  const rendered = renderValue(value)
+function planEdit(document: TomlDocument, edit: Edit): readonly Splice[] {
+  if (edit.kind === 'remove') return planRemoval(document, edit.key)
+  const splice = planSet(document, edit.key, renderValue(edit.value))
+  return splice === undefined ? [] : [splice]
+}
+
+/** Undefined where the key needs a table of its own at the end of the text. */
+function planSet(document: TomlDocument, key: readonly string[], rendered: string): Splice | undefined {
   const existing = allEntries(document).find((entry) => samePath(entry.path, key))
   if (existing) return { ...existing.value, insert: rendered }
   for (let depth = key.length - 1; depth >= 0; depth--) {
@@ -151,10 +211,9 @@ function planSet(document: TomlDocument, key: readonly string[], value: TomlValu
     if (dotted) return besideDotted(document, dotted, parent, rest, rendered)
     const section = document.sections.find((candidate) => samePath(candidate.path, parent))
     if (rest.length === 1 && section) return intoSection(document, section, rest, rendered)
-    if (document.sections.some((candidate) => startsWith(candidate.path, parent)))
-      return asNewTable(document, key, rendered)
+    if (document.sections.some((candidate) => startsWith(candidate.path, parent))) return undefined
   }
-  return asNewTable(document, key, rendered)
+  return undefined
 }
 
 function spell(document: TomlDocument, key: readonly string[]): string {
@@ -231,11 +290,20 @@ function newLine(text: string, offset: number, line: string): Splice {
   return { start: at, end: at, insert: isUnterminated ? end + line : line + end }
 }
 
-function asNewTable(document: TomlDocument, key: readonly string[], rendered: string): Splice {
+/** New tables go to the end of the text, each once with all its keys. */
+function planNewTables(document: TomlDocument, edits: readonly Edit[]): readonly Splice[] {
+  const tables = new Map<string, string[]>()
+  for (const edit of edits) {
+    if (edit.kind === 'remove' || planSet(document, edit.key, '') !== undefined) continue
+    const header = `[${spell(document, edit.key.slice(0, -1))}]`
+    const lines = tables.get(header) ?? []
+    tables.set(header, [...lines, `  ${spell(document, edit.key.slice(-1))} = ${renderValue(edit.value)}`])
+  }
   const { text } = document
   const end = lineEndingOf(text)
-  const lines = [`[${spell(document, key.slice(0, -1))}]`, `  ${spell(document, key.slice(-1))} = ${rendered}`, '']
-  return { start: text.length, end: text.length, insert: separator(text, end) + lines.join(end) }
+  let added = ''
+  for (const [header, lines] of tables) added += separator(text + added, end) + [header, ...lines, ''].join(end)
+  return added === '' ? [] : [{ start: text.length, end: text.length, insert: added }]
 }
 
 function separator(text: string, end: LineEnding): string {

@@ -48,6 +48,19 @@ export type Switch = 'auto' | 'on' | 'off'
 
 export type RestartStrategy = 'auto' | 'systemd' | 'signal' | 'never'
 
+export const WEEKDAYS = ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] as const
+export type Weekday = (typeof WEEKDAYS)[number]
+
+/** When a restart is welcome. `from` and `to` are `HH:MM`; a window that ends before it begins goes over midnight. */
+export type MaintenanceWindow = {
+  /** The days on which it begins. */
+  readonly days: readonly Weekday[]
+  readonly from: string
+  readonly to: string
+  /** IANA name, e.g. Europe/Berlin. */
+  readonly timeZone: string
+}
+
 export type RestartSettings = {
   readonly strategy: RestartStrategy
   /** Unit name; `auto`: found from the socket's process. */
@@ -55,6 +68,7 @@ export type RestartSettings = {
   readonly maxPerHour: number
   readonly backoffMinMs: number
   readonly backoffMaxMs: number
+  readonly window?: MaintenanceWindow
 }
 
 export type Policy = {
@@ -82,6 +96,29 @@ export type DesiredState = {
   readonly restart: RestartSettings
   readonly policy: Policy
   readonly drift: { readonly resyncMs: number; readonly heal: boolean; readonly stopAfterFights: number }
+}
+
+/** Nothing is wanted: what uninstalling reconciles to. Restart settings of the configuration in force are kept where there is one. */
+export function nothingDesired(like: DesiredState | undefined): DesiredState {
+  const base = like ?? DEFAULTS
+  return { ...base, mode: 'enforce', generation: 'uninstalled', anchors: [], registries: [] }
+}
+
+const DEFAULTS: DesiredState = {
+  mode: 'enforce',
+  generation: '',
+  sources: [],
+  anchors: [],
+  registries: [],
+  targets: {
+    systemTrust: { enabled: 'auto', fileName: '{name}.pem' },
+    containerd: { enabled: 'auto', layout: 'auto' },
+    docker: { enabled: 'auto' },
+    containers: { enabled: 'auto' },
+  },
+  restart: { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 60_000, backoffMaxMs: 1_800_000 },
+  policy: { allowSkipVerify: false, allowPlainHttp: false, allowWildcard: false, forbidAnchorsFor: ['docker.io'], minRsaBits: 2048 },
+  drift: { resyncMs: 300_000, heal: true, stopAfterFights: 5 },
 }
 
 /** The anchors of one registry, resolved; `held` when one of them has no usable certificate now. */

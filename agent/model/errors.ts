@@ -102,6 +102,14 @@ export const ERRORS = {
       'Move registry.mirrors/configs to hosts.toml and set config_path: together they stop the CRI plugin from loading.',
     retryable: false,
   },
+  MIGRATION_INSECURE_KEPT: {
+    remedy: "Declare the registry with its CA in trust.yaml, then take skip_verify out of the host folder's hosts.toml.",
+    retryable: false,
+  },
+  MIGRATION_NOTE: {
+    remedy: 'Read what the move to host folders changes or leaves behind, and correct the hosts.toml named if needed.',
+    retryable: false,
+  },
   CONFIG_EDIT_UNSUPPORTED: {
     remedy: 'Set config_path by hand; the file has a form that can not be edited without touching other bytes.',
     retryable: false,
@@ -171,6 +179,15 @@ export const ERRORS = {
     remedy: 'The old configuration was put back; look at the journal of the unit for the reason.',
     retryable: false,
   },
+  CONFIG_PATH_IN_USE: {
+    remedy: 'Remove the host directories named, or leave config_path as it is: it does no harm.',
+    retryable: false,
+  },
+  WRITER_CONFLICT: {
+    remedy: 'Find the other writer (audit log, `auditctl -w PATH`) and stop one of the two; then run `registry-trust apply`.',
+    retryable: false,
+  },
+  NOTHING_TO_ROLL_BACK: { remedy: 'There is no earlier committed state; `registry-trust uninstall` removes everything.', retryable: false },
   GENERATION_ROLLED_BACK: {
     remedy: 'Correct the input, or run `registry-trust apply` to try the same once more.',
     retryable: false,

@@ -1,7 +1,7 @@
 // The interfaces of the rim: everything the core needs from the node, the clock and the network.
 // Implementations live in agent/node/ and are handed in by main.ts.
 import type { FileContent } from './plan.ts'
-import type { AgentState, Before } from './state.ts'
+import type { AgentState, StepRecord } from './state.ts'
 
 export type Clock = {
   now(): number
@@ -212,17 +212,7 @@ export type Watcher = {
 }
 
 /** One step of a transaction as it was meant, written before the node is touched: enough to finish or to undo it after a crash. */
-export type JournalStep = {
-  readonly path: string
-  readonly folder: string
-  readonly before: Before
-  readonly after: {
-    readonly kind: 'file' | 'link' | 'folder' | 'absent'
-    readonly sha256?: string
-    readonly to?: string
-    readonly mode?: number
-  }
-}
+export type JournalStep = StepRecord
 
 export type JournalEntry = {
   readonly transaction: string
@@ -245,6 +235,8 @@ export type StateStore = {
   backup(sha256: string): Promise<Buffer>
   /** Removes every backup that is not named. */
   forget(referenced: ReadonlySet<string>): Promise<void>
+  /** Removes everything that the agent remembers: the end of an uninstallation. */
+  destroy(): Promise<void>
   readonly journal: {
     write(entry: JournalEntry): Promise<void>
     read(): Promise<JournalEntry | undefined>

@@ -35,6 +35,27 @@ export type TransactionRecord = {
   readonly reason: string
 }
 
+/** What `rollback` goes back over: the last committed transaction as steps, and what was owned before it. */
+export type PreviousState = {
+  readonly generation: string
+  readonly owned: { readonly [path: string]: Ownership }
+  readonly steps: readonly StepRecord[]
+  readonly restarted: boolean
+}
+
+/** One path that a transaction changed. */
+export type StepRecord = {
+  readonly path: string
+  readonly folder: string
+  readonly before: Before
+  readonly after: {
+    readonly kind: 'file' | 'link' | 'folder' | 'absent'
+    readonly sha256?: string
+    readonly to?: string
+    readonly mode?: number
+  }
+}
+
 export type AgentState = {
   readonly version: 1
   /** Generation last committed; empty before the first. */
@@ -45,6 +66,10 @@ export type AgentState = {
   readonly transactions: readonly TransactionRecord[]
   /** A generation that was rolled back is not tried again until the input changes or a person says so. */
   readonly refusedGeneration?: string
+  /** Absent before the first commit and after a rollback. */
+  readonly previous?: PreviousState
+  /** When each path was put right after someone else changed it, RFC 3339, the last hour only: tells a fight from an accident. */
+  readonly heals?: { readonly [path: string]: readonly string[] }
 }
 
 export const EMPTY_STATE: AgentState = { version: 1, generation: '', owned: {}, transactions: [] }

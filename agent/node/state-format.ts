@@ -94,10 +94,22 @@ const before = byKind({
   folder: { mode: isNumber },
 })
 
+const after = object({
+  kind: oneOf(['file', 'link', 'folder', 'absent']),
+  sha256: optional(isHash),
+  to: optional(isText),
+  mode: optional(isNumber),
+})
+
+const steps = list(object({ path: isPath, folder: isPath, before, after }))
+const owned = byPath(
+  object({ kind: oneOf(['whole', 'edited']), target: isText, subject: isText, sha256: isHash, before }),
+)
+
 const state = object({
   version: isVersion,
   generation: isText,
-  owned: byPath(object({ kind: oneOf(['whole', 'edited']), target: isText, subject: isText, sha256: isHash, before })),
+  owned,
   transactions: list(
     object({
       id: isText,
@@ -111,22 +123,11 @@ const state = object({
     }),
   ),
   refusedGeneration: optional(isText),
+  previous: optional(object({ generation: isText, owned, steps, restarted: isFlag })),
+  heals: optional(byPath(list(isText))),
 })
 
-const after = object({
-  kind: oneOf(['file', 'link', 'folder', 'absent']),
-  sha256: optional(isHash),
-  to: optional(isText),
-  mode: optional(isNumber),
-})
-
-const journal = object({
-  transaction: isText,
-  generation: isText,
-  at: isText,
-  steps: list(object({ path: isPath, folder: isPath, before, after })),
-  restarted: isFlag,
-})
+const journal = object({ transaction: isText, generation: isText, at: isText, steps, restarted: isFlag })
 
 function fieldsOf(value: unknown, at: string): { readonly [key: string]: unknown } {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value }

@@ -48,6 +48,16 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
         }
       }
     },
+    async destroy() {
+      for (const sub of ['backup', 'journal'])
+        for (const name of await files.list(`${folder}/${sub}`))
+          await files.put(`${folder}/${sub}/${name}`, { kind: 'absent' }, { folder })
+      for (const name of await files.list(folder)) {
+        // The lock is held by whoever calls this.
+        if (name.startsWith('lock')) continue
+        await files.put(`${folder}/${name}`, { kind: 'absent' }, { folder })
+      }
+    },
     journal: {
       write: (entry: JournalEntry) => write(journalPath, json(entry)),
       async read() {

@@ -4,6 +4,8 @@
 import { childrenOf, type DerElement, readElement, TAG } from './der.ts'
 
 export type CertificateFields = {
+  /** 1, 2 or 3. */
+  readonly version: number
   readonly serial: DerElement
   readonly issuer: DerElement
   readonly subject: DerElement
@@ -24,15 +26,19 @@ export function readCertificateFields(der: Buffer): CertificateFields | undefine
   if (signatureAlgorithm === undefined || signature?.tag !== TAG.bitString || rest.length > 0) return undefined
   const fields = childrenOf(tbs, TAG.sequence)
   if (fields === undefined) return undefined
-  const [serial, signatureAlgorithmInside, issuer, validity, subject, publicKeyInfo, ...optional] =
-    fields[0]?.tag === VERSION_TAG ? fields.slice(1) : fields
+  const hasVersion = fields[0]?.tag === VERSION_TAG
+  const version = hasVersion ? (fields[0]?.content.at(-1) ?? 0) + 1 : 1
+  const [serial, signatureAlgorithmInside, issuer, validity, subject, publicKeyInfo, ...optional] = hasVersion
+    ? fields.slice(1)
+    : fields
   if (serial?.tag !== TAG.integer || signatureAlgorithmInside?.tag !== TAG.sequence) return undefined
   if (issuer?.tag !== TAG.sequence || validity?.tag !== TAG.sequence || subject?.tag !== TAG.sequence) return undefined
   if (publicKeyInfo?.tag !== TAG.sequence) return undefined
-  const wrapped = optional.find((field) => field.tag === EXTENSIONS_TAG)
+  // Go looks at extensions of version 3 certificates only.
+  const wrapped = version === 3 ? optional.find((field) => field.tag === EXTENSIONS_TAG) : undefined
   const extensions = wrapped === undefined ? [] : childrenOf(readElement(wrapped.content), TAG.sequence)
   if (extensions === undefined) return undefined
-  return { serial, issuer, subject, publicKeyInfo, signatureAlgorithm, signatureAlgorithmInside, extensions }
+  return { version, serial, issuer, subject, publicKeyInfo, signatureAlgorithm, signatureAlgorithmInside, extensions }
 }
 
 /** Why Go's crypto/x509 refuses to parse the certificate; `undefined`: it reads it. */

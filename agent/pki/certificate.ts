@@ -73,7 +73,7 @@ function rfc3339(date: Date): string | undefined {
 }
 
 /** `CN=Corp Root, O=Corp, C=DE`: most specific first (RFC 4514), as Go and browsers show names. */
-function oneLine(name: string | undefined): string {
+export function oneLine(name: string | undefined): string {
   const text = (name ?? '').split('\n').filter(Boolean).reverse().join(', ')
   return text.length > MAX_NAME_LENGTH ? `${text.slice(0, MAX_NAME_LENGTH)}…` : text
 }

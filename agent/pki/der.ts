@@ -60,3 +60,19 @@ export function encodeElement(tag: number, content: Buffer): Buffer {
   for (let rest = content.length; rest > 0; rest = Math.floor(rest / 256)) length.unshift(rest % 256)
   return Buffer.concat([Buffer.from([tag, 0x80 | length.length, ...length]), content])
 }
+
+/** `2.5.29.17` for the content of an OBJECT IDENTIFIER. */
+export function dottedOid(content: Buffer): string {
+  const parts: bigint[] = []
+  let value = 0n
+  for (const byte of content.subarray(0, 64)) {
+    value = value * 128n + BigInt(byte & 0x7f)
+    if (byte < 0x80) {
+      parts.push(value)
+      value = 0n
+    }
+  }
+  const [first = 0n, ...rest] = parts
+  const top = first < 80n ? first / 40n : 2n
+  return [top, first - top * 40n, ...rest].join('.')
+}

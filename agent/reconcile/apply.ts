@@ -6,11 +6,12 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Rehearsal } from '../model/plan.ts'
 import type { CriClient } from '../model/ports.ts'
 import type { AgentState, TransactionRecord } from '../model/state.ts'
+import { isHealing, rememberHeals, restoresProvedContent, withoutFights } from './drift.ts'
 import { mayRestart, type Permission } from './permission.ts'
 import { makePlan, type Planned } from './planning.ts'
 import { PROOF_DEADLINE_MS, type ProofResult, proveRegistries } from './prove.ts'
 import { rehearse } from './rehearse.ts'
-import { restartContainerd } from './restart.ts'
+import { type RestartFailure, restartWith, rollBack } from './restart-step.ts'
 import type { RestartReport, Run, RunOptions, RunPorts } from './run.ts'
 import { beginTransaction, type Transaction } from './transaction.ts'
 
@@ -27,7 +28,7 @@ export type Context = {
 }
 
 /** What is known once the plan is rehearsed and before anything is written. */
-type Attempt = Context & {
+export type Attempt = Context & {
   readonly planned: Planned
   readonly rehearsal: Rehearsal
   readonly before: ReadonlyMap<string, ProofResult>
@@ -35,15 +36,19 @@ type Attempt = Context & {
   readonly transaction: Transaction
   readonly startedAt: number
   readonly restarts: RestartReport[]
+  /** Uninstalling: the original config.toml goes back also where containerd may not be restarted for it. */
+  readonly isRemoval?: boolean
 }
 
 export async function applyTo(context: Context): Promise<Run> {
   const { desired, state, facts, options, ports } = context
-  const planned = await makePlan({ desired, state, facts }, ports.files)
+  const planned = settle(await makePlan({ desired, state, facts }, ports.files), context)
   if (planned.plan.changes.length === 0 && !planned.plan.restart.required) return proveUnchanged(context, planned)
   if (state.refusedGeneration === desired.generation && !options.byHand) return refuseAgain(context, planned)
   const [rehearsal, before] = await Promise.all([
-    rehearse(desired, facts, planned, ports, options.signal),
+    isPureHealing(planned, context)
+      ? { verdict: 'not-needed' as const, reason: 'it restores what was proved before' }
+      : rehearse(desired, facts, planned, ports, options.signal),
     provedBefore(context),
   ])
   options.signal?.throwIfAborted()
@@ -59,6 +64,18 @@ export async function applyTo(context: Context): Promise<Run> {
     startedAt: ports.clock.now(),
     restarts: [],
   })
+}
+
+/** Leaves out what someone else keeps changing back. */
+function settle(planned: Planned, { desired, state, options, ports }: Context): Planned {
+  if (options.byHand) return planned
+  const { kept, problems, conflicts } = withoutFights(planned.plan.changes, state, desired, ports.clock.now())
+  if (conflicts.length === 0) return planned
+  return { ...planned, plan: { ...planned.plan, changes: kept, problems: [...planned.plan.problems, ...problems] }, conflicts }
+}
+
+function isPureHealing({ plan }: Planned, { state, desired }: Context): boolean {
+  return !plan.restart.required && plan.changes.every((change) => restoresProvedContent(change, state, desired))
 }
 
 /** Nothing to write. A registry that is not trusted although its files are right may still need the restart that nobody made. */
@@ -107,13 +124,15 @@ async function refuseRehearsed(
   return { outcome: 'refused', state, facts, planned, problems, rehearsal, error, proofs, applied: [], restarts: [] }
 }
 
-async function carryOut(kept: readonly Change[], restart: { required: boolean; reason: string }, attempt: Attempt): Promise<Run> {
+export async function carryOut(kept: readonly Change[], restart: { required: boolean; reason: string }, attempt: Attempt): Promise<Run> {
   const { desired, cri, ports, state, transaction, restarts, rehearsal, facts } = attempt
   const harmless = kept.filter(({ target }) => target !== 'containerd-config')
   const risky = kept.filter(({ target }) => target === 'containerd-config')
   const permission = restart.required ? await mayRestart(attempt, rehearsal, restart.reason) : undefined
+  const isLeftToNextStart = attempt.isRemoval === true && permission?.allowed === false
+  const unrestarted = isLeftToNextStart ? [...harmless, ...risky] : harmless
   try {
-    await transaction.execute(harmless)
+    await transaction.execute(unrestarted)
   } catch (thrown) {
     if (permission?.allowed === true) await permission.release()
     return failedToWrite(asAgentError(thrown), attempt)
@@ -128,13 +147,22 @@ async function carryOut(kept: readonly Change[], restart: { required: boolean; r
   const ignored = restart.required || !isLoadUncertain(facts) ? [] : ignoredHosts(proofs, rehearsal)
   if (ignored.length > 0) return carryOut(kept, { required: true, reason: notLoaded(facts, ignored) }, attempt)
 
-  const applied = permission?.allowed === false ? harmless : [...harmless, ...risky]
+  const applied = permission?.allowed === false ? unrestarted : [...harmless, ...risky]
   const reason = applied.length > 0 ? summary(applied) : restart.reason
   const isDone = applied.length > 0 || restarts.length > 0
-  const saved = isDone ? await transaction.commit(record('committed', applied.length, reason, attempt)) : state
+  const healed = applied.filter((change) => isHealing(change, state, desired)).map(({ path }) => path)
+  const remember = (next: AgentState) => keepPrevious(rememberHeals(next, healed, ports.clock.now()), state, healed.length === applied.length)
+  const saved = isDone ? await transaction.commit(record('committed', applied.length, reason, attempt), remember) : state
   const run = { ...base(attempt), state: saved, proofs, applied, restarts }
   if (permission?.allowed === false) return { ...run, outcome: 'deferred', restartPending: permission.reason }
   return { ...run, outcome: 'applied' }
+}
+
+/** Putting right what others changed is no new state: `rollback` still goes back over the change before it. */
+function keepPrevious(next: AgentState, { previous }: AgentState, isHealingOnly: boolean): AgentState {
+  if (!isHealingOnly) return next
+  const { previous: _, ...rest } = next
+  return previous === undefined ? rest : { ...rest, previous }
 }
 
 function base({ facts, planned, problems, rehearsal }: Attempt) {
@@ -211,64 +239,6 @@ async function failedToWrite(error: AgentError, attempt: Attempt): Promise<Run> 
   const proofs = await proveAll(desired.registries, cri, ports)
   const all = [...problems, problem(error.code, error.message)]
   return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts: [] }
-}
-
-type RestartFailure = {
-  readonly error: AgentError
-  /** Files and runtime are as before the transaction. */
-  readonly restored: boolean
-  /** False: the failure came before containerd was touched. */
-  readonly restarted: boolean
-}
-
-type Allowed = Extract<Permission, { allowed: true }>
-
-/** Writes what only a restart makes valid, restarts, and on any failure puts everything back and restarts again. */
-async function restartWith(
-  changes: readonly Change[],
-  reason: string,
-  permission: Allowed,
-  attempt: Attempt,
-): Promise<RestartFailure | undefined> {
-  const { facts, ports, transaction, restarts } = attempt
-  const at = ports.clock.now()
-  const report = (result: RestartReport['result']) =>
-    restarts.push({ at: new Date(at).toISOString(), reason, result, durationMs: ports.clock.now() - at })
-  try {
-    await transaction.execute(changes)
-  } catch (thrown) {
-    await permission.release()
-    const error = asAgentError(thrown)
-    return { error, restored: error.code !== 'ROLLBACK_INCOMPLETE', restarted: false }
-  }
-  try {
-    await transaction.markRestart()
-    const { notes } = await restartContainerd(permission.way, facts, permission.before, ports)
-    for (const note of notes) ports.log.warn('container-ended', { note })
-    report('ok')
-    return undefined
-  } catch (thrown) {
-    const error = asAgentError(thrown)
-    ports.log.error('restart-failed', { code: error.code, error: error.message })
-    const restored = await rollBack(permission, attempt)
-    report(restored ? 'rolled-back' : 'rollback-failed')
-    return { error, restored, restarted: true }
-  } finally {
-    await permission.release()
-  }
-}
-
-/** Waits for nothing: no budget, no window, no permit. */
-async function rollBack(permission: Allowed, { transaction, facts, ports }: Attempt): Promise<boolean> {
-  try {
-    await transaction.undo()
-    await restartContainerd(permission.way, facts, permission.before, ports)
-    return true
-  } catch (thrown) {
-    const error = asAgentError(thrown)
-    ports.log.error('rollback-failed', { code: error.code, error: error.message, remedy: error.remedy })
-    return false
-  }
 }
 
 async function failedToRestart({ error, restored, restarted }: RestartFailure, attempt: Attempt): Promise<Run> {

@@ -1,7 +1,10 @@
 // Whether containerd may be restarted now: everything that speaks against it, asked before anything is written.
 import { asAgentError } from '../model/errors.ts'
 import type { Rehearsal } from '../model/plan.ts'
+import type { RestartSettings } from '../model/desired-state.ts'
+import type { TransactionRecord } from '../model/state.ts'
 import type { Context } from './apply.ts'
+import { outsideWindow } from './window.ts'
 import { chooseRestart, type RestartWay, type RuntimeBefore, rememberRuntime } from './restart.ts'
 
 const HOUR_MS = 3_600_000
@@ -17,8 +20,8 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
   if (way.kind === 'none') return no(way.reason)
   if (rehearsal.verdict === 'not-rehearsed' && !options.consentUnrehearsed)
     return no(`the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without`)
-  const overBudget = budgetReason(context)
-  if (overBudget !== undefined) return no(overBudget)
+  const limit = limitReason(context)
+  if (limit !== undefined) return no(limit)
   const permit = await ports.permit.ask({ reason })
   if (!permit.granted) return no(permit.reason)
   try {
@@ -29,10 +32,34 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
   }
 }
 
-function budgetReason({ desired, state, options, ports }: Context): string | undefined {
+/** A person who asks for the run now overrides every limit; the preflight of the unit and the rehearsal stay. */
+function limitReason({ desired, state, options, ports }: Context): string | undefined {
   if (options.byHand) return undefined
-  const since = ports.clock.now() - HOUR_MS
-  const recent = state.transactions.filter(({ restarted, at }) => restarted && Date.parse(at) > since)
-  if (recent.length < desired.restart.maxPerHour) return undefined
-  return `containerd was restarted ${recent.length} times within the last hour (restart.budget.maxPerHour)`
+  const now = ports.clock.now()
+  return restartLimit(desired.restart, state.transactions, now)
+}
+
+/** Three restarts that ended in a rollback, one after the other: something is wrong that waiting does not cure. */
+const BREAKER = 3
+
+/** Why containerd may not be restarted at this moment, from what was done before. Pure. */
+export function restartLimit(
+  settings: RestartSettings,
+  transactions: readonly TransactionRecord[],
+  now: number,
+): string | undefined {
+  const restarts = transactions.filter(({ restarted }) => restarted)
+  const recent = restarts.filter(({ at }) => Date.parse(at) > now - HOUR_MS)
+  if (recent.length >= settings.maxPerHour)
+    return `containerd was restarted ${recent.length} times within the last hour (restart.budget.maxPerHour)`
+  const failures = restarts.length - 1 - restarts.findLastIndex(({ result }) => result === 'committed')
+  if (failures >= BREAKER)
+    return `the last ${failures} restarts had to be rolled back; the next one needs a person: \`registry-trust apply\``
+  const last = restarts.at(-1)
+  if (failures > 0 && last !== undefined) {
+    const waitMs = Math.min(settings.backoffMaxMs, settings.backoffMinMs * 2 ** (failures - 1))
+    const until = Date.parse(last.at) + waitMs
+    if (now < until) return `the last restart was rolled back; the next try is not before ${new Date(until).toISOString()} (restart.budget.backoff)`
+  }
+  return settings.window === undefined ? undefined : outsideWindow(settings.window, now)
 }

@@ -18,6 +18,8 @@ export type Planned = {
   readonly candidateConfig: Buffer | undefined
   /** Files of the declared registries' host directories as they will be, relative to certs.d. */
   readonly stagedHosts: readonly { readonly path: string; readonly bytes: Buffer }[]
+  /** Paths that are left alone because someone else keeps changing them. */
+  readonly conflicts: readonly string[]
 }
 
 export type PlanInput = {
@@ -45,6 +47,7 @@ export async function makePlan({ desired, state, facts }: PlanInput, files: Node
       warnings: anchorProblems(desired, (anchor) => !isHeld(anchor)),
     },
     candidateConfig: config.candidate,
+    conflicts: [],
     stagedHosts: observedHosts === undefined ? [] : stageHosts(desired, observedHosts, hosts.changes),
   }
 }

@@ -3,7 +3,7 @@
 import type { DesiredState } from '../model/desired-state.ts'
 import { type AgentError, asAgentError, problem } from '../model/errors.ts'
 import type { AgentState } from '../model/state.ts'
-import { applyTo } from './apply.ts'
+import { applyTo, type Context } from './apply.ts'
 import { observeContainerd } from './observe.ts'
 import { makePlan } from './planning.ts'
 import { PROOF_DEADLINE_MS, proveRegistries } from './prove.ts'
@@ -44,6 +44,16 @@ export async function auditRun(desired: DesiredState, options: RunOptions, ports
 
 /** One transaction. Throws only what is a defect or a broken state folder; everything expected is an outcome. */
 export async function applyRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
+  return withNode(desired, options, ports, applyTo)
+}
+
+/** Holds the node's lock, repairs what a crash left, and hands over a runtime that answers. */
+export async function withNode(
+  desired: DesiredState,
+  options: RunOptions,
+  ports: RunPorts,
+  work: (context: Context) => Promise<Run>,
+): Promise<Run> {
   const lock = await acquire(ports)
   try {
     await recover(ports)
@@ -51,7 +61,7 @@ export async function applyRun(desired: DesiredState, options: RunOptions, ports
     const seen = await observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
     if (seen.state === 'down') return down(state, seen.error)
     try {
-      return await applyTo({ desired, state, facts: seen.facts, cri: seen.cri, options, ports })
+      return await work({ desired, state, facts: seen.facts, cri: seen.cri, options, ports })
     } finally {
       seen.cri.close()
     }

@@ -15,24 +15,28 @@ export type TransactionPorts = {
 
 const MOST_TRANSACTIONS_REMEMBERED = 50
 
+type Outcome = Omit<TransactionRecord, 'id' | 'at'>
+
 export type Transaction = {
   readonly id: string
   /** Executes changes, in order. When one fails all that this transaction did so far is undone and the error is thrown. */
   execute(changes: readonly Change[]): Promise<void>
+  /** Puts back what an earlier, committed transaction changed, newest step first; itself undone when that fails. */
+  revert(steps: readonly JournalStep[]): Promise<void>
   /** Puts back everything, newest first. Throws ROLLBACK_INCOMPLETE naming the paths that could not be restored. */
   undo(): Promise<void>
   /** Notes in the journal that containerd is about to be restarted. */
   markRestart(): Promise<void>
-  /** Records ownership and the outcome, then drops the journal. */
-  commit(record: Omit<TransactionRecord, 'id' | 'at'>): Promise<AgentState>
+  /** Records ownership and the outcome, then drops the journal. `amend` adds to what is saved. */
+  commit(outcome: Outcome, amend?: (state: AgentState) => AgentState): Promise<AgentState>
   /** Records an outcome after `undo`. */
-  abandon(record: Omit<TransactionRecord, 'id' | 'at'>, options?: { readonly refuse: boolean }): Promise<AgentState>
+  abandon(outcome: Outcome, options?: { readonly refuse: boolean }): Promise<AgentState>
 }
 
 export function beginTransaction(state: AgentState, generation: string, ports: TransactionPorts): Transaction {
   const { files, store, clock, log } = ports
   const at = new Date(clock.now()).toISOString()
-  const id = `${at.replaceAll(/[-:.]/g, '').slice(0, 15)}-${generation}`
+  const id = `${at.replaceAll(/[-:.]/g, '').slice(0, 18)}-${generation}`
   const before = new Map<string, Before>()
   const done: Change[] = []
   let steps: JournalStep[] = []
@@ -52,8 +56,25 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
     journalled = false
   }
 
-  const save = async (next: AgentState, record: Omit<TransactionRecord, 'id' | 'at'>): Promise<AgentState> => {
-    const transactions = [...next.transactions, { id, at, ...record }].slice(-MOST_TRANSACTIONS_REMEMBERED)
+  const orUndo = async (work: () => Promise<void>) => {
+    try {
+      await work()
+    } catch (thrown) {
+      const error = asAgentError(thrown)
+      log.warn('change-failed', { transaction: id, code: error.code, error: error.message })
+      await undo()
+      throw error
+    }
+  }
+
+  const capture = async (captured: readonly JournalStep[]) => {
+    for (const step of captured) if (!before.has(step.path)) before.set(step.path, step.before)
+    steps = [...steps, ...captured]
+    await writeJournal()
+  }
+
+  const save = async (next: AgentState, outcome: Outcome): Promise<AgentState> => {
+    const transactions = [...next.transactions, { id, at, ...outcome }].slice(-MOST_TRANSACTIONS_REMEMBERED)
     const saved = { ...next, transactions }
     await store.save(saved)
     return saved
@@ -64,60 +85,73 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
     undo,
     async execute(changes) {
       if (changes.length === 0) return
-      for (const change of changes)
-        for (const step of await captureSteps(change, files, store)) {
-          steps.push(step)
-          if (!before.has(step.path)) before.set(step.path, step.before)
-        }
-      await writeJournal()
-      for (const change of changes) {
-        try {
+      const captured: JournalStep[] = []
+      for (const change of changes) captured.push(...(await captureSteps(change, files, store)))
+      await orUndo(async () => {
+        await capture(captured)
+        for (const change of changes) {
           await executeChange(change, files)
-        } catch (thrown) {
-          const error = asAgentError(thrown)
-          log.warn('change-failed', { path: change.path, code: error.code, error: error.message })
-          await undo()
-          throw error
+          done.push(change)
+          await store.audit({ at: new Date(clock.now()).toISOString(), transaction: id, ...auditOf(change, before) })
         }
-        done.push(change)
-        await store.audit({ at: new Date(clock.now()).toISOString(), transaction: id, ...auditOf(change, before) })
-      }
+      })
+    },
+    async revert(past) {
+      const captured: JournalStep[] = []
+      for (const { path, folder } of past.toReversed())
+        captured.push({ path, folder, before: await captureBefore(path, files, store), after: { kind: 'absent' } })
+      await orUndo(async () => {
+        await capture(captured)
+        await undoSteps(past, ports)
+        await store.audit({ at: new Date(clock.now()).toISOString(), transaction: id, event: 'reverted', paths: past.map(({ path }) => path) })
+      })
     },
     async markRestart() {
       restarted = true
       await writeJournal()
     },
-    async commit(record) {
-      const owned: { [path: string]: Ownership } = { ...state.owned }
-      for (const change of done) {
-        for (const path of change.forgets) delete owned[path]
-        for (const { path, kind, sha256 } of change.owns) {
-          const was = state.owned[path]?.before ?? before.get(path) ?? { kind: 'absent' }
-          owned[path] = { kind, target: change.target, subject: change.subject, sha256, before: was }
-        }
-      }
+    async commit(outcome, amend = (next) => next) {
       const { refusedGeneration: _, ...rest } = state
-      const saved = await save({ ...rest, generation, owned }, record)
+      const previous = { generation: state.generation, owned: state.owned, steps, restarted }
+      const next: AgentState = { ...rest, generation, owned: ownedAfter(state.owned, done, before), previous }
+      const saved = await save(amend(next), outcome)
       if (journalled) await store.journal.clear()
       await store.forget(backupsReferencedBy(saved))
       return saved
     },
-    async abandon(record, options) {
+    async abandon(outcome, options) {
       // The journal stays when undoing failed: the next start tries again.
-      return save(options?.refuse === true ? { ...state, refusedGeneration: generation } : state, record)
+      return save(options?.refuse === true ? { ...state, refusedGeneration: generation } : state, outcome)
     },
   }
 }
 
+function ownedAfter(
+  owned: AgentState['owned'],
+  done: readonly Change[],
+  before: ReadonlyMap<string, Before>,
+): AgentState['owned'] {
+  const next: { [path: string]: Ownership } = { ...owned }
+  for (const { forgets, owns, target, subject } of done) {
+    for (const path of forgets) delete next[path]
+    for (const { path, kind, sha256 } of owns)
+      next[path] = { kind, target, subject, sha256, before: owned[path]?.before ?? before.get(path) ?? { kind: 'absent' } }
+  }
+  return next
+}
+
 /** Undoes what a crash left half done. Returns the journal entry that was repaired, if any. */
 export async function recover(ports: TransactionPorts): Promise<JournalEntry | undefined> {
-  const entry = await ports.store.journal.read()
+  const { store, files, log, clock } = ports
+  const entry = await store.journal.read()
   if (entry === undefined) return undefined
-  await undoSteps(entry.steps, ports)
-  await ports.store.journal.clear()
-  for (const folder of new Set(entry.steps.map((step) => step.folder))) await ports.files.sweep(folder)
-  ports.log.warn('transaction-recovered', { transaction: entry.transaction, steps: entry.steps.length })
-  await ports.store.audit({ at: new Date(ports.clock.now()).toISOString(), transaction: entry.transaction, event: 'recovered' })
+  const { transactions } = await store.load()
+  const isCommitted = transactions.some(({ id, result }) => id === entry.transaction && result === 'committed')
+  if (!isCommitted) await undoSteps(entry.steps, ports)
+  await store.journal.clear()
+  for (const folder of new Set(entry.steps.map((step) => step.folder))) await files.sweep(folder)
+  log.warn('transaction-recovered', { transaction: entry.transaction, steps: entry.steps.length, kept: isCommitted })
+  await store.audit({ at: new Date(clock.now()).toISOString(), transaction: entry.transaction, event: 'recovered', kept: isCommitted })
   return entry
 }
 
@@ -262,8 +296,10 @@ async function contentOf(before: Before, store: StateStore): Promise<FileContent
   return { kind: 'file', bytes: await store.backup(before.sha256), mode, uid, gid }
 }
 
-function backupsReferencedBy(state: AgentState): ReadonlySet<string> {
-  return new Set(Object.values(state.owned).flatMap(({ before }) => (before.kind === 'file' ? [before.sha256] : [])))
+function backupsReferencedBy({ owned, previous }: AgentState): ReadonlySet<string> {
+  const befores = [owned, previous?.owned ?? {}].flatMap((map) => Object.values(map).map(({ before }) => before))
+  const all = [...befores, ...(previous?.steps ?? []).map(({ before }) => before)]
+  return new Set(all.flatMap((before) => (before.kind === 'file' ? [before.sha256] : [])))
 }
 
 function auditOf(change: Change, before: ReadonlyMap<string, Before>) {
@@ -276,11 +312,4 @@ function auditOf(change: Change, before: ReadonlyMap<string, Before>) {
     beforeSha256: was?.kind === 'file' ? was.sha256 : null,
     afterSha256: change.owns.find((own) => own.path === change.path)?.sha256 ?? null,
   }
-}
-
-/** Whether a path still is what the state says that the agent wrote. */
-export function isAsWritten(state: FileState, owner: Ownership, digest: (bytes: Buffer | string) => string): boolean {
-  if (state.kind === 'file') return digest(state.bytes) === owner.sha256
-  if (state.kind === 'link') return digest(state.to) === owner.sha256
-  return state.kind === 'folder' && owner.sha256 === ''
 }

@@ -252,7 +252,7 @@ t.test('removeKey', async (t) => {
 
 t.test('checkEdit lets nothing through that says more, less or something else than was intended', async (t) => {
   const expected = parseToml('a = 1\n[b.c]\nx = "v"\n', { path, code: 'CONTAINERD_CONFIG_UNREADABLE' })
-  const run = (edited: string) => () => checkEdit(edited, expected, ['b', 'c', 'x'], path)
+  const run = (edited: string) => () => checkEdit(edited, expected, [['b', 'c', 'x']], path)
   t.doesNotThrow(run('a = 1\n[b]\nc.x = "v"\n'), 'the form does not matter')
   const refusal = new AgentError(
     'CONFIG_EDIT_UNSUPPORTED',

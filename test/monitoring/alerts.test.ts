@@ -135,8 +135,7 @@ function kubeNode(node: string, runtime: string): string {
 async function settleAfterFirstScrape(prometheus: Prometheus, targets: number): Promise<Firing> {
   const deadline = Date.now() + PATIENCE_MS
   while ((await prometheus.query('up == 1')).length < targets && Date.now() < deadline) await sleep(50)
-  // Two evaluations later.
-  for (let waited = 0; waited < 600; waited += 50) await sleep(50)
+  await prometheus.evaluated()
   return byNode(await prometheus.alerts())
 }
 

@@ -41,6 +41,8 @@ export type FiringAlert = {
 export type Sample = { readonly metric: { readonly [name: string]: string }; readonly value: readonly [number, string] }
 
 export type Prometheus = {
+  /** Every rule was evaluated on what has been scraped by now. */
+  evaluated(): Promise<void>
   alerts(): Promise<readonly FiringAlert[]>
   query(expr: string): Promise<readonly Sample[]>
 }
@@ -87,6 +89,18 @@ export async function startPrometheus(t: Test, targets: readonly Target[], rules
     await sleep(50)
   }
   return {
+    async evaluated() {
+      const since = Date.now()
+      for (;;) {
+        const { groups } = await get<{ readonly groups: readonly { readonly lastEvaluation: string }[] }>(
+          address,
+          'rules',
+        )
+        if (groups.every(({ lastEvaluation }) => Date.parse(lastEvaluation) > since)) return
+        if (Date.now() - since > READY_MS) throw new Error('Prometheus does not evaluate its rules')
+        await sleep(50)
+      }
+    },
     async alerts() {
       const { alerts } = await get<{ readonly alerts: readonly (FiringAlert & { readonly state: string })[] }>(
         address,

@@ -180,8 +180,7 @@ export const SCENARIOS: readonly Scenario[] = [
   },
   {
     name: 'refused',
-    // The first increase is seen one sample later.
-    quietFor: 31 * MINUTE,
+    quietFor: 30 * MINUTE,
     endsAfter: 17 * MINUTE,
     alerts: [
       {
@@ -198,8 +197,8 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'restart',
     quietFor: DAY,
-    step: 4 * MINUTE,
-    endsAfter: 4 * MINUTE,
+    step: 5 * MINUTE,
+    endsAfter: 5 * MINUTE,
     alerts: [
       {
         name: 'RegistryTrustRestartPending',

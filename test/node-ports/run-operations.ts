@@ -25,7 +25,7 @@ export function runOperations(root: string, operations: readonly Operation[], th
   return { outcomes: stdout.trim() === '' ? [] : JSON.parse(stdout), signal, stderr }
 }
 
-/** Runs the operations after a shell script in a mount namespace of its own; `$0` in the script is the root. */
-export function runInNamespace(root: string, script: string, operations: readonly Operation[]): Run {
-  return runOperations(root, operations, ['unshare', '-m', 'sh', '-ec', `${script}\nshift 0; exec "$@"`, root])
+/** Runs the operations in a mount namespace of its own, after one shell script and before another; `$0` in them is the root. */
+export function runInNamespace(root: string, script: string, operations: readonly Operation[], afterwards = ''): Run {
+  return runOperations(root, operations, ['unshare', '-m', 'sh', '-ec', `${script}\n"$@"\n${afterwards}`, root])
 }

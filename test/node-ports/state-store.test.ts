@@ -82,7 +82,10 @@ t.test('what is saved is loaded again', async (t) => {
   const { store } = fresh(t)
   await store.save(STATE)
   t.same(await store.load(), STATE)
-  const refused = { ...STATE, refusedGeneration: 'ba9876543210' }
+  const { owned, generation } = STATE
+  const previous = { generation, owned, steps: ENTRY.steps, restarted: true }
+  const heals = { '/etc/ssl/certs/a.pem': ['2026-11-21T00:00:00Z'] }
+  const refused = { ...STATE, refusedGeneration: 'ba9876543210', previous, heals }
   await store.save(refused)
   t.same(await store.load(), refused)
 })
@@ -121,6 +124,8 @@ t.test('a state that can not be understood is an error that says where', async (
     [JSON.stringify({ ...STATE, version: 2 }), 'version is of a version'],
     [JSON.stringify({ ...STATE, generation: 5 }), 'generation must be a string'],
     [JSON.stringify({ ...STATE, transactions: {} }), 'transactions must be a list'],
+    [JSON.stringify({ ...STATE, heals: { '/x': 5 } }), 'heals./x must be a list'],
+    [JSON.stringify({ ...STATE, previous: { steps: [] } }), 'previous.generation must be a string'],
     [JSON.stringify({ ...STATE, owned: { 'etc/x': owned?.[1] } }), 'the key etc/x must be an absolute path'],
     [JSON.stringify({ ...STATE, owned: { '/etc/../x': owned?.[1] } }), 'must be an absolute path'],
     [
@@ -219,4 +224,17 @@ t.test('the audit file is rotated before it grows over 5 MiB, and one older file
   }
   t.same(Object.keys(tree(folder)), ['audit.jsonl', 'audit.jsonl.1'])
   t.equal(statSync(path).mode & 0o777, 0o600)
+})
+
+t.test('destroy forgets everything but the lock of whoever calls it', async (t) => {
+  const { folder, store } = fresh(t)
+  await store.destroy()
+  await store.save(STATE)
+  await store.keep(Buffer.from('CA'))
+  await store.journal.write(ENTRY)
+  await store.audit({ path: '/a' })
+  writeFileSync(join(folder, 'lock'), '')
+  await store.destroy()
+  t.same(Object.keys(tree(folder)), ['lock'])
+  t.same(await store.load(), EMPTY_STATE)
 })

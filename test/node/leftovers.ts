@@ -1,14 +1,23 @@
-// What a node leaves on the machine: looked for by its pid namespace, its network namespace and its name, which is in every path it makes.
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { dirname } from 'node:path'
-import type { FixtureNode } from './fixture-node.ts'
+// What a node leaves on the machine: looked for by its namespaces and by its name, which is in every path it makes.
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { basename, dirname } from 'node:path'
 
-export type Traces = { readonly name: string; readonly scratchBase: string; readonly namespaces: readonly string[] }
+const KINDS = ['pid', 'net', 'mnt'] as const
+
+export type Traces = {
+  readonly name: string
+  readonly scratch: string
+  readonly namespaces: readonly string[]
+  close(): void
+}
 
 /** Remembers, while the node lives, by what its remains can be known. */
-export function tracesOf(node: FixtureNode): Traces {
-  const namespaces = ['pid', 'net', 'mnt'].map((kind) => readlinkSync(`/proc/${node.pid}/ns/${kind}`))
-  return { name: node.name, scratchBase: dirname(node.scratch), namespaces }
+export function tracesOf(node: { readonly name: string; readonly pid: number; readonly scratch: string }): Traces {
+  const files = KINDS.map((kind) => `/proc/${node.pid}/ns/${kind}`)
+  const namespaces = files.map((file) => readlinkSync(file))
+  // the kernel gives the number of a namespace that is gone to the next one made, perhaps another test's: an open file keeps it taken
+  const held = files.map((file) => openSync(file, 'r'))
+  return { name: node.name, scratch: node.scratch, namespaces, close: () => held.forEach((fd) => void closeSync(fd)) }
 }
 
 /** One line for each process, mount, cgroup and folder that is still there. */
@@ -20,7 +29,7 @@ function processes({ namespaces, name }: Traces): readonly string[] {
   const pids = readdirSync('/proc').filter((entry) => /^\d+$/.test(entry))
   return pids.flatMap((pid) => {
     try {
-      const own = ['pid', 'net', 'mnt'].map((kind) => readlinkSync(`/proc/${pid}/ns/${kind}`))
+      const own = KINDS.map((kind) => readlinkSync(`/proc/${pid}/ns/${kind}`))
       const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
       return own.some((id) => namespaces.includes(id)) || command.includes(name) ? [`process ${pid}: ${command}`] : []
     } catch {
@@ -44,7 +53,6 @@ function cgroups({ name }: Traces): readonly string[] {
   return mountPoints.filter((point) => readdirSync(point).includes(name)).map((point) => `cgroup: ${point}/${name}`)
 }
 
-function folders({ name, scratchBase }: Traces): readonly string[] {
-  const found = readdirSync(scratchBase).filter((entry) => entry.startsWith(name))
-  return found.map((entry) => `folder: ${scratchBase}/${entry}`)
+function folders({ scratch }: Traces): readonly string[] {
+  return readdirSync(dirname(scratch)).includes(basename(scratch)) ? [`folder: ${scratch}`] : []
 }

@@ -5,6 +5,9 @@ import { findGenerations, fixturesUnavailable, type Generation } from './generat
 import { type SandboxNode, type SandboxNodeOptions, startSandboxNode } from './sandbox-node.ts'
 import { type SystemdNode, type SystemdNodeOptions, startSystemdNode, systemdNodeUnavailable } from './systemd-node.ts'
 
+/** A file of node tests boots many nodes; on a small busy machine tap's own limit is too near. */
+const FILE_TIMEOUT_MS = 240_000
+
 type Body = (t: Test, generation: Generation) => Promise<void>
 
 /** Runs `body` on every generation; `t` is tap itself or a test. */
@@ -14,6 +17,7 @@ export function eachGeneration(t: Test, title: string, body: Body): void {
     missing(t, title, unavailable)
     return
   }
+  t.setTimeout(FILE_TIMEOUT_MS)
   const { found, missing: suites } = findGenerations()
   for (const generation of found) {
     t.test(`${title} (containerd ${generation.label})`, async (sub) => await body(sub, generation))

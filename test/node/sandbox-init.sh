@@ -5,6 +5,9 @@
 set -euo pipefail
 . "${BASH_SOURCE[0]%/*}/cgroups.sh"
 readonly scratch=$1 name=$2 path=$3
+# the agent under test may be built from here, and tap keeps its folders in it
+repository=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
+readonly repository
 export PATH=$path
 
 # /proc is still the machine's here: it tells our pid as the machine sees it
@@ -15,11 +18,17 @@ printf '%s' "$name" >/proc/sys/kernel/hostname
 ip link set lo up
 
 # a real folder instead of an overlay: renames, links and watches behave as on a node
-mkdir -p "$scratch"/{etc/ssl,etc/containerd,usr-local-ca,containerd}
-for file in passwd group ld.so.cache ld.so.conf ld.so.conf.d alternatives debian_version os-release services protocols \
-  localtime ca-certificates.conf ca-certificates ssl/openssl.cnf ssl/certs; do
-  [ ! -e "/etc/$file" ] || cp -a "/etc/$file" "$scratch/etc/$file"
+mkdir -p "$scratch"/{etc/ssl,etc/containerd,etc/alternatives,usr-local-ca,containerd}
+cd /etc
+files=()
+for file in passwd group ld.so.cache ld.so.conf ld.so.conf.d debian_version os-release services protocols localtime \
+  ca-certificates.conf ca-certificates ssl/openssl.cnf ssl/certs; do
+  [ ! -e "$file" ] || files+=("$file")
 done
+cp -a --parents "${files[@]}" "$scratch/etc"
+# hundreds of links that nothing here changes
+[ ! -d alternatives ] || mount --bind alternatives "$scratch/etc/alternatives"
+cd /
 printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 %s\n' "$name" >"$scratch/etc/hosts"
 # the one name server is the fixture's own: nothing leaves the node
 printf 'nameserver 192.0.2.1\noptions timeout:2 attempts:1\n' >"$scratch/etc/resolv.conf"
@@ -41,7 +50,7 @@ rm -rf /var/lib/registry-trust /var/lib/containerd /var/lib/kubelet
 mkdir /var/lib/containerd
 mount --bind "$scratch/containerd" /var/lib/containerd
 mount --bind "$scratch/usr-local-ca" /usr/local/share/ca-certificates
-mount --bind "$scratch/etc" /etc
+mount --rbind "$scratch/etc" /etc
 mount -t tmpfs -o mode=755,size=256m tmpfs /run
 mount -t proc proc /proc
 # a fresh sysfs shows this network namespace, and no security file system through which containerd could load AppArmor profiles
@@ -55,6 +64,10 @@ if [ -w /sys/fs/cgroup/cgroup.subtree_control ]; then
     echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || true
   done
 fi
+
+# whatever is not the node's own is read-only from here: a mistake above must end in an error, not in the machine's files
+for folder in /tmp /var/tmp "$repository" "$scratch"; do mount --bind "$folder" "$folder"; done
+mount -o remount,bind,ro /
 
 mkdir -p /run/lock /run/fixture
 touch /run/fixture/hold /run/fixture/exits

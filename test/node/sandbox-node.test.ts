@@ -92,6 +92,7 @@ eachGeneration(t, 'leaves no process, mount, namespace, cgroup or file behind', 
   await startRegistry(node, { host: 'harbor.example.net', certificate })
   await node.runContainer()
   const traces = tracesOf(node)
+  t.teardown(() => traces.close())
   const seen = leftovers(traces).map((line) => line.split(':')[0]?.split(' ')[0])
   t.ok(
     seen.includes('process') && seen.includes('cgroup') && seen.includes('folder'),
@@ -104,15 +105,15 @@ eachGeneration(t, 'leaves no process, mount, namespace, cgroup or file behind', 
 newestGeneration(t, 'vanishes when the test process is killed', async (t, generation) => {
   const program = `
     const { startSandboxNode } = await import(${JSON.stringify(new URL('./sandbox-node.ts', import.meta.url).href)})
-    const { tracesOf } = await import(${JSON.stringify(new URL('./leftovers.ts', import.meta.url).href)})
     const node = await startSandboxNode(${JSON.stringify({ generation })})
-    console.log(JSON.stringify(tracesOf(node)))
+    console.log(JSON.stringify({ name: node.name, pid: node.pid, scratch: node.scratch }))
     setInterval(() => {}, 1000)`
   const child = spawn(process.execPath, ['--input-type=module', '--eval', program], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const line = await new Promise<string>((resolve) => child.stdout.setEncoding('utf8').once('data', resolve))
-  const traces = JSON.parse(line)
+  const traces = tracesOf(JSON.parse(line))
+  t.teardown(() => traces.close())
   t.not(leftovers(traces).length, 0, 'it was there')
   child.kill('SIGKILL')
   const deadline = Date.now() + 10_000
@@ -142,6 +143,11 @@ newestGeneration(t, 'runs beside another node, and neither touches the other or 
   t.match(await one.run(['getent', 'ahostsv4', 'one.example.net']), /^192\.0\.2\.\d+ /)
   t.not((await two.exec(['getent', 'ahostsv4', 'one.example.net'])).code, 0)
   t.match((await one.exec(['update-ca-certificates'])).stdout, /\d+ added/)
+  t.match(await one.exec(['touch', '/usr/touched', '/root/touched']), {
+    code: 1,
+    stderr: /(Read-only file system\s*.*){2}/s,
+  })
+  t.equal((await one.exec(['test', '-w', import.meta.dirname])).code, 0, 'the repository stays writable')
   t.same(machine(), before)
 })
 

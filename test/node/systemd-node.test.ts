@@ -92,6 +92,7 @@ eachSystemdGeneration(t, 'leaves no process, mount, namespace, cgroup or file be
   const node = await startSystemdNode({ generation, runContainers: true })
   await node.runContainer()
   const traces = tracesOf(node)
+  t.teardown(() => traces.close())
   t.not(leftovers(traces).length, 0, 'a living node is seen by the same look')
   await node.dispose()
   t.same(leftovers(traces), [])

@@ -1,0 +1,127 @@
+// Uninstalling: the node becomes what it was before the agent came, and the agent's own memory goes last.
+import { dirname } from 'node:path/posix'
+import { restoreConfig } from '../containerd/config-restore.ts'
+import { type DesiredState, nothingDesired } from '../model/desired-state.ts'
+import { type Problem, problem } from '../model/errors.ts'
+import type { ContainerdFacts } from '../model/observed-state.ts'
+import type { Change } from '../model/plan.ts'
+import type { AgentState } from '../model/state.ts'
+import { sha256 } from '../targets/target.ts'
+import { carryOut, type Context } from './apply.ts'
+import { makePlan } from './planning.ts'
+import { withNode } from './reconcile.ts'
+import { rehearse } from './rehearse.ts'
+import type { Run, RunOptions, RunPorts } from './run.ts'
+import { beginTransaction } from './transaction.ts'
+
+const STATE_STAYS: readonly Run['outcome'][] = ['refused', 'rolled-back', 'rollback-failed', 'no-containerd']
+
+export async function uninstallRun(configured: DesiredState | undefined, options: RunOptions, ports: RunPorts): Promise<Run> {
+  const run = await withNode(nothingDesired(configured), options, ports, removeEverything)
+  const left = Object.keys(run.state.owned)
+  if (!STATE_STAYS.includes(run.outcome) && left.length === 0) await ports.store.destroy()
+  return run
+}
+
+async function removeEverything(context: Context): Promise<Run> {
+  const { desired, state, facts, options, ports } = context
+  const planned = await makePlan({ desired, state, facts }, ports.files)
+  const config = await planConfigRemoval(context, planned.plan.certsDirectory, planned.plan.changes)
+  const changes = [...planned.plan.changes, ...config.changes]
+  const problems = [...planned.plan.problems, ...config.problems]
+  const restart = {
+    required: config.changes.length > 0,
+    reason: `${facts.configFile} is put back, and containerd reads that file only when it starts`,
+  }
+  const plan = { ...planned.plan, changes, problems, restart }
+  const candidate = config.changes.length > 0 ? config.candidate : planned.candidateConfig
+  const whole = { ...planned, plan, candidateConfig: candidate }
+  const base = { state, facts, planned: whole, problems }
+  if (changes.length === 0) return { ...base, outcome: 'unchanged', proofs: [], applied: [], restarts: [] }
+  const rehearsal = await rehearse(desired, facts, whole, ports, options.signal)
+  return carryOut(changes, restart, {
+    ...context,
+    planned: whole,
+    rehearsal,
+    before: new Map(),
+    problems,
+    transaction: beginTransaction(state, desired.generation, ports),
+    startedAt: ports.clock.now(),
+    restarts: [],
+    isRemoval: true,
+  })
+}
+
+type ConfigRemoval = {
+  readonly changes: readonly Change[]
+  readonly problems: readonly Problem[]
+  readonly candidate: Buffer | undefined
+}
+
+async function planConfigRemoval(
+  { state, facts, ports }: Context,
+  certsDirectory: string | undefined,
+  planned: readonly Change[],
+): Promise<ConfigRemoval> {
+  const nothing = { changes: [], problems: [], candidate: undefined }
+  const owner = state.owned[facts.configFile]
+  if (owner === undefined || facts.config.kind !== 'file' || certsDirectory === undefined) return nothing
+  const others = await othersIn(certsDirectory, state, planned, ports)
+  if (others.length > 0) {
+    const text = `${facts.configFile}: config_path stays, because host directories of others depend on it: ${others.join(', ')}`
+    return { ...nothing, problems: [problem('CONFIG_PATH_IN_USE', text)] }
+  }
+  const { bytes: current, ...attributes } = facts.config
+  const before = owner.before.kind === 'file' ? await ports.store.backup(owner.before.sha256) : undefined
+  const isAsWritten = sha256(current) === owner.sha256
+  const restored = await restoreConfig({ path: facts.configFile, current, before, isAsWritten, directory: certsDirectory })
+  switch (restored.kind) {
+    case 'unchanged':
+      return nothing
+    case 'kept':
+      return { ...nothing, problems: [restored.problem] }
+    case 'edited':
+      return removal(facts, { ...attributes, bytes: restored.bytes }, restored.bytes, 'the later edits of others stay')
+    case 'original': {
+      if (restored.bytes === undefined) return removal(facts, undefined, undefined, 'there was none before')
+      const was = owner.before.kind === 'file' ? owner.before : attributes
+      const file = { kind: 'file' as const, bytes: restored.bytes, mode: was.mode, uid: was.uid, gid: was.gid }
+      return removal(facts, file, restored.bytes, 'it is as before the agent')
+    }
+    default:
+      throw restored satisfies never
+  }
+}
+
+type FileAttributes = { readonly bytes: Buffer; readonly mode: number; readonly uid: number; readonly gid: number }
+
+function removal(
+  { configFile }: ContainerdFacts,
+  file: FileAttributes | undefined,
+  candidate: Buffer | undefined,
+  reason: string,
+): ConfigRemoval {
+  const after =
+    file === undefined
+      ? ({ kind: 'absent' } as const)
+      : ({ kind: 'file', bytes: file.bytes, mode: file.mode, uid: file.uid, gid: file.gid } as const)
+  const change: Change = {
+    target: 'containerd-config',
+    action: file === undefined ? 'delete' : 'edit',
+    path: configFile,
+    reason,
+    subject: '',
+    folder: dirname(configFile),
+    after,
+    owns: [],
+    forgets: [configFile],
+  }
+  return { changes: [change], problems: [], candidate }
+}
+
+/** Host directories that neither are ours nor go with this transaction. */
+async function othersIn(folder: string, state: AgentState, planned: readonly Change[], { files }: RunPorts): Promise<readonly string[]> {
+  const gone = new Set(planned.filter(({ after }) => after.kind.startsWith('absent')).map(({ path }) => path))
+  const names = await files.list(folder)
+  return names.filter((name) => !gone.has(`${folder}/${name}`) && state.owned[`${folder}/${name}`] === undefined)
+}

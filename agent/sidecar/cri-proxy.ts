@@ -1,0 +1,227 @@
+// The cri-proxy sidecar: the only container that sees containerd's socket. The rule: an answer is built anew out of what the CriClient port
+// tells, so nothing that is not named here (environment of containers, registry passwords, other registries' images) can get through, and
+// a call that is not named here does not exist.
+import {
+  type sendUnaryData,
+  Server,
+  ServerCredentials,
+  type ServerUnaryCall,
+  type ServiceDefinition,
+  status,
+} from '@grpc/grpc-js'
+import { fromJSON } from '@grpc/proto-loader'
+import { AgentError, asAgentError } from '../model/errors.ts'
+import type { CallOptions, CriClient, Log } from '../model/ports.ts'
+import { CRI_DESCRIPTOR } from '../node/cri-messages.ts'
+import type { Declared } from './declared.ts'
+import { mayPull } from './pull-policy.ts'
+import { RateLimit } from './rate-limit.ts'
+import { listenPrivately } from './unix-socket.ts'
+
+/** A run of the agent asks each registry a few times, eight at once. */
+const MOST_PULLS_AT_ONCE = 16
+const MOST_PULLS_PER_MINUTE = 600
+/** For a caller that gives none: a call must end some day. */
+const DEFAULT_DEADLINE_MS = 30_000
+const LONGEST_DEADLINE_MS = 10 * 60_000
+
+export type CriProxyOptions = {
+  /** Where the agent connects. */
+  readonly socket: string
+  readonly cri: CriClient
+  readonly declared: Declared
+  readonly log: Log
+}
+
+export type CriProxy = { close(): Promise<void> }
+
+type Message = { readonly [field: string]: unknown }
+type Handler = (request: Message, options: CallOptions) => Promise<Message>
+
+export async function startCriProxy({ socket, cri, declared, log }: CriProxyOptions): Promise<CriProxy> {
+  const server = new Server({ 'grpc.max_receive_message_length': 64 * 1024 })
+  for (const [name, handlers] of Object.entries(services(cri, declared, log))) {
+    const described = definition(name)
+    const allowed = Object.fromEntries(Object.keys(handlers).map((method) => [method, methodOf(described, method)]))
+    const unary = Object.entries(handlers).map(([method, handler]) => [method, serve(handler)] as const)
+    server.addService(allowed, Object.fromEntries(unary))
+  }
+  await listenPrivately(socket, () => bind(server, socket))
+  log.info('cri-proxy-listening', { socket })
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.tryShutdown(() => resolve())
+        // A pull under way must not hold up the Pod: the agent, its only caller, ends before this container does.
+        setImmediate(() => server.forceShutdown())
+      }),
+  }
+}
+
+function services(cri: CriClient, declared: Declared, log: Log): { readonly [service: string]: Handlers } {
+  return { RuntimeService: runtimeService(cri), ImageService: imageService(cri, declared, log) }
+}
+
+type Handlers = { readonly [method: string]: Handler }
+
+function runtimeService(cri: CriClient): Handlers {
+  return {
+    Version: async (_, options) => {
+      const { runtimeName, runtimeVersion } = await cri.version(options)
+      return { runtimeName, runtimeVersion }
+    },
+    Status: async (_, options) => statusMessage(await cri.status(options)),
+    ListContainers: async (_, options) => {
+      const containers = await cri.runningContainers(options)
+      return {
+        containers: containers.map(({ id, state, createdAt }) => ({
+          id,
+          state: `CONTAINER_${state}`,
+          createdAt: nanoseconds(createdAt),
+        })),
+      }
+    },
+    ContainerStatus: async (request, options) => {
+      const { id, state, startedAt } = await cri.containerStart(text(request['containerId']), options)
+      return { status: { id, state: `CONTAINER_${state}`, startedAt: nanoseconds(startedAt) } }
+    },
+  }
+}
+
+function imageService(cri: CriClient, declared: Declared, log: Log): Handlers {
+  const rate = new RateLimit({ most: MOST_PULLS_PER_MINUTE, perMs: 60_000 })
+  let underway = 0
+  return {
+    ListImages: async (_, options) => {
+      const { registries } = await declared.current()
+      const perHost = await Promise.all(registries.map(({ host }) => cri.digestsFrom(host, options)))
+      return { images: perHost.flat().map((digest) => ({ repoDigests: [digest] })) }
+    },
+    ImageStatus: async (request, options) => {
+      const reference = referenceOf(request)
+      return (await cri.imageExists(reference, options)) ? { image: { id: reference } } : {}
+    },
+    PullImage: async (request, options) => {
+      const reference = referenceOf(request)
+      const isPresent = () => cri.imageExists(reference, options)
+      const denied = await mayPull(reference, await declared.current(), isPresent)
+      if (denied !== undefined) {
+        log.warn('pull-denied', { reference: reference.slice(0, 300), reason: denied })
+        throw new Denied(status.PERMISSION_DENIED, `cri-proxy: ${denied}`)
+      }
+      if (underway >= MOST_PULLS_AT_ONCE || !rate.take())
+        throw new Denied(status.RESOURCE_EXHAUSTED, 'cri-proxy: too many pulls')
+      underway += 1
+      try {
+        const result = await cri.pullImage(reference, options)
+        if (!result.ok) throw new Denied(codeOf(result.status), result.text)
+        return { imageRef: result.imageRef }
+      } finally {
+        underway -= 1
+      }
+    },
+  }
+}
+
+/** In the form in which containerd itself tells it, so that the agent reads both alike. */
+function statusMessage(now: Awaited<ReturnType<CriClient['status']>>): Message {
+  const { runtimeReady, networkReady, deprecations, loadedConfigPath, loadedLegacy, sandboxImage } = now
+  const warnings = Object.fromEntries((deprecations ?? []).map((id) => [id, '']))
+  const deprecated = {
+    type: 'ContainerdHasNoDeprecationWarnings',
+    status: deprecations?.length === 0,
+    message: JSON.stringify(warnings),
+  }
+  const tellsRegistry = loadedConfigPath !== undefined || (loadedLegacy !== undefined && deprecations === undefined)
+  const registry = { configPath: loadedConfigPath, mirrors: loadedLegacy === true ? { '*': {} } : {} }
+  const config = { ...(tellsRegistry && { registry }), ...(sandboxImage !== undefined && { sandboxImage }) }
+  return {
+    status: {
+      conditions: [
+        { type: 'RuntimeReady', status: runtimeReady },
+        { type: 'NetworkReady', status: networkReady },
+        ...(deprecations === undefined ? [] : [deprecated]),
+      ],
+    },
+    info: { config: JSON.stringify(config) },
+  }
+}
+
+/** An answer that is an error, with the gRPC status that the caller shall see. */
+class Denied extends Error {
+  readonly code: status
+
+  constructor(code: status, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+function serve(handler: Handler) {
+  return (call: ServerUnaryCall<Message, Message>, answer: sendUnaryData<Message>): void => {
+    const cancelled = new AbortController()
+    call.on('cancelled', () => cancelled.abort())
+    handler(call.request, { timeoutMs: remainingMs(call), signal: cancelled.signal }).then(
+      (reply) => answer(null, reply),
+      (thrown: unknown) => answer({ ...failureOf(thrown) }),
+    )
+  }
+}
+
+function failureOf(thrown: unknown): { readonly code: status; readonly details: string } {
+  if (thrown instanceof Denied) return { code: thrown.code, details: thrown.message }
+  const error = asAgentError(thrown)
+  return { code: statusOfError(error), details: error.message }
+}
+
+function statusOfError({ code, detail }: AgentError): status {
+  const told = detail['status']
+  if (typeof told === 'string') return codeOf(told)
+  return code === 'CRI_UNREACHABLE' ? status.UNAVAILABLE : status.INTERNAL
+}
+
+function codeOf(name: string): status {
+  const found = Object.entries(status).find(([key]) => key === name)?.[1]
+  return typeof found === 'number' ? found : status.UNKNOWN
+}
+
+function remainingMs(call: ServerUnaryCall<Message, Message>): number {
+  const deadline = Number(call.getDeadline())
+  if (!Number.isFinite(deadline)) return DEFAULT_DEADLINE_MS
+  return Math.min(LONGEST_DEADLINE_MS, Math.max(1, deadline - Date.now()))
+}
+
+function bind(server: Server, socket: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) =>
+      error === null ? resolve() : reject(new AgentError('LISTEN_FAILED', `can not listen on ${socket}: ${error.message}`)),
+    )
+  })
+}
+
+function definition(name: string): ServiceDefinition {
+  const described = fromJSON(CRI_DESCRIPTOR, { longs: String, enums: String, defaults: true })[`runtime.v1.${name}`]
+  if (described === undefined || 'format' in described) throw new Error(`runtime.v1.${name} is not described`)
+  return described as ServiceDefinition
+}
+
+function methodOf(service: ServiceDefinition, name: string) {
+  const method = service[name]
+  if (method === undefined) throw new Error(`the CRI method ${name} is not described`)
+  return method
+}
+
+function referenceOf(request: Message): string {
+  const image = request['image']
+  return typeof image === 'object' && image !== null && 'image' in image ? text(image.image) : ''
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : ''
+}
+
+/** The reverse of what the CRI client makes of a timestamp: RFC 3339 with nine digits. */
+function nanoseconds(timestamp: string): string {
+  const [seconds = '', fraction = ''] = timestamp.replace(/Z$/, '').split('.')
+  return String(BigInt(Date.parse(`${seconds}Z`)) * 1_000_000n + BigInt(fraction.padEnd(9, '0')))
+}

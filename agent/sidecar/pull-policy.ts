@@ -1,0 +1,23 @@
+// Which images the agent may have pulled. The rule: only what proves a declared registry: nothing that fills the disk or replaces a tag
+// unless the configuration names that very image.
+import type { Registry } from '../model/desired-state.ts'
+import { hostOf, probeReference } from '../model/image-reference.ts'
+
+export type PullScope = { readonly registries: readonly Registry[] }
+
+const DIGEST = /@sha256:[0-9a-f]{64}$/
+
+/** Why `reference` may not be pulled; undefined: it may. */
+export async function mayPull(
+  reference: string,
+  { registries }: PullScope,
+  isPresent: () => Promise<boolean>,
+): Promise<string | undefined> {
+  const host = hostOf(reference)
+  const declared = registries.filter((registry) => registry.host === host)
+  if (host === undefined || declared.length === 0) return `${host ?? 'the default registry'} is not a declared registry`
+  if (reference === probeReference(host)) return undefined
+  if (declared.some(({ proof }) => proof.image === reference)) return undefined
+  if (DIGEST.test(reference) && (await isPresent())) return undefined
+  return `${reference} is neither the probe of ${host}, nor its declared proof image, nor on the node already`
+}
