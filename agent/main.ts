@@ -5,11 +5,12 @@ import { hostname } from 'node:os'
 import { posix } from 'node:path'
 import { type Options, parseCommandLine } from './cli/args.ts'
 import type { Command } from './cli/flags.ts'
+import { DEFAULT_CONTAINERD } from './cli/sockets.ts'
 import { painter } from './cli/terminal.ts'
 import type { Wiring } from './cli/wiring.ts'
 import { loadDesiredState } from './config/load.ts'
 import { asAgentError } from './model/errors.ts'
-import type { CriConnector } from './model/ports.ts'
+import type { CriConnector, RestartPermit } from './model/ports.ts'
 import { systemClock } from './node/clock.ts'
 import { connectCri } from './node/cri.ts'
 import { nodeFiles } from './node/files.ts'
@@ -17,6 +18,7 @@ import { inputFiles } from './node/input-files.ts'
 import { nodeLock } from './node/lock.ts'
 import { processes } from './node/processes.ts'
 import { rehearsalRunner } from './node/rehearsal.ts'
+import { heldPermit, restarterClient } from './node/restarter-client.ts'
 import { stateStore } from './node/state-store.ts'
 import { systemd } from './node/systemd.ts'
 import { watcher } from './node/watch.ts'
@@ -33,6 +35,8 @@ const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number
   apply: async (wiring) => (await import('./cli/apply.ts')).applyCommand(wiring),
   rollback: async (wiring) => (await import('./cli/rollback.ts')).rollbackCommand(wiring),
   uninstall: async (wiring) => (await import('./cli/uninstall.ts')).uninstallCommand(wiring),
+  'cri-proxy': async (wiring) => (await import('./cli/cri-proxy.ts')).criProxyCommand(wiring),
+  restarter: async (wiring) => (await import('./cli/restarter.ts')).restarterCommand(wiring),
   status: async (wiring) => (await import('./cli/status.ts')).statusCommand(wiring),
 }
 
@@ -47,10 +51,33 @@ async function main(): Promise<number> {
     stream.write(invocation.text)
     return invocation.exitCode
   }
-  return COMMANDS[invocation.command](wire(invocation.options))
+  const { command, options } = invocation
+  return COMMANDS[command](wire(isSidecar(command) ? options : behindSidecars(options)))
 }
 
-function wire(options: Options): Wiring {
+function isSidecar(command: Command): boolean {
+  return command === 'cri-proxy' || command === 'restarter'
+}
+
+/** Behind the proxy no socket of the node can be looked for: without a word the address is the usual one. */
+function behindSidecars(options: Options): Wired {
+  const { criProxy, restarterSocket, containerdAddress } = options
+  return {
+    ...options,
+    ...(criProxy !== undefined && {
+      behindProxy: criProxy,
+      containerdAddress: containerdAddress ?? DEFAULT_CONTAINERD,
+    }),
+    ...(restarterSocket !== undefined && { behindRestarter: restarterSocket }),
+  }
+}
+
+type Wired = Options & { readonly behindProxy?: string; readonly behindRestarter?: string }
+
+// One node decides for itself; a fleet-wide lease takes this place later.
+const ALWAYS: RestartPermit = { ask: async () => ({ granted: true, release: async () => undefined }) }
+
+function wire(options: Wired): Wiring {
   const stopping = new AbortController()
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stopping.abort(name))
   const node = options.nodeName ?? hostname()
@@ -58,7 +85,8 @@ function wire(options: Options): Wiring {
   const files = nodeFiles({ root: options.root })
   const inputs = inputFiles()
   const clock = systemClock()
-  const onNode: CriConnector = (socket) => connectCri(files.hostPath(socket))
+  const { behindProxy, behindRestarter } = options
+  const onNode: CriConnector = (socket) => connectCri(behindProxy ?? files.hostPath(socket))
   return {
     options,
     version: VERSION,
@@ -78,12 +106,14 @@ function wire(options: Options): Wiring {
       log,
       connectCri: onNode,
       processes: processes({ root: options.root }),
-      systemd: systemd({ busSocket: files.hostPath('/run/dbus/system_bus_socket') }),
+      systemd:
+        behindRestarter === undefined
+          ? systemd({ busSocket: files.hostPath('/run/dbus/system_bus_socket') })
+          : restarterClient({ socket: behindRestarter }),
       runner: rehearsalRunner({ connect: connectCri }),
       store: stateStore({ files, folder: options.stateDir }),
       lock: nodeLock({ folder: posix.resolve(files.hostPath(options.stateDir)) }),
-      // One node decides for itself; a fleet-wide lease takes this place later.
-      permit: { ask: async () => ({ granted: true, release: async () => undefined }) },
+      permit: behindRestarter === undefined ? ALWAYS : heldPermit(ALWAYS, { socket: behindRestarter }),
     },
   }
 }

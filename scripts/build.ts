@@ -7,7 +7,8 @@ const outdir = process.argv[2] ?? 'dist'
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
 await build({
-  entryPoints: { 'registry-trust': 'agent/main.ts' },
+  // The sidecars have a file of their own: what they never run would cost them more memory than all they do.
+  entryPoints: { 'registry-trust': 'agent/main.ts', 'registry-trust-sidecar': 'agent/main-sidecar.ts' },
   outdir,
   outExtension: { '.js': '.cjs' },
   bundle: true,

@@ -4,6 +4,7 @@ import { createServer } from '../http/server.ts'
 import type { NodeStatus } from '../model/status.ts'
 import { startLoop } from '../reconcile/loop.ts'
 import type { Run } from '../reconcile/run.ts'
+import { LOCAL_ANCHORS, SYSTEM_CERTS } from '../targets/system-trust.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 import type { Wiring } from './wiring.ts'
 
@@ -23,9 +24,23 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
         for (const { host, level, finding, durationMs } of proofs)
           metrics.proof({ registry: host, level, code: finding.code, durationMs })
       },
-      onRun: (run, facts) => measure(metrics, run, facts),
+      onRun(run, facts) {
+        measure(metrics, run, facts)
+        watchNode(run)
+      },
     },
   })
+  const nodeWatch = watchFolders(wiring, () => loop.poke())
+  function watchNode({ facts, planned }: Run): void {
+    if (facts === undefined) return
+    const { certsDirectory } = planned?.plan ?? {}
+    nodeWatch.follow([
+      { path: posix.dirname(facts.configFile), depth: 0 },
+      ...(certsDirectory === undefined ? [] : [{ path: certsDirectory, depth: 1 }]),
+      { path: SYSTEM_CERTS, depth: 0 },
+      { path: LOCAL_ANCHORS, depth: 0 },
+    ])
+  }
   const { tokenFile } = options
   const server = createServer({
     status: loop.status,
@@ -49,6 +64,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     log.info('stopping', { reason: String(signal.reason) })
   } finally {
     await watching.close()
+    await nodeWatch.close()
     await loop.stop()
     await server.close()
   }
@@ -65,6 +81,29 @@ async function watchedFolders(paths: readonly string[], inputs: Wiring['inputs']
     }),
   )
   return [...new Set(folders)].map((path) => ({ path, depth: 1 }))
+}
+
+type Folder = { readonly path: string; readonly depth: number }
+
+/** Watches the node's folders that the agent depends on; which ones is known after the first run, and may change. */
+function watchFolders({ watcher, files }: Wiring, onChange: () => void) {
+  let followed = ''
+  let watching: { close(): Promise<void> } | undefined
+  return {
+    follow(folders: readonly Folder[]) {
+      const wanted = JSON.stringify(folders)
+      if (wanted === followed) return
+      followed = wanted
+      void watching?.close()
+      watching = watcher.watch(
+        folders.map(({ path, depth }) => ({ path: files.hostPath(path), depth })),
+        onChange,
+      )
+    },
+    async close() {
+      await watching?.close()
+    },
+  }
 }
 
 async function readToken(path: string, inputs: Wiring['inputs']): Promise<string | undefined> {

@@ -27,6 +27,9 @@ export type Options = {
   /** Absolute path of the socket on the node, without `unix://`. */
   readonly containerdAddress?: string
   readonly stateDir: string
+  /** Sockets of the sidecars; as for a sidecar itself: where it listens. */
+  readonly criProxy?: string
+  readonly restarterSocket?: string
   readonly listen: string
   readonly nodeName?: string
   readonly tokenFile?: string
@@ -159,6 +162,8 @@ function readOptions(command: Command, given: Given, environment: Environment): 
   const source: Source = { given, environment }
   const containerdAddress = last(source, 'containerd-address')
   const nodeName = last(source, 'node-name')
+  const criProxy = last(source, 'cri-proxy')
+  const restarterSocket = last(source, 'restarter-socket')
   const tokenFile = last(source, 'token-file')
   const listen = last(source, 'listen') ?? flag('listen').default
   parseAddress(listen)
@@ -168,14 +173,20 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     ...(containerdAddress !== undefined && { containerdAddress: readSocket(containerdAddress) }),
     stateDir: last(source, 'state-dir') ?? flag('state-dir').default,
     listen,
+    ...(criProxy !== undefined && { criProxy: readSocket(criProxy) }),
+    ...(restarterSocket !== undefined && { restarterSocket: readSocket(restarterSocket) }),
     ...(nodeName !== undefined && { nodeName }),
     ...(tokenFile !== undefined && { tokenFile }),
     consentUnrehearsed: readSwitch(source, 'consent-unrehearsed'),
     json: readSwitch(source, 'json'),
     logLevel: readChoice(source, 'log-level', FLAGS['log-level'].choices) ?? 'info',
-    logFormat: readChoice(source, 'log-format', FLAGS['log-format'].choices) ?? (command === 'agent' ? 'json' : 'text'),
+    logFormat:
+      readChoice(source, 'log-format', FLAGS['log-format'].choices) ?? (DAEMONS.includes(command) ? 'json' : 'text'),
   }
 }
+
+/** They run for long and write for machines. */
+const DAEMONS: readonly Command[] = ['agent', 'cri-proxy', 'restarter']
 
 type Source = { readonly given: Given; readonly environment: Environment }
 
@@ -229,7 +240,7 @@ function readSocket(address: string): string {
   const path = address.replace(/^unix:(\/\/)?/, '')
   if (!path.startsWith('/')) {
     throw usage(
-      `"${address}" is no containerd address: write the absolute path of its socket, such as /run/containerd/containerd.sock`,
+      `"${address}" is no socket address: write the absolute path of the socket, such as /run/containerd/containerd.sock`,
     )
   }
   return path

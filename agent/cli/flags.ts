@@ -44,23 +44,21 @@ export const COMMANDS = {
       '6  done, but containerd was not restarted: it still runs with the old config_path',
     ],
   },
+  'cri-proxy': {
+    summary: 'sidecar: show the agent a small part of containerd over a socket',
+    exits: ['0  ended by SIGTERM', '1  could not start'],
+  },
+  restarter: {
+    summary: 'sidecar: restart containerd for the agent, and take a bad change back if the agent dies',
+    exits: ['0  ended by SIGTERM', '1  could not start'],
+  },
 } as const satisfies { readonly [name: string]: { readonly summary: string; readonly exits: readonly string[] } }
 
 export type Command = keyof typeof COMMANDS
 export const COMMAND_NAMES = Object.keys(COMMANDS) as readonly Command[]
 
 /** Commands that are planned: naming one is answered with a plain word, not with "unknown command". */
-export const LATER_COMMANDS: readonly string[] = [
-  'probe',
-  'explain',
-  'doctor',
-  'inspect',
-  'migrate',
-  'publish',
-  'lint',
-  'cri-proxy',
-  'restarter',
-]
+export const LATER_COMMANDS: readonly string[] = ['probe', 'explain', 'doctor', 'inspect', 'migrate', 'publish', 'lint']
 
 export type Flag = {
   /** text: the last one counts; list: may be repeated; switch: takes no value, `--no-NAME` switches it off. */
@@ -83,6 +81,20 @@ export const FLAGS = {
   },
   root: { kind: 'text', value: 'DIR', default: '/', help: "where the node's file system is (/host in the DaemonSet)" },
   'containerd-address': { kind: 'text', value: 'SOCKET', default: 'found', help: "containerd's socket" },
+  'cri-proxy': {
+    kind: 'text',
+    value: 'SOCKET',
+    default: 'none; as a sidecar /run/registry-trust/cri.sock',
+    help: "socket of the cri-proxy sidecar, in place of containerd's own",
+    commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'cri-proxy'],
+  },
+  'restarter-socket': {
+    kind: 'text',
+    value: 'SOCKET',
+    default: 'none; as a sidecar /run/registry-trust/restarter.sock',
+    help: 'socket of the restarter sidecar, in place of D-Bus',
+    commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'restarter'],
+  },
   'state-dir': {
     kind: 'text',
     value: 'DIR',

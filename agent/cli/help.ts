@@ -11,7 +11,7 @@ import {
 } from './flags.ts'
 
 export function generalHelp(): string {
-  const commands = COMMAND_NAMES.map((name) => `  ${name.padEnd(8)} ${COMMANDS[name].summary}`)
+  const commands = COMMAND_NAMES.map((name) => `  ${name.padEnd(9)} ${COMMANDS[name].summary}`)
   return `registry-trust - makes this node trust private registries, proves it with a test pull, and never makes the node worse
 
 Usage: registry-trust COMMAND [FLAGS]
@@ -47,6 +47,10 @@ that was trusted, or containerd itself, is worse afterwards, everything is put b
 does not apply what was rolled back until trust.yaml changes, or until somebody runs apply.`,
   uninstall: `Makes the node what it was before the agent: removes its files, restores what it edited, keeps later edits of others and says
 so. Stop the daemon first, or it does its work again. A valid trust.yaml is not needed.`,
+  'cri-proxy': `Listens at --cri-proxy and forwards to containerd only what the agent needs: Version, Status without the configuration, the
+images of declared registries, which containers run, and pulls that prove a declared registry. It reads trust.yaml by itself.`,
+  restarter: `Listens at --restarter-socket. It restarts only units that run a containerd, a few times an hour, and holds config.toml
+while it is changed: if the agent dies or does not come back in 25 s, the old file is put back and containerd restarted.`,
   status: `Asks the agent of this node (at --listen) and prints its state, worst first.`,
 }
 

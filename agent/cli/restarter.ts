@@ -3,9 +3,15 @@ import { declaredBy } from '../sidecar/declared.ts'
 import { startRestarter } from '../sidecar/restarter.ts'
 import { DEFAULT_RESTARTER } from './sockets.ts'
 import { stopped } from './stopped.ts'
-import type { Wiring } from './wiring.ts'
+import type { SidecarWiring } from './wiring.ts'
 
-export async function restarterCommand({ options, ports, log, loadConfig, signal }: Wiring): Promise<number> {
+export async function restarterCommand({
+  options,
+  ports,
+  log,
+  loadConfig,
+  signal,
+}: SidecarWiring<'files' | 'systemd'>): Promise<number> {
   const { files, systemd, clock } = ports
   const restarter = await startRestarter({
     socket: options.restarterSocket ?? DEFAULT_RESTARTER,

@@ -7,7 +7,11 @@ import type { Wiring } from './wiring.ts'
 export async function rollbackCommand({ options, ports, loadConfig, paint, print, signal }: Wiring): Promise<number> {
   const loaded = await loadConfig()
   if (!loaded.ok) {
-    print(options.json ? `${JSON.stringify({ problems: loaded.problems }, null, 2)}\n` : formatProblems(loaded.problems, paint))
+    print(
+      options.json
+        ? `${JSON.stringify({ problems: loaded.problems }, null, 2)}\n`
+        : formatProblems(loaded.problems, paint),
+    )
     return 1
   }
   const runOptions = { address: options.containerdAddress, byHand: true, consentUnrehearsed: true, signal }

@@ -24,3 +24,8 @@ export type Wiring = {
   /** Aborted by SIGTERM or SIGINT. */
   readonly signal: AbortSignal
 }
+
+/** What a sidecar is handed: the less it has, the less a fault of it can do. */
+export type SidecarWiring<Port extends keyof RunPorts> = Pick<Wiring, 'options' | 'log' | 'loadConfig' | 'signal'> & {
+  readonly ports: Pick<RunPorts, 'clock' | Port>
+}

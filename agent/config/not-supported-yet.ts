@@ -27,7 +27,6 @@ const UNSUPPORTED: readonly Unsupported[] = [
   { path: ['targets', 'docker', 'enabled'], what: 'the target docker', refuses: isTrue },
   { path: ['targets', 'containers', 'enabled'], what: 'the target containers', refuses: isTrue },
   { path: ['targets', 'containerd', 'layout'], what: 'layout: legacy', refuses: is('legacy') },
-  { path: ['restart', 'window'], what: 'restart windows' },
 ]
 
 /** A registry with this host stands for all hosts; besides this line it needs policy.allowWildcard. */

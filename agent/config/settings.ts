@@ -1,5 +1,5 @@
 // The sections besides anchors and registries: merged key by key from all files, completed with the defaults of the schema, checked.
-import type { DesiredState, Switch } from '../model/desired-state.ts'
+import { type DesiredState, type MaintenanceWindow, type Switch, WEEKDAYS } from '../model/desired-state.ts'
 import type { ConfigFile } from './config-file.ts'
 import { formatDuration, parseDuration } from './duration.ts'
 import { checkRegistryHost } from './registry-host.ts'
@@ -95,9 +95,38 @@ function convert(
       docker: { enabled: toSwitch(targets.docker.enabled) },
       containers: { enabled: toSwitch(targets.containers.enabled) },
     },
-    restart: { strategy: restart.strategy, unit: restart.unit, maxPerHour, backoffMinMs, backoffMaxMs },
+    restart: {
+      strategy: restart.strategy,
+      unit: restart.unit,
+      maxPerHour,
+      backoffMinMs,
+      backoffMaxMs,
+      ...convertWindow(restart.window, leaves, report),
+    },
     policy: { ...policy },
     drift: { resyncMs: ms('/drift/resync', drift.resync), heal: drift.heal, stopAfterFights: drift.stopAfterFights },
+  }
+}
+
+function convertWindow(
+  window: Settings['restart']['window'],
+  leaves: ReadonlyMap<string, Leaf>,
+  report: Report,
+): { readonly window?: MaintenanceWindow } {
+  const { days = WEEKDAYS, from, to, timeZone = 'UTC' } = window ?? {}
+  // The schema has asked for both; without them there is no window.
+  if (from === undefined || to === undefined) return {}
+  const leaf = leaves.get('/restart/window/timeZone')
+  if (leaf !== undefined && !isTimeZone(timeZone))
+    report.add('CONFIG_INVALID', placeOf(leaf), leaf.file.subject(leaf.pointer), `must be an IANA time zone such as Europe/Berlin, found ${JSON.stringify(timeZone)}`)
+  return { window: { days: days.length === 0 ? WEEKDAYS : days, from, to, timeZone } }
+}
+
+function isTimeZone(name: string): boolean {
+  try {
+    return new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions().timeZone !== ''
+  } catch {
+    return false
   }
 }
 

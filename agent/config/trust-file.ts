@@ -1,5 +1,5 @@
 // The shape of trust.yaml after the schema has accepted it, and after the defaults are filled in.
-import type { ProofLevel, RestartStrategy } from '../model/desired-state.ts'
+import type { ProofLevel, RestartStrategy, Weekday } from '../model/desired-state.ts'
 
 export type AnchorEntry = {
   readonly file?: string
@@ -31,6 +31,12 @@ export type Settings = {
     readonly strategy: RestartStrategy
     readonly unit: string
     readonly budget: { readonly maxPerHour: number; readonly backoff: { readonly min: string; readonly max: string } }
+    readonly window?: {
+      readonly days?: readonly Weekday[]
+      readonly from?: string
+      readonly to?: string
+      readonly timeZone?: string
+    }
   }
   readonly policy: {
     readonly allowSkipVerify: boolean

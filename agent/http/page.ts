@@ -1,160 +1,134 @@
-// The page for people at `/`: one self-contained document rendered from the status, no script, nothing loaded from elsewhere.
+// The page for people at `/`: one self-contained document rendered from the status; it is whole without its script.
+// Nothing is loaded from elsewhere, and every link is relative, so that it works behind a proxy with a path of its own.
 import { createHash } from 'node:crypto'
 import type { Problem } from '../model/errors.ts'
-import type { AnchorStatus, NodeStatus, RegistryState, RegistryStatus } from '../model/status.ts'
+import type { NodeStatus } from '../model/status.ts'
 import { type Html, html, renderHtml } from './html.ts'
+import { anchorsSection, nextExpiry } from './page-anchors.ts'
+import { PAGE_SCRIPT, REFRESH_SECONDS } from './page-script.ts'
+import { driftSection, nodeSection, registriesSection, transactionsSection } from './page-sections.ts'
+import { PAGE_STYLE } from './page-style.ts'
+import { STATE_TONE, type Tone, type Verdict, verdictOf } from './page-verdict.ts'
 
-const STYLE = `
-:root{color-scheme:light dark;--ok:#137333;--bad:#b3261e;--warn:#8a5a00;--line:#8884}
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem}
-h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--line)}
-th{font-weight:600;font-size:.85rem}code{font:13px/1.5 ui-monospace,monospace;overflow-wrap:anywhere}
-.badge{font-weight:600}.ok{color:var(--ok)}.bad{color:var(--bad)}.warn{color:var(--warn)}
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem}dt{font-weight:600}dd{margin:0}
-.remedy{display:block;font-weight:600}.quiet{opacity:.75}details{margin-top:.25rem}
-@media(prefers-color-scheme:dark){:root{--ok:#81c995;--bad:#f2b8b5;--warn:#fdd663}}
-`
-
-/** The one style element is allowed by its digest, so injected markup could neither run nor style anything. */
-export function pageContentSecurityPolicy(): string {
-  const digest = createHash('sha256').update(STYLE).digest('base64')
-  return `default-src 'none'; style-src 'sha256-${digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`
+export type PageOptions = {
+  /** Milliseconds since the epoch; default: the clock. */
+  readonly now?: number
+  /** false: the page stays as it is until it is asked for again (`/?refresh=off`). */
+  readonly refreshes?: boolean
 }
 
-export function renderPage(status: NodeStatus): string {
+/** Style and script are allowed by their digests, so injected markup could neither run nor style anything. */
+export function pageContentSecurityPolicy(): string {
+  return [
+    "default-src 'none'",
+    `style-src '${digest(PAGE_STYLE)}'`,
+    `script-src '${digest(PAGE_SCRIPT)}'`,
+    // The script asks for the page again, and for nothing else.
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+  ].join('; ')
+}
+
+function digest(text: string): string {
+  return `sha256-${createHash('sha256').update(text).digest('base64')}`
+}
+
+export function renderPage(status: NodeStatus, options: PageOptions = {}): string {
+  const { now = Date.now(), refreshes = true } = options
+  const verdict = verdictOf(status)
   const page = html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="30">
-<title>${status.node}: ${status.state} - registry trust</title>
-${styleElement()}
+<meta name="robots" content="noindex">
+${refreshes && html`<noscript><meta http-equiv="refresh" content="30"></noscript>`}
+<title>${verdict.mark} ${status.node}: ${status.state} - registry trust</title>
+${raw('style', PAGE_STYLE)}
 </head>
-<body>
-<header>
-<h1>${status.node} <span class="${nodeClass(status)} badge">${status.state}</span></h1>
-</header>
+<body class="top tone-${verdict.tone}">
+<a class="skip" href="#registries">Skip to the registries</a>
+${header(status, verdict)}
 <main>
-${nodeFacts(status)}
-${problems(status.problems)}
-${registries(status.registries)}
-${anchors(status.anchors)}
-${drift(status)}
-${transactions(status)}
+<div id="tiles" data-live>${tiles(status, now)}</div>
+<div id="problems" data-live>${problems(status.problems)}</div>
+${live('registries', 'Registries', registriesSection(status.registries, now))}
+${live('drift', 'Drift', driftSection(status.drift))}
+${live('anchors', 'Trust anchors', anchorsSection(status.anchors, now))}
+${live('transactions', 'Last transactions', transactionsSection(status.transactions, now))}
+${live('node', 'This node', nodeSection(status, now))}
 </main>
-<footer class="quiet"><p>registry-trust ${status.version} · <a href="/status">status as JSON</a> · <a href="/metrics">metrics</a> · <a href="/openapi.json">API</a></p></footer>
+${footer(status, refreshes)}
+<p class="unanswered" id="unanswered" role="alert"></p>
+${refreshes && raw('script', PAGE_SCRIPT)}
 </body>
 </html>
 `
   return renderHtml(page)
 }
 
-/** Not interpolated with the escaping of text: a style element holds raw text, and its bytes must be those of the digest. */
-function styleElement(): Html {
-  const strings = Object.assign([`<style>${STYLE}</style>`], { raw: [STYLE] })
+/** Not interpolated with the escaping of text: these elements hold raw text, and their bytes must be those of the digest. */
+function raw(element: 'style' | 'script', text: string): Html {
+  const strings = Object.assign([`<${element}>${text}</${element}>`], { raw: [text] })
   return html(strings)
 }
 
-function nodeFacts({ mode, generation, containerd, restart, sources }: NodeStatus): Html {
-  return html`<dl>
-<dt>containerd</dt><dd>${containerd.version ?? 'not reached'} <code>${containerd.socket ?? ''}</code></dd>
-<dt>config file</dt><dd><code>${containerd.configFile ?? 'none'}</code>${containerd.configVersion !== null && html` (version ${containerd.configVersion})`}</dd>
-<dt>config_path</dt><dd><code>${containerd.configPath ?? 'not set'}</code></dd>
-<dt>mode</dt><dd>${mode}</dd>
-<dt>generation</dt><dd><code>${generation === '' ? 'none yet' : generation}</code> ${sources.length > 0 && html`from <code>${sources.join(', ')}</code>`}</dd>
-${restart.pending && html`<dt class="warn">restart due</dt><dd>${restart.reason}</dd>`}
-${restart.last !== null && html`<dt>last restart</dt><dd>${time(restart.last.at)}: ${restart.last.result} (${restart.last.reason})</dd>`}
-</dl>`
+function live(id: string, title: string, content: Html): Html {
+  return html`<section id="${id}" aria-labelledby="${id}-title" tabindex="-1"><h2 id="${id}-title">${title}</h2>
+<div id="${id}-content" data-live>${content}</div></section>`
+}
+
+function header({ node, state }: NodeStatus, { sentence }: Verdict): Html {
+  return html`<header>
+<p class="brand">Registry trust</p>
+<h1>${node} <span id="state" data-live><span class="pill tone-${STATE_TONE[state]}">${state}</span></span></h1>
+<p class="verdict" id="verdict" role="status" data-live>${sentence}</p>
+</header>`
+}
+
+function tiles({ registries, drift, anchors, restart }: NodeStatus, now: number): Html {
+  const trusted = registries.filter(({ state }) => state === 'trusted').length
+  const registriesTone = registries.some(({ state }) => state === 'untrusted')
+    ? 'bad'
+    : tone(trusted < registries.length)
+  const expiry = nextExpiry(anchors, now)
+  return html`<ul class="tiles">
+${tile('registries', 'Registries trusted', `${trusted} of ${registries.length}`, registriesTone)}
+${tile('drift', 'Drift', drift.length === 0 ? 'none' : plural(drift.length, 'path'), tone(drift.length > 0))}
+${tile('anchors', 'Next expiry', expiry.text, expiry.tone)}
+${tile('node', 'Restart of containerd', restart.pending ? 'due' : 'not needed', tone(restart.pending))}
+</ul>`
+}
+
+function tile(section: string, label: string, value: string, toneOfTile: Tone): Html {
+  return html`<li><a class="tile tone-${toneOfTile}" id="tile-${section}" href="#${section}"><span>${label}</span><strong>${value}</strong></a></li>`
+}
+
+function tone(isWarning: boolean): Tone {
+  return isWarning ? 'warn' : 'ok'
+}
+
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`
 }
 
 function problems(found: readonly Problem[]): Html | null {
   if (found.length === 0) return null
   const items = found.map(
-    ({ code, message, remedy }) => html`<li><code>${code}</code> ${message} <span class="remedy">${remedy}</span></li>`,
+    ({ code, message, remedy }) =>
+      html`<li><p class="text"><code>${code}</code> ${message}</p><p class="remedy">${remedy}</p></li>`,
   )
-  return html`<section><h2 class="bad">Problems</h2><ul>${items}</ul></section>`
+  return html`<section class="problems tone-bad" aria-labelledby="problems-title"><h2 id="problems-title">Problems</h2><ul>${items}</ul></section>`
 }
 
-const WORST_FIRST: readonly RegistryState[] = ['untrusted', 'unproved', 'rehearsed', 'trusted']
-
-function registries(all: readonly RegistryStatus[]): Html {
-  const sorted = all.toSorted((left, right) => WORST_FIRST.indexOf(left.state) - WORST_FIRST.indexOf(right.state))
-  const rows = sorted.map(
-    ({ host, state, since, finding, lastProof }) => html`<tr>
-<td><a href="/status/registries/${encodeURIComponent(host)}"><code>${host}</code></a></td>
-<td><span class="${REGISTRY_CLASS[state]} badge">${state}</span>${since !== null && html`<br><span class="quiet">since ${time(since)}</span>`}</td>
-<td><code>${finding.code}</code> ${finding.message}${finding.code !== 'trusted' && html`<span class="remedy">${finding.remedy}</span>`}${evidence(finding.evidence)}</td>
-<td>${lastProof === null ? 'never' : html`${time(lastProof.at)}<br><span class="quiet">${lastProof.level}, ${lastProof.by}, ${Math.round(lastProof.durationMs)} ms</span>`}</td>
-</tr>`,
-  )
-  return section('Registries', ['Registry', 'State', 'Finding', 'Last proof'], rows, 'No registry is declared.')
-}
-
-function evidence({ text, reference, host, notes }: RegistryStatus['finding']['evidence']): Html | null {
-  const lines = [reference, host, text, ...(notes ?? [])].filter((line) => line !== undefined)
-  if (lines.length === 0) return null
-  return html`<details><summary>evidence</summary>${lines.map((line) => html`<code>${line}</code><br>`)}</details>`
-}
-
-function anchors(all: readonly AnchorStatus[]): Html {
-  const rows = all.map(
-    ({ name, subject, fingerprint, notAfter, findings }) => html`<tr>
-<td>${name}</td>
-<td>${subject ?? html`<span class="bad">no usable certificate</span>`}${findings.map(({ code, message, remedy }) => html`<br><code>${code}</code> ${message}<span class="remedy">${remedy}</span>`)}</td>
-<td>${notAfter !== null && time(notAfter)}</td>
-<td><code>${fingerprint}</code></td>
-</tr>`,
-  )
-  return section(
-    'Trust anchors',
-    ['Name', 'Certificate', 'Expires', 'Fingerprint'],
-    rows,
-    'No trust anchor is declared.',
-  )
-}
-
-function drift({ drift: found }: NodeStatus): Html {
-  const rows = found.map(
-    ({ target, path, kind }) => html`<tr><td>${target}</td><td><code>${path}</code></td><td>${kind}</td></tr>`,
-  )
-  return section('Drift', ['Target', 'Path', 'Kind'], rows, 'Every path is as the agent left it.')
-}
-
-const SHOWN_TRANSACTIONS = 10
-
-function transactions({ transactions: all }: NodeStatus): Html {
-  const rows = all
-    .slice(-SHOWN_TRANSACTIONS)
-    .reverse()
-    .map(
-      ({ at, result, reason, changes, restarted, durationMs }) => html`<tr>
-<td>${time(at)}</td><td class="${result === 'committed' ? 'ok' : 'bad'}">${result}</td><td>${reason}</td>
-<td>${changes} changed${restarted && ', containerd restarted'}, ${Math.round(durationMs)} ms</td>
-</tr>`,
-    )
-  return section('Last transactions', ['When', 'Result', 'Why', 'What'], rows, 'Nothing was changed on this node yet.')
-}
-
-function section(title: string, head: readonly string[], rows: readonly Html[], none: string): Html {
-  if (rows.length === 0) return html`<section><h2>${title}</h2><p class="quiet">${none}</p></section>`
-  const header = head.map((name) => html`<th scope="col">${name}</th>`)
-  return html`<section><h2>${title}</h2><table><thead><tr>${header}</tr></thead><tbody>${rows}</tbody></table></section>`
-}
-
-function time(at: string): Html {
-  return html`<time datetime="${at}">${at}</time>`
-}
-
-const REGISTRY_CLASS: { readonly [state in RegistryState]: string } = {
-  trusted: 'ok',
-  rehearsed: 'warn',
-  unproved: 'warn',
-  untrusted: 'bad',
-}
-
-function nodeClass({ state }: NodeStatus): string {
-  if (state === 'converged') return 'ok'
-  return state === 'rolled-back' || state === 'rollback-failed' || state === 'no-containerd' ? 'bad' : 'warn'
+function footer({ version }: NodeStatus, refreshes: boolean): Html {
+  const control = refreshes
+    ? html`This page renews itself every ${REFRESH_SECONDS} seconds. <a href="?refresh=off">Stop that</a>`
+    : html`This page stays as it is. <a href="./">Renew it by itself again</a>`
+  return html`<footer>
+<p class="controls">${control}</p>
+<p>registry-trust ${version} · <a href="status">status as JSON</a> · <a href="metrics">metrics</a> · <a href="openapi.json">API</a></p>
+</footer>`
 }

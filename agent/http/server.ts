@@ -146,8 +146,11 @@ function addStatus(app: FastifyInstance, { status }: ServerOptions): void {
     reply.type('application/json').send(openApiDocument(status().version)),
   )
   const policy = pageContentSecurityPolicy()
-  app.get('/', async (_request, reply) =>
-    reply.header('content-security-policy', policy).type('text/html; charset=utf-8').send(renderPage(status())),
+  app.get<{ Querystring: { readonly refresh?: unknown } }>('/', async (request, reply) =>
+    reply
+      .header('content-security-policy', policy)
+      .type('text/html; charset=utf-8')
+      .send(renderPage(status(), { refreshes: request.query.refresh !== 'off' })),
   )
 }
 

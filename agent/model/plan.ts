@@ -5,6 +5,10 @@ import type { OwnershipKind } from './state.ts'
 
 export type TargetName = 'system-trust' | 'containerd-hosts' | 'containerd-config' | 'docker' | 'containers'
 
+/** missing: ours was removed; changed: other bytes or another kind of file; mode: permissions or owner; foreign: someone else's file stands in its place. */
+export const DRIFT_KINDS = ['missing', 'changed', 'mode', 'foreign'] as const
+export type DriftKind = (typeof DRIFT_KINDS)[number]
+
 export type Action = 'create' | 'update' | 'edit' | 'delete' | 'link'
 
 /** What a path should be after the step. Modes are permission bits, e.g. 0o644. */
@@ -28,6 +32,8 @@ export type Change = {
   /** Absolute on the node (without --root). */
   readonly path: string
   readonly reason: string
+  /** How the path differs from what is wanted; absent: as the action says. */
+  readonly drift?: DriftKind
   /** The registry host or the anchor that the change serves. */
   readonly subject: string
   /** The folder that the agent may write for this target; temporary files go into its sub-folder, symlinks may not leave it. */

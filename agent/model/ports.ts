@@ -82,6 +82,14 @@ export type RuntimeStatus = {
 
 export type ContainerInfo = { readonly id: string; readonly state: string; readonly createdAt: string }
 
+/** What a restart of the runtime would cut short. */
+export type RuntimeActivity = {
+  /** Content that is being downloaded, one entry a layer or manifest. RFC 3339; `updatedAt` is when its last bytes came. */
+  readonly downloads: readonly { readonly startedAt: string; readonly updatedAt: string }[]
+  /** Created and not started yet: between two calls of the kubelet. */
+  readonly created: readonly ContainerInfo[]
+}
+
 export type ContainerStart = { readonly id: string; readonly state: string; readonly startedAt: string; readonly pid?: number }
 
 /** Why a CRI call failed: the gRPC status name and the message as sent. `UNAVAILABLE` and `DEADLINE_EXCEEDED` included. */
@@ -101,6 +109,7 @@ export type CriClient = {
   imageExists(reference: string, options: CallOptions): Promise<boolean>
   runningContainers(options: CallOptions): Promise<readonly ContainerInfo[]>
   containerStart(id: string, options: CallOptions): Promise<ContainerStart>
+  activity(options: CallOptions): Promise<RuntimeActivity>
   close(): void
 }
 
@@ -244,4 +253,54 @@ export type StateStore = {
   }
   /** Appends one JSON line to audit.jsonl, which is rotated at 5 MiB (one older file is kept). */
   audit(line: object): Promise<void>
+}
+
+export type TlsTarget = {
+  readonly host: string
+  readonly port: number
+  /** What to ask for by SNI; null: nothing. Absent: the host, where it is no address. */
+  readonly serverName?: string | null
+}
+
+export type TlsFailure = {
+  /** alert: the server refused in words of TLS, `text` is its name ("protocol version"). not-tls: it answered something else. */
+  readonly kind: 'dns' | 'refused' | 'timeout' | 'closed' | 'alert' | 'not-tls' | 'protocol'
+  readonly text: string
+}
+
+export type HttpAnswer = {
+  readonly status: number
+  /** Lower-case names. */
+  readonly headers: { readonly [name: string]: string }
+  /** At most 64 KiB of it. */
+  readonly body: Buffer
+}
+
+/** What a server shows to a client that verifies nothing and sends no secret: evidence for a diagnosis, never a reason to trust. */
+export type TlsSight = {
+  /** The address that was reached. */
+  readonly address: string | undefined
+  /** DER, exactly as sent and in that order; also where the handshake failed later. */
+  readonly chain: readonly Buffer[]
+  readonly protocol: string | undefined
+  readonly wantsClientCertificate: boolean
+  /** Why there is no connection to speak HTTP over. */
+  readonly failure?: TlsFailure
+  readonly answer?: HttpAnswer
+  /** Why no HTTP answer came over an established connection. */
+  readonly answerFailure?: TlsFailure
+}
+
+export type TlsLookOptions = CallOptions & {
+  /** The GET to send when the handshake is done; its headers must hold no secret of the user. */
+  readonly request: { readonly path: string; readonly headers?: { readonly [name: string]: string } }
+  /** Default TLSv1.2, the oldest that containerd speaks. */
+  readonly oldestProtocol?: 'TLSv1' | 'TLSv1.2'
+}
+
+export type TlsProbe = {
+  /** Never throws for what the network does; no session is reused. */
+  look(target: TlsTarget, options: TlsLookOptions): Promise<TlsSight>
+  /** GET of an `http:` address that a certificate names, at most 64 KiB; undefined: no 200. Never from loopback or link-local. */
+  fetch(url: string, options: CallOptions): Promise<Buffer | undefined>
 }

@@ -2,7 +2,7 @@
 // The two stand in one file and a test keeps them equal. Unknown values are null, never absent: jq needs no special case.
 import type { Problem } from './errors.ts'
 import type { FindingCode } from './finding.ts'
-import type { TargetName } from './plan.ts'
+import { DRIFT_KINDS, type DriftKind, type TargetName } from './plan.ts'
 import type { TransactionRecord } from './state.ts'
 
 export const NODE_STATES = [
@@ -19,10 +19,6 @@ export type NodeState = (typeof NODE_STATES)[number]
 
 export const REGISTRY_STATES = ['trusted', 'rehearsed', 'untrusted', 'unproved'] as const
 export type RegistryState = (typeof REGISTRY_STATES)[number]
-
-/** missing: ours was removed; changed: other bytes or another kind of file; mode: permissions or owner; foreign: someone else's file stands in its place. */
-export const DRIFT_KINDS = ['missing', 'changed', 'mode', 'foreign'] as const
-export type DriftKind = (typeof DRIFT_KINDS)[number]
 
 export const PROVED_BY = ['live', 'rehearsal', 'tls'] as const
 export type ProvedBy = (typeof PROVED_BY)[number]

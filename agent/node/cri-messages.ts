@@ -1,11 +1,12 @@
 // The messages of the Kubernetes CRI (runtime.v1) that the agent sends and reads, as protobuf descriptors: a subset of api.proto of
 // k8s.io/cri-api with its field numbers (unknown fields are skipped by proto3), in JSON, because the bundle has no .proto file to read.
+// CRI tells no pull that is under way: that one question goes to containerd's own content service on the same socket.
 
 type Field = { readonly type: string; readonly id: number; readonly rule?: 'repeated'; readonly keyType?: string }
 
 const text = (id: number): Field => ({ type: 'string', id })
 const flag = (id: number): Field => ({ type: 'bool', id })
-const nanoseconds = (id: number): Field => ({ type: 'int64', id })
+const int64 = (id: number): Field => ({ type: 'int64', id })
 const one = (type: string, id: number): Field => ({ type, id })
 const many = (type: string, id: number): Field => ({ type, id, rule: 'repeated' })
 const textMap = (id: number): Field => ({ keyType: 'string', type: 'string', id })
@@ -34,10 +35,10 @@ const RUNTIME = {
   ContainerFilter: message({ state: one('ContainerStateValue', 2) }),
   ListContainersRequest: message({ filter: one('ContainerFilter', 1) }),
   ListContainersResponse: message({ containers: many('Container', 1) }),
-  Container: message({ id: text(1), state: one('ContainerState', 6), createdAt: nanoseconds(7) }),
+  Container: message({ id: text(1), state: one('ContainerState', 6), createdAt: int64(7) }),
   ContainerStatusRequest: message({ containerId: text(1), verbose: flag(2) }),
   ContainerStatusResponse: message({ status: one('ContainerStatus', 1), info: textMap(2) }),
-  ContainerStatus: message({ id: text(1), state: one('ContainerState', 3), startedAt: nanoseconds(5) }),
+  ContainerStatus: message({ id: text(1), state: one('ContainerState', 3), startedAt: int64(5) }),
 }
 
 const IMAGES = {
@@ -54,7 +55,22 @@ const IMAGES = {
   PullImageResponse: message({ imageRef: text(1) }),
 }
 
+/** containerd's api/services/content/v1/content.proto; `Timestamp` has the fields of google.protobuf.Timestamp. */
+const CONTENT = {
+  Content: { methods: { ListStatuses: call('ListStatuses') } },
+  ListStatusesRequest: message({}),
+  ListStatusesResponse: message({ statuses: many('Status', 1) }),
+  Status: message({ startedAt: one('Timestamp', 1), updatedAt: one('Timestamp', 2) }),
+  Timestamp: message({ seconds: int64(1), nanos: { type: 'int32', id: 2 } }),
+}
+
+export const RUNTIME_PACKAGE = 'runtime.v1'
+export const CONTENT_PACKAGE = 'containerd.services.content.v1'
+
 export const CRI_DESCRIPTOR = {
   options: { syntax: 'proto3' },
-  nested: { runtime: { nested: { v1: { nested: { ...RUNTIME, ...IMAGES } } } } },
+  nested: {
+    runtime: { nested: { v1: { nested: { ...RUNTIME, ...IMAGES } } } },
+    containerd: { nested: { services: { nested: { content: { nested: { v1: { nested: CONTENT } } } } } } },
+  },
 }

@@ -1,11 +1,11 @@
 // The CRI client (port CriClient): gRPC over containerd's unix socket. The rules: every call has a deadline; a call either answers or throws
 // an AgentError that names the socket and the reason; after a restart of the daemon the next call connects again.
 import { existsSync } from 'node:fs'
-import { Client, credentials, type Metadata, type ServiceError, status } from '@grpc/grpc-js'
+import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { fromJSON, type MethodDefinition, type ServiceDefinition } from '@grpc/proto-loader'
 import { AgentError, type ErrorCode } from '../model/errors.ts'
-import type { CallOptions, CriClient } from '../model/ports.ts'
-import { CRI_DESCRIPTOR } from './cri-messages.ts'
+import type { CallOptions, ContainerInfo, CriClient } from '../model/ports.ts'
+import { CONTENT_PACKAGE, CRI_DESCRIPTOR, RUNTIME_PACKAGE } from './cri-messages.ts'
 import { parseContainerPid, parseStatus, type StatusReply } from './cri-status.ts'
 
 const CHANNEL_OPTIONS = {
@@ -23,10 +23,13 @@ const CHANNEL_OPTIONS = {
 const MAX_SOCKET_PATH = 107
 
 const STATE_PREFIX = 'CONTAINER_'
-const RUNNING = `${STATE_PREFIX}RUNNING`
+/** containerd's own services keep apart who asks; CRI's images and downloads are here. */
+const CONTENT_NAMESPACE = 'k8s.io'
 
 type Container = { readonly id: string; readonly state: string; readonly createdAt: string }
 type ContainerStatus = { readonly id: string; readonly state: string; readonly startedAt: string }
+type Download = { readonly startedAt: Instant | null; readonly updatedAt: Instant | null }
+type Instant = { readonly seconds: string; readonly nanos: number }
 type Image = { readonly repoDigests: readonly string[] }
 
 type Methods = { readonly [name: string]: MethodDefinition<object, object> }
@@ -45,6 +48,11 @@ export function connectCri(socket: string): CriClient {
       options.signal?.throwIfAborted()
       throw isServiceError(error) ? callFailure(socket, name, error) : error
     })
+  const containersIn = async (state: string, options: CallOptions): Promise<readonly ContainerInfo[]> => {
+    const filter = { state: { state: `${STATE_PREFIX}${state}` } }
+    const { containers } = await ask<{ containers: readonly Container[] }>('ListContainers', { filter }, options)
+    return containers.map((one) => ({ id: one.id, state: stateName(one.state), createdAt: timestamp(one.createdAt) }))
+  }
 
   return {
     async version(options) {
@@ -72,15 +80,7 @@ export function connectCri(socket: string): CriClient {
       const { image } = await ask<{ image: Image | null }>('ImageStatus', { image: { image: reference } }, options)
       return image !== null
     },
-    async runningContainers(options) {
-      const filter = { state: { state: RUNNING } }
-      const { containers } = await ask<{ containers: readonly Container[] }>('ListContainers', { filter }, options)
-      return containers.map(({ id, state, createdAt }) => ({
-        id,
-        state: stateName(state),
-        createdAt: timestamp(createdAt),
-      }))
-    },
+    runningContainers: (options) => containersIn('RUNNING', options),
     async containerStart(id, options) {
       const request = { containerId: id, verbose: true }
       type Reply = { status: ContainerStatus | null; info: { readonly [key: string]: string } }
@@ -90,6 +90,17 @@ export function connectCri(socket: string): CriClient {
       const pid = parseContainerPid(info)
       const start = { id: container.id, state: stateName(container.state), startedAt: timestamp(container.startedAt) }
       return pid === undefined ? start : { ...start, pid }
+    },
+    async activity(options) {
+      const [{ statuses }, created] = await Promise.all([
+        ask<{ statuses: readonly Download[] }>('ListStatuses', {}, options),
+        containersIn('CREATED', options),
+      ])
+      const downloads = statuses.map(({ startedAt, updatedAt }) => ({
+        startedAt: instant(startedAt),
+        updatedAt: instant(updatedAt),
+      }))
+      return { downloads, created }
     },
     close: () => client.close(),
   }
@@ -112,6 +123,7 @@ function unary<Reply>(
     requestSerialize,
     deserialize,
     request,
+    callMetadata(),
     { deadline: Date.now() + timeoutMs },
     (error, reply) => {
       signal?.removeEventListener('abort', cancel)
@@ -125,16 +137,27 @@ function unary<Reply>(
   return promise
 }
 
+/** CRI ignores it, containerd's own services require it. */
+function callMetadata(): Metadata {
+  const metadata = new Metadata()
+  metadata.set('containerd-namespace', CONTENT_NAMESPACE)
+  return metadata
+}
+
 /** Built per client: some milliseconds, and nothing stays resident while no client is open. */
 function criMethods(): Methods {
   const definitions = fromJSON(CRI_DESCRIPTOR, { longs: String, enums: String, defaults: true })
   const service = (name: string): ServiceDefinition => {
-    const definition = definitions[`runtime.v1.${name}`]
+    const definition = definitions[name]
     // A service is the only kind of definition without a `format`.
-    if (definition === undefined || 'format' in definition) throw new Error(`runtime.v1.${name} is not described`)
+    if (definition === undefined || 'format' in definition) throw new Error(`${name} is not described`)
     return definition as ServiceDefinition
   }
-  return { ...service('RuntimeService'), ...service('ImageService') }
+  return {
+    ...service(`${RUNTIME_PACKAGE}.RuntimeService`),
+    ...service(`${RUNTIME_PACKAGE}.ImageService`),
+    ...service(`${CONTENT_PACKAGE}.Content`),
+  }
 }
 
 function method(methods: Methods, name: string): MethodDefinition<object, object> {
@@ -179,4 +202,9 @@ function timestamp(nanoseconds: string): string {
   const value = BigInt(nanoseconds)
   const seconds = new Date(Number(value / 1_000_000_000n) * 1000).toISOString().slice(0, 19)
   return `${seconds}.${String(value % 1_000_000_000n).padStart(9, '0')}Z`
+}
+
+function instant(value: Instant | null): string {
+  const { seconds, nanos } = value ?? { seconds: '0', nanos: 0 }
+  return timestamp(String(BigInt(seconds) * 1_000_000_000n + BigInt(nanos)))
 }

@@ -6,7 +6,7 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Rehearsal } from '../model/plan.ts'
 import type { CriClient } from '../model/ports.ts'
 import type { AgentState, TransactionRecord } from '../model/state.ts'
-import { isHealing, rememberHeals, restoresProvedContent, withoutFights } from './drift.ts'
+import { isHealing, rememberHeals, restoresProvedContent, withoutFights, withoutHealing } from './drift.ts'
 import { mayRestart, type Permission } from './permission.ts'
 import { makePlan, type Planned } from './planning.ts'
 import { PROOF_DEADLINE_MS, type ProofResult, proveRegistries } from './prove.ts'
@@ -66,12 +66,18 @@ export async function applyTo(context: Context): Promise<Run> {
   })
 }
 
-/** Leaves out what someone else keeps changing back. */
+/** Leaves out drift that is to be reported only, and what someone else keeps changing back. */
 function settle(planned: Planned, { desired, state, options, ports }: Context): Planned {
   if (options.byHand) return planned
-  const { kept, problems, conflicts } = withoutFights(planned.plan.changes, state, desired, ports.clock.now())
-  if (conflicts.length === 0) return planned
-  return { ...planned, plan: { ...planned.plan, changes: kept, problems: [...planned.plan.problems, ...problems] }, conflicts }
+  const { plan } = planned
+  const { kept, problems, conflicts } = desired.drift.heal
+    ? withoutFights(plan.changes, state, desired, ports.clock.now())
+    : withoutHealing(plan.changes, state, desired)
+  const leftOut = plan.changes.filter((change) => !kept.includes(change))
+  if (leftOut.length === 0) return planned
+  // A restart for an edit that is not made would change nothing.
+  const restart = leftOut.some(({ target }) => target === 'containerd-config') ? { required: false, reason: '' } : plan.restart
+  return { ...planned, plan: { ...plan, changes: kept, restart, problems: [...plan.problems, ...problems] }, leftOut, conflicts }
 }
 
 function isPureHealing({ plan }: Planned, { state, desired }: Context): boolean {

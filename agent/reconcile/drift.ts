@@ -20,6 +20,11 @@ export function restoresProvedContent(change: Change, state: AgentState, desired
   return change.owns.length > 0 && change.owns.every(({ path, sha256 }) => state.owned[path]?.sha256 === sha256)
 }
 
+/** For `drift.heal: false`: what differs is reported, not put right. */
+export function withoutHealing(changes: readonly Change[], state: AgentState, desired: DesiredState): Settled {
+  return { kept: changes.filter((change) => !isHealing(change, state, desired)), problems: [], conflicts: [] }
+}
+
 export type Settled = { readonly kept: readonly Change[]; readonly problems: readonly Problem[]; readonly conflicts: readonly string[] }
 
 /** Drops what has been put right `stopAfterFights` times within the last hour. A person's own run starts afresh. */

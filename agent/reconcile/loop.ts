@@ -15,6 +15,7 @@ const FIRST_PROOF_RETRY_MS = 5_000
 /** A run takes seconds; one that takes this long hangs in a way that only a new process gets out of. */
 const STUCK_MS = 600_000
 const READY_PATIENCE_MS = 5_000
+const BUSY_PAUSE_MS = 200
 
 export type LoadedConfig =
   | { readonly ok: true; readonly desired: DesiredState; readonly problems: readonly Problem[] }
@@ -147,6 +148,8 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
   const running = (async () => {
     while (!stopped) {
       await turn()
+      // A writer that never rests must not make the agent run without a pause; the first event is answered at once.
+      if (!stopped && pending.look && !pending.byHand) await clock.sleep(BUSY_PAUSE_MS)
       if (!stopped && !pending.look && !pending.byHand && !pending.prove) await idle()
     }
   })()

@@ -2,10 +2,9 @@
 import type { DesiredState } from '../model/desired-state.ts'
 import type { Problem } from '../model/errors.ts'
 import { breaksTrust, type Finding, finding, provesTrust } from '../model/finding.ts'
-import type { Action, Change } from '../model/plan.ts'
+import type { Change } from '../model/plan.ts'
 import type { AgentState } from '../model/state.ts'
 import type {
-  DriftKind,
   DriftStatus,
   LastProof,
   LastRestart,
@@ -185,22 +184,15 @@ function nodeState({ run, desired, isApplying }: Memory, state: AgentState, drif
   return drift.length > 0 ? 'drifted' : 'converged'
 }
 
-const DRIFT_BY_ACTION: { readonly [action in Action]: DriftKind } = {
-  create: 'missing',
-  link: 'missing',
-  update: 'changed',
-  edit: 'changed',
-  delete: 'changed',
-}
-
 /** What differs from the last committed state of the same generation and was not put right by the run. */
 function driftOf({ run, desired, generationBefore }: Memory): readonly DriftStatus[] {
   if (run?.planned === undefined || desired === undefined) return []
   const isDrift = generationBefore === desired.generation || desired.mode === 'audit'
   if (!isDrift) return []
-  return run.planned.plan.changes.filter((change) => !run.applied.includes(change)).map(asDrift)
+  const { plan, leftOut } = run.planned
+  return [...plan.changes.filter((change) => !run.applied.includes(change)), ...leftOut].map(asDrift)
 }
 
-export function asDrift({ target, path, action }: Change): DriftStatus {
-  return { target, path, kind: DRIFT_BY_ACTION[action] }
+export function asDrift({ target, path, action, drift }: Change): DriftStatus {
+  return { target, path, kind: drift ?? (action === 'create' ? 'missing' : 'changed') }
 }

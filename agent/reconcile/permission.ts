@@ -4,6 +4,7 @@ import type { Rehearsal } from '../model/plan.ts'
 import type { RestartSettings } from '../model/desired-state.ts'
 import type { TransactionRecord } from '../model/state.ts'
 import type { Context } from './apply.ts'
+import { awaitQuiet, QUIET_PATIENCE_BY_HAND_MS, QUIET_PATIENCE_MS } from './quiet.ts'
 import { outsideWindow } from './window.ts'
 import { chooseRestart, type RestartWay, type RuntimeBefore, rememberRuntime } from './restart.ts'
 
@@ -22,6 +23,12 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
     return no(`the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without`)
   const limit = limitReason(context)
   if (limit !== undefined) return no(limit)
+  const busy = await awaitQuiet(cri, {
+    clock: ports.clock,
+    patienceMs: options.byHand ? QUIET_PATIENCE_BY_HAND_MS : QUIET_PATIENCE_MS,
+    signal: options.signal,
+  })
+  if (busy !== undefined) return no(busy)
   const permit = await ports.permit.ask({ reason })
   if (!permit.granted) return no(permit.reason)
   try {

@@ -18,7 +18,9 @@ export type Planned = {
   readonly candidateConfig: Buffer | undefined
   /** Files of the declared registries' host directories as they will be, relative to certs.d. */
   readonly stagedHosts: readonly { readonly path: string; readonly bytes: Buffer }[]
-  /** Paths that are left alone because someone else keeps changing them. */
+  /** Drift that is not put right: `drift.heal` is off, or someone else keeps changing the path. */
+  readonly leftOut: readonly Change[]
+  /** Paths of the latter kind. */
   readonly conflicts: readonly string[]
 }
 
@@ -34,7 +36,7 @@ export async function makePlan({ desired, state, facts }: PlanInput, files: Node
   const config = await planConfig(input, await observeConfig(facts, files))
   const observedHosts =
     config.certsDirectory === undefined ? undefined : await observeHosts(input, config.certsDirectory, files)
-  const hosts = observedHosts === undefined ? NOTHING_TO_DO : planHosts(input, observedHosts)
+  const hosts = observedHosts === undefined ? NOTHING_TO_DO : await planHosts(input, observedHosts)
   const system = planSystemTrust(input, await observeSystemTrust(input, files))
   const targets = [system, hosts, config]
   return {
@@ -47,6 +49,7 @@ export async function makePlan({ desired, state, facts }: PlanInput, files: Node
       warnings: anchorProblems(desired, (anchor) => !isHeld(anchor)),
     },
     candidateConfig: config.candidate,
+    leftOut: [],
     conflicts: [],
     stagedHosts: observedHosts === undefined ? [] : stageHosts(desired, observedHosts, hosts.changes),
   }

@@ -109,6 +109,7 @@ function removal(
     target: 'containerd-config',
     action: file === undefined ? 'delete' : 'edit',
     path: configFile,
+    drift: 'changed',
     reason,
     subject: '',
     folder: dirname(configFile),

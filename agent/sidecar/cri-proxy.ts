@@ -2,17 +2,17 @@
 // tells, so nothing that is not named here (environment of containers, registry passwords, other registries' images) can get through, and
 // a call that is not named here does not exist.
 import {
-  type sendUnaryData,
   Server,
   ServerCredentials,
   type ServerUnaryCall,
   type ServiceDefinition,
+  type sendUnaryData,
   status,
 } from '@grpc/grpc-js'
 import { fromJSON } from '@grpc/proto-loader'
 import { AgentError, asAgentError } from '../model/errors.ts'
 import type { CallOptions, CriClient, Log } from '../model/ports.ts'
-import { CRI_DESCRIPTOR } from '../node/cri-messages.ts'
+import { CONTENT_PACKAGE, CRI_DESCRIPTOR, RUNTIME_PACKAGE } from '../node/cri-messages.ts'
 import type { Declared } from './declared.ts'
 import { mayPull } from './pull-policy.ts'
 import { RateLimit } from './rate-limit.ts'
@@ -59,7 +59,11 @@ export async function startCriProxy({ socket, cri, declared, log }: CriProxyOpti
 }
 
 function services(cri: CriClient, declared: Declared, log: Log): { readonly [service: string]: Handlers } {
-  return { RuntimeService: runtimeService(cri), ImageService: imageService(cri, declared, log) }
+  return {
+    [`${RUNTIME_PACKAGE}.RuntimeService`]: runtimeService(cri),
+    [`${RUNTIME_PACKAGE}.ImageService`]: imageService(cri, declared, log),
+    [`${CONTENT_PACKAGE}.Content`]: contentService(cri),
+  }
 }
 
 type Handlers = { readonly [method: string]: Handler }
@@ -71,8 +75,10 @@ function runtimeService(cri: CriClient): Handlers {
       return { runtimeName, runtimeVersion }
     },
     Status: async (_, options) => statusMessage(await cri.status(options)),
-    ListContainers: async (_, options) => {
-      const containers = await cri.runningContainers(options)
+    ListContainers: async (request, options) => {
+      const containers = asksForCreated(request)
+        ? (await cri.activity(options)).created
+        : await cri.runningContainers(options)
       return {
         containers: containers.map(({ id, state, createdAt }) => ({
           id,
@@ -84,6 +90,21 @@ function runtimeService(cri: CriClient): Handlers {
     ContainerStatus: async (request, options) => {
       const { id, state, startedAt } = await cri.containerStart(text(request['containerId']), options)
       return { status: { id, state: `CONTAINER_${state}`, startedAt: nanoseconds(startedAt) } }
+    },
+  }
+}
+
+/** How much is being downloaded, and since when; not what. */
+function contentService(cri: CriClient): Handlers {
+  return {
+    ListStatuses: async (_, options) => {
+      const { downloads } = await cri.activity(options)
+      return {
+        statuses: downloads.map(({ startedAt, updatedAt }) => ({
+          startedAt: instant(startedAt),
+          updatedAt: instant(updatedAt),
+        })),
+      }
     },
   }
 }
@@ -194,14 +215,16 @@ function remainingMs(call: ServerUnaryCall<Message, Message>): number {
 function bind(server: Server, socket: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) =>
-      error === null ? resolve() : reject(new AgentError('LISTEN_FAILED', `can not listen on ${socket}: ${error.message}`)),
+      error === null
+        ? resolve()
+        : reject(new AgentError('LISTEN_FAILED', `can not listen on ${socket}: ${error.message}`)),
     )
   })
 }
 
 function definition(name: string): ServiceDefinition {
-  const described = fromJSON(CRI_DESCRIPTOR, { longs: String, enums: String, defaults: true })[`runtime.v1.${name}`]
-  if (described === undefined || 'format' in described) throw new Error(`runtime.v1.${name} is not described`)
+  const described = fromJSON(CRI_DESCRIPTOR, { longs: String, enums: String, defaults: true })[name]
+  if (described === undefined || 'format' in described) throw new Error(`${name} is not described`)
   return described as ServiceDefinition
 }
 
@@ -218,6 +241,16 @@ function referenceOf(request: Message): string {
 
 function text(value: unknown): string {
   return typeof value === 'string' ? value : ''
+}
+
+function asksForCreated(request: Message): boolean {
+  const { filter } = request as { readonly filter?: { readonly state?: { readonly state?: string } } | null }
+  return filter?.state?.state === 'CONTAINER_CREATED'
+}
+
+function instant(timestamp: string): Message {
+  const value = BigInt(nanoseconds(timestamp))
+  return { seconds: String(value / 1_000_000_000n), nanos: Number(value % 1_000_000_000n) }
 }
 
 /** The reverse of what the CRI client makes of a timestamp: RFC 3339 with nine digits. */

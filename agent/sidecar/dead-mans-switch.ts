@@ -59,7 +59,10 @@ export async function hold(unit: UnitFacts, ports: SwitchPorts, holdMs = HOLD_MS
     over,
     commit() {
       if (state === 'fired')
-        throw new AgentError('RESTART_FAILED', `the restarter put ${path} back: the commit came later than ${holdMs} ms`)
+        throw new AgentError(
+          'RESTART_FAILED',
+          `the restarter put ${path} back: the commit came later than ${holdMs} ms`,
+        )
       state = 'committed'
       stopClock.abort()
       resolve()
@@ -113,7 +116,8 @@ function contentOf(before: FileState): FileContent {
 /** As containerd itself takes it: what its command line names, else the place of the distribution. */
 export function configFileOf({ name, execStart }: Pick<UnitFacts, 'name' | 'execStart'>): string {
   const at = execStart.findIndex((word) => word === '-c' || word === '--config' || word === '-config')
-  const named = at >= 0 ? execStart[at + 1] : execStart.find((word) => /^--?config=/.test(word))?.replace(/^--?config=/, '')
+  const named =
+    at >= 0 ? execStart[at + 1] : execStart.find((word) => /^--?config=/.test(word))?.replace(/^--?config=/, '')
   const layout = LAYOUTS.find(({ units }) => units.includes(name)) ?? LAYOUTS[0]
   // k3s and RKE2 have a configuration of their own behind --config, which is not containerd's.
   if (layout?.isConfigGenerated !== true && named?.startsWith('/')) return posix.normalize(named)

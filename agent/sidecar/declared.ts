@@ -12,7 +12,10 @@ const FRESH_MS = 1_000
 
 type Loaded = { readonly ok: true; readonly desired: DesiredState } | { readonly ok: false }
 
-export function declaredBy(load: () => Promise<Loaded>, { clock, log }: { readonly clock: Clock; readonly log: Log }): Declared {
+export function declaredBy(
+  load: () => Promise<Loaded>,
+  { clock, log }: { readonly clock: Clock; readonly log: Log },
+): Declared {
   let last: Declaration = { registries: [], restart: undefined }
   let read: { readonly at: number; readonly done: Promise<void> } | undefined
   const refresh = async () => {

@@ -108,7 +108,8 @@ class Sessions {
 
   async #do(request: Exclude<RestarterRequest, { verb: 'hold' | 'commit' }>): Promise<RestarterReply> {
     const { systemd, log } = this.#options.ports
-    if (request.verb === 'facts' && request.unit === undefined) return { ok: true, available: await systemd.isAvailable() }
+    if (request.verb === 'facts' && request.unit === undefined)
+      return { ok: true, available: await systemd.isAvailable() }
     const unit = await this.#permitted(request.unit ?? '')
     switch (request.verb) {
       case 'facts':
@@ -147,7 +148,10 @@ class Sessions {
     if (restart?.strategy === 'never') throw new AgentError('RESTART_REFUSED', 'restart.strategy is never')
     const most = 2 * (restart?.maxPerHour ?? DEFAULT_MAX_PER_HOUR) + 2
     if (!this.#rate.take(most))
-      throw new AgentError('RESTART_REFUSED', `containerd was restarted ${most} times within the last hour by this restarter`)
+      throw new AgentError(
+        'RESTART_REFUSED',
+        `containerd was restarted ${most} times within the last hour by this restarter`,
+      )
   }
 
   async #permitted(unit: string): Promise<string> {
@@ -169,7 +173,8 @@ class Sessions {
     const units = await this.#units()
     const found = await Promise.all(units.map((unit) => this.#options.ports.systemd.unit(unit)))
     const loaded = found.filter((unit) => unit !== undefined).filter(({ loadState }) => loadState === 'loaded')
-    const unit = loaded.find(({ mainPid }) => mainPid > 0) ?? loaded.find(({ activeState }) => activeState !== 'inactive')
+    const unit =
+      loaded.find(({ mainPid }) => mainPid > 0) ?? loaded.find(({ activeState }) => activeState !== 'inactive')
     if (unit === undefined) throw new AgentError('RESTART_UNAVAILABLE', `none of ${units.join(', ')} runs on this node`)
     return unit
   }
@@ -177,7 +182,9 @@ class Sessions {
 
 function listen(server: Server, socket: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error) => reject(new AgentError('LISTEN_FAILED', `can not listen on ${socket}: ${error.message}`)))
+    server.once('error', (error) =>
+      reject(new AgentError('LISTEN_FAILED', `can not listen on ${socket}: ${error.message}`)),
+    )
     server.listen(socket, resolve)
   })
 }
@@ -194,7 +201,10 @@ export function parseRequest(line: string): RestarterRequest {
 
 function unknownRequest(verb: unknown): AgentError {
   const named = typeof verb === 'string' ? verb.slice(0, 40) : typeof verb
-  return new AgentError('REQUEST_INVALID', `the restarter knows facts, reset-failed, restart, hold and commit, not ${JSON.stringify(named)}`)
+  return new AgentError(
+    'REQUEST_INVALID',
+    `the restarter knows facts, reset-failed, restart, hold and commit, not ${JSON.stringify(named)}`,
+  )
 }
 
 function jsonObject(line: string): { readonly [key: string]: unknown } {

@@ -90,6 +90,7 @@ function edit(
         target: 'containerd-config',
         action: plan.kind,
         path: facts.configFile,
+        drift: file.kind === 'absent' ? 'missing' : 'changed',
         reason: `set config_path = "${plan.directory}"`,
         subject: '',
         folder: posix.dirname(facts.configFile),

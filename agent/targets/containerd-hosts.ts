@@ -1,20 +1,30 @@
 // One host directory for each registry below containerd's config_path: CA file and hosts.toml.
-// CA first, hosts.toml last, reverse on removal; a new host directory appears complete or not at all.
+// CA first, hosts.toml last, reverse on removal; a new host directory appears complete or not at all. A hosts.toml of someone else
+// gets our CA file added and keeps every other byte.
 // Source: containerd docs/hosts.md; shape A is the one that 1.6, 1.7 and 2.x read alike.
 import { posix } from 'node:path'
 import { defaultServer, hostDirectoryName, isManaged, renderHostsFile } from '../containerd/hosts-toml.ts'
+import { mergeHostsFile } from '../containerd/merge-hosts.ts'
+import type { MovedFolder } from '../containerd/migrate.ts'
 import { type DesiredState, type Registry, trustOf } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { Change, OwnedPath, RegularFile } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
+import {
+  CA_BESIDE_FOREIGN,
+  type ChangeBase,
+  HOSTS_FILE,
+  ownedPaths,
+  planRemoval,
+  rewritten,
+  TARGET,
+} from './containerd-hosts-removal.ts'
 import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
 
-const TARGET = 'containerd-hosts'
 const CA_FILE = 'ca.crt'
-const HOSTS_FILE = 'hosts.toml'
-/** Our CA in a folder that someone else keeps in docker's style (`*.crt`, no hosts.toml): all `*.crt` are read. */
-const CA_BESIDE_FOREIGN = 'registry-trust.crt'
+/** Spegel moves what it finds in certs.d here, and takes over nothing but [host."…"] tables when it writes a file anew. */
+const SPEGEL_BACKUP = '_backup'
 
 /** The folder and, by name, the files in it. */
 export type HostFolder = {
@@ -38,7 +48,9 @@ export async function observeHosts(
   files: NodeFiles,
 ): Promise<ObservedHosts> {
   const names = await files.list(certsDirectory)
-  const wanted = input.desired.registries.map((registry) => `${certsDirectory}/${hostDirectoryName(registry.host, names)}`)
+  const wanted = input.desired.registries.map(
+    (registry) => `${certsDirectory}/${hostDirectoryName(registry.host, names)}`,
+  )
   const owned = ownedPaths(input.owned).map(([path, { kind, sha256: digest }]) =>
     kind === 'whole' && digest === '' ? path : posix.dirname(path),
   )
@@ -67,10 +79,16 @@ async function existingParent(path: string, files: NodeFiles): Promise<string> {
   return parent
 }
 
-export function planHosts(input: TargetInput, observed: ObservedHosts): TargetPlan {
+export type HostsPlan = TargetPlan & {
+  /** What a person should know although nothing is kept back for it; absent when there is nothing. */
+  readonly warnings?: readonly Problem[]
+}
+
+export async function planHosts(input: TargetInput, observed: ObservedHosts): Promise<HostsPlan> {
   const { desired } = input
   if (desired.targets.containerd.enabled === 'off' && ownedPaths(input.owned).length === 0) return NOTHING_TO_DO
   const problems: Problem[] = []
+  const warnings: Problem[] = []
   const changes: Change[] = []
   const keep = new Set<string>()
   for (const registry of desired.targets.containerd.enabled === 'off' ? [] : desired.registries) {
@@ -81,33 +99,45 @@ export function planHosts(input: TargetInput, observed: ObservedHosts): TargetPl
       continue
     }
     if (trust.certificates.length === 0) continue
-    const plan = planHost(registry, folder, desired, input.owned, observed)
+    const plan = await planHost(registry, folder, desired, input.owned, observed)
     for (const path of plan.keep) keep.add(path)
     changes.push(...plan.changes)
     problems.push(...plan.problems)
+    warnings.push(...(plan.warnings ?? []))
   }
   const creations = changes.length > 0 ? foldersToCreate(observed) : []
   if (keep.size > 0) keep.add(observed.certsDirectory)
-  const removal = planRemoval(input.owned, keep, observed)
+  const removal = await planRemoval(input.owned, keep, observed)
   return {
     changes: [...removal.changes, ...creations, ...changes],
     problems: [...problems, ...removal.problems],
+    ...(warnings.length === 0 ? {} : { warnings }),
   }
 }
 
-type HostPlan = { readonly changes: readonly Change[]; readonly problems: readonly Problem[]; readonly keep: readonly string[] }
+type HostPlan = {
+  readonly changes: readonly Change[]
+  readonly problems: readonly Problem[]
+  readonly warnings?: readonly Problem[]
+  readonly keep: readonly string[]
+}
 
-function planHost(
+async function planHost(
   registry: Registry,
   folder: string,
   desired: DesiredState,
   owned: AgentState['owned'],
   observed: ObservedHosts,
-): HostPlan {
+): Promise<HostPlan> {
   const { host } = registry
   const found = observed.folders.get(folder) ?? { state: { kind: 'absent' }, files: new Map() }
-  const ca = rootFile(trustOf(registry, desired).certificates.map((certificate) => certificate.pem).join(''))
-  const hosts = rootFile(renderHostsFile({ server: defaultServer(host), ca: CA_FILE }))
+  const ca = rootFile(
+    trustOf(registry, desired)
+      .certificates.map((certificate) => certificate.pem)
+      .join(''),
+  )
+  const shape = observed.names.includes(SPEGEL_BACKUP) ? 'B' : 'A'
+  const hosts = rootFile(renderHostsFile({ server: defaultServer(host), ca: CA_FILE, shape }))
   const caPath = `${folder}/${CA_FILE}`
   const hostsPath = `${folder}/${HOSTS_FILE}`
   const base = { target: TARGET, subject: host, folder: observed.certsDirectory, forgets: [] } as const
@@ -135,16 +165,24 @@ function planHost(
       problems: [],
       keep: [folder, caPath, hostsPath],
     }
-  if (found.state.kind !== 'folder') return foreign(host, folder, `there is a ${found.state.kind} in place of the folder`)
+  if (found.state.kind !== 'folder')
+    return foreign(host, folder, `there is a ${found.state.kind} in place of the folder`)
 
   const hostsState = found.files.get(HOSTS_FILE) ?? { kind: 'absent' }
   const ours = isOurs(hostsPath, hostsState, owned)
-  if (hostsState.kind === 'absent' && !ours && owned[folder] === undefined) {
-    const beside = `${folder}/${CA_BESIDE_FOREIGN}`
-    const changed = fileChange({ ...base, path: beside, wanted: ca, state: found.files.get(CA_BESIDE_FOREIGN) })
-    return { changes: changed, problems: [], keep: [beside] }
+  const besidePath = `${folder}/${CA_BESIDE_FOREIGN}`
+  const beside = fileChange({ ...base, path: besidePath, wanted: ca, state: found.files.get(CA_BESIDE_FOREIGN) })
+  if (isDockerStyle(hostsState) && !ours && owned[folder] === undefined)
+    return { changes: beside, problems: [], keep: [besidePath] }
+  if (!ours) {
+    const merged = await mergeForeign({ ...base, path: hostsPath }, hostsState)
+    // What is there already stays also where nothing more can be added.
+    return {
+      ...merged,
+      changes: merged.problems.length > 0 ? [] : [...beside, ...merged.changes],
+      keep: [hostsPath, besidePath],
+    }
   }
-  if (!ours) return foreign(host, hostsPath, 'it was not written by this agent')
   const caState = found.files.get(CA_FILE)
   return {
     changes: [
@@ -156,8 +194,28 @@ function planHost(
   }
 }
 
+/** containerd takes an empty hosts.toml for none. */
+function isDockerStyle(hosts: FileState): boolean {
+  return hosts.kind === 'absent' || (hosts.kind === 'file' && hosts.bytes.length === 0)
+}
+
+/** Our CA file named in a hosts.toml that stays someone else's. */
+async function mergeForeign(base: ChangeBase, state: FileState): Promise<Omit<HostPlan, 'keep'>> {
+  const { path, subject: host } = base
+  if (state.kind !== 'file') return foreign(host, path, `there is a ${state.kind} in its place`)
+  const text = state.bytes.toString('utf8')
+  const merged = await mergeHostsFile(text, { host, path, ca: CA_BESIDE_FOREIGN })
+  if (!merged.ok) return foreign(host, path, merged.problem.message.replace(`${path}: `, ''))
+  const plan = { problems: [], ...(merged.warning === undefined ? {} : { warnings: [merged.warning] }) }
+  if (merged.text === text) return { ...plan, changes: [] }
+  const after = rewritten(state, merged.text)
+  const reason = `it was written by others and does not name the trust anchors of ${host}`
+  const owns: readonly OwnedPath[] = [{ path, kind: 'edited', sha256: sha256(after.bytes) }]
+  return { ...plan, changes: [{ ...base, action: 'edit', drift: 'changed', reason, after, owns }] }
+}
+
 function isOurs(path: string, state: FileState, owned: AgentState['owned']): boolean {
-  if (owned[path] !== undefined) return true
+  if (owned[path] !== undefined) return owned[path].kind === 'whole'
   return state.kind === 'file' && isManaged(state.bytes.toString('utf8'))
 }
 
@@ -179,7 +237,7 @@ type FileChangeInput = {
 function fileChange({ wanted, state = { kind: 'absent' }, ...base }: FileChangeInput): readonly Change[] {
   if (isFile(state, wanted)) return []
   const action = state.kind === 'absent' ? 'create' : 'update'
-  return [{ ...base, action, reason: difference(state, wanted), after: wanted, owns: [ownedFile(base.path, wanted)] }]
+  return [{ ...base, ...difference(state, wanted), action, after: wanted, owns: [ownedFile(base.path, wanted)] }]
 }
 
 function ownedFile(path: string, file: RegularFile): OwnedPath {
@@ -209,100 +267,39 @@ function foldersToCreate(observed: ObservedHosts): readonly Change[] {
   })
 }
 
-function ownedPaths(owned: AgentState['owned']) {
-  return Object.entries(owned).filter(([, owner]) => owner.target === TARGET)
-}
-
-/** hosts.toml goes before the CA it names; a folder that held nothing else goes as a whole. */
-function planRemoval(owned: AgentState['owned'], keep: ReadonlySet<string>, observed: ObservedHosts): TargetPlan {
-  const changes: Change[] = []
-  const problems: Problem[] = []
-  const gone = ownedPaths(owned).filter(([path]) => !keep.has(path))
-  const isFolder = ([, owner]: (typeof gone)[number]) => owner.kind === 'whole' && owner.sha256 === ''
-  const files = gone.filter((entry) => !isFolder(entry))
-  const folders = gone.filter(isFolder).sort(([a], [b]) => b.length - a.length)
-  const byFolder = Map.groupBy(files, ([path]) => posix.dirname(path))
-
-  for (const [folder, entries] of byFolder) {
-    const found = observed.folders.get(folder)
-    const subject = entries[0]?.[1].subject ?? ''
-    const base = { target: TARGET, action: 'delete', subject, folder: posix.dirname(folder), owns: [] } as const
-    const reason = `${subject} is not declared any more`
-    const present = entries.filter(([path]) => (found?.files.get(posix.basename(path)) ?? { kind: 'absent' }).kind !== 'absent')
-    const changed = present.filter(([path, owner]) => {
-      const state = found?.files.get(posix.basename(path))
-      return state?.kind !== 'file' || sha256(state.bytes) !== owner.sha256
+/** Folders with what was config.toml's so far: made once, then their user's. `observed` is the node as it is with them in place. */
+export function planMovedFolders(
+  moved: readonly MovedFolder[],
+  observed: ObservedHosts,
+): { readonly changes: readonly Change[]; readonly observed: ObservedHosts } {
+  if (moved.length === 0) return { changes: [], observed }
+  const folders = new Map(observed.folders)
+  const changes = moved.map(({ name, files }): Change => {
+    const path = `${observed.certsDirectory}/${name}`
+    const content = files.map((file) => ({ name: file.name, content: rootFile(file.bytes, file.mode) }))
+    folders.set(path, {
+      state: { kind: 'folder', mode: 0o755, uid: 0, gid: 0 },
+      files: new Map(content.map((file) => [file.name, { ...file.content, mtimeMs: 0 }])),
     })
-    for (const [path] of changed)
-      problems.push(problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent wrote it; left as it is although ${reason}`))
-    const removable = present.filter((entry) => !changed.includes(entry))
-    const forgets = entries.map(([path]) => path)
-    const whole = owned[folder]?.before.kind === 'absent' && found?.files.size === removable.length
-    if (whole && changed.length === 0 && removable.length > 0) {
-      const names = removable.map(([path]) => posix.basename(path))
-      changes.push({ ...base, path: folder, reason, after: { kind: 'absent-tree', names }, forgets: [...forgets, folder] })
-      continue
-    }
-    const hostsLast = removable.toSorted(([a], [b]) => Number(b.endsWith(HOSTS_FILE)) - Number(a.endsWith(HOSTS_FILE)))
-    for (const [path] of hostsLast)
-      changes.push({ ...base, path, reason, folder, after: { kind: 'absent' }, forgets: [path] })
-    const unseen = forgets.filter((path) => !removable.some(([removed]) => removed === path))
-    if (unseen.length > 0) changes.push(...forget(unseen, subject, folder, found))
-  }
-  changes.push(...planFolderRemoval(folders, changes, observed))
-  return { changes, problems }
-}
-
-/** Nothing to do on the node: the paths are gone already or someone else's now. */
-function forget(paths: readonly string[], subject: string, folder: string, found: HostFolder | undefined): readonly Change[] {
-  return paths.map((path) => {
-    const state = found?.files.get(posix.basename(path)) ?? { kind: 'absent' as const }
-    const after = state.kind === 'file' ? state : ({ kind: 'absent' } as const)
     return {
       target: TARGET,
-      action: 'delete',
+      action: 'create',
       path,
-      reason: state.kind === 'absent' ? 'it is gone already' : 'it is not ours any more',
-      subject,
-      folder,
-      after,
+      reason: "it says what containerd's own configuration said so far",
+      subject: name,
+      folder: observed.certsDirectory,
+      after: { kind: 'tree', mode: 0o755, files: content },
       owns: [],
-      forgets: [path],
+      forgets: [],
     }
   })
-}
-
-function planFolderRemoval(
-  folders: readonly (readonly [string, AgentState['owned'][string]])[],
-  planned: readonly Change[],
-  observed: ObservedHosts,
-): readonly Change[] {
-  const forgotten = new Set(planned.flatMap((change) => change.forgets))
-  const removed = new Set(planned.filter(({ after }) => after.kind.startsWith('absent')).map(({ path }) => path))
-  const changes: Change[] = []
-  for (const [path, owner] of folders) {
-    if (forgotten.has(path)) continue
-    const left = contentsOf(path, observed).filter((name) => !removed.has(`${path}/${name}`))
-    const state = path === observed.certsDirectory ? observed.certsDirectoryState : observed.folders.get(path)?.state
-    const isGone = state === undefined || state.kind === 'absent'
-    if (!isGone && left.length > 0) continue
-    removed.add(path)
-    const wasThere = owner.before.kind === 'folder' ? owner.before : undefined
-    changes.push({
-      target: TARGET,
-      action: 'delete',
-      path,
-      reason: wasThere !== undefined ? 'it was there before the agent' : 'the agent made this folder and nothing is left in it',
-      subject: owner.subject,
-      folder: posix.dirname(path),
-      after: wasThere ?? { kind: 'absent' },
-      owns: [],
-      forgets: [path],
-    })
+  return {
+    changes: [...foldersToCreate(observed), ...changes],
+    observed: {
+      ...observed,
+      certsDirectoryState: { kind: 'folder', mode: 0o755, uid: 0, gid: 0 },
+      names: [...observed.names, ...moved.map(({ name }) => name)],
+      folders,
+    },
   }
-  return changes
-}
-
-function contentsOf(path: string, observed: ObservedHosts): readonly string[] {
-  return path === observed.certsDirectory ? observed.names : [...(observed.folders.get(path)?.files.keys() ?? [])]
 }

@@ -223,20 +223,12 @@ function put(
   const state = stateAt(path, observed)
   if (content.kind === 'file' ? isFile(state, content) : state.kind === 'link' && state.to === content.to) return []
   const isNew = state.kind === 'absent'
-  const reason =
-    content.kind === 'file'
-      ? isNew
-        ? `trust anchor ${placement.anchor}`
-        : difference(state, content)
-      : isNew
-        ? `link to trust anchor ${placement.anchor}`
-        : 'it leads elsewhere'
   return [
     {
       target: TARGET,
       action: content.kind === 'link' ? 'link' : isNew ? 'create' : 'update',
       path,
-      reason,
+      ...(isNew || content.kind === 'link' ? linkDifference(placement, content.kind, isNew) : difference(state, content)),
       subject: placement.anchor,
       folder,
       after: content,
@@ -244,6 +236,11 @@ function put(
       forgets: [],
     },
   ]
+}
+
+function linkDifference({ anchor }: Placement, kind: 'file' | 'link', isNew: boolean) {
+  if (!isNew) return { drift: 'changed' as const, reason: 'it leads elsewhere' }
+  return { drift: 'missing' as const, reason: kind === 'file' ? `trust anchor ${anchor}` : `link to trust anchor ${anchor}` }
 }
 
 function owned(path: string, content: Extract<FileContent, { kind: 'file' | 'link' }>): OwnedPath {

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import type { DesiredState } from '../model/desired-state.ts'
 import type { Problem } from '../model/errors.ts'
 import type { FileState } from '../model/ports.ts'
-import type { Change, RegularFile, RestartNeed } from '../model/plan.ts'
+import type { Change, DriftKind, RegularFile, RestartNeed } from '../model/plan.ts'
 import type { AgentState } from '../model/state.ts'
 
 export type TargetInput = {
@@ -40,11 +40,12 @@ export function isFile(state: FileState, wanted: RegularFile): boolean {
   )
 }
 
-/** Why a file of ours has to be written again, for people. */
-export function difference(state: FileState, wanted: RegularFile): string {
-  if (state.kind === 'absent') return 'it is missing'
-  if (state.kind !== 'file') return `there is a ${state.kind} in its place`
-  if (!state.bytes.equals(wanted.bytes)) return 'its content differs'
-  if (state.mode !== wanted.mode) return `its mode is ${state.mode.toString(8)} instead of ${wanted.mode.toString(8)}`
-  return `it belongs to ${state.uid}:${state.gid} instead of ${wanted.uid}:${wanted.gid}`
+/** How and why a file of ours has to be written again, for machines and for people. */
+export function difference(state: FileState, wanted: RegularFile): { readonly drift: DriftKind; readonly reason: string } {
+  if (state.kind === 'absent') return { drift: 'missing', reason: 'it is missing' }
+  if (state.kind !== 'file') return { drift: 'changed', reason: `there is a ${state.kind} in its place` }
+  if (!state.bytes.equals(wanted.bytes)) return { drift: 'changed', reason: 'its content differs' }
+  if (state.mode !== wanted.mode)
+    return { drift: 'mode', reason: `its mode is ${state.mode.toString(8)} instead of ${wanted.mode.toString(8)}` }
+  return { drift: 'mode', reason: `it belongs to ${state.uid}:${state.gid} instead of ${wanted.uid}:${wanted.gid}` }
 }

@@ -248,9 +248,6 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
   'registries: []\ntargets: { containerd: { layout: legacy } }': [
     'CONFIG_NOT_SUPPORTED_YET trust.yaml:2:26: targets.containerd.layout is not supported yet: this version does not do layout: legacy',
   ],
-  'registries: []\nrestart: { window: { days: [Mon] } }': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:2:12: restart.window is not supported yet: this version does not do restart windows',
-  ],
   'policy: { allowWildcard: true }\nregistries: [{ host: "*" }]': [
     'CONFIG_NOT_SUPPORTED_YET trust.yaml:2:22: registries[0].host is not supported yet: this version does not do "*"',
   ],

@@ -184,14 +184,27 @@ t.test('minds neither credentials nor headers nor empty legacy tables', async (t
   for (const version of [...V1, ...V2]) t.match(await plan(version, text), /^edit\n/, version)
 })
 
-t.test('refuses a file without a version line, which counts as version 1', async (t) => {
-  const v1 = `[${TABLE}]\nconfig_path = ""\n`
+t.test('a version 1 file is edited where 1.x reads version 1', async (t) => {
+  for (const version of V1) {
+    t.equal(
+      await plan(version, '[plugins.cri.registry]\n  config_path = ""\n'),
+      `edit\n[plugins.cri.registry]\n  config_path = "${directory}"\n`,
+    )
+    t.equal(
+      await plan(version, 'version = 1\n[plugins.cri]\n  sandbox_image = "p:1"\n'),
+      `edit\nversion = 1\n[plugins.cri]\n  sandbox_image = "p:1"\n\n[plugins.cri.registry]\n  config_path = "${directory}"\n`,
+    )
+  }
+})
+
+t.test('refuses a version 1 file where its CRI settings are not read, or that mixes versions', async (t) => {
+  const mixed = `[${TABLE}]\nconfig_path = ""\n`
   t.equal(
-    await plan('1.7.24', v1),
-    `${UNSUPPORTED} ${configFile}: has no version line and so counts as version 1, which the agent does not edit; migrate it to version 2 or set plugins.cri.registry.config_path by hand`,
+    await plan('1.7.24', mixed),
+    `${UNSUPPORTED} ${configFile}: has no version line and so counts as version 1, but has the table plugins."io.containerd.grpc.v1.cri" of another version, which containerd ignores: correct its version line`,
   )
   t.equal(
-    await plan('v2.1.9', v1),
+    await plan('v2.1.9', mixed),
     `${UNSUPPORTED} ${configFile}: has no version line and so counts as version 1, but containerd 2.1 uses the CRI settings of versions 2, 3 only: rewrite it as version 2 (\`containerd config migrate\` helps) or set config_path by hand`,
   )
   t.match(await plan('v2.1.9', 'version = 1\n[plugins.cri.registry]\nconfig_path = "/x"\n'), /declares version 1, but/)
@@ -297,4 +310,25 @@ t.test('refuses an import of a newer version than the main file', async (t) => {
       `${UNSUPPORTED} ${NVIDIA}: declares version 3, but ${configFile}, which imports it, is version 2: containerd exits or drops the CRI settings of the main file`,
       version,
     )
+})
+
+t.test('a list that 2.x can not read is cut down to the one folder that is in use', async (t) => {
+  const list = (value: string) => `version = 3\n[${IMAGES}]\n  config_path = "${value}" # both\n`
+  const cut = async (version: string, value: string, directoriesWithHosts: readonly string[]) => {
+    const bytes = Buffer.from(list(value))
+    const request = { configFile, bytes, imports: [], containerdVersion: version, directory, directoriesWithHosts }
+    const result = await planConfigPath(request)
+    if (result.kind === 'refused') return result.problem.message
+    return result.kind === 'already-set' ? result.kind : result.bytes.toString('utf8')
+  }
+  const both = '/etc/containerd/certs.d:/etc/docker/certs.d'
+  t.equal(await cut('v2.1.9', both, ['/etc/docker/certs.d']), list('/etc/docker/certs.d'))
+  t.equal(await cut('v2.1.9', both, ['/etc/containerd/certs.d', '/elsewhere']), list('/etc/containerd/certs.d'))
+  t.equal(await cut('v2.1.9', both, []), list('/etc/containerd/certs.d'))
+  t.equal(await cut('v2.2.0', '/x:', []), list('/x'))
+  t.match(
+    await cut('v2.1.9', both, ['/etc/containerd/certs.d', '/etc/docker/certs.d']),
+    /config\.toml: config_path = ".*" is a list, .* there are host folders in \/etc\/containerd\/certs\.d and \/etc\/docker\/certs\.d/,
+  )
+  t.match(await cut('v2.1.9', 'certs.d:/x', []), /is a list.*name one folder alone/)
 })

@@ -87,6 +87,7 @@ export type StatusReport = {
   readonly generation: string
   readonly registries: readonly { readonly host: string; readonly state: string; readonly finding: { readonly code: string } }[]
   readonly problems: readonly { readonly code: string; readonly message: string }[]
+  readonly drift: readonly { readonly target: string; readonly path: string; readonly kind: string }[]
   readonly restart: { readonly pending: boolean; readonly reason: string | null }
   readonly transactions: readonly { readonly result: string; readonly restarted: boolean }[]
 }
@@ -153,10 +154,11 @@ export async function fingerprint(node: FixtureNode, ...folders: readonly string
 
 /** Content, kind, mode, owner and link target of every path below the folders: equal means that it is as it was. */
 export async function contents(node: FixtureNode, ...folders: readonly string[]): Promise<string> {
-  const list = await node.run(['find', ...folders, '-printf', '%p %y %m %U:%G %l\n'])
-  const sums = await node.run(['find', ...folders, '-type', 'f', '-exec', 'sha256sum', '{}', ';'])
+  // What vanishes while it is listed is missing in the answer, which is what the caller wants to know.
+  const list = await node.exec(['find', ...folders, '-printf', '%p %y %m %U:%G %l\n'])
+  const sums = await node.exec(['find', ...folders, '-type', 'f', '-exec', 'sha256sum', '{}', ';'])
   const sorted = (text: string) => text.split('\n').sort().join('\n')
-  return sorted(list) + sorted(sums)
+  return sorted(list.stdout) + sorted(sums.stdout)
 }
 
 export const TRUST_FOLDERS = ['/etc/containerd', '/etc/ssl/certs', '/usr/local/share/ca-certificates'] as const

@@ -1,0 +1,91 @@
+// Damage by others on a real node: seen at once, put right, told; audit mode changes nothing; a fight ends with a finding.
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { startSandboxNode } from '../node/sandbox-node.ts'
+import { AgentOnNode, BY_SIGNAL, contents, generationsToTest, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+
+const HOST = 'harbor.example.net'
+const FOLDER = `/etc/containerd/certs.d/${HOST}`
+const generation = generationsToTest()[0]
+if (generation === undefined) throw new Error('no containerd to test on')
+
+async function trustedNode(t: { teardown(work: () => Promise<void>): void }, extra: object = {}) {
+  const node = await startSandboxNode({ generation: generation as NonNullable<typeof generation> })
+  t.teardown(() => node.dispose())
+  const { registry, authority } = await startPrivateRegistry(node, HOST)
+  const agent = await AgentOnNode.on(node)
+  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL, ...extra }, { 'ca.pem': authority.pem })
+  return { node, registry, agent }
+}
+
+t.test('every kind of damage is healed without a restart', async (t) => {
+  const { node, registry, agent } = await trustedNode(t)
+  const daemon = await agent.startDaemon()
+  await daemon.until(({ state }) => state === 'converged')
+  const good = await contents(node, ...TRUST_FOLDERS)
+  const pid = await node.containerdPid()
+  const damages = [
+    `rm ${FOLDER}/ca.crt`,
+    `rm -r ${FOLDER}`,
+    'rm -r /etc/containerd/certs.d',
+    `echo garbage > ${FOLDER}/ca.crt`,
+    `sed -i 's/ca.crt/other.crt/' ${FOLDER}/hosts.toml`,
+    `chmod 600 ${FOLDER}/hosts.toml`,
+    'rm /usr/local/share/ca-certificates/ca.crt',
+    'rm /etc/ssl/certs/ca.pem',
+    'sed -i "$(( $(grep -n BEGIN /etc/ssl/certs/ca-certificates.crt | tail -1 | cut -d: -f1) )),\\$d" /etc/ssl/certs/ca-certificates.crt',
+  ]
+  for (const damage of damages) {
+    await node.run(['sh', '-c', damage])
+    const began = Date.now()
+    while ((await contents(node, ...TRUST_FOLDERS)) !== good) {
+      if (Date.now() - began > 5_000) break
+      await sleep(20)
+    }
+    t.equal(await contents(node, ...TRUST_FOLDERS), good, `${damage}: healed after ${Date.now() - began} ms`)
+  }
+  t.match(await node.pull(registry.reference()), { ok: true })
+  t.equal(await node.containerdPid(), pid, 'no restart')
+  const metrics = (await daemon.get('/metrics')).body
+  t.match(metrics, /^registry_trust_drift_healed_total\{target="containerd-hosts"\} [1-9]/m)
+  t.match(metrics, /^registry_trust_drift_healed_total\{target="system-trust"\} [1-9]/m)
+})
+
+t.test('mode: audit reports and changes nothing', async (t) => {
+  const { node, agent } = await trustedNode(t, { mode: 'audit' })
+  const before = await contents(node, ...TRUST_FOLDERS)
+  const daemon = await agent.startDaemon()
+  const status = await daemon.until(({ state, registries }) => state === 'audit' && registries[0]?.finding.code !== 'not-proved-yet')
+  t.match(status.drift, [{ target: 'system-trust' }])
+  t.ok(status.drift.some(({ target, kind }) => target === 'containerd-config' && kind === 'changed'))
+  t.match(status.registries, [{ state: 'untrusted', finding: { code: 'unknown-authority' } }])
+  t.equal(await contents(node, ...TRUST_FOLDERS), before)
+  t.equal((await agent.apply()).code, 2, 'apply is plan')
+  t.equal(await contents(node, ...TRUST_FOLDERS), before)
+})
+
+t.test('drift.heal: false reports only', async (t) => {
+  const { node, agent } = await trustedNode(t, { drift: { heal: false } })
+  const daemon = await agent.startDaemon()
+  await daemon.until(({ state }) => state === 'converged')
+  await node.run(['rm', `${FOLDER}/ca.crt`])
+  const status = await daemon.until(({ state }) => state === 'drifted')
+  t.match(status.drift, [{ target: 'containerd-hosts', path: `${FOLDER}/ca.crt`, kind: 'missing' }])
+  await sleep(300)
+  t.not((await node.exec(['test', '-e', `${FOLDER}/ca.crt`])).code, 0)
+})
+
+t.test('a writer that never gives up: after stopAfterFights a finding, and peace', async (t) => {
+  const { node, agent } = await trustedNode(t, { drift: { stopAfterFights: 3 } })
+  const daemon = await agent.startDaemon()
+  await daemon.until(({ state }) => state === 'converged')
+  const fighter = await node.start(['sh', '-c', `while :; do grep -q mine ${FOLDER}/hosts.toml || echo "# mine" > ${FOLDER}/hosts.toml; sleep 0.05; done`])
+  const status = await daemon.until(({ problems }) => problems.some(({ code }) => code === 'WRITER_CONFLICT'))
+  t.match(status.drift, [{ path: `${FOLDER}/hosts.toml`, kind: 'changed' }])
+  t.equal(status.state, 'drifted')
+  await sleep(500)
+  t.equal((await node.readFile(`${FOLDER}/hosts.toml`)).trim(), '# mine', 'theirs is left alone')
+  await fighter.stop()
+  t.equal((await agent.apply()).code, 0, 'a person puts it right')
+  await daemon.until(({ problems, state }) => problems.length === 0 && state === 'converged')
+})

@@ -1,0 +1,94 @@
+// Leaving a node: uninstall gives back what was there byte for byte, rollback goes one state back.
+import t from 'tap'
+import { startSandboxNode } from '../node/sandbox-node.ts'
+import { AgentOnNode, BY_SIGNAL, contents, generationsToTest, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+
+const HOST = 'harbor.example.net'
+const FOLDERS = [...TRUST_FOLDERS, '/var/lib']
+
+async function withoutEmptyState(tree: string): Promise<string> {
+  return tree
+    .split('\n')
+    .filter((line) => !/^\/var\/lib($| |\/containerd)|\/registry-trust(\/lock)? |  \/var\/lib\/(containerd|registry-trust\/lock)/.test(line))
+    .join('\n')
+}
+
+for (const generation of generationsToTest()) {
+  t.test(`containerd ${generation.version}: uninstall leaves the node as before`, async (t) => {
+    const node = await startSandboxNode({ generation, runContainers: true })
+    t.teardown(() => node.dispose())
+    const { registry, authority } = await startPrivateRegistry(node, HOST)
+    const container = await node.runContainer()
+    const { pid } = await container.facts()
+    const agent = await AgentOnNode.on(node)
+    await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
+    const before = await withoutEmptyState(await contents(node, ...FOLDERS))
+    t.equal((await agent.apply()).code, 0)
+    t.match(await node.pull(registry.reference()), { ok: true })
+    const { code, stdout } = await agent.command('uninstall')
+    t.equal(code, 0, stdout)
+    t.equal(await withoutEmptyState(await contents(node, ...FOLDERS)), before)
+    t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ }, 'and containerd runs as before')
+    t.equal((await container.facts()).pid, pid)
+    t.equal((await agent.command('uninstall')).code, 0, 'again: nothing to do')
+  })
+}
+
+const [generation] = generationsToTest()
+if (generation === undefined) throw new Error('no containerd to test on')
+
+t.test('later edits of others survive the uninstallation', async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { authority } = await startPrivateRegistry(node, HOST)
+  const agent = await AgentOnNode.on(node)
+  const original = await node.readFile('/etc/containerd/config.toml')
+  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
+  t.equal((await agent.apply()).code, 0)
+  const edited = `# a note of ours\n${await node.readFile('/etc/containerd/config.toml')}`
+  await node.writeFile('/etc/containerd/config.toml', edited)
+  t.equal((await agent.command('uninstall')).code, 0)
+  t.equal(await node.readFile('/etc/containerd/config.toml'), `# a note of ours\n${original}`)
+})
+
+t.test("config_path stays while others' host directories depend on it", async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { authority } = await startPrivateRegistry(node, HOST)
+  const agent = await AgentOnNode.on(node)
+  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
+  t.equal((await agent.apply()).code, 0)
+  await node.writeFile('/etc/containerd/certs.d/theirs.example.net/hosts.toml', 'server = "https://theirs.example.net"\n[host]\n')
+  const config = await node.readFile('/etc/containerd/config.toml')
+  const { stdout } = await agent.command('uninstall')
+  t.match(stdout, /CONFIG_PATH_IN_USE[\s\S]*theirs\.example\.net/)
+  t.equal(await node.readFile('/etc/containerd/config.toml'), config)
+  t.equal((await node.run(['ls', '/etc/containerd/certs.d'])).trim(), 'theirs.example.net')
+})
+
+t.test('rollback by command: one state back, and the daemon leaves it so', async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { registry, authority } = await startPrivateRegistry(node, HOST)
+  const other = await startPrivateRegistry(node, 'other.example.net')
+  const agent = await AgentOnNode.on(node)
+  t.equal((await agent.command('rollback')).code, 1, 'nothing to go back to')
+  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem, 'other.pem': other.authority.pem })
+  t.equal((await agent.apply()).code, 0)
+  const first = await contents(node, ...TRUST_FOLDERS)
+  const both = { registries: [{ host: HOST, ca: 'ca.pem' }, { host: 'other.example.net', ca: 'other.pem' }], ...BY_SIGNAL }
+  await agent.configure(both)
+  t.equal((await agent.apply()).code, 0)
+  t.match(await node.pull(other.registry.reference()), { ok: true })
+
+  const back = await agent.command('rollback')
+  t.equal(back.code, 0, back.stdout)
+  t.equal(await contents(node, ...TRUST_FOLDERS), first)
+  t.match(await node.pull(registry.reference()), { ok: true })
+  const daemon = await agent.startDaemon()
+  await daemon.until(({ state }) => state === 'rolled-back')
+  t.equal(await contents(node, ...TRUST_FOLDERS), first)
+  await daemon.service.stop()
+  t.equal((await agent.apply()).code, 0, 'apply by hand goes forward again')
+  t.match(await node.pull(other.registry.reference()), { ok: true })
+})

@@ -1,0 +1,149 @@
+// The proxy between the agent's own CRI client and a real containerd of each generation: what the agent needs comes through unchanged,
+// and nothing else exists.
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js'
+import t, { type Test } from 'tap'
+import type { Registry } from '../../agent/model/desired-state.ts'
+import type { CriClient, Log } from '../../agent/model/ports.ts'
+import { connectCri } from '../../agent/node/cri.ts'
+import { startCriProxy } from '../../agent/sidecar/cri-proxy.ts'
+import type { Declared } from '../../agent/sidecar/declared.ts'
+import {
+  generations,
+  sanitisedConfig,
+  shortFolder,
+  startContainerd,
+  untilCriAnswers,
+} from '../node-ports/private-containerd.ts'
+
+const SOON = { timeoutMs: 5_000 }
+const HOST = '192.0.2.1:5000'
+const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} }
+const registry: Registry = { host: HOST, anchors: [], proof: { level: 'manifest', everyMs: 1 }, source: 'test' }
+const declared: Declared = { current: async () => ({ registries: [registry], restart: undefined }) }
+
+async function proxied(t: Test, containerd: string, folder: string): Promise<{ socket: string; cri: CriClient }> {
+  const socket = join(folder, 'proxy.sock')
+  const upstream = connectCri(containerd)
+  const proxy = await startCriProxy({ socket, cri: upstream, declared, log: SILENT })
+  const cri = connectCri(socket)
+  t.teardown(async () => {
+    cri.close()
+    await proxy.close()
+    upstream.close()
+  })
+  return { socket, cri }
+}
+
+/** A call as an attacker would make it: raw bytes to any method. */
+function raw(socket: string, path: string, bytes = Buffer.alloc(0)): Promise<Buffer | ServiceError> {
+  const client = new Client(`unix:${socket}`, credentials.createInsecure())
+  const pass = (value: Buffer) => value
+  return new Promise((resolve) => {
+    client.makeUnaryRequest(path, pass, pass, bytes, { deadline: Date.now() + 5_000 }, (error, reply) => {
+      client.close()
+      resolve(error ?? reply ?? Buffer.alloc(0))
+    })
+  })
+}
+
+for (const generation of generations())
+  t.test(`containerd ${generation.label}`, async (t) => {
+    const folder = shortFolder(t)
+    const host = `[plugins."${generation.expected.registryPlugin}".registry]`
+    const secret = generation.expected.statusShowsRegistry
+      ? `[plugins."${generation.expected.registryPlugin}".registry.configs."${HOST}".auth]\nusername = "robot"\npassword = "hunter2"\n`
+      : ''
+    const config = sanitisedConfig(generation, folder).replace(
+      /\[plugins\."[^"]+"\.registry\]\n.*\n/,
+      `${host}\n${secret}`,
+    )
+    const daemon = await startContainerd(t, generation, folder, config)
+    const direct = connectCri(daemon.socket)
+    t.teardown(() => direct.close())
+    await untilCriAnswers(direct)
+    const { socket, cri } = await proxied(t, daemon.socket, folder)
+
+    t.test('answers as containerd itself does', async (t) => {
+      t.same(await cri.version(SOON), await direct.version(SOON))
+      t.same(await cri.status(SOON), await direct.status(SOON))
+      t.same(await cri.runningContainers(SOON), [])
+      t.same(await cri.activity(SOON), await direct.activity(SOON))
+      t.same(await cri.digestsFrom(HOST, SOON), [])
+      t.equal(await cri.imageExists(`${HOST}/app:1`, SOON), false)
+      await t.rejects(cri.containerStart('missing', SOON), { code: 'CRI_CALL_FAILED', message: /NOT_FOUND|not found/ })
+    })
+
+    t.test('lets a declared registry be asked, and gives its failure', async (t) => {
+      const reference = `${HOST}/registry-trust/probe:does-not-exist`
+      const through = await cri.pullImage(reference, { timeoutMs: 500 })
+      t.match(through, { ok: false, status: /^(DEADLINE_EXCEEDED|UNKNOWN|CANCELLED|UNAVAILABLE)$/ })
+    })
+
+    t.test('refuses to pull what nothing declares', async (t) => {
+      const refused = await cri.pullImage('198.51.100.1:5000/app:1', SOON)
+      t.match(refused, {
+        ok: false,
+        status: 'PERMISSION_DENIED',
+        text: /198\.51\.100\.1:5000 is not a declared registry/,
+      })
+      t.match(await cri.pullImage(`${HOST}/app:1`, SOON), { ok: false, status: 'PERMISSION_DENIED' })
+    })
+
+    t.test('no password of the loaded configuration comes through verbose Status', async (t) => {
+      const verbose = Buffer.from([8, 1])
+      const path = '/runtime.v1.RuntimeService/Status'
+      const [straight, through] = [await raw(daemon.socket, path, verbose), await raw(socket, path, verbose)]
+      if (!Buffer.isBuffer(straight) || !Buffer.isBuffer(through)) throw new Error('Status failed')
+      t.equal(straight.includes('hunter2'), secret !== '', 'what containerd itself tells')
+      t.notOk(through.includes('hunter2'))
+      t.ok(through.length > 0)
+    })
+
+    for (const method of [
+      'RuntimeService/RunPodSandbox',
+      'RuntimeService/CreateContainer',
+      'RuntimeService/StartContainer',
+      'RuntimeService/ExecSync',
+      'RuntimeService/Exec',
+      'RuntimeService/Attach',
+      'RuntimeService/StopContainer',
+      'RuntimeService/RemoveContainer',
+      'RuntimeService/ListPodSandbox',
+      'RuntimeService/PodSandboxStatus',
+      'RuntimeService/UpdateRuntimeConfig',
+      'RuntimeService/GetContainerEvents',
+      'ImageService/RemoveImage',
+      'ImageService/ImageFsInfo',
+    ])
+      t.test(`${method} does not exist`, async (t) => {
+        t.match(await raw(socket, `/runtime.v1.${method}`), { code: status.UNIMPLEMENTED })
+      })
+
+    t.test('only its own user may open the socket', async (t) => {
+      t.equal(statSync(socket).mode & 0o777, 0o600)
+    })
+
+    t.test('finds containerd again after a restart, and tells meanwhile that it is gone', async (t) => {
+      await daemon.stop()
+      await t.rejects(cri.version(SOON), { code: 'CRI_UNREACHABLE' })
+      await daemon.restart()
+      await untilCriAnswers(cri)
+      t.match(await cri.version(SOON), { runtimeName: 'containerd' })
+    })
+  })
+
+t.test('a containerd without its CRI plugin is told as such', async (t) => {
+  const [generation] = generations()
+  if (generation === undefined) throw new Error('no containerd')
+  const folder = shortFolder(t)
+  const daemon = await startContainerd(
+    t,
+    generation,
+    folder,
+    'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n',
+  )
+  const { cri } = await proxied(t, daemon.socket, folder)
+  await t.rejects(cri.version(SOON), { code: 'CRI_NOT_LOADED' })
+})
