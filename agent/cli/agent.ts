@@ -1,6 +1,7 @@
 // `registry-trust agent`: the daemon. Ends on SIGTERM after the run under way; what it put on the node stays.
 import { posix } from 'node:path'
 import { createServer } from '../http/server.ts'
+import type { Watching } from '../model/ports.ts'
 import type { NodeStatus } from '../model/status.ts'
 import { startLoop } from '../reconcile/loop.ts'
 import type { Run } from '../reconcile/run.ts'
@@ -54,6 +55,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   })
   const folders = await watchedFolders(options.config, inputs)
   const watching = watcher.watch(folders, () => loop.poke())
+  void watching.ready.then(() => loop.poke())
   try {
     const address = await server.listen(options.listen)
     log.info('listening', { address: `${address.host}:${address.port}`, version })
@@ -88,7 +90,7 @@ type Folder = { readonly path: string; readonly depth: number }
 /** Watches the node's folders that the agent depends on; which ones is known after the first run, and may change. */
 function watchFolders({ watcher, files }: Wiring, onChange: () => void) {
   let followed = ''
-  let watching: { close(): Promise<void> } | undefined
+  let watching: Watching | undefined
   return {
     follow(folders: readonly Folder[]) {
       const wanted = JSON.stringify(folders)
@@ -99,6 +101,7 @@ function watchFolders({ watcher, files }: Wiring, onChange: () => void) {
         folders.map(({ path, depth }) => ({ path: files.hostPath(path), depth })),
         onChange,
       )
+      void watching.ready.then(onChange)
     },
     async close() {
       await watching?.close()

@@ -217,7 +217,13 @@ export type InputFile =
 
 /** Tells that something below the watched folders changed: "look again", never what changed. Bursts are one call. */
 export type Watcher = {
-  watch(folders: readonly { readonly path: string; readonly depth: number }[], onChange: () => void): { close(): Promise<void> }
+  watch(folders: readonly { readonly path: string; readonly depth: number }[], onChange: () => void): Watching
+}
+
+export type Watching = {
+  /** From then on nothing is missed: whoever looked before has to look once more. */
+  readonly ready: Promise<void>
+  close(): Promise<void>
 }
 
 /** One step of a transaction as it was meant, written before the node is touched: enough to finish or to undo it after a crash. */

@@ -16,16 +16,19 @@ export function watcher({ log }: { readonly log?: Log } = {}): Watcher {
       const coalesced = coalesce(onChange)
       const watched = folders.map(({ path, depth }) => startWatching(path, depth, coalesced.poke, log))
       return {
+        ready: Promise.all(watched.map(async (each) => (await each).ready)).then(() => undefined),
         async close() {
           coalesced.cancel()
-          await Promise.all(watched.map(async (each) => (await each).close()))
+          await Promise.all(watched.map(async (each) => (await each).watching.close()))
         },
       }
     },
   }
 }
 
-async function startWatching(path: string, depth: number, poke: () => void, log: Log | undefined): Promise<FSWatcher> {
+type Watching = { readonly watching: FSWatcher; readonly ready: Promise<void> }
+
+async function startWatching(path: string, depth: number, poke: () => void, log: Log | undefined): Promise<Watching> {
   const { watch } = await import('chokidar')
   const folder = resolved(path)
   const parent = dirname(folder)
@@ -47,7 +50,8 @@ async function startWatching(path: string, depth: number, poke: () => void, log:
     log?.warn('watch failed', { path, reason: error instanceof Error ? error.message : String(error) })
     poke()
   })
-  return watching
+  const ready = new Promise<void>((resolve) => watching.once('ready', () => resolve()))
+  return { watching, ready }
 }
 
 /** The path without links, as far as it exists: chokidar is told not to follow any. */

@@ -4,9 +4,14 @@ import { type Finding, type FindingCode, finding } from '../model/finding.ts'
 import type { HttpAnswer, TlsFailure, TlsSight } from '../model/ports.ts'
 
 const ASKS_FOR_CERTIFICATE = /certificate required|bad certificate|unknown ca|certificate unknown|no certificate/
-const REFUSES_VERSION = /protocol version|handshake failure|insufficient security|unsupported protocol|version too low|wrong (ssl )?version|no shared/
+const REFUSES_VERSION =
+  /protocol version|handshake failure|insufficient security|unsupported protocol|version too low|wrong (ssl )?version|no shared/
 
-export function explainFailure(failure: TlsFailure, registry: string, sight: Pick<TlsSight, 'wantsClientCertificate'>): Finding {
+export function explainFailure(
+  failure: TlsFailure,
+  registry: string,
+  sight: Pick<TlsSight, 'wantsClientCertificate'>,
+): Finding {
   const { kind, text } = failure
   const say = (code: FindingCode, message: string) => finding(code, message, text === '' ? {} : { text })
   switch (kind) {
@@ -28,7 +33,8 @@ export function explainFailure(failure: TlsFailure, registry: string, sight: Pic
       if (REFUSES_VERSION.test(text)) {
         return say('tls-version', `${registry} and containerd have no TLS version and cipher in common (${text})`)
       }
-      if (text === 'unrecognized name') return say('hostname-mismatch', `the server at ${registry} knows no host of that name (SNI)`)
+      if (text === 'unrecognized name')
+        return say('hostname-mismatch', `the server at ${registry} knows no host of that name (SNI)`)
       return say('unclassified', `the TLS handshake with ${registry} failed: ${text}`)
     }
     default:
@@ -39,7 +45,8 @@ export function explainFailure(failure: TlsFailure, registry: string, sight: Pic
 function explainPlain(text: string, registry: string): Finding {
   const line = /^[\x20-\x7e]*/.exec(text)?.[0] ?? ''
   const evidence = line === '' ? {} : { text: line }
-  if (line.startsWith('HTTP/')) return finding('plain-http', `${registry} speaks plain HTTP on this port, where TLS is expected`, evidence)
+  if (line.startsWith('HTTP/'))
+    return finding('plain-http', `${registry} speaks plain HTTP on this port, where TLS is expected`, evidence)
   const what = line === '' ? 'something that is not TLS' : `"${line.slice(0, 60)}"`
   return finding('plain-http', `${registry} answers a TLS greeting with ${what}`, evidence)
 }
@@ -51,10 +58,13 @@ export function explainAnswer({ status, headers }: HttpAnswer, registry: string)
   if (status === 429) return finding('rate-limited', `${registry} limits the rate of requests (429)`)
   if (status >= 500) return finding('server-error', `${registry} answers with an error of its own (${status})`)
   const isPage = /^text\/html/i.test(headers['content-type'] ?? '')
-  if (status === 200 && isPage) return finding('not-a-registry', `${registry} answers with a page for people, not as a registry`)
+  if (status === 200 && isPage)
+    return finding('not-a-registry', `${registry} answers with a page for people, not as a registry`)
   const isRedirect = status >= 300 && status < 400
   if (status >= 400) return finding('not-a-registry', `${registry} answers ${status} to GET /v2/, as no registry does`)
-  return status === 200 || isRedirect ? undefined : finding('not-a-registry', `${registry} answers ${status} to GET /v2/`)
+  return status === 200 || isRedirect
+    ? undefined
+    : finding('not-a-registry', `${registry} answers ${status} to GET /v2/`)
 }
 
 const SKEW_MS = 5 * 60_000
@@ -64,7 +74,12 @@ export function clockNote(answer: HttpAnswer | undefined, now: number): string |
   const theirs = Date.parse(answer?.headers['date'] ?? '')
   if (Number.isNaN(theirs) || Math.abs(theirs - now) < SKEW_MS) return undefined
   const minutes = Math.round(Math.abs(theirs - now) / 60_000)
-  const amount = minutes < 180 ? `${minutes} minutes` : minutes < 4_320 ? `${Math.round(minutes / 60)} hours` : `${Math.round(minutes / 1_440)} days`
+  const amount =
+    minutes < 180
+      ? `${minutes} minutes`
+      : minutes < 4_320
+        ? `${Math.round(minutes / 60)} hours`
+        : `${Math.round(minutes / 1_440)} days`
   const direction = theirs > now ? 'ahead of' : 'behind'
   return `the server's clock (${new Date(theirs).toISOString()}) is ${amount} ${direction} this node's (${new Date(now).toISOString()})`
 }

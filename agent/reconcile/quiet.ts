@@ -21,17 +21,24 @@ export async function awaitQuiet(
   { clock, patienceMs, signal }: { readonly clock: Clock; readonly patienceMs: number; readonly signal?: AbortSignal | undefined },
 ): Promise<string | undefined> {
   const deadline = clock.now() + patienceMs
+  let wasBusy = false
   for (;;) {
-    let busy: string | undefined
-    try {
-      busy = inFlight(await cri.activity({ timeoutMs: CALL_MS, signal }), clock.now())
-    } catch (thrown) {
-      signal?.throwIfAborted()
-      busy = `what containerd does at the moment can not be asked: ${asAgentError(thrown).message}`
-    }
-    if (busy === undefined) return undefined
-    if (clock.now() + POLL_MS > deadline) return `${busy}; waited ${Math.round(patienceMs / 1000)} s for it to end`
+    const busy = await look(cri, clock, signal)
+    if (busy === undefined && !wasBusy) return undefined
+    // Between two layers of one image there is a moment without any: what was busy has to be quiet twice.
+    wasBusy = busy !== undefined
+    if (busy !== undefined && clock.now() + POLL_MS > deadline)
+      return `${busy}; waited ${Math.round(patienceMs / 1000)} s for it to end`
     await clock.sleep(POLL_MS, { signal })
+  }
+}
+
+async function look(cri: CriClient, clock: Clock, signal: AbortSignal | undefined): Promise<string | undefined> {
+  try {
+    return inFlight(await cri.activity({ timeoutMs: CALL_MS, signal }), clock.now())
+  } catch (thrown) {
+    signal?.throwIfAborted()
+    return `what containerd does at the moment can not be asked: ${asAgentError(thrown).message}`
   }
 }
 

@@ -14,6 +14,9 @@ const PROOF_DEADLINE_MS = 5_000
 /** Where the copy has to behave like the daemon: proxies and the roots that Go reads. */
 const INHERITED = /^(https?_proxy|no_proxy|all_proxy|ssl_cert_file|ssl_cert_dir)$/i
 
+/** Where packages put it; a copy of another version is told by its answer and not believed. */
+const USUAL_BINARIES = ['/usr/bin/containerd', '/usr/local/bin/containerd']
+
 export type RehearsePorts = { readonly files: NodeFiles; readonly runner: RehearsalRunner; readonly clock: Clock }
 
 export async function rehearse(
@@ -27,7 +30,7 @@ export async function rehearse(
   const touchesContainerd = planned.plan.changes.some(({ target }) => target !== 'system-trust')
   if (!always && !touchesContainerd && !planned.plan.restart.required)
     return { verdict: 'not-needed', reason: 'nothing that containerd reads would change' }
-  const binary = facts.process?.executable ?? facts.unit?.execStart[0]
+  const binary = facts.process?.executable ?? facts.unit?.execStart[0] ?? (await usualBinary(files))
   if (binary === undefined)
     return { verdict: 'not-rehearsed', reason: "containerd's own binary is not known: neither its process nor its unit can be seen" }
   const started = clock.now()
@@ -71,4 +74,10 @@ export async function rehearse(
   } finally {
     await scratch.dispose()
   }
+}
+
+/** In a Pod without D-Bus neither the process nor the unit can be seen. */
+async function usualBinary(files: NodeFiles): Promise<string | undefined> {
+  for (const path of USUAL_BINARIES) if ((await files.readFollowing(path)).kind !== 'absent') return path
+  return undefined
 }

@@ -20,6 +20,7 @@ async function trustedNode(t: { teardown(work: () => Promise<void>): void }, ext
 
 t.test('every kind of damage is healed without a restart', async (t) => {
   const { node, registry, agent } = await trustedNode(t)
+  await node.run(['cp', '/etc/ssl/certs/ca-certificates.crt', '/tmp/bundle-before'])
   const daemon = await agent.startDaemon()
   await daemon.until(({ state }) => state === 'converged')
   const good = await contents(node, ...TRUST_FOLDERS)
@@ -33,7 +34,7 @@ t.test('every kind of damage is healed without a restart', async (t) => {
     `chmod 600 ${FOLDER}/hosts.toml`,
     'rm /usr/local/share/ca-certificates/ca.crt',
     'rm /etc/ssl/certs/ca.pem',
-    'sed -i "$(( $(grep -n BEGIN /etc/ssl/certs/ca-certificates.crt | tail -1 | cut -d: -f1) )),\\$d" /etc/ssl/certs/ca-certificates.crt',
+    'cat /tmp/bundle-before > /etc/ssl/certs/ca-certificates.crt',
   ]
   for (const damage of damages) {
     await node.run(['sh', '-c', damage])

@@ -1,0 +1,275 @@
+// The same pulls succeed and fail, and fail alike, before and after a legacy configuration is moved to host folders: containerd itself
+// is asked, first with the legacy configuration loaded, then with what the plan makes of it.
+import { posix } from 'node:path'
+import t, { type Test } from 'tap'
+import { planConfigPath } from '../../agent/containerd/config-edit.ts'
+import { mergeHostsFile } from '../../agent/containerd/merge-hosts.ts'
+import { classifyPull } from '../../agent/containerd/pull-error.ts'
+import { hostOf } from '../../agent/model/image-reference.ts'
+import { type Authority, createAuthority, issueClient, issueServer } from '../node/certificates.ts'
+import type { Generation } from '../node/generations.ts'
+import { eachGeneration, sandboxNode } from '../node/node-tests.ts'
+import { startRegistry } from '../node/registry.ts'
+import { CERTS_D, type SandboxNode } from '../node/sandbox-node.ts'
+import { startFaultServer } from '../node/tls-servers.ts'
+
+const CONFIG = '/etc/containerd/config.toml'
+const LOGIN = { username: 'robot', password: 'hunter2' }
+/** A config file starts with this; the tables below stand under the generation's own plugin id. */
+const HEAD: { readonly [version: number]: string } = { 2: 'version = 2\n', 3: 'version = 3\n' }
+
+type Lab = { readonly node: SandboxNode; readonly corp: Authority; readonly registry: string }
+
+/** Registries of two authorities; of the one called corp the node's files know the CA, and containerd 2.x its system roots. */
+async function lab(t: Test, generation: Generation): Promise<Lab> {
+  const node = await sandboxNode(t, { generation, config: 'none', startContainerd: false })
+  const corp = await createAuthority(node.scratch, 'corp')
+  const other = await createAuthority(node.scratch, 'other')
+  const serve = async (host: string, port: number, authority: Authority, credentials?: typeof LOGIN) => {
+    const certificate = await issueServer(authority, node.scratch, [host])
+    await startRegistry(node, { host, port, certificate, ...(credentials && { credentials }) })
+  }
+  await Promise.all([
+    serve('harbor.test', 443, corp, LOGIN),
+    serve('mirror.test', 5000, corp),
+    serve('port.test', 8443, corp),
+    ...['skip.test', 'wrong.test', 'other.test', 'empty.test', 'missing.test'].map((host) => serve(host, 443, other)),
+    startRegistry(node, { host: 'plain.test', port: 5001, credentials: LOGIN }),
+  ])
+  await startFaultServer(node, {
+    host: 'client.test',
+    fault: 'client-certificate',
+    certificate: await issueServer(corp, node.scratch, ['client.test']),
+    clientAuthority: corp,
+    answer: { status: 403 },
+  })
+  const client = await issueClient(corp, node.scratch, 'node')
+  await node.writeFile('/etc/pki/corp.pem', corp.pem)
+  await node.writeFile('/etc/pki/empty.pem', '')
+  await node.writeFile('/etc/pki/client.pem', client.pem)
+  await node.run(['cp', client.keyFile, '/etc/pki/client.key'])
+  if (generation.expected.configVersion > 2) await node.writeFile('/etc/ssl/certs/corp.pem', corp.pem)
+  return { node, corp, registry: `plugins.'${generation.expected.registryPlugin}'.registry` }
+}
+
+const image = (host: string) => [`${host}/library/hello:1`, `${host}/library/hello:no-such-tag`]
+
+async function outcomes(
+  node: SandboxNode,
+  references: readonly string[],
+): Promise<{ readonly [reference: string]: string }> {
+  const found = references.map(async (reference) => {
+    const pulled = await node.pull(reference)
+    if (pulled.ok) return [reference, 'pulled'] as const
+    const host = hostOf(reference) ?? 'docker.io'
+    const failure = { ok: false, status: pulled.code, text: pulled.message } as const
+    return [reference, classifyPull(failure, { reference, host }).code] as const
+  })
+  return Object.fromEntries(await Promise.all(found))
+}
+
+async function load(node: SandboxNode, config: string): Promise<void> {
+  await node.writeFile(CONFIG, config)
+  await node.startContainerd()
+}
+
+/** Carries out the plan by hand and starts containerd again. */
+async function move(node: SandboxNode, config: string, isVerifiedByAnchors: (host: string) => boolean) {
+  const plan = await planConfigPath({
+    configFile: CONFIG,
+    bytes: Buffer.from(config),
+    imports: [],
+    containerdVersion: node.generation.version,
+    directory: CERTS_D,
+    migrate: { existingFolders: [], uselessCaFiles: ['/etc/pki/empty.pem'], isVerifiedByAnchors },
+  })
+  if (plan.kind !== 'edit' || plan.migration === undefined) throw new Error(JSON.stringify(plan))
+  await node.stopContainerd()
+  for (const { name, files } of plan.migration.hostFolders)
+    for (const file of files) await node.writeFile(posix.join(CERTS_D, name, file.name), file.bytes, file.mode)
+  await load(node, plan.bytes.toString('utf8'))
+  return plan.migration
+}
+
+eachGeneration(t, 'hosts by name: the same pulls succeed and fail after the move', async (t, generation) => {
+  const { node, registry } = await lab(t, generation)
+  const mirror = (host: string, ...endpoints: readonly string[]) =>
+    `[${registry}.mirrors."${host}"]\nendpoint = ${JSON.stringify(endpoints)}\n`
+  const tls = (host: string, ...lines: readonly string[]) =>
+    `[${registry}.configs."${host}".tls]\n${lines.join('\n')}\n`
+  const auth = (host: string) =>
+    `[${registry}.configs."${host}".auth]\nusername = "${LOGIN.username}"\npassword = "${LOGIN.password}"\n`
+  const config = [
+    HEAD[generation.expected.configVersion] ?? '',
+    mirror('harbor.test', 'https://harbor.test'),
+    tls('harbor.test', 'ca_file = "/etc/pki/corp.pem"'),
+    auth('harbor.test'),
+    mirror('plain.test:5001', 'http://plain.test:5001'),
+    tls('plain.test:5001', 'insecure_skip_verify = true'),
+    auth('plain.test:5001'),
+    mirror('docker.io', 'https://dead.test', 'https://mirror.test:5000'),
+    mirror('scheme.test', 'mirror.test:5000'),
+    mirror('path.test', 'https://mirror.test:5000/proxy'),
+    mirror('slash.test', 'https://mirror.test:5000/'),
+    mirror('v2.test', 'https://mirror.test:5000/v2/'),
+    mirror('port.test:8443', 'https://port.test:8443', 'https://mirror.test:5000'),
+    tls('mirror.test:5000', 'ca_file = "/etc/pki/corp.pem"'),
+    tls('port.test:8443', 'ca_file = "/etc/pki/corp.pem"'),
+    tls('skip.test', 'insecure_skip_verify = true'),
+    tls('wrong.test', 'ca_file = "/etc/pki/corp.pem"'),
+    tls('missing.test', 'ca_file = "/etc/pki/not-there.pem"'),
+    tls('empty.test', 'ca_file = "/etc/pki/empty.pem"'),
+    tls(
+      'client.test',
+      'ca_file = "/etc/pki/corp.pem"',
+      'cert_file = "/etc/pki/client.pem"',
+      'key_file = "/etc/pki/client.key"',
+    ),
+  ].join('\n')
+  const references = [
+    ...[
+      'harbor.test',
+      'plain.test:5001',
+      'docker.io',
+      'scheme.test',
+      'path.test',
+      'slash.test',
+      'v2.test',
+      'port.test:8443',
+      'skip.test',
+    ],
+    ...['mirror.test:5000', 'wrong.test', 'missing.test', 'empty.test', 'other.test', 'client.test', 'nowhere.test'],
+  ].flatMap(image)
+  await load(node, config)
+  const before = await outcomes(node, references)
+  const works = (...hosts: readonly string[]) =>
+    Object.fromEntries(hosts.map((host) => [image(host)[0] ?? '', 'pulled']))
+  t.match(
+    before,
+    works('harbor.test', 'plain.test:5001', 'docker.io', 'scheme.test', 'v2.test', 'port.test:8443'),
+    'the legacy form works',
+  )
+  if (generation.expected.configVersion === 2) t.match(before, works('skip.test'))
+  t.match(before, {
+    'wrong.test/library/hello:1': 'unknown-authority',
+    'other.test/library/hello:1': 'unknown-authority',
+  })
+
+  const { notes } = await move(node, config, () => false)
+  t.same(await outcomes(node, references), before)
+  const kept = notes
+    .filter(({ code }) => code === 'MIGRATION_INSECURE_KEPT')
+    .map(({ message }) => message.split(':')[0])
+  const insecure = ['plain.test', 'skip.test/hosts.toml'].map((name) => `${CERTS_D}/${name}`)
+  t.same(kept, generation.expected.configVersion === 2 ? insecure : [])
+})
+
+eachGeneration(t, 'mirrors for all hosts: the same pulls succeed and fail after the move', async (t, generation) => {
+  const { node, registry } = await lab(t, generation)
+  const config = `${HEAD[generation.expected.configVersion]}
+[${registry}]
+  [${registry}.mirrors."*"]
+    endpoint = ["https://mirror.test:5000", "http://plain.test:5001"]
+  [${registry}.mirrors."other.test"]
+    endpoint = []
+  [${registry}.configs."mirror.test:5000".tls]
+    ca_file = "/etc/pki/corp.pem"
+  [${registry}.configs."skip.test".tls]
+    insecure_skip_verify = true
+`
+  const references = [
+    'nowhere.test',
+    'docker.io',
+    'skip.test',
+    'other.test',
+    'mirror.test:5000',
+    'port.test:8443',
+  ].flatMap(image)
+  await load(node, config)
+  const before = await outcomes(node, references)
+  t.match(
+    before,
+    { 'nowhere.test/library/hello:1': 'pulled', 'other.test/library/hello:1': 'unknown-authority' },
+    'the legacy form works',
+  )
+  await move(node, config, () => false)
+  t.same(await outcomes(node, references), before)
+})
+
+eachGeneration(t, 'a version 1 file: the same pulls succeed after the move', async (t, generation) => {
+  if (generation.expected.configVersion > 2) {
+    t.comment(`containerd ${generation.label} reads no settings of version 1; the plan refuses such a file`)
+    const bytes = Buffer.from('[plugins.cri.registry.mirrors."a.test"]\nendpoint = ["https://b.test"]\n')
+    const migrate = { existingFolders: [], isVerifiedByAnchors: () => false }
+    const request = {
+      configFile: CONFIG,
+      bytes,
+      imports: [],
+      containerdVersion: generation.version,
+      directory: CERTS_D,
+      migrate,
+    }
+    t.match(await planConfigPath(request), { kind: 'refused', problem: { code: 'CONTAINERD_CONFIG_UNSUPPORTED' } })
+    return
+  }
+  const { node } = await lab(t, generation)
+  const config = `[plugins.cri.registry.mirrors."nowhere.test"]
+endpoint = ["https://mirror.test:5000"]
+[plugins.cri.registry.configs."mirror.test:5000".tls]
+ca_file = "/etc/pki/corp.pem"
+`
+  const references = ['nowhere.test', 'mirror.test:5000', 'skip.test'].flatMap(image)
+  await load(node, config)
+  const before = await outcomes(node, references)
+  t.match(before, { 'nowhere.test/library/hello:1': 'pulled' }, 'the legacy form works')
+  await move(node, config, () => false)
+  t.same(await outcomes(node, references), before)
+})
+
+eachGeneration(t, 'insecure_skip_verify becomes verification by the declared CA', async (t, generation) => {
+  if (generation.expected.configVersion > 2) {
+    const bytes = Buffer.from(
+      `version = 2\n[plugins."io.containerd.grpc.v1.cri".registry.configs."a.test".tls]\ninsecure_skip_verify = true\n`,
+    )
+    const migrate = { existingFolders: [], isVerifiedByAnchors: () => false }
+    const request = {
+      configFile: CONFIG,
+      bytes,
+      imports: [],
+      containerdVersion: generation.version,
+      directory: CERTS_D,
+      migrate,
+    }
+    const plan = await planConfigPath(request)
+    t.match(plan, { kind: 'edit', directory: CERTS_D })
+    t.notOk(
+      'migration' in plan,
+      'containerd 2 does not read insecure_skip_verify in config.toml, so there is nothing to move',
+    )
+    return
+  }
+  const { node, corp, registry } = await lab(t, generation)
+  const skip = (host: string) => `[${registry}.configs."${host}".tls]\ninsecure_skip_verify = true\n`
+  const config = `${HEAD[2]}${skip('port.test:8443')}${skip('skip.test')}`
+  const references = ['port.test:8443', 'skip.test'].flatMap(image)
+  await load(node, config)
+  const all = { 'port.test:8443/library/hello:1': 'pulled', 'skip.test/library/hello:1': 'pulled' }
+  t.match(await outcomes(node, references), all)
+  await move(node, config, (host) => host === 'port.test:8443')
+  t.match(
+    await outcomes(node, references),
+    { ...all, 'port.test:8443/library/hello:1': 'unknown-authority' },
+    'verified, and no CA yet',
+  )
+
+  const path = `${CERTS_D}/port.test:8443/hosts.toml`
+  const merged = await mergeHostsFile(await node.readFile(path), {
+    host: 'port.test:8443',
+    ca: 'registry-trust.crt',
+    path,
+  })
+  if (!merged.ok) throw new Error(merged.problem.message)
+  await node.writeFile(`${CERTS_D}/port.test:8443/registry-trust.crt`, corp.pem)
+  await node.writeFile(path, merged.text)
+  t.match(await outcomes(node, references), all)
+})
