@@ -1,4 +1,5 @@
 // Damage by others on a real node: seen at once, put right, told; audit mode changes nothing; a fight ends with a finding.
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { startSandboxNode } from '../node/sandbox-node.ts'
@@ -20,7 +21,8 @@ async function trustedNode(t: { teardown(work: () => Promise<void>): void }, ext
 
 t.test('every kind of damage is healed without a restart', async (t) => {
   const { node, registry, agent } = await trustedNode(t)
-  await node.run(['cp', '/etc/ssl/certs/ca-certificates.crt', '/tmp/bundle-before'])
+  const bundle = join(node.scratch, 'bundle-before')
+  await node.run(['cp', '/etc/ssl/certs/ca-certificates.crt', bundle])
   const daemon = await agent.startDaemon()
   await daemon.until(({ state }) => state === 'converged')
   const good = await contents(node, ...TRUST_FOLDERS)
@@ -34,7 +36,7 @@ t.test('every kind of damage is healed without a restart', async (t) => {
     `chmod 600 ${FOLDER}/hosts.toml`,
     'rm /usr/local/share/ca-certificates/ca.crt',
     'rm /etc/ssl/certs/ca.pem',
-    'cat /tmp/bundle-before > /etc/ssl/certs/ca-certificates.crt',
+    `cat ${bundle} > /etc/ssl/certs/ca-certificates.crt`,
   ]
   for (const damage of damages) {
     await node.run(['sh', '-c', damage])

@@ -67,7 +67,7 @@ t.test('every alert fires in its scenario, nowhere else, and ends with its cause
     { job: JOB, address: down.address, labels: { node: 'down', namespace: 'down' } },
     { job: 'kube-state-metrics', address: `127.0.0.1:${port}`, labels: {} },
   ]
-  const prometheus = await startPrometheus(t, targets, IMPATIENT)
+  const prometheus = await startPrometheus(t, { targets, rules: impatientRules() })
 
   t.strictSame(await settleAfterFirstScrape(prometheus, targets.length), {}, 'all quiet while all is well')
 

@@ -48,14 +48,11 @@ t.test('every query of every panel has an answer', async (t) => {
     healthy(metrics, at)
     SCENARIOS.find(({ name }) => name === 'lost')?.trouble(metrics, at)
   })
-  const prometheus = await startPrometheus(
-    t,
-    [
-      { job: JOB, address: everything.address, labels: { node: 'worker-1' } },
-      { job: JOB, address: other.address, labels: { node: 'worker-2', cluster: 'other' } },
-    ],
-    'groups: []',
-  )
+  const targets = [
+    { job: JOB, address: everything.address, labels: { node: 'worker-1' } },
+    { job: JOB, address: other.address, labels: { node: 'worker-2', cluster: 'other' } },
+  ]
+  const prometheus = await startPrometheus(t, { targets, rules: 'groups: []' })
   const asked = DASHBOARDS.flatMap(({ uid, panels }) =>
     panels.flatMap(({ title, targets = [] }) =>
       targets.map(({ refId, expr }) => ({ where: `${uid}: ${title} ${refId}`, expr: substitute(expr, 'worker-1') })),

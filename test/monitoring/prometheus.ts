@@ -1,12 +1,13 @@
 // A real Prometheus on loopback that scrapes a few times a second, and promtool; both unpacked by scripts/install-fixtures.
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import type { FixtureNode } from '../node/fixture-node.ts'
 import { cacheFolder } from '../node/generations.ts'
 
 /** Throws with the cure where there is none: a monitoring that was never loaded must not pass. */
@@ -49,11 +50,61 @@ export type Prometheus = {
 
 const READY_MS = 10_000
 
-/** Ended with the test. `rules` is the text of a rules file. */
-export async function startPrometheus(t: Test, targets: readonly Target[], rules: string): Promise<Prometheus> {
-  const folder = t.testdir({ 'rules.yaml': rules })
+/** Where Prometheus runs: here, or in the network of a fixture node. */
+export type Place = {
+  /** Ends with the test; answers whether it still runs, and what it has said so far. */
+  start(argv: readonly string[]): Promise<() => { readonly isRunning: boolean; readonly said: string }>
+  get(url: string): Promise<string>
+}
+
+export type PrometheusOptions = {
+  readonly targets: readonly Target[]
+  /** The text of a rules file. */
+  readonly rules: string
+  readonly place?: Place
+}
+
+export async function startPrometheus(t: Test, options: PrometheusOptions): Promise<Prometheus> {
+  const { targets, rules, place = onThisMachine(t) } = options
+  const folder = t.testdir({ data: {}, 'rules.yaml': rules, 'prometheus.yaml': configuration(targets) })
+  const address = `127.0.0.1:${await freePort()}`
+  const process = await place.start([
+    program('prometheus'),
+    `--config.file=${join(folder, 'prometheus.yaml')}`,
+    `--storage.tsdb.path=${join(folder, 'data')}`,
+    `--web.listen-address=${address}`,
+    '--log.level=warn',
+  ])
+  const deadline = Date.now() + READY_MS
+  while (!(await isReady(place, address))) {
+    const { isRunning, said } = process()
+    if (!isRunning || Date.now() > deadline) throw new Error(`Prometheus does not start:\n${said}`)
+    await sleep(50)
+  }
+  const ask = <Data>(path: string) => askApi<Data>(place, address, path)
+  return {
+    async evaluated() {
+      const since = Date.now()
+      for (;;) {
+        const { groups } = await ask<{ readonly groups: readonly { readonly lastEvaluation: string }[] }>('rules')
+        if (groups.every(({ lastEvaluation }) => Date.parse(lastEvaluation) > since)) return
+        if (Date.now() - since > READY_MS) throw new Error('Prometheus does not evaluate its rules')
+        await sleep(50)
+      }
+    },
+    async alerts() {
+      const { alerts } = await ask<{ readonly alerts: readonly (FiringAlert & { readonly state: string })[] }>('alerts')
+      return alerts.filter(({ state }) => state === 'firing')
+    },
+    query: async (expr) =>
+      (await ask<{ readonly result: readonly Sample[] }>(`query?query=${encodeURIComponent(expr)}`)).result,
+  }
+}
+
+/** JSON is YAML. */
+function configuration(targets: readonly Target[]): string {
   const jobs = [...Map.groupBy(targets, ({ job }) => job)]
-  const config = {
+  return JSON.stringify({
     global: { scrape_interval: '250ms', scrape_timeout: '250ms', evaluation_interval: '250ms' },
     rule_files: ['rules.yaml'],
     scrape_configs: jobs.map(([job, ofJob]) => ({
@@ -61,70 +112,59 @@ export async function startPrometheus(t: Test, targets: readonly Target[], rules
       honor_labels: true,
       static_configs: ofJob.map(({ address, labels }) => ({ targets: [address], labels })),
     })),
-  }
-  // JSON is YAML.
-  writeFileSync(join(folder, 'prometheus.yaml'), JSON.stringify(config))
-  mkdirSync(join(folder, 'data'))
-  const address = `127.0.0.1:${await freePort()}`
-  const args = [
-    `--config.file=${join(folder, 'prometheus.yaml')}`,
-    `--storage.tsdb.path=${join(folder, 'data')}`,
-    `--web.listen-address=${address}`,
-    '--log.level=warn',
-  ]
-  const child = spawn(program('prometheus'), args, { stdio: ['ignore', 'ignore', 'pipe'] })
-  let complaints = ''
-  child.stderr.on('data', (chunk: Buffer) => {
-    complaints += chunk.toString()
   })
-  t.teardown(async () => {
-    if (child.exitCode !== null) return
-    const ended = once(child, 'exit')
-    child.kill('SIGKILL')
-    await ended
-  })
-  const deadline = Date.now() + READY_MS
-  while (!(await isReady(address))) {
-    if (child.exitCode !== null || Date.now() > deadline) throw new Error(`Prometheus does not start:\n${complaints}`)
-    await sleep(50)
-  }
+}
+
+function onThisMachine(t: Test): Place {
   return {
-    async evaluated() {
-      const since = Date.now()
-      for (;;) {
-        const { groups } = await get<{ readonly groups: readonly { readonly lastEvaluation: string }[] }>(
-          address,
-          'rules',
-        )
-        if (groups.every(({ lastEvaluation }) => Date.parse(lastEvaluation) > since)) return
-        if (Date.now() - since > READY_MS) throw new Error('Prometheus does not evaluate its rules')
-        await sleep(50)
-      }
+    async start([command = '', ...args]) {
+      const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+      let said = ''
+      child.stderr.on('data', (chunk: Buffer) => {
+        said += chunk.toString()
+      })
+      t.teardown(async () => {
+        if (child.exitCode !== null) return
+        const ended = once(child, 'exit')
+        child.kill('SIGKILL')
+        await ended
+      })
+      return () => ({ isRunning: child.exitCode === null, said })
     },
-    async alerts() {
-      const { alerts } = await get<{ readonly alerts: readonly (FiringAlert & { readonly state: string })[] }>(
-        address,
-        'alerts',
-      )
-      return alerts.filter(({ state }) => state === 'firing')
+    async get(url) {
+      const answer = await fetch(url)
+      return await answer.text()
     },
-    query: async (expr) =>
-      (await get<{ readonly result: readonly Sample[] }>(address, `query?query=${encodeURIComponent(expr)}`)).result,
   }
 }
 
-async function isReady(address: string): Promise<boolean> {
-  const answer = await fetch(`http://${address}/-/ready`).catch(() => undefined)
-  await answer?.text()
-  return answer?.ok === true
+/** With the network of the node and the files of this machine; it goes with the node. */
+export function besideNode(node: FixtureNode): Place {
+  return {
+    async start(argv) {
+      const service = await node.start(argv, { place: 'neighbour' })
+      let isRunning = true
+      void service.exited.then(() => {
+        isRunning = false
+      })
+      return () => ({ isRunning, said: service.stderr })
+    },
+    get: (url) => node.run(['curl', '--silent', '--max-time', '5', url]),
+  }
 }
 
-async function get<Data>(address: string, path: string): Promise<Data> {
-  const answer = await fetch(`http://${address}/api/v1/${path}`)
-  const body = (await answer.json()) as { readonly status: string; readonly data: Data; readonly error?: string }
+async function isReady(place: Place, address: string): Promise<boolean> {
+  const answer = await place.get(`http://${address}/-/ready`).catch(() => '')
+  return answer.includes('Ready.')
+}
+
+async function askApi<Data>(place: Place, address: string, path: string): Promise<Data> {
+  const body = JSON.parse(await place.get(`http://${address}/api/v1/${path}`)) as Answer<Data>
   if (body.status !== 'success') throw new Error(`${decodeURIComponent(path)}: ${body.error}`)
   return body.data
 }
+
+type Answer<Data> = { readonly status: string; readonly data: Data; readonly error?: string }
 
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')

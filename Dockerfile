@@ -1,0 +1,30 @@
+# The image of the agent and its sidecars: a C library, Node and two JavaScript files. No shell, no package manager, and nothing runs in the
+# final stage, so that it can be built for any architecture on any other. scripts/image builds it; by hand:
+#   buildah build --timestamp 0 --build-arg BUILD_BASE=… --build-arg BASE=… -t registry-trust .
+# BASE: anything with glibc >= 2.34 and libstdc++ (a distroless "cc" image); pin it by digest. BUILD_BASE: anything with npm.
+# BUNDLE: where /out comes from; an image that has it ready makes the build stage, and with it every network access, unnecessary.
+ARG BASE
+ARG BUILD_BASE=scratch
+ARG BUNDLE=build
+
+FROM ${BUILD_BASE} AS build
+WORKDIR /src
+COPY . .
+RUN npm ci && node_modules/.bin/node scripts/image-content.ts /out
+
+FROM ${BUNDLE} AS bundle
+
+FROM ${BASE} AS image
+COPY --from=bundle /out/node /usr/bin/node
+COPY --from=bundle /out/registry-trust/ /usr/lib/registry-trust/
+# The Pods say uid 0, as the node's files belong to root; status, plan and lint need no rights.
+USER 65532:65532
+ENTRYPOINT ["/usr/bin/node", "/usr/lib/registry-trust/registry-trust.cjs"]
+CMD ["agent"]
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="registry-trust-agent" \
+      org.opencontainers.image.description="Makes Kubernetes nodes trust private registries, and proves it with a test pull" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"

@@ -1,0 +1,35 @@
+// Puts together what the image holds besides its base: the bundles, the Node binary as it was published, the bill of materials and the
+// licences. Two runs on the same sources give the same bytes.
+import { execFileSync } from 'node:child_process'
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Bom, licenceList, reproducible } from './bill-of-materials.ts'
+
+const root = join(import.meta.dirname, '..')
+const out = process.argv[2] ?? join(root, 'dist/image')
+const folder = join(out, 'registry-trust')
+
+rmSync(out, { recursive: true, force: true })
+mkdirSync(folder, { recursive: true })
+execFileSync(process.execPath, [join(root, 'scripts/build.ts'), folder], { cwd: root, stdio: 'inherit' })
+for (const name of readdirSync(folder).filter((name) => name.endsWith('.map'))) rmSync(join(folder, name))
+
+// The package of node_modules is the binary of the Node project, byte for byte: whoever likes can compare.
+copyFileSync(process.execPath, join(out, 'node'))
+chmodSync(join(out, 'node'), 0o755)
+
+const bom = reproducible(
+  JSON.parse(run('npm', 'sbom', '--sbom-format', 'cyclonedx', '--omit', 'dev')) as Bom,
+  process.versions.node,
+)
+writeFileSync(join(folder, 'sbom.cdx.json'), `${JSON.stringify(bom, null, 2)}\n`)
+writeFileSync(join(folder, 'LICENCES.txt'), licenceList(bom))
+copyFileSync(join(root, 'LICENSE'), join(folder, 'LICENSE'))
+for (const name of readdirSync(folder)) chmodSync(join(folder, name), 0o644)
+
+function run(command: string, ...args: readonly string[]): string {
+  return execFileSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 })
+}
+
+for (const name of readdirSync(folder))
+  console.log(`${String(readFileSync(join(folder, name)).length).padStart(9)} ${name}`)
