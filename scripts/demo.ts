@@ -16,11 +16,16 @@ const root = join(import.meta.dirname, '..')
 const colour = process.stdout.isTTY && process.env['NO_COLOR'] === undefined
 const bold = (text: string) => (colour ? `\u001b[1m${text}\u001b[0m` : text)
 let step = 0
-const say = (text: string) => console.log(`\n${bold(`${(step += 1)}. ${text}`)}`)
+const say = (text: string) => {
+  step += 1
+  console.log(`\n${bold(`${step}. ${text}`)}`)
+}
 const show = (text: string) => console.log(text.trimEnd().replaceAll(/^/gm, '   '))
 
 const generation = machineGeneration()
-say(`A node with containerd ${generation.version} and its default configuration, and a registry ${HOST} with a certificate of a private CA`)
+say(
+  `A node with containerd ${generation.version} and its default configuration, and a registry ${HOST} with a certificate of a private CA`,
+)
 const node = await startSandboxNode({ generation })
 let failed = false
 try {
@@ -29,7 +34,9 @@ try {
   await Promise.all([mkdir(pki), mkdir(config)])
   const authority = await createAuthority(pki, 'Corp Root')
   const registry = await startRegistry(node, { host: HOST, certificate: await issueServer(authority, pki, [HOST]) })
-  show(`containerd: process ${await node.containerdPid()}, socket /run/containerd/containerd.sock (in namespaces of its own)`)
+  show(
+    `containerd: process ${await node.containerdPid()}, socket /run/containerd/containerd.sock (in namespaces of its own)`,
+  )
   show(`registry:   https://${HOST} at ${registry.address}`)
 
   say(`Kubernetes would pull ${registry.reference()} through the CRI socket`)
@@ -59,11 +66,23 @@ try {
 
   say(`curl http://${LISTEN}/status (in part)`)
   const status = JSON.parse(await node.run(['curl', '--silent', '--fail', `http://${LISTEN}/status`]))
-  show(JSON.stringify({ state: status.state, containerd: status.containerd, registries: status.registries, restart: status.restart.last }, null, 2))
+  show(
+    JSON.stringify(
+      {
+        state: status.state,
+        containerd: status.containerd,
+        registries: status.registries,
+        restart: status.restart.last,
+      },
+      null,
+      2,
+    ),
+  )
 
   if (values.keep) {
     console.log('\nThe sandbox stays until Ctrl-C. Look around in it with:\n')
-    for (const path of ['status', 'metrics', '']) show(`nsenter --target ${node.pid} --all -- curl http://${LISTEN}/${path}`)
+    for (const path of ['status', 'metrics', ''])
+      show(`nsenter --target ${node.pid} --all -- curl http://${LISTEN}/${path}`)
     await new Promise<void>((resolve) => process.once('SIGINT', () => resolve()).once('SIGTERM', () => resolve()))
   }
 

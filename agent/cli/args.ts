@@ -236,7 +236,9 @@ function readChoice<Choice extends string>(
   )
 }
 
+/** `none`: the agent is to leave the runtime alone (profile hosts). */
 function readSocket(address: string): string {
+  if (address === 'none') return address
   const path = address.replace(/^unix:(\/\/)?/, '')
   if (!path.startsWith('/')) {
     throw usage(

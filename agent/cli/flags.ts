@@ -80,7 +80,7 @@ export const FLAGS = {
     help: 'trust.yaml, or a folder that holds it; may be repeated',
   },
   root: { kind: 'text', value: 'DIR', default: '/', help: "where the node's file system is (/host in the DaemonSet)" },
-  'containerd-address': { kind: 'text', value: 'SOCKET', default: 'found', help: "containerd's socket" },
+  'containerd-address': { kind: 'text', value: 'SOCKET', default: 'found', help: "containerd's socket; none: files alone, proved by rehearsal" },
   'cri-proxy': {
     kind: 'text',
     value: 'SOCKET',

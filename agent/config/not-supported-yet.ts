@@ -24,8 +24,6 @@ const UNSUPPORTED: readonly Unsupported[] = [
   { path: [...REGISTRY, 'plainHttp'], what: 'plainHttp: true', refuses: isTrue },
   { path: [...REGISTRY, 'credentials'], what: 'credentials' },
   { path: [...REGISTRY, 'proof', 'level'], what: 'level: tls', refuses: is('tls') },
-  { path: ['targets', 'docker', 'enabled'], what: 'the target docker', refuses: isTrue },
-  { path: ['targets', 'containers', 'enabled'], what: 'the target containers', refuses: isTrue },
   { path: ['targets', 'containerd', 'layout'], what: 'layout: legacy', refuses: is('legacy') },
 ]
 

@@ -117,7 +117,13 @@ const DEFAULTS: DesiredState = {
     containers: { enabled: 'auto' },
   },
   restart: { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 60_000, backoffMaxMs: 1_800_000 },
-  policy: { allowSkipVerify: false, allowPlainHttp: false, allowWildcard: false, forbidAnchorsFor: ['docker.io'], minRsaBits: 2048 },
+  policy: {
+    allowSkipVerify: false,
+    allowPlainHttp: false,
+    allowWildcard: false,
+    forbidAnchorsFor: ['docker.io'],
+    minRsaBits: 2048,
+  },
   drift: { resyncMs: 300_000, heal: true, stopAfterFights: 5 },
 }
 

@@ -103,7 +103,8 @@ export const ERRORS = {
     retryable: false,
   },
   MIGRATION_INSECURE_KEPT: {
-    remedy: "Declare the registry with its CA in trust.yaml, then take skip_verify out of the host folder's hosts.toml.",
+    remedy:
+      "Declare the registry with its CA in trust.yaml, then take skip_verify out of the host folder's hosts.toml.",
     retryable: false,
   },
   MIGRATION_NOTE: {
@@ -166,6 +167,10 @@ export const ERRORS = {
     remedy: 'Compare the files named with the copies in the backup folder and restore them by hand.',
     retryable: false,
   },
+  ROLLBACK_BLOCKED: {
+    remedy: 'Undo the later changes of the files named, or change trust.yaml instead and run `registry-trust apply`.',
+    retryable: false,
+  },
   // restart
   RESTART_UNAVAILABLE: {
     remedy: 'Restart containerd yourself, or choose restart.strategy systemd or signal.',
@@ -184,10 +189,14 @@ export const ERRORS = {
     retryable: false,
   },
   WRITER_CONFLICT: {
-    remedy: 'Find the other writer (audit log, `auditctl -w PATH`) and stop one of the two; then run `registry-trust apply`.',
+    remedy:
+      'Find the other writer (audit log, `auditctl -w PATH`) and stop one of the two; then run `registry-trust apply`.',
     retryable: false,
   },
-  NOTHING_TO_ROLL_BACK: { remedy: 'There is no earlier committed state; `registry-trust uninstall` removes everything.', retryable: false },
+  NOTHING_TO_ROLL_BACK: {
+    remedy: 'There is no earlier committed state; `registry-trust uninstall` removes everything.',
+    retryable: false,
+  },
   GENERATION_ROLLED_BACK: {
     remedy: 'Correct the input, or run `registry-trust apply` to try the same once more.',
     retryable: false,

@@ -4,10 +4,12 @@ export const FINDINGS = {
   trusted: 'Nothing to do.',
   'unknown-authority':
     "Declare the CA that issued the server's certificate (and let the server send its intermediates): the CA given does not verify it.",
-  'hostname-mismatch': 'Let the server present a certificate for this name, or use a name that its certificate carries.',
+  'hostname-mismatch':
+    'Let the server present a certificate for this name, or use a name that its certificate carries.',
   expired: 'Renew the certificate of the server (or of the CA named); check the clock of the node.',
   'not-yet-valid': 'Check the clocks of the node and of the issuing CA.',
-  'missing-intermediate': 'Configure the server to send its intermediate certificate, or declare the intermediate as an anchor.',
+  'missing-intermediate':
+    'Configure the server to send its intermediate certificate, or declare the intermediate as an anchor.',
   'no-san': "Reissue the server's certificate with subjectAltName entries: the common name is not looked at any more.",
   'weak-signature': "Reissue the server's certificate with SHA-256 or better.",
   'tls-version': 'Let the server offer TLS 1.2 or newer.',

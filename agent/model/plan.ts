@@ -22,7 +22,11 @@ export type RegularFile = Extract<FileContent, { kind: 'file' }>
 
 /** A complete folder with its files, renamed into place (or out of sight) as one: readers see all of it or nothing. */
 export type Tree =
-  | { readonly kind: 'tree'; readonly mode: number; readonly files: readonly { readonly name: string; readonly content: RegularFile }[] }
+  | {
+      readonly kind: 'tree'
+      readonly mode: number
+      readonly files: readonly { readonly name: string; readonly content: RegularFile }[]
+    }
   | { readonly kind: 'absent-tree'; readonly names: readonly string[] }
 
 /** One path that changes. Changes are executed in order and undone in reverse. */
@@ -53,7 +57,12 @@ export type RestartNeed = { readonly required: boolean; readonly reason: string 
 export type Rehearsal =
   | { readonly verdict: 'not-needed'; readonly reason: string }
   | { readonly verdict: 'passed'; readonly durationMs: number; readonly proofs: readonly RehearsedProof[] }
-  | { readonly verdict: 'failed'; readonly reason: string; readonly durationMs: number; readonly proofs: readonly RehearsedProof[] }
+  | {
+      readonly verdict: 'failed'
+      readonly reason: string
+      readonly durationMs: number
+      readonly proofs: readonly RehearsedProof[]
+    }
   | { readonly verdict: 'not-rehearsed'; readonly reason: string }
 
 export type RehearsedProof = { readonly host: string; readonly finding: Finding; readonly durationMs: number }

@@ -90,7 +90,12 @@ export type RuntimeActivity = {
   readonly created: readonly ContainerInfo[]
 }
 
-export type ContainerStart = { readonly id: string; readonly state: string; readonly startedAt: string; readonly pid?: number }
+export type ContainerStart = {
+  readonly id: string
+  readonly state: string
+  readonly startedAt: string
+  readonly pid?: number
+}
 
 /** Why a CRI call failed: the gRPC status name and the message as sent. `UNAVAILABLE` and `DEADLINE_EXCEEDED` included. */
 export type CriFailure = { readonly ok: false; readonly status: string; readonly text: string }
@@ -174,6 +179,8 @@ export type RehearsalRunner = {
    * `started: false`: containerd itself refuses the configuration, in its own words. Throws REHEARSAL_UNAVAILABLE when the copy could not
    * be run for a reason that says nothing about the configuration (no binary, no memory, no space, no answer in time).
    */
+  /** What `BINARY --version` says, as CRI would: `1.6.20~ds1`. Throws REHEARSAL_UNAVAILABLE when it can not be run. */
+  version(binary: string): Promise<string>
   start(options: {
     readonly binary: string
     readonly scratch: RehearsalScratch
@@ -198,7 +205,11 @@ export type NodeLock = { acquire(): Promise<{ release(): Promise<void> }> }
 
 /** Who may restart containerd now: a fleet-wide lease later, always granted on one node. */
 export type RestartPermit = {
-  ask(request: { readonly reason: string }): Promise<{ readonly granted: true; release(): Promise<void> } | { readonly granted: false; readonly reason: string }>
+  ask(request: {
+    readonly reason: string
+  }): Promise<
+    { readonly granted: true; release(): Promise<void> } | { readonly granted: false; readonly reason: string }
+  >
 }
 
 /** Files mounted into the agent (the configuration), outside --root. */
@@ -248,6 +259,8 @@ export type StateStore = {
   keep(bytes: Buffer): Promise<string>
   /** Throws AgentError STATE_UNREADABLE when they are missing or no longer hash to their name. */
   backup(sha256: string): Promise<Buffer>
+  /** Removes temporary files that a crash left in the state folder. */
+  sweep(): Promise<void>
   /** Removes every backup that is not named. */
   forget(referenced: ReadonlySet<string>): Promise<void>
   /** Removes everything that the agent remembers: the end of an uninstallation. */

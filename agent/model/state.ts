@@ -3,7 +3,13 @@
 /** What was at a path before the agent first touched it; the bytes lie in backup/SHA256. */
 export type Before =
   | { readonly kind: 'absent' }
-  | { readonly kind: 'file'; readonly sha256: string; readonly mode: number; readonly uid: number; readonly gid: number }
+  | {
+      readonly kind: 'file'
+      readonly sha256: string
+      readonly mode: number
+      readonly uid: number
+      readonly gid: number
+    }
   | { readonly kind: 'link'; readonly to: string }
   | { readonly kind: 'folder'; readonly mode: number }
 

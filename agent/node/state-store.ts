@@ -41,6 +41,7 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
         throw new AgentError('STATE_UNREADABLE', `the backup ${path} no longer holds what was kept`)
       return kept.bytes
     },
+    sweep: () => files.sweep(folder),
     async forget(referenced) {
       for (const name of await files.list(`${folder}/backup`)) {
         if (/^[0-9a-f]{64}$/.test(name) && !referenced.has(name)) {
@@ -49,6 +50,9 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       }
     },
     async destroy() {
+      await files.sweep(folder)
+      // First what names the rest: a crash from here on leaves files that nothing refers to, never a reference to nothing.
+      await files.put(statePath, { kind: 'absent' }, { folder })
       for (const sub of ['backup', 'journal'])
         for (const name of await files.list(`${folder}/${sub}`))
           await files.put(`${folder}/${sub}/${name}`, { kind: 'absent' }, { folder })

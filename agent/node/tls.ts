@@ -44,11 +44,11 @@ const LIKE_GO: ConnectionOptions = {
 }
 
 async function look(target: TlsTarget, options: TlsLookOptions): Promise<TlsSight> {
-  const tcp = await openTcp(target, options)
+  const deadline = AbortSignal.timeout(options.timeoutMs)
+  const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal])
+  const tcp = await openTcp(target, signal)
   if (!tcp.ok) return { ...NOTHING, failure: tcp.failure }
   const recorder = new Recorder(tcp.socket)
-  const deadline = AbortSignal.timeout(Math.max(1, tcp.leftMs))
-  const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal])
   try {
     const shaken = await shakeHands(recorder, target, options, signal)
     const { chain, wantsClientCertificate } = readTranscript(recorder.received, shaken.secret)
@@ -68,23 +68,20 @@ async function look(target: TlsTarget, options: TlsLookOptions): Promise<TlsSigh
 const NOTHING = { address: undefined, chain: [], protocol: undefined, wantsClientCertificate: false }
 
 type Opened =
-  | { readonly ok: true; readonly socket: Socket; readonly address: string | undefined; readonly leftMs: number }
+  | { readonly ok: true; readonly socket: Socket; readonly address: string | undefined }
   | { readonly ok: false; readonly failure: TlsFailure }
 
-async function openTcp({ host, port }: TlsTarget, { timeoutMs, signal }: CallOptions): Promise<Opened> {
-  const started = Date.now()
-  const deadline = AbortSignal.timeout(timeoutMs)
-  const either = signal === undefined ? deadline : AbortSignal.any([deadline, signal])
-  const socket = tcpConnect({ host, port, signal: either })
+async function openTcp({ host, port }: TlsTarget, signal: AbortSignal): Promise<Opened> {
+  const socket = tcpConnect({ host, port, signal })
   try {
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve).once('error', reject)
     })
     socket.on('error', () => undefined)
-    return { ok: true, socket, address: socket.remoteAddress, leftMs: timeoutMs - (Date.now() - started) }
+    return { ok: true, socket, address: socket.remoteAddress }
   } catch (error) {
     socket.destroy()
-    return { ok: false, failure: nameFailure(error, either, Buffer.alloc(0)) }
+    return { ok: false, failure: nameFailure(error, signal, Buffer.alloc(0)) }
   }
 }
 

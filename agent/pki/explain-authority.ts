@@ -98,10 +98,9 @@ function undeclared(top: ChainCertificate, hint: Hint | undefined, context: Cont
   const { question, leaf } = context
   const { registry } = question
   const closest = closestAnchor(top, hint, question)
-  const notes = closest === undefined ? [] : [closest]
   const say = (text: string, remedy: string): Finding => {
     const message = closest === undefined ? text : `${text}; ${closest}`
-    return { ...finding('unknown-authority', message, { notes }), remedy }
+    return { ...finding('unknown-authority', message), remedy }
   }
   if (top.isSelfSigned && top.fingerprint === leaf.fingerprint) {
     const text = `${registry} shows a self-signed certificate, ${quoted(leaf)}, which is not trusted here`

@@ -3,7 +3,7 @@ import type { DesiredState, Registry } from '../model/desired-state.ts'
 import { AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
 import { breaksTrust, provesTrust } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
-import type { Change, Rehearsal } from '../model/plan.ts'
+import type { Change, Rehearsal, TargetName } from '../model/plan.ts'
 import type { CriClient } from '../model/ports.ts'
 import type { AgentState, TransactionRecord } from '../model/state.ts'
 import { isHealing, rememberHeals, restoresProvedContent, withoutFights, withoutHealing } from './drift.ts'
@@ -76,8 +76,15 @@ function settle(planned: Planned, { desired, state, options, ports }: Context): 
   const leftOut = plan.changes.filter((change) => !kept.includes(change))
   if (leftOut.length === 0) return planned
   // A restart for an edit that is not made would change nothing.
-  const restart = leftOut.some(({ target }) => target === 'containerd-config') ? { required: false, reason: '' } : plan.restart
-  return { ...planned, plan: { ...plan, changes: kept, restart, problems: [...plan.problems, ...problems] }, leftOut, conflicts }
+  const restart = leftOut.some(({ target }) => target === 'containerd-config')
+    ? { required: false, reason: '' }
+    : plan.restart
+  return {
+    ...planned,
+    plan: { ...plan, changes: kept, restart, problems: [...plan.problems, ...problems] },
+    leftOut,
+    conflicts,
+  }
 }
 
 function isPureHealing({ plan }: Planned, { state, desired }: Context): boolean {
@@ -110,7 +117,9 @@ async function proveUnchanged(context: Context, planned: Planned): Promise<Run> 
 
 /** What was rolled back once is not tried again by itself: the node stays as it is until the input changes or a person says so. */
 async function refuseAgain({ desired, state, facts, cri, options, ports }: Context, planned: Planned): Promise<Run> {
-  const last = state.transactions.findLast(({ generation, result }) => generation === desired.generation && result !== 'committed')
+  const last = state.transactions.findLast(
+    ({ generation, result }) => generation === desired.generation && result !== 'committed',
+  )
   const text = `generation ${desired.generation} was rolled back at ${last?.at ?? 'an earlier time'}: ${last?.reason ?? 'the reason is not known any more'}`
   const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
   const proofs = await proveAll(due, cri, ports)
@@ -130,7 +139,11 @@ async function refuseRehearsed(
   return { outcome: 'refused', state, facts, planned, problems, rehearsal, error, proofs, applied: [], restarts: [] }
 }
 
-export async function carryOut(kept: readonly Change[], restart: { required: boolean; reason: string }, attempt: Attempt): Promise<Run> {
+export async function carryOut(
+  kept: readonly Change[],
+  restart: { required: boolean; reason: string },
+  attempt: Attempt,
+): Promise<Run> {
   const { desired, cri, ports, state, transaction, restarts, rehearsal, facts } = attempt
   const harmless = kept.filter(({ target }) => target !== 'containerd-config')
   const risky = kept.filter(({ target }) => target === 'containerd-config')
@@ -157,8 +170,14 @@ export async function carryOut(kept: readonly Change[], restart: { required: boo
   const reason = applied.length > 0 ? summary(applied) : restart.reason
   const isDone = applied.length > 0 || restarts.length > 0
   const healed = applied.filter((change) => isHealing(change, state, desired)).map(({ path }) => path)
-  const remember = (next: AgentState) => keepPrevious(rememberHeals(next, healed, ports.clock.now()), state, healed.length === applied.length)
-  const saved = isDone ? await transaction.commit(record('committed', applied.length, reason, attempt), remember) : state
+  const remember = (next: AgentState) =>
+    keepPrevious(rememberHeals(next, healed, ports.clock.now()), state, healed.length === applied.length)
+  let saved = state
+  try {
+    if (isDone) saved = await transaction.commit(record('committed', applied.length, reason, attempt), remember)
+  } catch (thrown) {
+    return undoUnrecorded(asAgentError(thrown), permission, attempt)
+  }
   const run = { ...base(attempt), state: saved, proofs, applied, restarts }
   if (permission?.allowed === false) return { ...run, outcome: 'deferred', restartPending: permission.reason }
   return { ...run, outcome: 'applied' }
@@ -204,7 +223,9 @@ function isLoadUncertain({ status }: ContainerdFacts): boolean {
 function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): readonly string[] {
   if (rehearsal.verdict !== 'passed') return []
   const trusted = new Set(rehearsal.proofs.filter(({ finding }) => provesTrust(finding.code)).map(({ host }) => host))
-  return proofs.filter(({ host, finding }) => finding.code === 'unknown-authority' && trusted.has(host)).map(({ host }) => host)
+  return proofs
+    .filter(({ host, finding }) => finding.code === 'unknown-authority' && trusted.has(host))
+    .map(({ host }) => host)
 }
 
 function notLoaded({ configFile }: ContainerdFacts, hosts: readonly string[]): string {
@@ -223,6 +244,9 @@ function byManifest({ proof: { image: _, ...proof }, ...registry }: Registry): R
   return { ...registry, proof: { ...proof, level: 'manifest' } }
 }
 
+/** Targets whose changes name the registry host that they serve. */
+const OF_A_HOST: ReadonlySet<TargetName> = new Set<TargetName>(['containerd-hosts', 'docker', 'containers'])
+
 /** A registry that is trusted now and would not be afterwards keeps what it has. */
 function withoutOrphaning(
   changes: readonly Change[],
@@ -230,11 +254,16 @@ function withoutOrphaning(
   before: ReadonlyMap<string, ProofResult>,
 ): { readonly kept: readonly Change[]; readonly problems: readonly Problem[] } {
   if (rehearsal.verdict !== 'passed') return { kept: changes, problems: [] }
-  const orphaned = rehearsal.proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(before.get(host)))
+  const orphaned = rehearsal.proofs.filter(
+    ({ host, finding }) => breaksTrust(finding.code) && isTrusted(before.get(host)),
+  )
   const hosts = new Set(orphaned.map(({ host }) => host))
-  const kept = changes.filter(({ target, subject }) => target !== 'containerd-hosts' || !hosts.has(subject))
+  const kept = changes.filter(({ target, subject }) => !OF_A_HOST.has(target) || !hosts.has(subject))
   const problems = orphaned.map(({ host, finding }) =>
-    problem('ANCHOR_WOULD_ORPHAN', `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`),
+    problem(
+      'ANCHOR_WOULD_ORPHAN',
+      `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
+    ),
   )
   return { kept, problems }
 }
@@ -257,9 +286,15 @@ async function failedToRestart({ error, restored, restarted }: RestartFailure, a
   return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts }
 }
 
-async function undoWorse(worse: readonly ProofResult[], permission: Permission | undefined, attempt: Attempt): Promise<Run> {
+async function undoWorse(
+  worse: readonly ProofResult[],
+  permission: Permission | undefined,
+  attempt: Attempt,
+): Promise<Run> {
   const { transaction, problems, restarts } = attempt
-  const text = worse.map(({ host, finding }) => `${host} was trusted before and is not now: ${finding.message}`).join('; ')
+  const text = worse
+    .map(({ host, finding }) => `${host} was trusted before and is not now: ${finding.message}`)
+    .join('; ')
   const error = new AgentError('TRUST_LOST', text)
   const didRestart = restarts.length > 0 && permission?.allowed === true
   const restored = didRestart ? await rollBack(permission, attempt) : await undoFiles(attempt)
@@ -267,6 +302,19 @@ async function undoWorse(worse: readonly ProofResult[], permission: Permission |
   const state = await transaction.abandon(record(outcome, 0, text, attempt), { refuse: true })
   const proofs = await proveFresh(attempt)
   const all = [...problems, problem(error.code, text)]
+  return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts }
+}
+
+/** What can not be written down is not kept: the next run would take it for a crash, undo it, and restart once more. */
+async function undoUnrecorded(error: AgentError, permission: Permission | undefined, attempt: Attempt): Promise<Run> {
+  const { transaction, problems, restarts } = attempt
+  const didRestart = restarts.length > 0 && permission?.allowed === true
+  const restored = didRestart ? await rollBack(permission, attempt) : await undoFiles(attempt)
+  const result = restored ? 'rolled-back' : 'rollback-failed'
+  const state = await transaction.abandon(record(result, 0, error.message, attempt))
+  const proofs = await proveFresh(attempt)
+  const all = [...problems, problem(error.code, error.message)]
+  const outcome = restored && !didRestart ? 'refused' : result
   return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts }
 }
 
@@ -280,7 +328,11 @@ async function undoFiles({ transaction, ports }: Attempt): Promise<boolean> {
   }
 }
 
-async function proveAll(registries: readonly Registry[], cri: CriClient, { clock }: RunPorts): Promise<readonly ProofResult[]> {
+async function proveAll(
+  registries: readonly Registry[],
+  cri: CriClient,
+  { clock }: RunPorts,
+): Promise<readonly ProofResult[]> {
   return proveRegistries(registries, cri, { clock, timeoutMs: PROOF_DEADLINE_MS })
 }
 

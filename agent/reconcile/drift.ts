@@ -25,17 +25,29 @@ export function withoutHealing(changes: readonly Change[], state: AgentState, de
   return { kept: changes.filter((change) => !isHealing(change, state, desired)), problems: [], conflicts: [] }
 }
 
-export type Settled = { readonly kept: readonly Change[]; readonly problems: readonly Problem[]; readonly conflicts: readonly string[] }
+export type Settled = {
+  readonly kept: readonly Change[]
+  readonly problems: readonly Problem[]
+  readonly conflicts: readonly string[]
+}
 
 /** Drops what has been put right `stopAfterFights` times within the last hour. A person's own run starts afresh. */
-export function withoutFights(changes: readonly Change[], state: AgentState, desired: DesiredState, now: number): Settled {
+export function withoutFights(
+  changes: readonly Change[],
+  state: AgentState,
+  desired: DesiredState,
+  now: number,
+): Settled {
   const isFought = (change: Change) =>
     isHealing(change, state, desired) && recentHeals(state, change.path, now).length >= desired.drift.stopAfterFights
   const conflicts = changes.filter(isFought).map(({ path }) => path)
   const kept = changes.filter((change) => !isFought(change))
   const problems = conflicts.map((path) => {
     const times = recentHeals(state, path, now).length
-    return problem('WRITER_CONFLICT', `${path}: put right ${times} times within an hour and changed by someone else again; left as it is`)
+    return problem(
+      'WRITER_CONFLICT',
+      `${path}: put right ${times} times within an hour and changed by someone else again; left as it is`,
+    )
   })
   return { kept, problems, conflicts }
 }

@@ -2,9 +2,18 @@
 import type { DesiredState } from '../model/desired-state.ts'
 import { type AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
 import { provesTrust } from '../model/finding.ts'
-import { EMPTY_STATE, type AgentState } from '../model/state.ts'
+import { type AgentState, EMPTY_STATE } from '../model/state.ts'
 import type { NodeStatus } from '../model/status.ts'
-import { asDrift, isRuntimeFinding, type Memory, NOTHING_REMEMBERED, rememberProofs, rememberRun, type StatusIdentity, statusOf } from './memory.ts'
+import {
+  asDrift,
+  isRuntimeFinding,
+  type Memory,
+  NOTHING_REMEMBERED,
+  rememberProofs,
+  rememberRun,
+  type StatusIdentity,
+  statusOf,
+} from './memory.ts'
 import { PROOF_DEADLINE_MS, type ProofResult, proveRegistries } from './prove.ts'
 import { applyRun, auditRun } from './reconcile.ts'
 import type { Run, RunPorts } from './run.ts'
@@ -24,7 +33,14 @@ export type LoadedConfig =
 /** What the loop tells of itself; the composition root feeds metrics from it. */
 export type LoopEvents = {
   onConfig(valid: boolean): void
-  onRun(run: Run, facts: { readonly drifted: number; readonly healed: readonly { readonly target: string }[]; readonly durationMs: number }): void
+  onRun(
+    run: Run,
+    facts: {
+      readonly drifted: number
+      readonly healed: readonly { readonly target: string }[]
+      readonly durationMs: number
+    },
+  ): void
   onProofs(proofs: readonly ProofResult[]): void
   onStatus(status: NodeStatus): void
 }
@@ -79,9 +95,17 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
     const now = clock.now()
     const isDue = (host: string) => {
       const known = memory.registries.get(host)
-      return proveAll || known === undefined || isRuntimeFinding(known.finding) || proofDueAt(memory, desired, host) <= now
+      return (
+        proveAll || known === undefined || isRuntimeFinding(known.finding) || proofDueAt(memory, desired, host) <= now
+      )
     }
-    const options = { address, consentUnrehearsed, byHand, knownBefore: freshProofs(memory, desired, now), isProofDue: isDue }
+    const options = {
+      address,
+      consentUnrehearsed,
+      byHand,
+      knownBefore: freshProofs(memory, desired, now),
+      isProofDue: isDue,
+    }
     const run = await (desired.mode === 'audit' ? auditRun : applyRun)(desired, options, ports)
     state = run.state
     memory = rememberRun({ ...memory, generationBefore }, desired, run)
@@ -138,7 +162,10 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
   }
 
   const idle = async (): Promise<void> => {
-    const due = [nextResyncAt, ...(memory.desired?.registries ?? []).map(({ host }) => proofDueAt(memory, memory.desired, host))]
+    const due = [
+      nextResyncAt,
+      ...(memory.desired?.registries ?? []).map(({ host }) => proofDueAt(memory, memory.desired, host)),
+    ]
     const waitMs = memory.desired === undefined ? LAST_RETRY_MS : Math.max(0, Math.min(...due) - clock.now())
     await clock.sleep(Math.min(waitMs, 2 ** 31 - 1), { signal: wake.signal }).catch(() => undefined)
     if (memory.desired === undefined) pending = { ...pending, look: true }
@@ -158,7 +185,11 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
   return {
     status: () => statusOf(memory, state, identity),
     poke(options = {}) {
-      pending = { look: true, byHand: pending.byHand || options.byHand === true, prove: pending.prove || options.prove === true }
+      pending = {
+        look: true,
+        byHand: pending.byHand || options.byHand === true,
+        prove: pending.prove || options.prove === true,
+      }
       wake.abort()
     },
     readiness() {
@@ -170,14 +201,20 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
         check('config', memory.desired !== undefined, memory.configProblems[0]?.message ?? 'not read yet'),
         check('containerd', !isDown, memory.run?.error?.message ?? 'not looked at yet'),
         check('reconcile', firstEndedAt !== undefined, 'the first reconcile has not ended yet'),
-        check('proofs', tried === registries.length || waited, `${tried} of ${registries.length} registries were tried`),
+        check(
+          'proofs',
+          tried === registries.length || waited,
+          `${tried} of ${registries.length} registries were tried`,
+        ),
       ]
       return { ready: checks.every(({ ok }) => ok), checks }
     },
     liveness() {
       const since = runStartedAt ?? clock.now()
       const isStuck = clock.now() - since > STUCK_MS
-      const checks = [check('loop', !isStuck, `a run has been under way for ${Math.round((clock.now() - since) / 1000)} s`)]
+      const checks = [
+        check('loop', !isStuck, `a run has been under way for ${Math.round((clock.now() - since) / 1000)} s`),
+      ]
       return { ready: !isStuck && startedAt <= clock.now(), checks }
     },
     async stop() {
@@ -220,7 +257,7 @@ function freshProofs(memory: Memory, desired: DesiredState, now: number): Readon
       if (known === undefined || known.lastProof.by !== 'live') return []
       if (Date.parse(known.lastProof.at) + proof.everyMs < now) return []
       const { level, at, durationMs } = known.lastProof
-      return [[host, { host, level, reference: '', finding: known.finding, at, durationMs }] as const]
+      return [[host, { host, level, by: 'live', reference: '', finding: known.finding, at, durationMs }] as const]
     }),
   )
 }
@@ -248,7 +285,12 @@ function tell(log: RunPorts['log'], run: Run, lastTold: string): string {
       proofs: findings,
     })
   else if (said !== lastTold) {
-    const fields = { outcome: run.outcome, problems: run.problems, proofs: findings, ...(run.restartPending ? { restartPending: run.restartPending } : {}) }
+    const fields = {
+      outcome: run.outcome,
+      problems: run.problems,
+      proofs: findings,
+      ...(run.restartPending ? { restartPending: run.restartPending } : {}),
+    }
     if (run.problems.length > 0 || run.restartPending !== undefined) log.warn('reconciled', fields)
     else log.info('reconciled', fields)
   }

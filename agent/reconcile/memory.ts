@@ -76,7 +76,10 @@ export function rememberProofs(memory: Memory, proofs: readonly ProofResult[]): 
 
 type Registries = ReadonlyMap<string, RegistryMemory>
 
-function rememberProof(registries: Registries, { host, finding: found, level, at, durationMs }: ProofResult): Registries {
+function rememberProof(
+  registries: Registries,
+  { host, finding: found, level, at, durationMs }: ProofResult,
+): Registries {
   const wasRehearsed = registries.get(host)?.state === 'rehearsed'
   const state = stateOf(found, wasRehearsed)
   if (state === 'rehearsed') return registries
@@ -160,13 +163,20 @@ function anchorsOf(desired: DesiredState | undefined): NodeStatus['anchors'] {
   return (desired?.anchors ?? []).flatMap(({ name, certificates, problems }): NodeStatus['anchors'] =>
     certificates.length === 0
       ? [{ name, subject: null, fingerprint: null, notAfter: null, findings: problems }]
-      : certificates.map(({ subject, fingerprint, notAfter }) => ({ name, subject, fingerprint, notAfter, findings: problems })),
+      : certificates.map(({ subject, fingerprint, notAfter }) => ({
+          name,
+          subject,
+          fingerprint,
+          notAfter,
+          findings: problems,
+        })),
   )
 }
 
 function registryStatus(host: string, known: RegistryMemory | undefined, run: Run | undefined): RegistryStatus {
   if (known === undefined) {
-    const found = run?.outcome === 'no-containerd' ? runtimeFinding(run) : finding('not-proved-yet', `${host} was not proved yet`)
+    const found =
+      run?.outcome === 'no-containerd' ? runtimeFinding(run) : finding('not-proved-yet', `${host} was not proved yet`)
     return { host, state: 'unproved', since: null, finding: found, lastProof: null }
   }
   const { state, since, finding: found, lastProof } = known
@@ -178,7 +188,10 @@ function nodeState({ run, desired, isApplying }: Memory, state: AgentState, drif
   if (run === undefined || run.outcome === 'no-containerd') return 'no-containerd'
   if (run.outcome === 'rollback-failed') return 'rollback-failed'
   if (desired?.mode === 'audit') return 'audit'
-  if (run.outcome === 'rolled-back' || (state.refusedGeneration !== undefined && state.refusedGeneration === desired?.generation))
+  if (
+    run.outcome === 'rolled-back' ||
+    (state.refusedGeneration !== undefined && state.refusedGeneration === desired?.generation)
+  )
     return 'rolled-back'
   if (run.restartPending !== undefined) return 'restart-pending'
   return drift.length > 0 ? 'drifted' : 'converged'

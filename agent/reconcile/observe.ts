@@ -5,7 +5,17 @@ import { readContainerdConfig } from '../containerd/config-file.ts'
 import { crictlEndpoint, LAYOUTS, layoutsOfSocket, type NodeLayout } from '../containerd/layouts.ts'
 import { AgentError, asAgentError } from '../model/errors.ts'
 import type { ContainerdFacts, ObservedContainerd } from '../model/observed-state.ts'
-import type { CriClient, CriConnector, NodeFiles, Processes, ProcessInfo, Systemd, UnitFacts } from '../model/ports.ts'
+import type {
+  CriClient,
+  CriConnector,
+  NodeFiles,
+  Processes,
+  ProcessInfo,
+  RehearsalRunner,
+  Systemd,
+  UnitFacts,
+} from '../model/ports.ts'
+import { USUAL_BINARIES, usualBinary } from './rehearse.ts'
 
 const CALL_MS = 5_000
 
@@ -25,12 +35,9 @@ export async function observeContainerd(
   options: { readonly address: string | undefined; readonly unit: string },
   ports: ObservePorts,
 ): Promise<Observation> {
-  const socket = await findSocket(options.address, ports.files)
-  if (socket === undefined) {
-    const looked = [...new Set(LAYOUTS.flatMap((layout) => layout.sockets))].join(', ')
-    const error = new AgentError('CONTAINERD_NOT_FOUND', `no containerd socket: looked at /etc/crictl.yaml, ${looked}`)
-    return { state: 'down', socket, error }
-  }
+  const found = await findSocket(options.address, ports.files)
+  if (found instanceof AgentError) return { state: 'down', socket: undefined, error: found }
+  const socket = found
   const cri = ports.connectCri(socket)
   try {
     const { runtimeVersion } = await cri.version({ timeoutMs: CALL_MS })
@@ -62,14 +69,65 @@ export async function observeContainerd(
   }
 }
 
-async function findSocket(address: string | undefined, files: NodeFiles): Promise<string | undefined> {
+/** `--containerd-address none`: the agent is not to touch the runtime, only the files that it reads. */
+export const NO_RUNTIME = 'none'
+
+/** What can be known of containerd without its socket: its binary and its configuration file. Throws AgentError. */
+export async function observeOffline(
+  unit: string,
+  ports: ObservePorts & { readonly runner: RehearsalRunner },
+): Promise<ContainerdFacts> {
+  const layout = await layoutByFolder(ports.files)
+  const found = await findUnit(unit, undefined, [layout], ports.systemd)
+  const binary = found?.execStart[0] ?? (await usualBinary(ports.files))
+  if (binary === undefined)
+    throw new AgentError(
+      'CONTAINERD_NOT_FOUND',
+      `no containerd binary: looked at ${USUAL_BINARIES.join(', ')} of the node`,
+    )
+  const configFile = configFileOf(undefined, found, layout)
+  const config = await ports.files.readFollowing(configFile)
+  return {
+    socket: NO_RUNTIME,
+    version: await ports.runner.version(ports.files.hostPath(binary)),
+    status: { runtimeReady: false, networkReady: false },
+    process: undefined,
+    unit: found,
+    configFile,
+    config,
+    imports: config.kind === 'file' ? await readImports(config.bytes, configFile, ports.files) : [],
+    layout: layout.name,
+    defaultCertsDirectory: layout.certsDirectory,
+    isConfigGenerated: layout.isConfigGenerated,
+  }
+}
+
+async function layoutByFolder(files: NodeFiles): Promise<NodeLayout> {
+  for (const layout of LAYOUTS)
+    if ((await files.readFollowing(posix.dirname(layout.configFile))).kind === 'folder') return layout
+  return chooseLayout([], undefined)
+}
+
+/** From the option, /etc/crictl.yaml, then the well-known places. Two of them at once could be two runtimes: nobody guesses. */
+async function findSocket(address: string | undefined, files: NodeFiles): Promise<string | AgentError> {
   if (address !== undefined) return address.replace(/^unix:\/\//, '')
   const crictl = await files.readFollowing('/etc/crictl.yaml')
   const named = crictl.kind === 'file' ? crictlEndpoint(crictl.bytes.toString('utf8')) : undefined
   if (named !== undefined && (await exists(named, files))) return named
-  for (const layout of LAYOUTS)
-    for (const socket of layout.sockets) if (await exists(socket, files)) return socket
-  return undefined
+  // /var/run is a link to /run nearly everywhere: the same socket under two names.
+  const places = [...new Set(LAYOUTS.flatMap((layout) => layout.sockets))]
+  const present: string[] = []
+  for (const socket of places)
+    if (!present.includes(socket.replace(/^\/var\/run\//, '/run/')) && (await exists(socket, files)))
+      present.push(socket)
+  const [only, ...others] = present
+  if (only === undefined)
+    return new AgentError(
+      'CONTAINERD_NOT_FOUND',
+      `no containerd socket: looked at /etc/crictl.yaml, ${places.join(', ')}`,
+    )
+  if (others.length === 0) return only
+  return new AgentError('CONTAINERD_AMBIGUOUS', `several containerd sockets are there: ${present.join(', ')}`)
 }
 
 async function exists(path: string, files: NodeFiles): Promise<boolean> {
@@ -95,7 +153,12 @@ async function findUnit(
   systemd: Systemd,
 ): Promise<UnitFacts | undefined> {
   if (process !== undefined && process.unit === undefined && setting === 'auto') return undefined
-  const names = setting !== 'auto' ? [setting] : process?.unit !== undefined ? [process.unit] : layouts.flatMap(({ units }) => units)
+  const names =
+    setting !== 'auto'
+      ? [setting]
+      : process?.unit !== undefined
+        ? [process.unit]
+        : layouts.flatMap(({ units }) => units)
   if (names.length === 0 || !(await systemd.isAvailable())) return undefined
   for (const name of names) {
     const unit = await systemd.unit(name)
@@ -105,11 +168,7 @@ async function findUnit(
 }
 
 /** `-c FILE`, `--config FILE` or `--config=FILE` of the daemon, else the layout's place. */
-function configFileOf(
-  process: ProcessInfo | undefined,
-  unit: UnitFacts | undefined,
-  layout: NodeLayout,
-): string {
+function configFileOf(process: ProcessInfo | undefined, unit: UnitFacts | undefined, layout: NodeLayout): string {
   const argv = process?.argv ?? unit?.execStart ?? []
   const at = argv.findIndex((word) => word === '-c' || word === '--config' || word === '-config')
   const named = at >= 0 ? argv[at + 1] : argv.find((word) => /^--?config=/.test(word))?.replace(/^--?config=/, '')
@@ -123,7 +182,12 @@ async function readImports(bytes: Buffer, configFile: string, files: NodeFiles):
     const folder = posix.dirname(pattern)
     const last = posix.basename(pattern)
     const isGlob = /[*?[]/.test(last)
-    const matcher = new RegExp(`^${last.replaceAll(/[.+^${}()|\\]/g, '\\$&').replaceAll('*', '[^/]*').replaceAll('?', '[^/]')}$`)
+    const matcher = new RegExp(
+      `^${last
+        .replaceAll(/[.+^${}()|\\]/g, '\\$&')
+        .replaceAll('*', '[^/]*')
+        .replaceAll('?', '[^/]')}$`,
+    )
     const names = isGlob ? (await files.list(folder)).filter((name) => matcher.test(name)) : [last]
     for (const name of names) {
       const state = await files.readFollowing(`${folder}/${name}`)

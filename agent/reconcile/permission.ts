@@ -1,12 +1,13 @@
 // Whether containerd may be restarted now: everything that speaks against it, asked before anything is written.
+
+import type { RestartSettings } from '../model/desired-state.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { Rehearsal } from '../model/plan.ts'
-import type { RestartSettings } from '../model/desired-state.ts'
 import type { TransactionRecord } from '../model/state.ts'
 import type { Context } from './apply.ts'
 import { awaitQuiet, QUIET_PATIENCE_BY_HAND_MS, QUIET_PATIENCE_MS } from './quiet.ts'
-import { outsideWindow } from './window.ts'
 import { chooseRestart, type RestartWay, type RuntimeBefore, rememberRuntime } from './restart.ts'
+import { outsideWindow } from './window.ts'
 
 const HOUR_MS = 3_600_000
 
@@ -20,7 +21,9 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
   const way = await chooseRestart(desired.restart, facts, ports)
   if (way.kind === 'none') return no(way.reason)
   if (rehearsal.verdict === 'not-rehearsed' && !options.consentUnrehearsed)
-    return no(`the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without`)
+    return no(
+      `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without`,
+    )
   const limit = limitReason(context)
   if (limit !== undefined) return no(limit)
   const busy = await awaitQuiet(cri, {
@@ -66,7 +69,8 @@ export function restartLimit(
   if (failures > 0 && last !== undefined) {
     const waitMs = Math.min(settings.backoffMaxMs, settings.backoffMinMs * 2 ** (failures - 1))
     const until = Date.parse(last.at) + waitMs
-    if (now < until) return `the last restart was rolled back; the next try is not before ${new Date(until).toISOString()} (restart.budget.backoff)`
+    if (now < until)
+      return `the last restart was rolled back; the next try is not before ${new Date(until).toISOString()} (restart.budget.backoff)`
   }
   return settings.window === undefined ? undefined : outsideWindow(settings.window, now)
 }

@@ -7,6 +7,7 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Plan } from '../model/plan.ts'
 import type { NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
+import { type CertsTree, CONTAINERS, DOCKER, observeCertsTree, planCertsTree } from '../targets/certs-tree.ts'
 import { observeConfig, planConfig } from '../targets/containerd-config.ts'
 import { type ObservedHosts, observeHosts, planHosts } from '../targets/containerd-hosts.ts'
 import { observeSystemTrust, planSystemTrust } from '../targets/system-trust.ts'
@@ -38,7 +39,8 @@ export async function makePlan({ desired, state, facts }: PlanInput, files: Node
     config.certsDirectory === undefined ? undefined : await observeHosts(input, config.certsDirectory, files)
   const hosts = observedHosts === undefined ? NOTHING_TO_DO : await planHosts(input, observedHosts)
   const system = planSystemTrust(input, await observeSystemTrust(input, files))
-  const targets = [system, hosts, config]
+  const planTree = async (tree: CertsTree) => planCertsTree(tree, input, await observeCertsTree(tree, input, files))
+  const targets = [system, await planTree(DOCKER), await planTree(CONTAINERS), hosts, config]
   return {
     plan: {
       generation: desired.generation,
@@ -64,7 +66,11 @@ function anchorProblems(desired: DesiredState, which: (anchor: TrustAnchor) => b
   return desired.anchors.filter(which).flatMap(({ problems }) => problems)
 }
 
-function stageHosts(desired: DesiredState, observed: ObservedHosts, changes: readonly Change[]): Planned['stagedHosts'] {
+function stageHosts(
+  desired: DesiredState,
+  observed: ObservedHosts,
+  changes: readonly Change[],
+): Planned['stagedHosts'] {
   return desired.registries.flatMap(({ host }) => {
     const name = hostDirectoryName(host, observed.names)
     const folder = `${observed.certsDirectory}/${name}`
@@ -72,7 +78,8 @@ function stageHosts(desired: DesiredState, observed: ObservedHosts, changes: rea
     for (const [file, state] of observed.folders.get(folder)?.files ?? [])
       if (state.kind === 'file') files.set(file, state.bytes)
     for (const { path, after } of changes) {
-      if (path === folder && after.kind === 'tree') for (const one of after.files) files.set(one.name, one.content.bytes)
+      if (path === folder && after.kind === 'tree')
+        for (const one of after.files) files.set(one.name, one.content.bytes)
       if (posix.dirname(path) !== folder) continue
       if (after.kind === 'file') files.set(posix.basename(path), after.bytes)
       if (after.kind === 'absent') files.delete(posix.basename(path))

@@ -61,6 +61,7 @@ export function explainAnswer({ status, headers }: HttpAnswer, registry: string)
   if (status === 200 && isPage)
     return finding('not-a-registry', `${registry} answers with a page for people, not as a registry`)
   const isRedirect = status >= 300 && status < 400
+  if (status === 404 && headers['docker-distribution-api-version'] !== undefined) return undefined
   if (status >= 400) return finding('not-a-registry', `${registry} answers ${status} to GET /v2/, as no registry does`)
   return status === 200 || isRedirect
     ? undefined

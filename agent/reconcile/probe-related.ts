@@ -39,7 +39,7 @@ export async function followUps(
   const challenge = answer.status === 401 ? bearerChallenge(answer.headers['www-authenticate'] ?? '') : undefined
   const token = challenge === undefined ? undefined : await follower.token(challenge)
   if (said === undefined || token !== undefined) await follower.data(token)
-  else follower.found.unshift({ host: registry, finding: said })
+  else follower.found.push({ host: registry, finding: said })
   return follower.found
 }
 
@@ -151,7 +151,7 @@ class Follower {
     ].includes(verdict.code)
     const message = `${registry} sends containerd to ${host} for ${PURPOSE[role]}: ${verdict.message}`
     if (!isCertificate) return { ...verdict, message }
-    const remedy = `${verdict.remedy} containerd verifies ${host} with the anchors of ${registry}: add the CA of ${host} to them.`
+    const remedy = `Add the CA of ${host} to the anchors of ${registry}: containerd verifies ${host} with them.`
     return { ...finding(UNTRUSTED[role], message, { ...verdict.evidence, host }), remedy }
   }
 

@@ -107,6 +107,7 @@ export async function proveTls(
   return {
     host: registry.host,
     level: 'tls',
+    by: 'tls',
     reference: registry.host,
     finding: verdict,
     at: new Date(started).toISOString(),

@@ -12,6 +12,8 @@ const MOST_PROOFS_AT_ONCE = 8
 export type ProofResult = {
   readonly host: string
   readonly level: ProofLevel
+  /** The node's own containerd, a private copy of it where the socket can not be reached, or the agent's own TLS handshake. */
+  readonly by: 'live' | 'rehearsal' | 'tls'
   readonly reference: string
   readonly finding: Finding
   /** RFC 3339. */
@@ -49,6 +51,7 @@ export async function proveRegistry(registry: Registry, cri: CriClient, options:
   return {
     host: registry.host,
     level: registry.proof.level,
+    by: 'live',
     reference,
     finding: result.ok ? trusted(registry, reference) : failed(registry, reference, result),
     at: new Date(started).toISOString(),

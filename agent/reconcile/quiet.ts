@@ -18,7 +18,11 @@ const CREATED_MS = 120_000
 /** Waits until nothing is in flight. Answers why containerd should not be restarted now, or nothing. */
 export async function awaitQuiet(
   cri: CriClient,
-  { clock, patienceMs, signal }: { readonly clock: Clock; readonly patienceMs: number; readonly signal?: AbortSignal | undefined },
+  {
+    clock,
+    patienceMs,
+    signal,
+  }: { readonly clock: Clock; readonly patienceMs: number; readonly signal?: AbortSignal | undefined },
 ): Promise<string | undefined> {
   const deadline = clock.now() + patienceMs
   let wasBusy = false
@@ -45,7 +49,9 @@ async function look(cri: CriClient, clock: Clock, signal: AbortSignal | undefine
 /** What a restart would interrupt, in words. Pure. */
 export function inFlight({ downloads, created }: RuntimeActivity, now: number): string | undefined {
   const age = (at: string) => now - Date.parse(at)
-  const moving = downloads.filter(({ startedAt, updatedAt }) => age(updatedAt) < STALLED_MS && age(startedAt) < ENDLESS_MS)
+  const moving = downloads.filter(
+    ({ startedAt, updatedAt }) => age(updatedAt) < STALLED_MS && age(startedAt) < ENDLESS_MS,
+  )
   const starting = created.filter(({ createdAt }) => age(createdAt) < CREATED_MS)
   const parts = [
     ...(moving.length > 0 ? [`image pulls are in flight (${count(moving.length, 'download')})`] : []),

@@ -1,13 +1,15 @@
 // One run: observe → plan → rehearse → apply → prove → commit or roll back. `plan`, `apply`, the daemon's loop and the
 // healing of drift are these functions with other inputs. The first rule: never leave the node worse than it was.
 import type { DesiredState } from '../model/desired-state.ts'
-import { type AgentError, asAgentError, problem } from '../model/errors.ts'
+import { AgentError, asAgentError, problem } from '../model/errors.ts'
 import type { AgentState } from '../model/state.ts'
 import { applyTo, type Context } from './apply.ts'
-import { observeContainerd } from './observe.ts'
+import { NO_RUNTIME, observeContainerd } from './observe.ts'
+import { applyOffline, type OfflineContext, planOffline } from './offline.ts'
 import { makePlan } from './planning.ts'
 import { PROOF_DEADLINE_MS, proveRegistries } from './prove.ts'
 import { rehearse } from './rehearse.ts'
+import { reviveContainerd } from './revive.ts'
 import type { Run, RunOptions, RunPorts } from './run.ts'
 import { recover } from './transaction.ts'
 
@@ -17,6 +19,7 @@ const NOTHING_APPLIED = { proofs: [], applied: [], restarts: [] } as const
 /** What would change here and why, with the rehearsal's verdict. Never writes outside the scratch folder. */
 export async function planRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
   const state = await ports.store.load()
+  if (options.address === NO_RUNTIME) return planOffline({ desired, state, options, ports })
   const seen = await observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
   if (seen.state === 'down') return down(state, seen.error)
   try {
@@ -32,7 +35,7 @@ export async function planRun(desired: DesiredState, options: RunOptions, ports:
 /** As planRun, and proves each registry as the node is now: for `mode: audit`. */
 export async function auditRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
   const run = await planRun(desired, options, ports)
-  if (run.facts === undefined) return run
+  if (run.facts === undefined || options.address === NO_RUNTIME) return run
   const cri = ports.connectCri(run.facts.socket)
   try {
     const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
@@ -44,7 +47,7 @@ export async function auditRun(desired: DesiredState, options: RunOptions, ports
 
 /** One transaction. Throws only what is a defect or a broken state folder; everything expected is an outcome. */
 export async function applyRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  return withNode(desired, options, ports, applyTo)
+  return withNode(desired, options, ports, applyTo, applyOffline)
 }
 
 /** Holds the node's lock, repairs what a crash left, and hands over a runtime that answers. */
@@ -53,12 +56,19 @@ export async function withNode(
   options: RunOptions,
   ports: RunPorts,
   work: (context: Context) => Promise<Run>,
+  offline: (context: OfflineContext) => Promise<Run> = needsRuntime,
 ): Promise<Run> {
   const lock = await acquire(ports)
   try {
-    await recover(ports)
+    const recovered = await recover(ports)
     const state = await ports.store.load()
-    const seen = await observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
+    if (options.address === NO_RUNTIME) return await offline({ desired, state, options, ports })
+    const observe = () => observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
+    let seen = await observe()
+    if (seen.state === 'down' && seen.socket !== undefined && recovered?.mayRunUndone === true) {
+      await reviveContainerd(seen.socket, desired, ports)
+      seen = await observe()
+    }
     if (seen.state === 'down') return down(state, seen.error)
     try {
       return await work({ desired, state, facts: seen.facts, cri: seen.cri, options, ports })
@@ -68,6 +78,16 @@ export async function withNode(
   } finally {
     await lock.release()
   }
+}
+
+async function needsRuntime({ state }: OfflineContext): Promise<Run> {
+  return down(
+    state,
+    new AgentError(
+      'CONTAINERD_NOT_FOUND',
+      'this command needs the containerd socket, and --containerd-address is none',
+    ),
+  )
 }
 
 function down(state: AgentState, error: AgentError): Run {

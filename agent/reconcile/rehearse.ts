@@ -15,7 +15,7 @@ const PROOF_DEADLINE_MS = 5_000
 const INHERITED = /^(https?_proxy|no_proxy|all_proxy|ssl_cert_file|ssl_cert_dir)$/i
 
 /** Where packages put it; a copy of another version is told by its answer and not believed. */
-const USUAL_BINARIES = ['/usr/bin/containerd', '/usr/local/bin/containerd']
+export const USUAL_BINARIES = ['/usr/bin/containerd', '/usr/local/bin/containerd']
 
 export type RehearsePorts = { readonly files: NodeFiles; readonly runner: RehearsalRunner; readonly clock: Clock }
 
@@ -27,12 +27,15 @@ export async function rehearse(
   signal?: AbortSignal,
   { always }: { readonly always: boolean } = { always: false },
 ): Promise<Rehearsal> {
-  const touchesContainerd = planned.plan.changes.some(({ target }) => target !== 'system-trust')
+  const touchesContainerd = planned.plan.changes.some(({ target }) => target.startsWith('containerd-'))
   if (!always && !touchesContainerd && !planned.plan.restart.required)
     return { verdict: 'not-needed', reason: 'nothing that containerd reads would change' }
   const binary = facts.process?.executable ?? facts.unit?.execStart[0] ?? (await usualBinary(files))
   if (binary === undefined)
-    return { verdict: 'not-rehearsed', reason: "containerd's own binary is not known: neither its process nor its unit can be seen" }
+    return {
+      verdict: 'not-rehearsed',
+      reason: "containerd's own binary is not known: neither its process nor its unit can be seen",
+    }
   const started = clock.now()
   const scratch = await runner.scratch()
   try {
@@ -58,10 +61,17 @@ export async function rehearse(
     try {
       const { runtimeVersion } = await daemon.cri.version({ timeoutMs: PROOF_DEADLINE_MS })
       if (runtimeVersion !== facts.version)
-        return { verdict: 'not-rehearsed', reason: `${binary} is version ${runtimeVersion}, the running daemon is ${facts.version}` }
+        return {
+          verdict: 'not-rehearsed',
+          reason: `${binary} is version ${runtimeVersion}, the running daemon is ${facts.version}`,
+        }
       const proofs = await Promise.all(
         desired.registries.map(async (registry) => {
-          const { host, finding, durationMs } = await proveByProbe(registry, daemon.cri, { clock, timeoutMs: PROOF_DEADLINE_MS, signal })
+          const { host, finding, durationMs } = await proveByProbe(registry, daemon.cri, {
+            clock,
+            timeoutMs: PROOF_DEADLINE_MS,
+            signal,
+          })
           return { host, finding, durationMs }
         }),
       )
@@ -77,7 +87,7 @@ export async function rehearse(
 }
 
 /** In a Pod without D-Bus neither the process nor the unit can be seen. */
-async function usualBinary(files: NodeFiles): Promise<string | undefined> {
+export async function usualBinary(files: NodeFiles): Promise<string | undefined> {
   for (const path of USUAL_BINARIES) if ((await files.readFollowing(path)).kind !== 'absent') return path
   return undefined
 }

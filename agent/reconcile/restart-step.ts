@@ -3,7 +3,7 @@ import { type AgentError, asAgentError } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change } from '../model/plan.ts'
 import type { Permission } from './permission.ts'
-import { restartContainerd } from './restart.ts'
+import { ROLLBACK_PATIENCE_MS, restartContainerd } from './restart.ts'
 import type { RestartReport, RunPorts } from './run.ts'
 import type { Transaction } from './transaction.ts'
 
@@ -38,13 +38,13 @@ export async function restartWith(
     restarts.push({ at: new Date(at).toISOString(), reason, result, durationMs: ports.clock.now() - at })
   try {
     await transaction.execute(changes)
+    await transaction.markRestart()
   } catch (thrown) {
     await permission.release()
     const error = asAgentError(thrown)
     return { error, restored: error.code !== 'ROLLBACK_INCOMPLETE', restarted: false }
   }
   try {
-    await transaction.markRestart()
     const { notes } = await restartContainerd(permission.way, facts, permission.before, ports)
     for (const note of notes) ports.log.warn('container-ended', { note })
     report('ok')
@@ -64,7 +64,7 @@ export async function restartWith(
 export async function rollBack(permission: Allowed, { transaction, facts, ports }: RestartStep): Promise<boolean> {
   try {
     await transaction.undo()
-    await restartContainerd(permission.way, facts, permission.before, ports)
+    await restartContainerd(permission.way, facts, permission.before, ports, ROLLBACK_PATIENCE_MS)
     return true
   } catch (thrown) {
     const error = asAgentError(thrown)
@@ -72,4 +72,3 @@ export async function rollBack(permission: Allowed, { transaction, facts, ports 
     return false
   }
 }
-

@@ -13,11 +13,16 @@ import type {
   Systemd,
 } from '../model/ports.ts'
 
-/** A node that stays down longer is seen as NotReady by the cluster after ~40 s; a rollback has to fit in as well. */
-const BACK_DEADLINE_MS = 12_000
-const SUPERVISOR_DEADLINE_MS = 15_000
+/**
+ * From the restart until the runtime is as before. The cluster sees a node that stays down longer than 30 s as NotReady, and the way back
+ * has to fit in as well.
+ */
+const PATIENCE_MS = 15_000
+/** With the old files there is nothing left to fall back on: a slow node is waited for. */
+export const ROLLBACK_PATIENCE_MS = 60_000
+/** The job may have used up the patience; the socket follows within milliseconds. */
+const LEAST_MS = 3_000
 const STOP_DEADLINE_MS = 10_000
-const JOB_DEADLINE_MS = 20_000
 const POLL_MS = 10
 const CALL_MS = 2_000
 
@@ -28,6 +33,8 @@ export type RestartPorts = {
   readonly connectCri: CriConnector
 }
 
+export type RestartSubject = Pick<ContainerdFacts, 'socket' | 'process' | 'unit'>
+
 export type RestartWay =
   | { readonly kind: 'systemd'; readonly unit: string }
   | { readonly kind: 'signal' }
@@ -36,7 +43,7 @@ export type RestartWay =
 /** Decides how this node's containerd would be restarted. Never throws: what can not be done is a way too. */
 export async function chooseRestart(
   settings: RestartSettings,
-  facts: ContainerdFacts,
+  facts: RestartSubject,
   { systemd, processes }: RestartPorts,
 ): Promise<RestartWay> {
   if (settings.strategy === 'never') return none('restart.strategy is never')
@@ -45,11 +52,14 @@ export async function chooseRestart(
     return none(
       'systemd does not answer on D-Bus, so nobody is known to start containerd again; restart.strategy signal says that a supervisor does',
     )
-  const name = settings.unit === 'auto' ? (facts.process?.unit ?? facts.unit?.name ?? 'containerd.service') : settings.unit
+  const name =
+    settings.unit === 'auto' ? (facts.process?.unit ?? facts.unit?.name ?? 'containerd.service') : settings.unit
   const unit = await systemd.unit(name)
   if (unit === undefined || unit.loadState !== 'loaded') return none(`systemd knows no unit ${name}`)
   if (facts.process !== undefined && unit.mainPid !== facts.process.pid)
-    return none(`unit ${name} runs process ${unit.mainPid}, but ${facts.socket} belongs to process ${facts.process.pid}`)
+    return none(
+      `unit ${name} runs process ${unit.mainPid}, but ${facts.socket} belongs to process ${facts.process.pid}`,
+    )
   if (unit.killMode !== 'process' && unit.killMode !== 'mixed')
     return none(`unit ${name} has KillMode=${unit.killMode}: a restart would kill the running containers`)
   if (unit.killMode === 'mixed')
@@ -57,7 +67,7 @@ export async function chooseRestart(
   return { kind: 'systemd', unit: name }
 }
 
-async function chooseSignal(facts: ContainerdFacts, processes: Processes): Promise<RestartWay> {
+async function chooseSignal(facts: RestartSubject, processes: Processes): Promise<RestartWay> {
   const owners = await processes.listeningOn(facts.socket)
   if (owners.length > 1) return none(`${owners.length} processes listen on ${facts.socket}`)
   return { kind: 'signal' }
@@ -87,21 +97,26 @@ export async function restartContainerd(
   facts: Pick<ContainerdFacts, 'socket'>,
   before: RuntimeBefore,
   ports: RestartPorts,
+  patienceMs: number = PATIENCE_MS,
 ): Promise<RestartOutcome> {
   const started = ports.clock.now()
   if (way.kind === 'none') throw new AgentError('RESTART_UNAVAILABLE', `containerd can not be restarted: ${way.reason}`)
-  if (way.kind === 'systemd') await restartUnit(way.unit, ports.systemd)
+  if (way.kind === 'systemd') await restartUnit(way.unit, ports.systemd, patienceMs)
   else await signalAndWait(facts.socket, ports)
-  const notes = await awaitAsBefore(facts.socket, before, way.kind === 'signal' ? SUPERVISOR_DEADLINE_MS : BACK_DEADLINE_MS, ports)
+  const leftMs = Math.max(LEAST_MS, started + patienceMs - ports.clock.now())
+  const notes = await awaitAsBefore(facts.socket, before, leftMs, ports)
   return { durationMs: ports.clock.now() - started, notes }
 }
 
 /** The start limit counts starts whatever their result: reset first, or the sixth restart in 10 s stops a healthy unit for good. */
-async function restartUnit(unit: string, systemd: Systemd): Promise<void> {
+async function restartUnit(unit: string, systemd: Systemd, timeoutMs: number): Promise<void> {
   await systemd.resetFailed(unit)
-  const job = await systemd.restart(unit, { timeoutMs: JOB_DEADLINE_MS })
+  const job = await systemd.restart(unit, { timeoutMs })
   if (job.result !== 'done')
-    throw new AgentError('RESTART_FAILED', `systemd: the restart job of ${unit} ended with "${job.result}" after ${job.durationMs} ms`)
+    throw new AgentError(
+      'RESTART_FAILED',
+      `systemd: the restart job of ${unit} ended with "${job.result}" after ${job.durationMs} ms`,
+    )
 }
 
 async function signalAndWait(socket: string, { processes, clock }: RestartPorts): Promise<void> {
@@ -114,7 +129,10 @@ async function signalAndWait(socket: string, { processes, clock }: RestartPorts)
   const deadline = clock.now() + STOP_DEADLINE_MS
   while (processes.isAlive(owner.pid)) {
     if (clock.now() > deadline)
-      throw new AgentError('RESTART_FAILED', `containerd (process ${owner.pid}) did not end within ${STOP_DEADLINE_MS} ms of SIGTERM`)
+      throw new AgentError(
+        'RESTART_FAILED',
+        `containerd (process ${owner.pid}) did not end within ${STOP_DEADLINE_MS} ms of SIGTERM`,
+      )
     await clock.sleep(POLL_MS)
   }
 }
@@ -135,12 +153,17 @@ async function awaitAsBefore(
         await cri.version({ timeoutMs: CALL_MS })
         const status = await cri.status({ timeoutMs: CALL_MS })
         const notYet = readiness(status, before.status)
-        if (notYet === undefined) return await compareContainers(cri, before.containers)
+        if (notYet === undefined) return await compareContainers(cri, before.containers, ports.processes)
         last = new AgentError('RESTART_FAILED', notYet)
       } catch (thrown) {
         last = asAgentError(thrown)
         if (last.code === 'CRI_NOT_LOADED')
-          throw new AgentError('RESTART_FAILED', `containerd runs, but its CRI plugin does not: ${last.message}`, {}, { cause: last })
+          throw new AgentError(
+            'RESTART_FAILED',
+            `containerd runs, but its CRI plugin does not: ${last.message}`,
+            {},
+            { cause: last },
+          )
         if (last.code === 'RESTART_FAILED') throw last
       }
       await ports.clock.sleep(POLL_MS)
@@ -159,12 +182,23 @@ function readiness(now: RuntimeStatus, before: RuntimeStatus): string | undefine
 }
 
 /** A container that ended by itself meanwhile is no harm done; one that was started again or that the runtime lost is. */
-async function compareContainers(cri: CriClient, before: readonly ContainerStart[]): Promise<readonly string[]> {
+async function compareContainers(
+  cri: CriClient,
+  before: readonly ContainerStart[],
+  processes: Processes,
+): Promise<readonly string[]> {
   const notes: string[] = []
+  let unknown = 0
   for (const container of before) {
-    const now = await cri.containerStart(container.id, { timeoutMs: CALL_MS }).catch(() => undefined)
+    const now = await startOf(container.id, cri)
     const id = container.id.slice(0, 12)
-    if (now === undefined || now.state === 'CONTAINER_EXITED') {
+    if (now === undefined || now.state === 'EXITED') {
+      if (now === undefined) unknown += 1
+      if (now === undefined && container.pid !== undefined && processes.isAlive(container.pid))
+        throw new AgentError(
+          'RESTART_FAILED',
+          `containerd lost container ${id}, whose process ${container.pid} runs on`,
+        )
       notes.push(`container ${id} ended while containerd was restarted`)
       continue
     }
@@ -173,7 +207,23 @@ async function compareContainers(cri: CriClient, before: readonly ContainerStart
       now.startedAt === container.startedAt &&
       (container.pid === undefined || now.pid === undefined || now.pid === container.pid)
     if (!isSame)
-      throw new AgentError('RESTART_FAILED', `container ${id} is not the same after the restart: ${now.state}, started ${now.startedAt}`)
+      throw new AgentError(
+        'RESTART_FAILED',
+        `container ${id} is not the same after the restart: ${now.state}, started ${now.startedAt}`,
+      )
   }
+  if (unknown > 1 && unknown === before.length)
+    throw new AgentError('RESTART_FAILED', `containerd knows none of the ${unknown} containers that ran before`)
   return notes
+}
+
+/** Undefined: the runtime does not know it. Any other failure says nothing about the container and is thrown. */
+async function startOf(id: string, cri: CriClient): Promise<ContainerStart | undefined> {
+  try {
+    return await cri.containerStart(id, { timeoutMs: CALL_MS })
+  } catch (thrown) {
+    const error = asAgentError(thrown)
+    if (error.detail['status'] === 'NOT_FOUND') return undefined
+    throw error
+  }
 }

@@ -1,8 +1,11 @@
 // `rollback`: back to the last committed state before the current one. The generation that is left behind is not applied
 // again by the daemon until the input changes.
-import { AgentError, asAgentError, problem } from '../model/errors.ts'
+
 import type { DesiredState } from '../model/desired-state.ts'
-import type { AgentState, PreviousState } from '../model/state.ts'
+import { AgentError, asAgentError, problem } from '../model/errors.ts'
+import type { FileState } from '../model/ports.ts'
+import type { AgentState, PreviousState, StepRecord } from '../model/state.ts'
+import { sha256 } from '../targets/target.ts'
 import type { Context } from './apply.ts'
 import { mayRestart, type Permission } from './permission.ts'
 import { PROOF_DEADLINE_MS, proveRegistries } from './prove.ts'
@@ -16,11 +19,17 @@ export async function rollbackRun(desired: DesiredState, options: RunOptions, po
 }
 
 async function goBack(context: Context): Promise<Run> {
-  const { state, facts, desired, ports } = context
+  const { state, facts } = context
   const { previous } = state
   const base = { state, facts, problems: [], proofs: [], applied: [], restarts: [] }
   if (previous === undefined) {
     const error = new AgentError('NOTHING_TO_ROLL_BACK', 'the agent remembers no state before the current one')
+    return { ...base, outcome: 'refused', error, problems: [problem(error.code, error.message)] }
+  }
+  const changed = await changedSince(previous, context)
+  if (changed.length > 0) {
+    const text = `the way back would undo what others changed since: ${changed.join(', ')}`
+    const error = new AgentError('ROLLBACK_BLOCKED', text, { paths: changed })
     return { ...base, outcome: 'refused', error, problems: [problem(error.code, error.message)] }
   }
   const needsRestart = previous.steps.some(({ path }) => path === facts.configFile)
@@ -29,10 +38,32 @@ async function goBack(context: Context): Promise<Run> {
   const rehearsal = { verdict: 'not-needed', reason: 'containerd ran with these files before' } as const
   const permission = needsRestart ? await mayRestart(context, rehearsal, reason) : undefined
   if (permission?.allowed === false) return { ...base, outcome: 'deferred', restartPending: permission.reason }
-  return revertTo(previous, permission, reason, { ...context, desired })
+  return revertTo(previous, permission, reason, context)
 }
 
-async function revertTo(previous: PreviousState, permission: Permission | undefined, reason: string, context: Context): Promise<Run> {
+/** Paths that are neither as the transaction left them nor ours alone: the file of someone else, with later edits in it. */
+async function changedSince({ steps }: PreviousState, { state, ports }: Context): Promise<readonly string[]> {
+  const last = new Map(steps.map((step) => [step.path, step.after] as const))
+  const changed: string[] = []
+  for (const [path, after] of last) {
+    if (state.owned[path]?.kind === 'whole') continue
+    if (!isAsLeft(await ports.files.read(path), after)) changed.push(path)
+  }
+  return changed
+}
+
+function isAsLeft(now: FileState, after: StepRecord['after']): boolean {
+  if (now.kind !== after.kind) return false
+  if (now.kind === 'file') return after.sha256 === undefined || sha256(now.bytes) === after.sha256
+  return now.kind !== 'link' || now.to === after.to
+}
+
+async function revertTo(
+  previous: PreviousState,
+  permission: Permission | undefined,
+  reason: string,
+  context: Context,
+): Promise<Run> {
   const { state, facts, desired, ports } = context
   const startedAt = ports.clock.now()
   const restarts: RestartReport[] = []
@@ -59,10 +90,19 @@ async function revertTo(previous: PreviousState, permission: Permission | undefi
     if (failure !== undefined) {
       const result = failure.restored ? 'rolled-back' : 'rollback-failed'
       const saved = await transaction.abandon(outcome(result, failure.error.message))
-      return { ...base, outcome: result, state: saved, error: failure.error, problems: [problem(failure.error.code, failure.error.message)], proofs: [] }
+      return {
+        ...base,
+        outcome: result,
+        state: saved,
+        error: failure.error,
+        problems: [problem(failure.error.code, failure.error.message)],
+        proofs: [],
+      }
     }
   }
-  const saved = await transaction.commit(outcome('committed', 'rolled back by hand'), (next) => afterRollback(next, previous, state))
+  const saved = await transaction.commit(outcome('committed', 'rolled back by hand'), (next) =>
+    afterRollback(next, previous, state),
+  )
   const cri = ports.connectCri(facts.socket)
   try {
     const proofs = await proveRegistries(desired.registries, cri, { clock: ports.clock, timeoutMs: PROOF_DEADLINE_MS })

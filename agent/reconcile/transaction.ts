@@ -1,9 +1,10 @@
 // One transaction: captures what is there, writes the journal, executes the changes in order, and can undo them in
 // reverse, also after a crash. Nothing outside this file decides what "as before" means.
+import { createHash } from 'node:crypto'
 import { posix } from 'node:path'
 import { AgentError, asAgentError } from '../model/errors.ts'
 import type { Change, FileContent, RegularFile } from '../model/plan.ts'
-import type { Clock, FileState, JournalEntry, JournalStep, Log, NodeFiles, StateStore } from '../model/ports.ts'
+import type { Clock, JournalStep, Log, NodeFiles, StateStore } from '../model/ports.ts'
 import type { AgentState, Before, Ownership, TransactionRecord } from '../model/state.ts'
 
 export type TransactionPorts = {
@@ -25,11 +26,14 @@ export type Transaction = {
   revert(steps: readonly JournalStep[]): Promise<void>
   /** Puts back everything, newest first. Throws ROLLBACK_INCOMPLETE naming the paths that could not be restored. */
   undo(): Promise<void>
-  /** Notes in the journal that containerd is about to be restarted. */
+  /**
+   * Notes that containerd is about to be restarted: in the journal, and as a restart that failed in state.json. Whatever ends the agent
+   * from here on, the restart counts for budget, pause and circuit breaker until `commit` or `abandon` say how it went.
+   */
   markRestart(): Promise<void>
   /** Records ownership and the outcome, then drops the journal. `amend` adds to what is saved. */
   commit(outcome: Outcome, amend?: (state: AgentState) => AgentState): Promise<AgentState>
-  /** Records an outcome after `undo`. */
+  /** Records an outcome after `undo`; never throws: the node is as it was, whether that can be recorded or not. */
   abandon(outcome: Outcome, options?: { readonly refuse: boolean }): Promise<AgentState>
 }
 
@@ -43,17 +47,23 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
   let restarted = false
   let journalled = false
 
+  const now = () => new Date(clock.now()).toISOString()
+
   const writeJournal = async () => {
     await store.journal.write({ transaction: id, generation, at, steps, restarted })
     journalled = true
   }
 
   const undo = async () => {
-    await undoSteps(steps, ports)
+    const undone = steps
+    await undoSteps(undone, ports)
     steps = []
     done.length = 0
     if (journalled) await store.journal.clear()
     journalled = false
+    await tidy(undone, ports)
+    const paths = undone.map(({ path }) => path)
+    if (paths.length > 0) await orLog(ports, () => store.audit({ at: now(), transaction: id, event: 'undone', paths }))
   }
 
   const orUndo = async (work: () => Promise<void>) => {
@@ -73,11 +83,9 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
     await writeJournal()
   }
 
-  const save = async (next: AgentState, outcome: Outcome): Promise<AgentState> => {
-    const transactions = [...next.transactions, { id, at, ...outcome }].slice(-MOST_TRANSACTIONS_REMEMBERED)
-    const saved = { ...next, transactions }
-    await store.save(saved)
-    return saved
+  const recorded = (next: AgentState, outcome: Outcome): AgentState => {
+    const others = next.transactions.filter((one) => one.id !== id)
+    return { ...next, transactions: [...others, { id, at, ...outcome }].slice(-MOST_TRANSACTIONS_REMEMBERED) }
   }
 
   return {
@@ -85,43 +93,55 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
     undo,
     async execute(changes) {
       if (changes.length === 0) return
-      const captured: JournalStep[] = []
-      for (const change of changes) captured.push(...(await captureSteps(change, files, store)))
       await orUndo(async () => {
+        const captured: JournalStep[] = []
+        for (const change of changes) captured.push(...(await captureSteps(change, files, store)))
         await capture(captured)
         for (const change of changes) {
           await executeChange(change, files)
           done.push(change)
-          await store.audit({ at: new Date(clock.now()).toISOString(), transaction: id, ...auditOf(change, before) })
+          await store.audit({ at: now(), transaction: id, ...auditOf(change, before) })
         }
       })
     },
     async revert(past) {
-      const captured: JournalStep[] = []
-      for (const { path, folder } of past.toReversed())
-        captured.push({ path, folder, before: await captureBefore(path, files, store), after: { kind: 'absent' } })
       await orUndo(async () => {
+        const captured: JournalStep[] = []
+        for (const { path, folder, before: was } of past.toReversed())
+          captured.push({ path, folder, before: await captureBefore(path, files, store), after: was })
         await capture(captured)
         await undoSteps(past, ports)
-        await store.audit({ at: new Date(clock.now()).toISOString(), transaction: id, event: 'reverted', paths: past.map(({ path }) => path) })
+        await store.audit({ at: now(), transaction: id, event: 'reverted', paths: past.map(({ path }) => path) })
       })
     },
     async markRestart() {
-      restarted = true
-      await writeJournal()
+      await orUndo(async () => {
+        restarted = true
+        await writeJournal()
+        const reason = 'the agent ended while containerd was being restarted'
+        const pending = { generation, durationMs: 0, result: 'rolled-back', changes: 0, restarted, reason } as const
+        await store.save(recorded(state, pending))
+      })
     },
     async commit(outcome, amend = (next) => next) {
       const { refusedGeneration: _, ...rest } = state
       const previous = { generation: state.generation, owned: state.owned, steps, restarted }
       const next: AgentState = { ...rest, generation, owned: ownedAfter(state.owned, done, before), previous }
-      const saved = await save(amend(next), outcome)
-      if (journalled) await store.journal.clear()
-      await store.forget(backupsReferencedBy(saved))
+      const saved = recorded(amend(next), outcome)
+      await store.save(saved)
+      // From here on it is committed; what can not be cleared away now is cleared at the next start.
+      await orLog(ports, async () => {
+        if (journalled) await store.journal.clear()
+        await store.forget(backupsReferencedBy(saved))
+      })
+      await tidy(steps, ports)
       return saved
     },
     async abandon(outcome, options) {
       // The journal stays when undoing failed: the next start tries again.
-      return save(options?.refuse === true ? { ...state, refusedGeneration: generation } : state, outcome)
+      const saved = recorded(options?.refuse === true ? { ...state, refusedGeneration: generation } : state, outcome)
+      await orLog(ports, () => store.save(saved))
+      return saved
     },
   }
 }
@@ -135,24 +155,52 @@ function ownedAfter(
   for (const { forgets, owns, target, subject } of done) {
     for (const path of forgets) delete next[path]
     for (const { path, kind, sha256 } of owns)
-      next[path] = { kind, target, subject, sha256, before: owned[path]?.before ?? before.get(path) ?? { kind: 'absent' } }
+      next[path] = {
+        kind,
+        target,
+        subject,
+        sha256,
+        before: owned[path]?.before ?? before.get(path) ?? { kind: 'absent' },
+      }
   }
   return next
 }
 
-/** Undoes what a crash left half done. Returns the journal entry that was repaired, if any. */
-export async function recover(ports: TransactionPorts): Promise<JournalEntry | undefined> {
-  const { store, files, log, clock } = ports
+export type Recovery = {
+  /** containerd may have been restarted with files that have just been put back: it has to load the old ones. */
+  readonly mayRunUndone: boolean
+}
+
+/** Undoes what a crash left half done; undefined when there was nothing. */
+export async function recover(ports: TransactionPorts): Promise<Recovery | undefined> {
+  const { store, log, clock } = ports
+  await store.sweep()
   const entry = await store.journal.read()
   if (entry === undefined) return undefined
   const { transactions } = await store.load()
   const isCommitted = transactions.some(({ id, result }) => id === entry.transaction && result === 'committed')
   if (!isCommitted) await undoSteps(entry.steps, ports)
+  await tidy(entry.steps, ports)
+  const at = new Date(clock.now()).toISOString()
+  await store.audit({ at, transaction: entry.transaction, event: 'recovered', kept: isCommitted })
   await store.journal.clear()
-  for (const folder of new Set(entry.steps.map((step) => step.folder))) await files.sweep(folder)
   log.warn('transaction-recovered', { transaction: entry.transaction, steps: entry.steps.length, kept: isCommitted })
-  await store.audit({ at: new Date(clock.now()).toISOString(), transaction: entry.transaction, event: 'recovered', kept: isCommitted })
-  return entry
+  return { mayRunUndone: entry.restarted && !isCommitted }
+}
+
+/** Removes temporary folders that a failed call left behind; another tool could take one for a host directory. */
+async function tidy(steps: readonly JournalStep[], ports: TransactionPorts): Promise<void> {
+  for (const folder of new Set(steps.map((step) => step.folder))) await orLog(ports, () => ports.files.sweep(folder))
+}
+
+/** For what must not turn a transaction that is done or undone into a failed one. */
+async function orLog({ log }: TransactionPorts, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (thrown) {
+    const error = asAgentError(thrown)
+    log.error('not-recorded', { code: error.code, error: error.message })
+  }
 }
 
 async function executeChange(change: Change, files: NodeFiles): Promise<void> {
@@ -208,7 +256,10 @@ async function captureBefore(path: string, files: NodeFiles, store: StateStore):
     case 'file':
       return { kind: 'file', sha256: await store.keep(state.bytes), mode: state.mode, uid: state.uid, gid: state.gid }
     case 'other':
-      throw new AgentError('WRITE_FAILED', `${path} is a ${state.what}; the agent replaces only files, links and folders`)
+      throw new AgentError(
+        'WRITE_FAILED',
+        `${path} is a ${state.what}; the agent replaces only files, links and folders`,
+      )
     case 'unreadable':
       throw new AgentError('WRITE_FAILED', `${path} can not be read before it is changed: ${state.reason}`)
     default:
@@ -219,7 +270,7 @@ async function captureBefore(path: string, files: NodeFiles, store: StateStore):
 function afterOf(content: FileContent): JournalStep['after'] {
   switch (content.kind) {
     case 'file':
-      return { kind: 'file', mode: content.mode }
+      return { kind: 'file', sha256: createHash('sha256').update(content.bytes).digest('hex'), mode: content.mode }
     case 'link':
       return { kind: 'link', to: content.to }
     case 'folder':
@@ -277,17 +328,24 @@ async function undoStep(
     else for (const { path } of members.toReversed()) await files.put(path, { kind: 'absent' }, { folder: root.folder })
   } else if (root.before.kind === 'folder' && root.after.kind === 'folder') {
     for (const { path } of members.toReversed()) await files.put(path, { kind: 'absent' }, { folder: root.folder })
+    await files.put(root.path, root.before, { folder: root.folder })
   }
   return [root.path, ...members.map(({ path }) => path)]
 }
 
-function treeAround(step: JournalStep, steps: readonly JournalStep[]): { root: JournalStep; members: readonly JournalStep[] } | undefined {
+function treeAround(
+  step: JournalStep,
+  steps: readonly JournalStep[],
+): { root: JournalStep; members: readonly JournalStep[] } | undefined {
   const isTreeRoot = (one: JournalStep) =>
     (one.after.kind === 'folder' || (one.after.kind === 'absent' && one.before.kind === 'folder')) &&
     steps.some((other) => posix.dirname(other.path) === one.path && other.folder === one.folder)
   const root = steps.find((one) => (one.path === step.path || one.path === posix.dirname(step.path)) && isTreeRoot(one))
   if (root === undefined) return undefined
-  return { root, members: steps.filter((other) => posix.dirname(other.path) === root.path && other.folder === root.folder) }
+  return {
+    root,
+    members: steps.filter((other) => posix.dirname(other.path) === root.path && other.folder === root.folder),
+  }
 }
 
 async function contentOf(before: Before, store: StateStore): Promise<FileContent> {

@@ -7,7 +7,7 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change } from '../model/plan.ts'
 import type { AgentState } from '../model/state.ts'
 import { sha256 } from '../targets/target.ts'
-import { carryOut, type Context } from './apply.ts'
+import { type Context, carryOut } from './apply.ts'
 import { makePlan } from './planning.ts'
 import { withNode } from './reconcile.ts'
 import { rehearse } from './rehearse.ts'
@@ -16,7 +16,11 @@ import { beginTransaction } from './transaction.ts'
 
 const STATE_STAYS: readonly Run['outcome'][] = ['refused', 'rolled-back', 'rollback-failed', 'no-containerd']
 
-export async function uninstallRun(configured: DesiredState | undefined, options: RunOptions, ports: RunPorts): Promise<Run> {
+export async function uninstallRun(
+  configured: DesiredState | undefined,
+  options: RunOptions,
+  ports: RunPorts,
+): Promise<Run> {
   const run = await withNode(nothingDesired(configured), options, ports, removeEverything)
   const left = Object.keys(run.state.owned)
   if (!STATE_STAYS.includes(run.outcome) && left.length === 0) await ports.store.destroy()
@@ -74,7 +78,13 @@ async function planConfigRemoval(
   const { bytes: current, ...attributes } = facts.config
   const before = owner.before.kind === 'file' ? await ports.store.backup(owner.before.sha256) : undefined
   const isAsWritten = sha256(current) === owner.sha256
-  const restored = await restoreConfig({ path: facts.configFile, current, before, isAsWritten, directory: certsDirectory })
+  const restored = await restoreConfig({
+    path: facts.configFile,
+    current,
+    before,
+    isAsWritten,
+    directory: certsDirectory,
+  })
   switch (restored.kind) {
     case 'unchanged':
       return nothing
@@ -121,7 +131,12 @@ function removal(
 }
 
 /** Host directories that neither are ours nor go with this transaction. */
-async function othersIn(folder: string, state: AgentState, planned: readonly Change[], { files }: RunPorts): Promise<readonly string[]> {
+async function othersIn(
+  folder: string,
+  state: AgentState,
+  planned: readonly Change[],
+  { files }: RunPorts,
+): Promise<readonly string[]> {
   const gone = new Set(planned.filter(({ after }) => after.kind.startsWith('absent')).map(({ path }) => path))
   const names = await files.list(folder)
   return names.filter((name) => !gone.has(`${folder}/${name}`) && state.owned[`${folder}/${name}`] === undefined)

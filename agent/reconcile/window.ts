@@ -19,7 +19,13 @@ function isInside({ days, from, to, timeZone }: MaintenanceWindow, now: number):
 }
 
 function localTime(now: number, timeZone: string): { readonly weekday: Weekday; readonly minute: number } {
-  const format = new Intl.DateTimeFormat('en-GB', { timeZone, weekday: 'short', hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+  const format = new Intl.DateTimeFormat('en-GB', {
+    timeZone,
+    weekday: 'short',
+    hour: '2-digit',
+    minute: '2-digit',
+    hourCycle: 'h23',
+  })
   const parts = Object.fromEntries(format.formatToParts(now).map(({ type, value }) => [type, value]))
   const weekday = WEEKDAYS.find((day) => day === parts['weekday'])
   if (weekday === undefined) throw new RangeError(`no weekday in ${format.format(now)}`)

@@ -46,7 +46,9 @@ export async function planConfig(input: TargetInput, observed: ObservedConfig): 
   })
   if (plan.kind === 'already-set') return alreadySet(plan, unchanged, facts)
   // Without a CA to write nothing needs config_path, and a node that declares nothing is not touched.
-  const needsHosts = input.desired.registries.some((registry) => trustOf(registry, input.desired).certificates.length > 0)
+  const needsHosts = input.desired.registries.some(
+    (registry) => trustOf(registry, input.desired).certificates.length > 0,
+  )
   if (!needsHosts) return unchanged
   if (plan.kind === 'refused') return { ...unchanged, problems: [plan.problem] }
   return edit(plan, observed, unchanged)
@@ -58,7 +60,8 @@ function alreadySet(
   { status, configFile }: ContainerdFacts,
 ): ConfigTargetPlan {
   const loaded = status.loadedConfigPath
-  const isLoaded = loaded === undefined || loaded.split(':').some((one) => one !== '' && posix.resolve(one) === directory)
+  const isLoaded =
+    loaded === undefined || loaded.split(':').some((one) => one !== '' && posix.resolve(one) === directory)
   if (isLoaded) return { ...unchanged, certsDirectory: directory }
   const reason = `${configFile} sets config_path to ${directory}, but the running containerd has loaded ${loaded === '' ? 'none' : loaded}`
   return { ...unchanged, certsDirectory: directory, restart: { required: true, reason } }
@@ -77,14 +80,18 @@ function edit(
     return refuse(`${facts.configFile} is written anew by ${facts.layout} at each start, so an edit would be lost`)
   if (file.kind !== 'file' && file.kind !== 'absent')
     return refuse(`${facts.configFile} is a ${file.kind}; the agent edits regular files only`)
-  if (folder.kind !== 'folder') return refuse(`${posix.dirname(facts.configFile)} does not exist, so containerd reads no file there`)
+  if (folder.kind !== 'folder')
+    return refuse(`${posix.dirname(facts.configFile)} does not exist, so containerd reads no file there`)
   const after = file.kind === 'file' ? { ...file, bytes: plan.bytes } : rootFile(plan.bytes)
   const { mode, uid, gid, bytes } = after
   return {
     candidate: plan.bytes,
     certsDirectory: plan.directory,
     problems: [],
-    restart: { required: true, reason: `config_path is not set in ${facts.configFile}, and containerd reads that file only when it starts` },
+    restart: {
+      required: true,
+      reason: `config_path is not set in ${facts.configFile}, and containerd reads that file only when it starts`,
+    },
     changes: [
       {
         target: 'containerd-config',

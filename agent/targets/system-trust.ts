@@ -113,7 +113,10 @@ export function planSystemTrust(input: TargetInput, observed: ObservedSystemTrus
   if (observed.layout === 'none' || !observed.writable) {
     if (enabled !== 'on') return NOTHING_TO_DO
     const why = observed.layout === 'none' ? 'does not exist' : 'is not writable'
-    return { changes: [], problems: [problem('TARGET_READ_ONLY', `${SYSTEM_CERTS} ${why}, but targets.systemTrust is enabled`)] }
+    return {
+      changes: [],
+      problems: [problem('TARGET_READ_ONLY', `${SYSTEM_CERTS} ${why}, but targets.systemTrust is enabled`)],
+    }
   }
   return observed.layout === 'debian' ? planDebian(input, observed) : planPlain(input, observed)
 }
@@ -208,7 +211,10 @@ function conflictWith(
     const state = stateAt(path, observed)
     if (state.kind === 'absent' || isSameText(state, certificate.pem)) continue
     if (path === link && contentPath !== link && state.kind === 'link' && state.to === source) continue
-    return problem('FILE_FOREIGN', `${path} exists and is not the agent's; anchor ${anchor} was not put into the system store`)
+    return problem(
+      'FILE_FOREIGN',
+      `${path} exists and is not the agent's; anchor ${anchor} was not put into the system store`,
+    )
   }
   return undefined
 }
@@ -228,7 +234,9 @@ function put(
       target: TARGET,
       action: content.kind === 'link' ? 'link' : isNew ? 'create' : 'update',
       path,
-      ...(isNew || content.kind === 'link' ? linkDifference(placement, content.kind, isNew) : difference(state, content)),
+      ...(isNew || content.kind === 'link'
+        ? linkDifference(placement, content.kind, isNew)
+        : difference(state, content)),
       subject: placement.anchor,
       folder,
       after: content,
@@ -240,7 +248,10 @@ function put(
 
 function linkDifference({ anchor }: Placement, kind: 'file' | 'link', isNew: boolean) {
   if (!isNew) return { drift: 'changed' as const, reason: 'it leads elsewhere' }
-  return { drift: 'missing' as const, reason: kind === 'file' ? `trust anchor ${anchor}` : `link to trust anchor ${anchor}` }
+  return {
+    drift: 'missing' as const,
+    reason: kind === 'file' ? `trust anchor ${anchor}` : `link to trust anchor ${anchor}`,
+  }
 }
 
 function owned(path: string, content: Extract<FileContent, { kind: 'file' | 'link' }>): OwnedPath {
@@ -271,12 +282,18 @@ function ownedPaths(owned: AgentState['owned']): readonly string[] {
 /** Paths of anchors whose input is broken now: the last good ones stay. */
 function heldPaths({ desired, owned }: TargetInput): Set<string> {
   if (desired.targets.systemTrust.enabled === 'off') return new Set()
-  const held = new Set(desired.anchors.filter((anchor) => anchor.certificates.length === 0).map((anchor) => anchor.name))
+  const held = new Set(
+    desired.anchors.filter((anchor) => anchor.certificates.length === 0).map((anchor) => anchor.name),
+  )
   return new Set(ownedPaths(owned).filter((path) => held.has(owned[path]?.subject ?? '')))
 }
 
 /** Links before the files they lead to. */
-function removalsOf(owned: AgentState['owned'], keep: ReadonlySet<string>, observed: ObservedSystemTrust): readonly Change[] {
+function removalsOf(
+  owned: AgentState['owned'],
+  keep: ReadonlySet<string>,
+  observed: ObservedSystemTrust,
+): readonly Change[] {
   const rank = (path: string) => (stateAt(path, observed).kind === 'link' ? 0 : 1)
   return ownedPaths(owned)
     .filter((path) => !keep.has(path))

@@ -3,8 +3,8 @@
 import { createHash } from 'node:crypto'
 import type { DesiredState } from '../model/desired-state.ts'
 import type { Problem } from '../model/errors.ts'
-import type { FileState } from '../model/ports.ts'
 import type { Change, DriftKind, RegularFile, RestartNeed } from '../model/plan.ts'
+import type { FileState } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 
 export type TargetInput = {
@@ -41,7 +41,10 @@ export function isFile(state: FileState, wanted: RegularFile): boolean {
 }
 
 /** How and why a file of ours has to be written again, for machines and for people. */
-export function difference(state: FileState, wanted: RegularFile): { readonly drift: DriftKind; readonly reason: string } {
+export function difference(
+  state: FileState,
+  wanted: RegularFile,
+): { readonly drift: DriftKind; readonly reason: string } {
   if (state.kind === 'absent') return { drift: 'missing', reason: 'it is missing' }
   if (state.kind !== 'file') return { drift: 'changed', reason: `there is a ${state.kind} in its place` }
   if (!state.bytes.equals(wanted.bytes)) return { drift: 'changed', reason: 'its content differs' }

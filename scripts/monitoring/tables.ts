@@ -1,5 +1,6 @@
 // The tables of docs/metrics.md and docs/runbooks/README.md in Markdown.
-import { DRIFT_KINDS, NODE_STATES, PROOF_LEVELS } from '../../agent/model/status.ts'
+import { DRIFT_KINDS } from '../../agent/model/plan.ts'
+import { NODE_STATES, PROOF_LEVELS } from '../../agent/model/status.ts'
 import { type LabelName, METRICS } from '../../agent/telemetry/metric-table.ts'
 import { RECONCILE_RESULTS, RESTART_REASONS, RESTART_RESULTS } from '../../agent/telemetry/metrics.ts'
 import { ALERTS, type Alert } from './alerts.ts'

@@ -6,6 +6,7 @@ import {
   isManaged,
   parseHostsFile,
   renderHostsFile,
+  renderMovedHosts,
 } from '../../agent/containerd/hosts-toml.ts'
 
 const NO_SETTINGS = {
@@ -140,4 +141,25 @@ t.test('takes the underscore spelling where it exists, as containerd prefers it'
 t.test('knows the server behind a registry host', async (t) => {
   t.equal(defaultServer('docker.io'), 'https://registry-1.docker.io')
   t.equal(defaultServer('harbor.example.net:5000'), 'https://harbor.example.net:5000')
+})
+
+t.test('shape B says the same twice: Spegel takes over [host."…"] tables alone', (t) => {
+  const text = renderHostsFile({ server: 'https://h.test', ca: 'ca.crt', shape: 'B' })
+  t.match(
+    text,
+    /\nserver = "https:\/\/h\.test"\nca = "ca\.crt"\n\n\[host\."https:\/\/h\.test"\]\n {2}ca = "ca\.crt"\n$/,
+  )
+  t.ok(isManaged(text))
+  t.match(parseHostsFile(text), {
+    ok: true,
+    file: { top: { ca: ['ca.crt'] }, hosts: [{ url: 'https://h.test', ca: ['ca.crt'] }] },
+  })
+  t.end()
+})
+
+t.test("a file that was moved is its user's: not marked as ours, whatever the path it came from", (t) => {
+  const text = renderMovedHosts({ from: '/etc/a\nserver = "evil"', hosts: [], server: undefined })
+  t.notOk(isManaged(text))
+  t.match(parseHostsFile(text), { ok: true, file: { server: undefined, hasHostTable: true, hosts: [] } })
+  t.end()
 })

@@ -1,77 +1,12 @@
 // The same pulls succeed and fail, and fail alike, before and after a legacy configuration is moved to host folders: containerd itself
 // is asked, first with the legacy configuration loaded, then with what the plan makes of it.
 import { posix } from 'node:path'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { planConfigPath } from '../../agent/containerd/config-edit.ts'
 import { mergeHostsFile } from '../../agent/containerd/merge-hosts.ts'
-import { classifyPull } from '../../agent/containerd/pull-error.ts'
-import { hostOf } from '../../agent/model/image-reference.ts'
-import { type Authority, createAuthority, issueClient, issueServer } from '../node/certificates.ts'
-import type { Generation } from '../node/generations.ts'
-import { eachGeneration, sandboxNode } from '../node/node-tests.ts'
-import { startRegistry } from '../node/registry.ts'
+import { eachGeneration } from '../node/node-tests.ts'
 import { CERTS_D, type SandboxNode } from '../node/sandbox-node.ts'
-import { startFaultServer } from '../node/tls-servers.ts'
-
-const CONFIG = '/etc/containerd/config.toml'
-const LOGIN = { username: 'robot', password: 'hunter2' }
-/** A config file starts with this; the tables below stand under the generation's own plugin id. */
-const HEAD: { readonly [version: number]: string } = { 2: 'version = 2\n', 3: 'version = 3\n' }
-
-type Lab = { readonly node: SandboxNode; readonly corp: Authority; readonly registry: string }
-
-/** Registries of two authorities; of the one called corp the node's files know the CA, and containerd 2.x its system roots. */
-async function lab(t: Test, generation: Generation): Promise<Lab> {
-  const node = await sandboxNode(t, { generation, config: 'none', startContainerd: false })
-  const corp = await createAuthority(node.scratch, 'corp')
-  const other = await createAuthority(node.scratch, 'other')
-  const serve = async (host: string, port: number, authority: Authority, credentials?: typeof LOGIN) => {
-    const certificate = await issueServer(authority, node.scratch, [host])
-    await startRegistry(node, { host, port, certificate, ...(credentials && { credentials }) })
-  }
-  await Promise.all([
-    serve('harbor.test', 443, corp, LOGIN),
-    serve('mirror.test', 5000, corp),
-    serve('port.test', 8443, corp),
-    ...['skip.test', 'wrong.test', 'other.test', 'empty.test', 'missing.test'].map((host) => serve(host, 443, other)),
-    startRegistry(node, { host: 'plain.test', port: 5001, credentials: LOGIN }),
-  ])
-  await startFaultServer(node, {
-    host: 'client.test',
-    fault: 'client-certificate',
-    certificate: await issueServer(corp, node.scratch, ['client.test']),
-    clientAuthority: corp,
-    answer: { status: 403 },
-  })
-  const client = await issueClient(corp, node.scratch, 'node')
-  await node.writeFile('/etc/pki/corp.pem', corp.pem)
-  await node.writeFile('/etc/pki/empty.pem', '')
-  await node.writeFile('/etc/pki/client.pem', client.pem)
-  await node.run(['cp', client.keyFile, '/etc/pki/client.key'])
-  if (generation.expected.configVersion > 2) await node.writeFile('/etc/ssl/certs/corp.pem', corp.pem)
-  return { node, corp, registry: `plugins.'${generation.expected.registryPlugin}'.registry` }
-}
-
-const image = (host: string) => [`${host}/library/hello:1`, `${host}/library/hello:no-such-tag`]
-
-async function outcomes(
-  node: SandboxNode,
-  references: readonly string[],
-): Promise<{ readonly [reference: string]: string }> {
-  const found = references.map(async (reference) => {
-    const pulled = await node.pull(reference)
-    if (pulled.ok) return [reference, 'pulled'] as const
-    const host = hostOf(reference) ?? 'docker.io'
-    const failure = { ok: false, status: pulled.code, text: pulled.message } as const
-    return [reference, classifyPull(failure, { reference, host }).code] as const
-  })
-  return Object.fromEntries(await Promise.all(found))
-}
-
-async function load(node: SandboxNode, config: string): Promise<void> {
-  await node.writeFile(CONFIG, config)
-  await node.startContainerd()
-}
+import { CONFIG, image, LOGIN, lab, load, outcomes, serveClients } from './lab.ts'
 
 /** Carries out the plan by hand and starts containerd again. */
 async function move(node: SandboxNode, config: string, isVerifiedByAnchors: (host: string) => boolean) {
@@ -92,7 +27,20 @@ async function move(node: SandboxNode, config: string, isVerifiedByAnchors: (hos
 }
 
 eachGeneration(t, 'hosts by name: the same pulls succeed and fail after the move', async (t, generation) => {
-  const { node, registry } = await lab(t, generation)
+  const hosts = [
+    'harbor.test',
+    'plain.test:5001',
+    'mirror.test:5000',
+    'port.test:8443',
+    'skip.test',
+    'wrong.test',
+    'other.test',
+    'empty.test',
+    'missing.test',
+  ]
+  const made = await lab(t, generation, hosts)
+  await serveClients(made)
+  const { node, head, registry } = made
   const mirror = (host: string, ...endpoints: readonly string[]) =>
     `[${registry}.mirrors."${host}"]\nendpoint = ${JSON.stringify(endpoints)}\n`
   const tls = (host: string, ...lines: readonly string[]) =>
@@ -100,7 +48,7 @@ eachGeneration(t, 'hosts by name: the same pulls succeed and fail after the move
   const auth = (host: string) =>
     `[${registry}.configs."${host}".auth]\nusername = "${LOGIN.username}"\npassword = "${LOGIN.password}"\n`
   const config = [
-    HEAD[generation.expected.configVersion] ?? '',
+    head,
     mirror('harbor.test', 'https://harbor.test'),
     tls('harbor.test', 'ca_file = "/etc/pki/corp.pem"'),
     auth('harbor.test'),
@@ -165,8 +113,14 @@ eachGeneration(t, 'hosts by name: the same pulls succeed and fail after the move
 })
 
 eachGeneration(t, 'mirrors for all hosts: the same pulls succeed and fail after the move', async (t, generation) => {
-  const { node, registry } = await lab(t, generation)
-  const config = `${HEAD[generation.expected.configVersion]}
+  const { node, head, registry } = await lab(t, generation, [
+    'mirror.test:5000',
+    'plain.test:5001',
+    'other.test',
+    'skip.test',
+    'port.test:8443',
+  ])
+  const config = `${head}
 [${registry}]
   [${registry}.mirrors."*"]
     endpoint = ["https://mirror.test:5000", "http://plain.test:5001"]
@@ -212,7 +166,7 @@ eachGeneration(t, 'a version 1 file: the same pulls succeed after the move', asy
     t.match(await planConfigPath(request), { kind: 'refused', problem: { code: 'CONTAINERD_CONFIG_UNSUPPORTED' } })
     return
   }
-  const { node } = await lab(t, generation)
+  const { node } = await lab(t, generation, ['mirror.test:5000', 'skip.test'])
   const config = `[plugins.cri.registry.mirrors."nowhere.test"]
 endpoint = ["https://mirror.test:5000"]
 [plugins.cri.registry.configs."mirror.test:5000".tls]
@@ -248,9 +202,9 @@ eachGeneration(t, 'insecure_skip_verify becomes verification by the declared CA'
     )
     return
   }
-  const { node, corp, registry } = await lab(t, generation)
+  const { node, corp, head, registry } = await lab(t, generation, ['port.test:8443', 'skip.test'])
   const skip = (host: string) => `[${registry}.configs."${host}".tls]\ninsecure_skip_verify = true\n`
-  const config = `${HEAD[2]}${skip('port.test:8443')}${skip('skip.test')}`
+  const config = `${head}${skip('port.test:8443')}${skip('skip.test')}`
   const references = ['port.test:8443', 'skip.test'].flatMap(image)
   await load(node, config)
   const all = { 'port.test:8443/library/hello:1': 'pulled', 'skip.test/library/hello:1': 'pulled' }

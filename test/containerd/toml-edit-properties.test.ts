@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { getStaticTOMLValue, parseTOML } from 'toml-eslint-parser'
 import { itemAt, parseToml, type TomlTable } from '../../agent/containerd/toml.ts'
-import { removeKey, setKey } from '../../agent/containerd/toml-edit.ts'
+import { type Edit, editKeys, removeKey, setKey } from '../../agent/containerd/toml-edit.ts'
 import { AgentError } from '../../agent/model/errors.ts'
 
 const path = 'config.toml'
@@ -173,3 +173,53 @@ t.test('removing a key removes that key and nothing else', async (t) => {
   await fc.assert(property, { numRuns: 400 })
   t.ok(removals > 40, `${removals} of 400 texts had the key`)
 })
+
+t.test('edits made at once mean what they mean one after the other', async (t) => {
+  const edit: fc.Arbitrary<Edit> = fc.oneof(
+    fc.record({ kind: fc.constant('set'), key, value }),
+    fc.record({ kind: fc.constant('remove'), key }),
+  )
+  let compared = 0
+  await fc.assert(
+    fc.asyncProperty(document, fc.array(edit, { minLength: 2, maxLength: 4 }), async (text, edits) => {
+      const single = await oneByOne(text, edits)
+      if (single === undefined) return
+      const together = await editKeys(text, edits, { path }).catch((thrown: unknown) => {
+        if (thrown instanceof AgentError) return undefined
+        throw thrown
+      })
+      if (together === undefined) throw new Error('refused together, possible one by one')
+      compared += 1
+      const [a, b] = [single, together].map((one) => parseToml(one, { path, code: 'INTERNAL' })) as [
+        TomlTable,
+        TomlTable,
+      ]
+      // An empty table may be left behind by one way and not by the other.
+      if (!isDeepStrictEqual(withoutEmptyTables(a), withoutEmptyTables(b)))
+        throw new Error(`${single}\n---\n${together}`)
+    }),
+    { numRuns: 400 },
+  )
+  t.ok(compared > 200, `${compared} compared`)
+})
+
+async function oneByOne(text: string, edits: readonly Edit[]): Promise<string | undefined> {
+  try {
+    let edited = text
+    for (const { kind, key: name, ...rest } of edits)
+      edited =
+        kind === 'remove' || !('value' in rest)
+          ? await removeKey(edited, name, { path })
+          : await setKey(edited, name, rest.value, { path })
+    return edited
+  } catch (thrown) {
+    if (thrown instanceof AgentError) return undefined
+    throw thrown
+  }
+}
+
+function withoutEmptyTables(item: unknown): unknown {
+  if (typeof item !== 'object' || item === null || Array.isArray(item) || item instanceof Date) return item
+  const entries = Object.entries(item).map(([name, inner]) => [name, withoutEmptyTables(inner)] as const)
+  return Object.fromEntries(entries.filter(([, inner]) => !isDeepStrictEqual(inner, {})))
+}

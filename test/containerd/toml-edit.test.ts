@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parseToml } from '../../agent/containerd/toml.ts'
-import { checkEdit, removeKey, setKey } from '../../agent/containerd/toml-edit.ts'
+import { checkEdit, editKeys, removeKey, setKey } from '../../agent/containerd/toml-edit.ts'
 import { AgentError } from '../../agent/model/errors.ts'
 
 const CRI = ['plugins', 'io.containerd.grpc.v1.cri']
@@ -268,4 +268,26 @@ t.test('checkEdit lets nothing through that says more, less or something else th
     'a = 1\n[b.c]\nx = "v\n',
   ])
     t.throws(run(wrong), refusal, wrong)
+})
+
+t.test('several edits at once say what they say one after the other', async (t) => {
+  const set = (key: readonly string[], value: string) => ({ kind: 'set', key, value }) as const
+  const remove = (...key: string[]) => ({ kind: 'remove', key }) as const
+  const cases = [
+    [
+      '# top\na = "1"\n[b]\nx = "1" # why\n[c.d]\ny = 1\n',
+      [set(['a'], '2'), remove('c'), set(['b', 'z'], '3'), set(['b', 'w'], '4')],
+      '# top\na = "2"\n[b]\nx = "1" # why\nz = "3"\nw = "4"\n',
+    ],
+    [
+      '',
+      [set(['n', 'a'], '1'), set(['m', 'a'], '2'), set(['n', 'b'], '3')],
+      '[n]\n  a = "1"\n  b = "3"\n\n[m]\n  a = "2"\n',
+    ],
+    ['t = { a = "1" }\n', [remove('t', 'a'), set(['t', 'b'], '2')], 't = { b = "2" }\n'],
+    ['a = "1"\n', [set(['a'], '2'), set(['a'], '3')], 'a = "3"\n'],
+    ['a = "1"\n', [set(['a'], '1'), remove('b')], 'a = "1"\n'],
+    ['[b]\nx = 1', [set(['b', 'y'], '2'), set(['c', 'z'], '3')], '[b]\nx = 1\ny = "2"\n\n[c]\n  z = "3"\n'],
+  ] as const
+  for (const [text, edits, expected] of cases) t.equal(await editKeys(text, edits, { path }), expected, expected)
 })

@@ -2,7 +2,7 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createAuthority, issueServer, type Authority } from '../node/certificates.ts'
+import { type Authority, createAuthority, issueServer } from '../node/certificates.ts'
 import type { FixtureNode } from '../node/fixture-node.ts'
 import { findGenerations, fixturesUnavailable, type Generation } from '../node/generations.ts'
 import type { ExecResult, Service } from '../node/namespaces.ts'
@@ -16,18 +16,27 @@ export function generationsToTest(): readonly Generation[] {
   const reason = fixturesUnavailable()
   if (reason !== undefined) throw new Error(reason)
   const { found, missing } = findGenerations()
-  if (missing.length > 0 && process.env['CI'] === 'true') throw new Error(`containerd could not be fetched from: ${missing.join(', ')}`)
+  if (missing.length > 0 && process.env['CI'] === 'true')
+    throw new Error(`containerd could not be fetched from: ${missing.join(', ')}`)
   if (missing.length > 0) console.error(`NOT TESTED: containerd from ${missing.join(', ')} could not be fetched`)
   return found
 }
 
 export type ApplyReport = {
   readonly outcome: string
-  readonly changes: readonly { readonly target: string; readonly action: string; readonly path: string; readonly reason: string }[]
+  readonly changes: readonly {
+    readonly target: string
+    readonly action: string
+    readonly path: string
+    readonly reason: string
+  }[]
   readonly restarts: readonly { readonly result: string; readonly durationMs: number }[]
   readonly restartPending: string | null
   readonly rehearsal: { readonly verdict: string; readonly reason?: string } | null
-  readonly findings: readonly { readonly host: string; readonly finding: { readonly code: string; readonly message: string } }[]
+  readonly findings: readonly {
+    readonly host: string
+    readonly finding: { readonly code: string; readonly message: string }
+  }[]
   readonly problems: readonly { readonly code: string; readonly message: string; readonly remedy: string }[]
 }
 
@@ -49,7 +58,10 @@ export class AgentOnNode {
   }
 
   /** Writes trust.yaml (an object: JSON is YAML) and the files beside it; `undefined` removes one. */
-  async configure(trust: object | string, files: { readonly [name: string]: string | Buffer | undefined } = {}): Promise<void> {
+  async configure(
+    trust: object | string,
+    files: { readonly [name: string]: string | Buffer | undefined } = {},
+  ): Promise<void> {
     for (const [name, content] of Object.entries(files))
       if (content === undefined) await rm(join(this.config, name), { force: true })
       else await writeFile(join(this.config, name), content)
@@ -60,12 +72,17 @@ export class AgentOnNode {
     return this.node.exec([...this.#command, name, '--config', this.config, ...flags], { timeoutMs: 90_000 })
   }
 
-  async apply(...flags: readonly string[]): Promise<{ readonly code: number; readonly report: ApplyReport; readonly stderr: string }> {
+  async apply(
+    ...flags: readonly string[]
+  ): Promise<{ readonly code: number; readonly report: ApplyReport; readonly stderr: string }> {
     const { code, stdout, stderr } = await this.command('apply', '--json', ...flags)
     return { code, report: parse<ApplyReport>(stdout, stderr), stderr }
   }
 
-  async plan(): Promise<{ readonly code: number; readonly plan: Omit<ApplyReport, 'outcome' | 'restarts'> & { restart: { required: boolean; reason: string } } }> {
+  async plan(): Promise<{
+    readonly code: number
+    readonly plan: Omit<ApplyReport, 'outcome' | 'restarts'> & { restart: { required: boolean; reason: string } }
+  }> {
     const { code, stdout, stderr } = await this.command('plan', '--json')
     return { code, plan: parse(stdout, stderr) }
   }
@@ -85,7 +102,11 @@ export class AgentOnNode {
 export type StatusReport = {
   readonly state: string
   readonly generation: string
-  readonly registries: readonly { readonly host: string; readonly state: string; readonly finding: { readonly code: string } }[]
+  readonly registries: readonly {
+    readonly host: string
+    readonly state: string
+    readonly finding: { readonly code: string }
+  }[]
   readonly problems: readonly { readonly code: string; readonly message: string }[]
   readonly drift: readonly { readonly target: string; readonly path: string; readonly kind: string }[]
   readonly restart: { readonly pending: boolean; readonly reason: string | null }
@@ -102,7 +123,15 @@ export class Daemon {
   }
 
   async get(path: string): Promise<{ readonly status: number; readonly body: string }> {
-    const { stdout } = await this.#node.exec(['curl', '--silent', '--max-time', '10', '--write-out', '\n%{http_code}', `http://${LISTEN}${path}`])
+    const { stdout } = await this.#node.exec([
+      'curl',
+      '--silent',
+      '--max-time',
+      '10',
+      '--write-out',
+      '\n%{http_code}',
+      `http://${LISTEN}${path}`,
+    ])
     const at = stdout.lastIndexOf('\n')
     return { status: Number(stdout.slice(at + 1)), body: stdout.slice(0, at) }
   }
@@ -116,7 +145,8 @@ export class Daemon {
     for (;;) {
       const status = await this.status().catch(() => undefined)
       if (status !== undefined && isTrue(status)) return status
-      if (Date.now() > deadline) throw new Error(`not in ${timeoutMs} ms: ${JSON.stringify(status)}\n${this.service.stderr}`)
+      if (Date.now() > deadline)
+        throw new Error(`not in ${timeoutMs} ms: ${JSON.stringify(status)}\n${this.service.stderr}`)
       await sleep(40)
     }
   }
@@ -133,14 +163,23 @@ function parse<T>(stdout: string, stderr: string): T {
 export type PrivateRegistry = { readonly registry: FixtureRegistry; readonly authority: Authority }
 
 /** A registry with a certificate of a CA of its own. */
-export async function startPrivateRegistry(node: FixtureNode, host: string, options: { readonly port?: number; readonly byAddress?: boolean } = {}): Promise<PrivateRegistry> {
+export async function startPrivateRegistry(
+  node: FixtureNode,
+  host: string,
+  options: { readonly port?: number; readonly byAddress?: boolean } = {},
+): Promise<PrivateRegistry> {
   const folder = join(node.scratch, `pki-${host}-${options.port ?? 443}`)
   await mkdir(folder, { recursive: true })
   const authority = await createAuthority(folder, `Root of ${host}`)
   const address = await node.newAddress()
   await node.setHost(host, address)
   const certificate = await issueServer(authority, folder, options.byAddress === true ? [host, address] : [host])
-  const registry = await startRegistry(node, { host, address, certificate, ...(options.port === undefined ? {} : { port: options.port }) })
+  const registry = await startRegistry(node, {
+    host,
+    address,
+    certificate,
+    ...(options.port === undefined ? {} : { port: options.port }),
+  })
   return { registry, authority }
 }
 

@@ -1,10 +1,17 @@
 // Bad inputs and bad nodes: each has a clear error, and nothing on the node changes.
 import { join } from 'node:path'
 import t from 'tap'
-import type { FixtureNode } from '../node/fixture-node.ts'
 import { issueServer } from '../node/certificates.ts'
+import type { FixtureNode } from '../node/fixture-node.ts'
 import { startSandboxNode } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, contents, generationsToTest, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+import {
+  AgentOnNode,
+  BY_SIGNAL,
+  contents,
+  generationsToTest,
+  startPrivateRegistry,
+  TRUST_FOLDERS,
+} from './agent-on-node.ts'
 
 const HOST = 'harbor.example.net'
 const [generation] = generationsToTest()
@@ -20,22 +27,80 @@ t.test('inputs that are refused before the node is touched', async (t) => {
   const before = await contents(node, ...TRUST_FOLDERS)
   const ca = { 'ca.pem': authority.pem }
 
-  type Case = { readonly name: string; readonly trust: object | string; readonly files?: { [name: string]: string | Buffer | undefined }; readonly says: RegExp }
+  type Case = {
+    readonly name: string
+    readonly trust: object | string
+    readonly files?: { [name: string]: string | Buffer | undefined }
+    readonly says: RegExp
+  }
   const cases: readonly Case[] = [
     { name: 'an empty CA', trust: one(), files: { 'ca.pem': '' }, says: /ANCHOR_EMPTY[\s\S]*ca\.pem/ },
     { name: 'a missing CA', trust: one(), files: { 'ca.pem': undefined }, says: /ANCHOR_MISSING[\s\S]*ca\.pem/ },
-    { name: 'garbage instead of PEM', trust: one(), files: { 'ca.pem': 'hello, this is no certificate' }, says: /ANCHOR_NOT_A_CERTIFICATE[\s\S]*ca\.pem/ },
-    { name: 'a broken PEM block', trust: one(), files: { 'ca.pem': authority.pem.replace(/\n.{8}/, '\n!!!!!!!!') }, says: /ANCHOR_NOT_A_CERTIFICATE/ },
-    { name: 'a private key', trust: one(), files: { 'ca.pem': '-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n' }, says: /ANCHOR_PRIVATE_KEY/ },
-    { name: 'a leaf instead of a CA', trust: one(), files: { 'ca.pem': leaf.pem }, says: /ANCHOR_NOT_A_CA[\s\S]*Root of harbor/ },
-    { name: 'the same host twice', trust: { registries: [{ host: HOST, ca: 'ca.pem' }, { host: HOST, ca: 'ca.pem' }] }, files: ca, says: /trust\.yaml:\d+:\d+[\s\S]*harbor\.example\.net/ },
-    { name: 'a host with a path', trust: one('harbor.example.net/library'), files: ca, says: /registries\[0\]\.host[\s\S]*harbor\.example\.net/ },
+    {
+      name: 'garbage instead of PEM',
+      trust: one(),
+      files: { 'ca.pem': 'hello, this is no certificate' },
+      says: /ANCHOR_NOT_A_CERTIFICATE[\s\S]*ca\.pem/,
+    },
+    {
+      name: 'a broken PEM block',
+      trust: one(),
+      files: { 'ca.pem': authority.pem.replace(/\n.{8}/, '\n!!!!!!!!') },
+      says: /ANCHOR_NOT_A_CERTIFICATE/,
+    },
+    {
+      name: 'a private key',
+      trust: one(),
+      files: {
+        'ca.pem':
+          '-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n',
+      },
+      says: /ANCHOR_PRIVATE_KEY/,
+    },
+    {
+      name: 'a leaf instead of a CA',
+      trust: one(),
+      files: { 'ca.pem': leaf.pem },
+      says: /ANCHOR_NOT_A_CA[\s\S]*Root of harbor/,
+    },
+    {
+      name: 'the same host twice',
+      trust: {
+        registries: [
+          { host: HOST, ca: 'ca.pem' },
+          { host: HOST, ca: 'ca.pem' },
+        ],
+      },
+      files: ca,
+      says: /trust\.yaml:\d+:\d+[\s\S]*harbor\.example\.net/,
+    },
+    {
+      name: 'a host with a path',
+      trust: one('harbor.example.net/library'),
+      files: ca,
+      says: /registries\[0\]\.host[\s\S]*harbor\.example\.net/,
+    },
     { name: 'a host that climbs out', trust: one('../../etc'), files: ca, says: /registries\[0\]\.host/ },
-    { name: 'an unknown key', trust: { registries: [{ hots: HOST, ca: 'ca.pem' }] }, files: ca, says: /did you mean "?host/i },
+    {
+      name: 'an unknown key',
+      trust: { registries: [{ hots: HOST, ca: 'ca.pem' }] },
+      files: ca,
+      says: /did you mean "?host/i,
+    },
     { name: 'tabs in YAML', trust: 'registries:\n\t- host: x\n', files: ca, says: /trust\.yaml:2:1[\s\S]*tab/i },
-    { name: '10 MB of configuration', trust: `registries: []\n${'#'.repeat(10 * 1024 * 1024)}\n`, files: ca, says: /CONFIG_TOO_LARGE/ },
+    {
+      name: '10 MB of configuration',
+      trust: `registries: []\n${'#'.repeat(10 * 1024 * 1024)}\n`,
+      files: ca,
+      says: /CONFIG_TOO_LARGE/,
+    },
     { name: 'an empty file', trust: '', files: ca, says: /trust\.yaml/ },
-    { name: 'what is not supported yet', trust: { registries: [{ host: HOST, ca: 'ca.pem', skipVerify: true }] }, files: ca, says: /skipVerify/ },
+    {
+      name: 'what is not supported yet',
+      trust: { registries: [{ host: HOST, ca: 'ca.pem', skipVerify: true }] },
+      files: ca,
+      says: /skipVerify/,
+    },
   ]
   for (const { name, trust, files, says } of cases) {
     await agent.configure(trust, files)
@@ -84,7 +149,10 @@ t.test('a node that can not be written: read-only, full', async (t) => {
   await node.run(['mount', '-o', 'remount,bind,ro', '/etc/containerd'])
   const readOnly = await agent.apply()
   t.equal(readOnly.code, 1)
-  t.match(readOnly.report, { outcome: 'refused', problems: [{ code: 'TARGET_READ_ONLY', message: /\/etc\/containerd/ }] })
+  t.match(readOnly.report, {
+    outcome: 'refused',
+    problems: [{ code: 'TARGET_READ_ONLY', message: /\/etc\/containerd/ }],
+  })
   t.equal(await contents(node, '/etc/containerd'), before)
   await node.run(['umount', '/etc/containerd'])
 
@@ -103,7 +171,11 @@ t.test('a node that can not be written: read-only, full', async (t) => {
 /** A copy of the folder on a file system without a free block. */
 async function fullFolder(node: FixtureNode, folder: string): Promise<void> {
   const copy = join(node.scratch, 'copy')
-  await node.run(['sh', '-c', `cp -a ${folder} ${copy} && mount -t tmpfs -o size=64k tmpfs ${folder} && cp -a ${copy}/. ${folder}/ && rm -r ${copy}`])
+  await node.run([
+    'sh',
+    '-c',
+    `cp -a ${folder} ${copy} && mount -t tmpfs -o size=64k tmpfs ${folder} && cp -a ${copy}/. ${folder}/ && rm -r ${copy}`,
+  ])
   await node.exec(['sh', '-c', `dd if=/dev/zero of=${folder}/filler bs=4096 2>/dev/null`])
 }
 
@@ -121,7 +193,9 @@ t.test('legacy mirrors in config.toml: refused, since containerd would not load 
   await agent.configure({ ...one(), targets: { systemTrust: { enabled: false } } }, { 'ca.pem': authority.pem })
   const applied = await agent.apply()
   t.equal(applied.code, 1)
-  t.match(applied.report.problems, [{ code: 'LEGACY_REGISTRY_CONFIG', message: /mirrors\."docker\.io".*config\.toml:2/ }])
+  t.match(applied.report.problems, [
+    { code: 'LEGACY_REGISTRY_CONFIG', message: /mirrors\."docker\.io".*config\.toml:2/ },
+  ])
   t.equal(await node.readFile('/etc/containerd/config.toml'), config)
   t.equal(await node.restarts(), 0)
 })
@@ -139,6 +213,10 @@ t.test('a config that containerd refuses is refused by the rehearsal, with its w
   const applied = await agent.apply()
   t.equal(applied.code, 1)
   t.match(applied.report, { outcome: 'refused', rehearsal: { verdict: 'failed', reason: /does-not-exist/ } })
-  t.equal(await node.readFile('/etc/containerd/config.toml'), bad, 'not even a good edit is added to a file that does not load')
+  t.equal(
+    await node.readFile('/etc/containerd/config.toml'),
+    bad,
+    'not even a good edit is added to a file that does not load',
+  )
   t.equal(await node.restarts(), 0)
 })

@@ -3,7 +3,14 @@ import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { startSandboxNode } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, contents, generationsToTest, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+import {
+  AgentOnNode,
+  BY_SIGNAL,
+  contents,
+  generationsToTest,
+  startPrivateRegistry,
+  TRUST_FOLDERS,
+} from './agent-on-node.ts'
 
 const HOST = 'harbor.example.net'
 const generation = generationsToTest().at(-1)
@@ -33,7 +40,13 @@ t.test('from start to ready, through a change of CA, to the end', async (t) => {
   t.match(shown.stdout, /harbor\.example\.net\s+trusted/)
 
   const pid = await node.containerdPid()
-  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }, { host: 'down.example.net', ca: 'ca.pem' }], ...BY_SIGNAL })
+  await agent.configure({
+    registries: [
+      { host: HOST, ca: 'ca.pem' },
+      { host: 'down.example.net', ca: 'ca.pem' },
+    ],
+    ...BY_SIGNAL,
+  })
   await node.setHost('down.example.net', '192.0.2.250')
   const withDown = await daemon.until(({ state, registries }) => state === 'converged' && registries.length === 2)
   t.match(withDown.registries, [{ state: 'trusted' }, { host: 'down.example.net', state: 'unproved' }])
@@ -42,11 +55,17 @@ t.test('from start to ready, through a change of CA, to the end', async (t) => {
 
   await agent.configure('registries: [')
   const rejected = await daemon.until(({ problems }) => problems.length > 0)
-  t.match(rejected, { state: 'converged', registries: [{ host: HOST, state: 'trusted' }, {}], problems: [{ code: 'CONFIG_INVALID' }] }, 'the last good configuration stays in force')
+  t.match(
+    rejected,
+    { state: 'converged', registries: [{ host: HOST, state: 'trusted' }, {}], problems: [{ code: 'CONFIG_INVALID' }] },
+    'the last good configuration stays in force',
+  )
   t.match((await daemon.get('/metrics')).body, /^registry_trust_config_valid 0$/m)
 
   await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL })
-  await daemon.until(({ state, problems, registries }) => state === 'converged' && problems.length === 0 && registries.length === 1)
+  await daemon.until(
+    ({ state, problems, registries }) => state === 'converged' && problems.length === 0 && registries.length === 1,
+  )
   const before = await contents(node, ...TRUST_FOLDERS)
   await daemon.service.kill('SIGTERM')
   t.equal(await daemon.service.exited, 0, 'SIGTERM ends it cleanly')
@@ -62,7 +81,10 @@ t.test('a ConfigMap volume that the kubelet swaps is one change', async (t) => {
   await volume.publish({ 'trust.yaml': JSON.stringify({ registries: [], ...BY_SIGNAL }) })
   const daemon = await agent.startDaemon('--log-level', 'debug')
   const first = await daemon.until(({ state }) => state === 'converged')
-  await volume.publish({ 'trust.yaml': JSON.stringify({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }), 'ca.pem': authority.pem })
+  await volume.publish({
+    'trust.yaml': JSON.stringify({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }),
+    'ca.pem': authority.pem,
+  })
   const second = await daemon.until(({ generation: now, state }) => now !== first.generation && state === 'converged')
   t.match(second.registries, [{ host: HOST, state: 'trusted' }])
   t.match(await node.pull(registry.reference()), { ok: true })
@@ -102,7 +124,8 @@ function configMapVolume(folder: string) {
       for (const [name, content] of Object.entries(files)) await writeFile(join(folder, next, name), content)
       await symlink(next, join(folder, '..data_tmp'))
       await rename(join(folder, '..data_tmp'), join(folder, '..data'))
-      for (const name of Object.keys(files)) await symlink(join('..data', name), join(folder, name)).catch(() => undefined)
+      for (const name of Object.keys(files))
+        await symlink(join('..data', name), join(folder, name)).catch(() => undefined)
       if (version > 1) await rm(join(folder, `..2026_11_21_${version - 1}`), { recursive: true })
     },
   }

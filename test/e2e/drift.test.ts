@@ -3,7 +3,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { startSandboxNode } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, contents, generationsToTest, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+import {
+  AgentOnNode,
+  BY_SIGNAL,
+  contents,
+  generationsToTest,
+  startPrivateRegistry,
+  TRUST_FOLDERS,
+} from './agent-on-node.ts'
 
 const HOST = 'harbor.example.net'
 const FOLDER = `/etc/containerd/certs.d/${HOST}`
@@ -15,7 +22,10 @@ async function trustedNode(t: { teardown(work: () => Promise<void>): void }, ext
   t.teardown(() => node.dispose())
   const { registry, authority } = await startPrivateRegistry(node, HOST)
   const agent = await AgentOnNode.on(node)
-  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL, ...extra }, { 'ca.pem': authority.pem })
+  await agent.configure(
+    { registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL, ...extra },
+    { 'ca.pem': authority.pem },
+  )
   return { node, registry, agent }
 }
 
@@ -58,7 +68,9 @@ t.test('mode: audit reports and changes nothing', async (t) => {
   const { node, agent } = await trustedNode(t, { mode: 'audit' })
   const before = await contents(node, ...TRUST_FOLDERS)
   const daemon = await agent.startDaemon()
-  const status = await daemon.until(({ state, registries }) => state === 'audit' && registries[0]?.finding.code !== 'not-proved-yet')
+  const status = await daemon.until(
+    ({ state, registries }) => state === 'audit' && registries[0]?.finding.code !== 'not-proved-yet',
+  )
   t.match(status.drift, [{ target: 'system-trust' }])
   t.ok(status.drift.some(({ target, kind }) => target === 'containerd-config' && kind === 'changed'))
   t.match(status.registries, [{ state: 'untrusted', finding: { code: 'unknown-authority' } }])
@@ -82,7 +94,11 @@ t.test('a writer that never gives up: after stopAfterFights a finding, and peace
   const { node, agent } = await trustedNode(t, { drift: { stopAfterFights: 3 } })
   const daemon = await agent.startDaemon()
   await daemon.until(({ state }) => state === 'converged')
-  const fighter = await node.start(['sh', '-c', `while :; do grep -q mine ${FOLDER}/hosts.toml || echo "# mine" > ${FOLDER}/hosts.toml; sleep 0.05; done`])
+  const fighter = await node.start([
+    'sh',
+    '-c',
+    `while :; do grep -q mine ${FOLDER}/hosts.toml || echo "# mine" > ${FOLDER}/hosts.toml; sleep 0.05; done`,
+  ])
   const status = await daemon.until(({ problems }) => problems.some(({ code }) => code === 'WRITER_CONFLICT'))
   t.match(status.drift, [{ path: `${FOLDER}/hosts.toml`, kind: 'changed' }])
   t.equal(status.state, 'drifted')

@@ -6,7 +6,11 @@ import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from 
 const HOST = 'harbor.example.net'
 const CONFIG_PATH = '/etc/containerd/certs.d'
 
-type Case = { readonly name: string; readonly before: (version: number, plugin: string) => string; readonly after: (text: string) => string }
+type Case = {
+  readonly name: string
+  readonly before: (version: number, plugin: string) => string
+  readonly after: (text: string) => string
+}
 
 const CASES: readonly Case[] = [
   {
@@ -17,12 +21,14 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'an inline table',
-    before: (version, plugin) => `version = ${version}\n[plugins]\n"${plugin}" = { registry = { config_path = "" } } # inline\n`,
+    before: (version, plugin) =>
+      `version = ${version}\n[plugins]\n"${plugin}" = { registry = { config_path = "" } } # inline\n`,
     after: (text) => text.replace('config_path = ""', `config_path = "${CONFIG_PATH}"`),
   },
   {
     name: 'dotted keys',
-    before: (version, plugin) => `version = ${version}\nplugins."${plugin}".registry.config_path = '' # dotted\noom_score = 0\n`,
+    before: (version, plugin) =>
+      `version = ${version}\nplugins."${plugin}".registry.config_path = '' # dotted\noom_score = 0\n`,
     after: (text) => text.replace("config_path = ''", `config_path = "${CONFIG_PATH}"`),
   },
 ]
@@ -38,7 +44,10 @@ for (const generation of generationsToTest())
       await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
       const applied = await agent.apply()
       t.equal(applied.code, 0, JSON.stringify(applied.report.problems))
-      const written = (await node.readFile('/etc/containerd/config.toml')).replaceAll(`'${CONFIG_PATH}'`, `"${CONFIG_PATH}"`)
+      const written = (await node.readFile('/etc/containerd/config.toml')).replaceAll(
+        `'${CONFIG_PATH}'`,
+        `"${CONFIG_PATH}"`,
+      )
       t.equal(written, after(config))
       t.match(await node.pull(registry.reference()), { ok: true })
     })

@@ -1,7 +1,14 @@
 // Leaving a node: uninstall gives back what was there byte for byte, rollback goes one state back.
 import t from 'tap'
 import { startSandboxNode } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, contents, generationsToTest, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+import {
+  AgentOnNode,
+  BY_SIGNAL,
+  contents,
+  generationsToTest,
+  startPrivateRegistry,
+  TRUST_FOLDERS,
+} from './agent-on-node.ts'
 
 const HOST = 'harbor.example.net'
 const FOLDERS = [...TRUST_FOLDERS, '/var/lib']
@@ -9,7 +16,12 @@ const FOLDERS = [...TRUST_FOLDERS, '/var/lib']
 async function withoutEmptyState(tree: string): Promise<string> {
   return tree
     .split('\n')
-    .filter((line) => !/^\/var\/lib($| |\/containerd)|\/registry-trust(\/lock)? |  \/var\/lib\/(containerd|registry-trust\/lock)/.test(line))
+    .filter(
+      (line) =>
+        !/^\/var\/lib($| |\/containerd)|\/registry-trust(\/lock)? | {2}\/var\/lib\/(containerd|registry-trust\/lock)/.test(
+          line,
+        ),
+    )
     .join('\n')
 }
 
@@ -58,7 +70,10 @@ t.test("config_path stays while others' host directories depend on it", async (t
   const agent = await AgentOnNode.on(node)
   await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
   t.equal((await agent.apply()).code, 0)
-  await node.writeFile('/etc/containerd/certs.d/theirs.example.net/hosts.toml', 'server = "https://theirs.example.net"\n[host]\n')
+  await node.writeFile(
+    '/etc/containerd/certs.d/theirs.example.net/hosts.toml',
+    'server = "https://theirs.example.net"\n[host]\n',
+  )
   const config = await node.readFile('/etc/containerd/config.toml')
   const { stdout } = await agent.command('uninstall')
   t.match(stdout, /CONFIG_PATH_IN_USE[\s\S]*theirs\.example\.net/)
@@ -73,10 +88,19 @@ t.test('rollback by command: one state back, and the daemon leaves it so', async
   const other = await startPrivateRegistry(node, 'other.example.net')
   const agent = await AgentOnNode.on(node)
   t.equal((await agent.command('rollback')).code, 1, 'nothing to go back to')
-  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem, 'other.pem': other.authority.pem })
+  await agent.configure(
+    { registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL },
+    { 'ca.pem': authority.pem, 'other.pem': other.authority.pem },
+  )
   t.equal((await agent.apply()).code, 0)
   const first = await contents(node, ...TRUST_FOLDERS)
-  const both = { registries: [{ host: HOST, ca: 'ca.pem' }, { host: 'other.example.net', ca: 'other.pem' }], ...BY_SIGNAL }
+  const both = {
+    registries: [
+      { host: HOST, ca: 'ca.pem' },
+      { host: 'other.example.net', ca: 'other.pem' },
+    ],
+    ...BY_SIGNAL,
+  }
   await agent.configure(both)
   t.equal((await agent.apply()).code, 0)
   t.match(await node.pull(other.registry.reference()), { ok: true })

@@ -1,7 +1,15 @@
 // The main job on each containerd generation: a pull fails with unknown authority, `apply` fixes the node, the same pull works.
 import t from 'tap'
 import { startSandboxNode } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, contents, fingerprint, generationsToTest, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+import {
+  AgentOnNode,
+  BY_SIGNAL,
+  contents,
+  fingerprint,
+  generationsToTest,
+  startPrivateRegistry,
+  TRUST_FOLDERS,
+} from './agent-on-node.ts'
 
 const HOST = 'harbor.example.net'
 const UNKNOWN_AUTHORITY = /x509: certificate signed by unknown authority/
@@ -16,7 +24,10 @@ for (const generation of generationsToTest()) {
     const configBefore = await node.readFile('/etc/containerd/config.toml')
     const treeBefore = await contents(node, ...TRUST_FOLDERS)
     const agent = await AgentOnNode.on(node)
-    await agent.configure({ registries: [{ host: HOST, ca: 'corp-root.pem' }], ...BY_SIGNAL }, { 'corp-root.pem': authority.pem })
+    await agent.configure(
+      { registries: [{ host: HOST, ca: 'corp-root.pem' }], ...BY_SIGNAL },
+      { 'corp-root.pem': authority.pem },
+    )
 
     const before = await node.pull(registry.reference())
     t.match(before, { ok: false, message: UNKNOWN_AUTHORITY }, 'the pull fails with unknown authority')
@@ -32,7 +43,11 @@ for (const generation of generationsToTest()) {
     t.equal(applied.report.restarts.length, 1, 'one restart')
     t.match(await node.pull(registry.reference()), { ok: true }, 'the same pull works')
     t.equal(await node.restarts(), 1)
-    t.match(await container.facts(), { pid: containerBefore.pid, startedAt: containerBefore.startedAt, state: 'CONTAINER_RUNNING' }, 'the container ran on')
+    t.match(
+      await container.facts(),
+      { pid: containerBefore.pid, startedAt: containerBefore.startedAt, state: 'CONTAINER_RUNNING' },
+      'the container ran on',
+    )
     const configAfter = (await node.readFile('/etc/containerd/config.toml')).split('\n')
     const changedLines = configBefore.split('\n').filter((line, index) => line !== configAfter[index])
     t.equal(changedLines.length, 1, 'one line of config.toml changed')
@@ -52,7 +67,11 @@ for (const generation of generationsToTest()) {
     t.equal(await contents(node, ...TRUST_FOLDERS), treeBefore, 'removal restored everything but the one-time edit')
     await node.stopContainerd()
     await node.startContainerd()
-    t.match(await node.pull(registry.reference()), { ok: false, message: UNKNOWN_AUTHORITY }, 'and containerd trusts it no more')
+    t.match(
+      await node.pull(registry.reference()),
+      { ok: false, message: UNKNOWN_AUTHORITY },
+      'and containerd trusts it no more',
+    )
   })
 
   t.test(`containerd ${generation.version}, config_path already set: no restart`, async (t) => {
@@ -62,7 +81,10 @@ for (const generation of generationsToTest()) {
     t.teardown(() => node.dispose())
     const { registry, authority } = await startPrivateRegistry(node, HOST, { port: 5000 })
     const agent = await AgentOnNode.on(node)
-    await agent.configure({ registries: [{ host: registry.host, ca: 'corp-root.pem' }] }, { 'corp-root.pem': authority.pem })
+    await agent.configure(
+      { registries: [{ host: registry.host, ca: 'corp-root.pem' }] },
+      { 'corp-root.pem': authority.pem },
+    )
     const pid = await node.containerdPid()
     t.match(await node.pull(registry.reference()), { ok: false, message: UNKNOWN_AUTHORITY })
     const applied = await agent.apply()
@@ -78,7 +100,10 @@ for (const generation of generationsToTest()) {
     t.teardown(() => node.dispose())
     const { registry, authority } = await startPrivateRegistry(node, HOST)
     const agent = await AgentOnNode.on(node)
-    await agent.configure({ registries: [{ host: HOST, ca: 'corp-root.pem' }], ...BY_SIGNAL }, { 'corp-root.pem': authority.pem })
+    await agent.configure(
+      { registries: [{ host: HOST, ca: 'corp-root.pem' }], ...BY_SIGNAL },
+      { 'corp-root.pem': authority.pem },
+    )
     const applied = await agent.apply()
     t.equal(applied.code, 0, JSON.stringify(applied.report))
     t.match(await node.pull(registry.reference()), { ok: true })
@@ -92,18 +117,47 @@ for (const generation of generationsToTest()) {
     const agent = await AgentOnNode.on(node)
     const files = { 'a.pem': a.authority.pem, 'b.pem': b.authority.pem }
     const trust = { targets: { systemTrust: { enabled: false } }, ...BY_SIGNAL }
-    await agent.configure({ registries: [{ host: a.registry.host, ca: 'a.pem' }, { host: b.registry.host, ca: 'a.pem' }], ...trust }, files)
+    await agent.configure(
+      {
+        registries: [
+          { host: a.registry.host, ca: 'a.pem' },
+          { host: b.registry.host, ca: 'a.pem' },
+        ],
+        ...trust,
+      },
+      files,
+    )
     const crossed = await agent.apply()
     t.equal(crossed.code, 3, 'a registry with the wrong CA is not proved')
     t.match(crossed.report.findings, [{ finding: { code: 'trusted' } }, { finding: { code: 'unknown-authority' } }])
-    t.match(await node.pull(b.registry.reference()), { ok: false, message: UNKNOWN_AUTHORITY }, "a's CA does not open b")
+    t.match(
+      await node.pull(b.registry.reference()),
+      { ok: false, message: UNKNOWN_AUTHORITY },
+      "a's CA does not open b",
+    )
 
-    await agent.configure({ registries: [{ host: a.registry.host, ca: 'a.pem' }, { host: b.registry.host, ca: 'b.pem' }], ...trust })
+    await agent.configure({
+      registries: [
+        { host: a.registry.host, ca: 'a.pem' },
+        { host: b.registry.host, ca: 'b.pem' },
+      ],
+      ...trust,
+    })
     t.equal((await agent.apply()).code, 0)
     t.match(await node.pull(b.registry.reference()), { ok: true })
-    t.match(await node.pull(a.registry.referenceByAddress()), { ok: false, message: UNKNOWN_AUTHORITY }, 'the address of a is another host')
+    t.match(
+      await node.pull(a.registry.referenceByAddress()),
+      { ok: false, message: UNKNOWN_AUTHORITY },
+      'the address of a is another host',
+    )
 
-    await agent.configure({ registries: [{ host: a.registry.host, ca: 'a.pem' }, { host: a.registry.address, ca: 'a.pem' }], ...trust })
+    await agent.configure({
+      registries: [
+        { host: a.registry.host, ca: 'a.pem' },
+        { host: a.registry.address, ca: 'a.pem' },
+      ],
+      ...trust,
+    })
     t.equal((await agent.apply()).code, 0)
     t.match(await node.pull(a.registry.referenceByAddress()), { ok: true }, 'a registry by its address')
     t.equal(await node.restarts(), 1)

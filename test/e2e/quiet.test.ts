@@ -25,7 +25,11 @@ async function pullingNode(t: Tap, generation: Generation, slowness: Slowness) {
   await node.stopContainerd()
   await node.startContainerd()
   const agent = await AgentOnNode.on(node)
-  const trust = { registries: [{ host: HOST, ca: 'ca.pem' }], targets: { systemTrust: { enabled: false } }, ...BY_SIGNAL }
+  const trust = {
+    registries: [{ host: HOST, ca: 'ca.pem' }],
+    targets: { systemTrust: { enabled: false } },
+    ...BY_SIGNAL,
+  }
   await agent.configure(trust, { 'ca.pem': authority.pem })
   const cri = connectCri(node.path(CONTAINERD_SOCKET))
   t.teardown(() => cri.close())
@@ -42,7 +46,11 @@ for (const generation of generations)
     const pid = await node.containerdPid()
     const pulled = node.pull(slow.reference)
     await slow.service.waitFor(/^layer$/m)
-    t.match(await cri.activity(SOON), { downloads: [{ startedAt: /^20\d\d-/, updatedAt: /^20\d\d-/ }] }, 'containerd tells the download')
+    t.match(
+      await cri.activity(SOON),
+      { downloads: [{ startedAt: /^20\d\d-/, updatedAt: /^20\d\d-/ }] },
+      'containerd tells the download',
+    )
     const applied = await agent.apply()
     t.match(await pulled, { ok: true }, 'the pull was not interrupted')
     t.equal(applied.code, 0, JSON.stringify(applied.report))
@@ -62,7 +70,10 @@ t.test('a pull that does not end in time puts the restart off, and goes on', asy
   await slow.service.waitFor(/^layer$/m)
   const applied = await agent.apply()
   t.equal(applied.code, 6, JSON.stringify(applied.report))
-  t.match(applied.report, { outcome: 'deferred', restartPending: 'image pulls are in flight (1 download); waited 10 s for it to end' })
+  t.match(applied.report, {
+    outcome: 'deferred',
+    restartPending: 'image pulls are in flight (1 download); waited 10 s for it to end',
+  })
   t.equal(await node.containerdPid(), pid)
   t.equal(await node.readFile('/etc/containerd/config.toml'), config)
   t.match(await pulled, { ok: true })

@@ -2,7 +2,14 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { startSandboxNode } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, contents, generationsToTest, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+import {
+  AgentOnNode,
+  BY_SIGNAL,
+  contents,
+  generationsToTest,
+  startPrivateRegistry,
+  TRUST_FOLDERS,
+} from './agent-on-node.ts'
 
 const HOST = 'harbor.example.net'
 const ROLLBACK_LIMIT_MS = 30_000
@@ -20,8 +27,8 @@ const SABOTAGES: readonly Sabotage[] = [
 ]
 
 const generations = generationsToTest()
+// Waiting for a supervisor that never succeeds takes its 15 s: once is enough.
 for (const generation of generations)
-  // Waiting for a supervisor that never succeeds takes its 15 s: once is enough.
   for (const { name, start, says } of generation === generations[0] ? SABOTAGES : SABOTAGES.slice(1))
     t.test(`containerd ${generation.version}: ${name}`, async (t) => {
       const node = await startSandboxNode({ generation, runContainers: true })

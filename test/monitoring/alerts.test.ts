@@ -1,55 +1,12 @@
 // A real Prometheus scrapes the real metrics while things go wrong: each alert fires in its scenario and nowhere else.
 import { readdirSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { stringify } from 'yaml'
 import { ALERTS, JOB } from '../../scripts/monitoring/alerts.ts'
-import { ruleGroups } from '../../scripts/monitoring/rules.ts'
 import { startAgent } from './agents.ts'
-import { type FiringAlert, type Prometheus, startPrometheus, type Target } from './prometheus.ts'
+import { byNode, describe, type Firing, impatientRules, settle } from './firing.ts'
+import { startPrometheus, type Target } from './prometheus.ts'
 import { type ExpectedAlert, healthy, SCENARIOS } from './scenarios.ts'
-
-const PATIENCE_MS = 15_000
-
-/** Waiting is the business of `promtool test rules`: here every alert fires as soon as its expression is true. */
-const IMPATIENT = stringify({
-  groups: ruleGroups().groups.map((group) => ({ ...group, rules: group.rules.map(({ for: _wait, ...rule }) => rule) })),
-})
-
-type Firing = { readonly [node: string]: readonly string[] }
-
-/** Which alerts fire on which node (the scenario's name is the namespace too: alerts of the fleet have no node). */
-function byNode(alerts: readonly FiringAlert[]): Firing {
-  const named = alerts.map(
-    ({ labels }) => [labels['namespace'] ?? labels['node'] ?? 'fleet', describe(labels)] as const,
-  )
-  const nodes = [...Map.groupBy(named, ([node]) => node)]
-  return Object.fromEntries(nodes.map(([node, list]) => [node, list.map(([, text]) => text).sort()]))
-}
-
-function describe({ alertname, severity, ...labels }: FiringAlert['labels']): string {
-  const own = ['registry', 'code', 'target', 'path', 'anchor', 'id'].filter((name) => labels[name] !== undefined)
-  return [alertname, severity, ...own.map((name) => labels[name])].join(' ')
-}
-
-function expected({ name, severity, labels = {} }: ExpectedAlert): string {
-  return describe({ alertname: name, severity, ...labels })
-}
-
-/** Asks until the answer is the wanted one or the patience ends; the last answer is compared by the caller. */
-async function settle(prometheus: Prometheus, wanted: Firing): Promise<Firing> {
-  const deadline = Date.now() + PATIENCE_MS
-  for (;;) {
-    const firing = byNode(await prometheus.alerts())
-    if (JSON.stringify(sorted(firing)) === JSON.stringify(sorted(wanted)) || Date.now() > deadline) return firing
-    await sleep(50)
-  }
-}
-
-function sorted(firing: Firing): readonly (readonly [string, readonly string[]])[] {
-  return Object.entries(firing).sort(([left], [right]) => left.localeCompare(right))
-}
 
 t.test('every alert fires in its scenario, nowhere else, and ends with its cause', async (t) => {
   const agents = new Map(
@@ -69,7 +26,8 @@ t.test('every alert fires in its scenario, nowhere else, and ends with its cause
   ]
   const prometheus = await startPrometheus(t, { targets, rules: impatientRules() })
 
-  t.strictSame(await settleAfterFirstScrape(prometheus, targets.length), {}, 'all quiet while all is well')
+  await prometheus.scraped(targets.length)
+  t.strictSame(byNode(await prometheus.alerts()), {}, 'all quiet while all is well')
 
   for (const { name, trouble } of SCENARIOS) {
     agents.get(name)?.behave((metrics, at) => {
@@ -113,8 +71,15 @@ t.test('every alert fires in its scenario, nowhere else, and ends with its cause
     [...agents.keys(), 'down'].map((name) => [name, ['RegistryTrustAgentDown warning']]),
   )
   const withoutAgents: Firing = { ...nobody, fleet: ['RegistryTrustAgentAbsent critical'] }
-  const last = await settleWithout(prometheus, withoutAgents, lasting)
-  t.strictSame(last, withoutAgents)
+  // An increase over an hour outlives its agent.
+  const withoutLasting = (firing: Firing): Firing =>
+    Object.fromEntries(
+      Object.entries(firing).map(([node, list]) => [
+        node,
+        lasting.includes(node) ? list.filter((alert) => alert.includes('Agent')) : list,
+      ]),
+    )
+  t.strictSame(await settle(prometheus, withoutAgents, withoutLasting), withoutAgents)
 })
 
 t.test('every alert has a scenario and a runbook, and every runbook an alert', async (t) => {
@@ -132,25 +97,6 @@ function kubeNode(node: string, runtime: string): string {
   return `kube_node_info{node="${node}",container_runtime_version="${runtime}"} 1\n`
 }
 
-async function settleAfterFirstScrape(prometheus: Prometheus, targets: number): Promise<Firing> {
-  const deadline = Date.now() + PATIENCE_MS
-  while ((await prometheus.query('up == 1')).length < targets && Date.now() < deadline) await sleep(50)
-  await prometheus.evaluated()
-  return byNode(await prometheus.alerts())
-}
-
-/** An increase over an hour outlives its agent. */
-async function settleWithout(prometheus: Prometheus, wanted: Firing, lasting: readonly string[]): Promise<Firing> {
-  const deadline = Date.now() + PATIENCE_MS
-  for (;;) {
-    const firing = byNode(await prometheus.alerts())
-    const trimmed = Object.fromEntries(
-      sorted(firing).map(([node, alerts]) => [
-        node,
-        lasting.includes(node) ? alerts.filter((alert) => alert.includes('Agent')) : alerts,
-      ]),
-    )
-    if (JSON.stringify(sorted(trimmed)) === JSON.stringify(sorted(wanted)) || Date.now() > deadline) return trimmed
-    await sleep(50)
-  }
+function expected({ name, severity, labels = {} }: ExpectedAlert): string {
+  return describe({ alertname: name, severity, ...labels })
 }

@@ -42,8 +42,8 @@ export type FiringAlert = {
 export type Sample = { readonly metric: { readonly [name: string]: string }; readonly value: readonly [number, string] }
 
 export type Prometheus = {
-  /** Every rule was evaluated on what has been scraped by now. */
-  evaluated(): Promise<void>
+  /** So many targets are up, and every rule was evaluated since. */
+  scraped(targets: number): Promise<void>
   alerts(): Promise<readonly FiringAlert[]>
   query(expr: string): Promise<readonly Sample[]>
 }
@@ -82,13 +82,19 @@ export async function startPrometheus(t: Test, options: PrometheusOptions): Prom
     await sleep(50)
   }
   const ask = <Data>(path: string) => askApi<Data>(place, address, path)
+  const query = async (expr: string) =>
+    (await ask<{ readonly result: readonly Sample[] }>(`query?query=${encodeURIComponent(expr)}`)).result
   return {
-    async evaluated() {
-      const since = Date.now()
+    query,
+    async scraped(count) {
+      const until = Date.now() + READY_MS
+      let up: number | undefined
       for (;;) {
+        if (up === undefined && (await query('up == 1')).length >= count) up = Date.now()
         const { groups } = await ask<{ readonly groups: readonly { readonly lastEvaluation: string }[] }>('rules')
-        if (groups.every(({ lastEvaluation }) => Date.parse(lastEvaluation) > since)) return
-        if (Date.now() - since > READY_MS) throw new Error('Prometheus does not evaluate its rules')
+        const isEvaluated = (since: number) => groups.every(({ lastEvaluation }) => Date.parse(lastEvaluation) > since)
+        if (up !== undefined && isEvaluated(up)) return
+        if (Date.now() > until) throw new Error('Prometheus does not scrape its targets')
         await sleep(50)
       }
     },
@@ -96,8 +102,6 @@ export async function startPrometheus(t: Test, options: PrometheusOptions): Prom
       const { alerts } = await ask<{ readonly alerts: readonly (FiringAlert & { readonly state: string })[] }>('alerts')
       return alerts.filter(({ state }) => state === 'firing')
     },
-    query: async (expr) =>
-      (await ask<{ readonly result: readonly Sample[] }>(`query?query=${encodeURIComponent(expr)}`)).result,
   }
 }
 

@@ -4,7 +4,13 @@ import type { TransactionRecord } from '../../agent/model/state.ts'
 import { restartLimit } from '../../agent/reconcile/permission.ts'
 import { outsideWindow } from '../../agent/reconcile/window.ts'
 
-const SETTINGS: RestartSettings = { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 60_000, backoffMaxMs: 600_000 }
+const SETTINGS: RestartSettings = {
+  strategy: 'auto',
+  unit: 'auto',
+  maxPerHour: 3,
+  backoffMinMs: 60_000,
+  backoffMaxMs: 600_000,
+}
 const NOW = Date.parse('2026-11-21T12:00:00Z')
 
 function restartAt(minutesAgo: number, result: TransactionRecord['result']): TransactionRecord {
@@ -16,13 +22,29 @@ t.test('budget, backoff and circuit breaker', async (t) => {
   const cases: readonly [string, readonly TransactionRecord[], RegExp | undefined][] = [
     ['nothing was restarted yet', [], undefined],
     ['two restarts within the hour', [restartAt(50, 'committed'), restartAt(10, 'committed')], undefined],
-    ['three restarts within the hour', [50, 20, 10].map((m) => restartAt(m, 'committed')), /3 times within the last hour/],
+    [
+      'three restarts within the hour',
+      [50, 20, 10].map((m) => restartAt(m, 'committed')),
+      /3 times within the last hour/,
+    ],
     ['three restarts, one longer ago', [61, 20, 10].map((m) => restartAt(m, 'committed')), undefined],
-    ['transactions without a restart do not count', [50, 20, 10].map((m) => ({ ...restartAt(m, 'committed'), restarted: false })), undefined],
+    [
+      'transactions without a restart do not count',
+      [50, 20, 10].map((m) => ({ ...restartAt(m, 'committed'), restarted: false })),
+      undefined,
+    ],
     ['half a minute after a rollback', [restartAt(0.5, 'rolled-back')], /not before 2026-11-21T12:00:30/],
     ['two minutes after the first rollback', [restartAt(2, 'rolled-back')], undefined],
-    ['after the second rollback the pause is twice as long', [restartAt(70, 'rolled-back'), restartAt(1.5, 'rolled-back')], /not before/],
-    ['success in between starts afresh', [restartAt(70, 'rolled-back'), restartAt(65, 'committed'), restartAt(1.5, 'rolled-back')], undefined],
+    [
+      'after the second rollback the pause is twice as long',
+      [restartAt(70, 'rolled-back'), restartAt(1.5, 'rolled-back')],
+      /not before/,
+    ],
+    [
+      'success in between starts afresh',
+      [restartAt(70, 'rolled-back'), restartAt(65, 'committed'), restartAt(1.5, 'rolled-back')],
+      undefined,
+    ],
     ['three rollbacks in a row', [900, 800, 700].map((m) => restartAt(m, 'rolled-back')), /needs a person/],
   ]
   for (const [name, transactions, expected] of cases) {
@@ -47,6 +69,7 @@ t.test('the maintenance window, in its own time zone and over midnight', async (
     ['Saturday 13:30', noon, '2026-11-21T13:30:00Z', false],
     ['Sunday 13:00', noon, '2026-11-22T13:00:00Z', false],
   ]
-  for (const [name, window, at, inside] of cases) t.equal(outsideWindow(window, Date.parse(at)) === undefined, inside, name)
+  for (const [name, window, at, inside] of cases)
+    t.equal(outsideWindow(window, Date.parse(at)) === undefined, inside, name)
   t.match(outsideWindow(noon, Date.parse('2026-11-22T13:00:00Z')), /Sat 12:30-13:30 UTC/)
 })

@@ -6,7 +6,10 @@ import { awaitQuiet, inFlight } from '../../agent/reconcile/quiet.ts'
 
 const NOW = Date.parse('2026-11-21T10:00:00Z')
 const ago = (seconds: number) => new Date(NOW - seconds * 1000).toISOString()
-const download = (startedAgo: number, updatedAgo: number) => ({ startedAt: ago(startedAgo), updatedAt: ago(updatedAgo) })
+const download = (startedAgo: number, updatedAgo: number) => ({
+  startedAt: ago(startedAgo),
+  updatedAt: ago(updatedAgo),
+})
 const created = (seconds: number) => ({ id: 'c', state: 'CREATED', createdAt: ago(seconds) })
 
 t.test('what is in flight', async (t) => {
@@ -16,7 +19,11 @@ t.test('what is in flight', async (t) => {
     ['two', { downloads: [download(1, 1), download(2, 2)], created: [] }, 'image pulls are in flight (2 downloads)'],
     ['what a killed pull left behind', { downloads: [download(60, 31)], created: [] }, undefined],
     ['a download without end', { downloads: [download(601, 0)], created: [] }, undefined],
-    ['a container between two calls', { downloads: [], created: [created(5)] }, '1 container created and not started yet'],
+    [
+      'a container between two calls',
+      { downloads: [], created: [created(5)] },
+      '1 container created and not started yet',
+    ],
     ['a container that was forgotten', { downloads: [], created: [created(121)] }, undefined],
     [
       'both',
@@ -75,7 +82,10 @@ t.test('a pull that ends within the wait is waited for, over the moments between
 })
 
 t.test('a pull that goes on is told, after the whole wait and not much more', async (t) => {
-  const { clock, cri, elapsed } = scene(() => ({ downloads: [{ startedAt: ago(5), updatedAt: ago(-60) }], created: [] }))
+  const { clock, cri, elapsed } = scene(() => ({
+    downloads: [{ startedAt: ago(5), updatedAt: ago(-60) }],
+    created: [],
+  }))
   const reason = await awaitQuiet(cri, { clock, patienceMs: 10_000 })
   t.equal(reason, 'image pulls are in flight (1 download); waited 10 s for it to end')
   t.ok(elapsed() <= 10_000 && elapsed() > 9_500, String(elapsed()))

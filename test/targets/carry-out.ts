@@ -34,7 +34,14 @@ export function scratchNode(root: string): ScratchNode {
     async carryOut(changes, state) {
       const transaction = beginTransaction(state, 'aaaaaaaaaaaa', ports)
       await transaction.execute(changes)
-      const outcome = { generation: 'aaaaaaaaaaaa', durationMs: 0, result: 'committed', changes: changes.length, restarted: false, reason: 'test' } as const
+      const outcome = {
+        generation: 'aaaaaaaaaaaa',
+        durationMs: 0,
+        result: 'committed',
+        changes: changes.length,
+        restarted: false,
+        reason: 'test',
+      } as const
       return transaction.commit(outcome)
     },
   }

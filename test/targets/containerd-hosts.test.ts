@@ -25,7 +25,10 @@ const harbor = desired({ anchors: [anchor('a', caA)], registries: [registry('har
 t.test('a new registry gets a complete host directory, and the certs.d folder where there is none', async (t) => {
   const node = scratchNode(t.testdir({ var: { lib: {} }, etc: { containerd: {} } }))
   const plan = await planOn(node, harbor, EMPTY_STATE)
-  t.same(plan.changes.map(({ action, path }) => `${action} ${path}`), [`create ${CERTS}`, `create ${CERTS}/harbor.example.net:5000`])
+  t.same(
+    plan.changes.map(({ action, path }) => `${action} ${path}`),
+    [`create ${CERTS}`, `create ${CERTS}/harbor.example.net:5000`],
+  )
   await node.carryOut(plan.changes, EMPTY_STATE)
   const folder = join(node.root, CERTS, 'harbor.example.net:5000')
   t.equal(readFileSync(join(folder, 'ca.crt'), 'utf8'), caA.pem)
@@ -40,7 +43,12 @@ t.test('the second plan is empty', async (t) => {
 })
 
 t.test('removing the registry leaves the tree as it was before', async (t) => {
-  const node = scratchNode(t.testdir({ var: { lib: {} }, etc: { containerd: { 'certs.d': { 'other.example.net': { 'hosts.toml': 'server = "x"\n' } } } } }))
+  const node = scratchNode(
+    t.testdir({
+      var: { lib: {} },
+      etc: { containerd: { 'certs.d': { 'other.example.net': { 'hosts.toml': 'server = "x"\n' } } } },
+    }),
+  )
   const before = treeOf(node.root)
   const state = await reconcile(node, harbor, EMPTY_STATE)
   t.not(JSON.stringify(treeOf(node.root)), JSON.stringify(before))
@@ -58,7 +66,9 @@ t.test('the certs.d folder that the agent made goes with the last registry', asy
 })
 
 t.test('an empty host directory that was there before is there again afterwards', async (t) => {
-  const node = scratchNode(t.testdir({ var: { lib: {} }, etc: { containerd: { 'certs.d': { 'harbor.example.net:5000': {} } } } }))
+  const node = scratchNode(
+    t.testdir({ var: { lib: {} }, etc: { containerd: { 'certs.d': { 'harbor.example.net:5000': {} } } } }),
+  )
   chmodSync(join(node.root, CERTS, 'harbor.example.net:5000'), 0o700)
   const before = treeOf(node.root)
   const state = await reconcile(node, harbor, EMPTY_STATE)
@@ -71,7 +81,10 @@ t.test('a new CA changes the CA file alone', async (t) => {
   const state = await reconcile(node, harbor, EMPTY_STATE)
   const rotated = desired({ ...harbor, anchors: [anchor('a', caA, caB)] })
   const plan = await planOn(node, rotated, state)
-  t.same(plan.changes.map(({ action, path }) => `${action} ${path}`), [`update ${CERTS}/harbor.example.net:5000/ca.crt`])
+  t.same(
+    plan.changes.map(({ action, path }) => `${action} ${path}`),
+    [`update ${CERTS}/harbor.example.net:5000/ca.crt`],
+  )
   await node.carryOut(plan.changes, state)
   t.equal(readFileSync(join(node.root, CERTS, 'harbor.example.net:5000/ca.crt'), 'utf8'), caA.pem + caB.pem)
 })
@@ -103,14 +116,26 @@ t.test('damage by others is put right: deleted, altered, other mode', async (t) 
 })
 
 t.test('a foreign hosts.toml is left alone and reported', async (t) => {
-  const node = scratchNode(t.testdir({ var: { lib: {} }, etc: { containerd: { 'certs.d': { 'harbor.example.net:5000': { 'hosts.toml': '[host]\n' } } } } }))
+  const node = scratchNode(
+    t.testdir({
+      var: { lib: {} },
+      etc: { containerd: { 'certs.d': { 'harbor.example.net:5000': { 'hosts.toml': '[host]\n' } } } },
+    }),
+  )
   const plan = await planOn(node, harbor, EMPTY_STATE)
   t.same(plan.changes, [])
-  t.match(plan.problems, [{ code: 'HOSTS_FILE_FOREIGN', message: /harbor\.example\.net:5000\/hosts\.toml: it was not written by this agent/ }])
+  t.match(plan.problems, [
+    { code: 'HOSTS_FILE_FOREIGN', message: /harbor\.example\.net:5000\/hosts\.toml: it was not written by this agent/ },
+  ])
 })
 
 t.test("in a docker-style folder the CA goes beside the others' files", async (t) => {
-  const node = scratchNode(t.testdir({ var: { lib: {} }, etc: { containerd: { 'certs.d': { 'harbor.example.net:5000': { 'ca.crt': caB.pem } } } } }))
+  const node = scratchNode(
+    t.testdir({
+      var: { lib: {} },
+      etc: { containerd: { 'certs.d': { 'harbor.example.net:5000': { 'ca.crt': caB.pem } } } },
+    }),
+  )
   const before = treeOf(node.root)
   const state = await reconcile(node, harbor, EMPTY_STATE)
   const folder = join(node.root, CERTS, 'harbor.example.net:5000')
@@ -121,7 +146,9 @@ t.test("in a docker-style folder the CA goes beside the others' files", async (t
 })
 
 t.test('the underscore spelling of a port is used where it is there: containerd prefers it', async (t) => {
-  const node = scratchNode(t.testdir({ var: { lib: {} }, etc: { containerd: { 'certs.d': { 'harbor.example.net_5000_': {} } } } }))
+  const node = scratchNode(
+    t.testdir({ var: { lib: {} }, etc: { containerd: { 'certs.d': { 'harbor.example.net_5000_': {} } } } }),
+  )
   await reconcile(node, harbor, EMPTY_STATE)
   t.match(treeOf(node.root), { [`${CERTS}/harbor.example.net_5000_/hosts.toml`]: /^file/ })
 })
@@ -135,7 +162,10 @@ t.test('a file that a person changed after us stays when the registry leaves, an
   t.match(plan.problems, [{ code: 'FILE_CHANGED_BY_OTHERS', message: /hosts\.toml/ }])
   const after = await node.carryOut(plan.changes, state)
   t.equal(readFileSync(file, 'utf8'), '# mine now\n')
-  t.same(Object.keys(after.owned).filter((path) => path.endsWith('.toml')), [])
+  t.same(
+    Object.keys(after.owned).filter((path) => path.endsWith('.toml')),
+    [],
+  )
 })
 
 t.test("a file that someone put into our folder survives the folder's removal", async (t) => {
@@ -144,8 +174,8 @@ t.test("a file that someone put into our folder survives the folder's removal", 
   const folder = join(node.root, CERTS, 'harbor.example.net:5000')
   mkdirSync(join(folder, 'notes'))
   await reconcile(node, desired(), state)
-  t.same(Object.keys(treeOf(node.root)).filter((path) => path.startsWith(`${CERTS}/`)), [
-    `${CERTS}/harbor.example.net:5000`,
-    `${CERTS}/harbor.example.net:5000/notes`,
-  ])
+  t.same(
+    Object.keys(treeOf(node.root)).filter((path) => path.startsWith(`${CERTS}/`)),
+    [`${CERTS}/harbor.example.net:5000`, `${CERTS}/harbor.example.net:5000/notes`],
+  )
 })

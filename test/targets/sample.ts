@@ -12,7 +12,9 @@ export function makeCa(commonName: string): Certificate {
   try {
     const out = join(folder, 'ca.pem')
     const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', join(folder, 'key')]
-    execFileSync('openssl', ['req', '-x509', ...key, '-subj', `/CN=${commonName}`, '-days', '30', '-out', out], { stdio: 'ignore' })
+    execFileSync('openssl', ['req', '-x509', ...key, '-subj', `/CN=${commonName}`, '-days', '30', '-out', out], {
+      stdio: 'ignore',
+    })
     const [certificate] = decodeCertificates(readFileSync(out)).certificates
     if (certificate === undefined) throw new Error('openssl made no certificate')
     return certificate
@@ -43,7 +45,13 @@ export function desired(parts: Partial<DesiredState> = {}): DesiredState {
       containers: { enabled: 'auto' },
     },
     restart: { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 60_000, backoffMaxMs: 1_800_000 },
-    policy: { allowSkipVerify: false, allowPlainHttp: false, allowWildcard: false, forbidAnchorsFor: ['docker.io'], minRsaBits: 2048 },
+    policy: {
+      allowSkipVerify: false,
+      allowPlainHttp: false,
+      allowWildcard: false,
+      forbidAnchorsFor: ['docker.io'],
+      minRsaBits: 2048,
+    },
     drift: { resyncMs: 300_000, heal: true, stopAfterFights: 5 },
     ...parts,
   }

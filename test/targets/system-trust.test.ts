@@ -131,10 +131,13 @@ t.test('a broken anchor keeps what it put into the store', async (t) => {
   t.same(await planOn(node, desired({ anchors: [anchor('corp')] }), state), { changes: [], problems: [] })
 })
 
-t.test('without a folder for certificates nothing is done, and it is a problem only where the target is switched on', async (t) => {
-  const node = scratchNode(t.testdir({ var: { lib: {} }, etc: {} }))
-  const wanted = desired({ anchors: [anchor('corp', caA)] })
-  t.same(await planOn(node, wanted, EMPTY_STATE), { changes: [], problems: [] })
-  const targets = { ...wanted.targets, systemTrust: { enabled: 'on' as const, fileName: '{name}.pem' } }
-  t.match(await planOn(node, { ...wanted, targets }, EMPTY_STATE), { problems: [{ code: 'TARGET_READ_ONLY' }] })
-})
+t.test(
+  'without a folder for certificates nothing is done, and it is a problem only where the target is switched on',
+  async (t) => {
+    const node = scratchNode(t.testdir({ var: { lib: {} }, etc: {} }))
+    const wanted = desired({ anchors: [anchor('corp', caA)] })
+    t.same(await planOn(node, wanted, EMPTY_STATE), { changes: [], problems: [] })
+    const targets = { ...wanted.targets, systemTrust: { enabled: 'on' as const, fileName: '{name}.pem' } }
+    t.match(await planOn(node, { ...wanted, targets }, EMPTY_STATE), { problems: [{ code: 'TARGET_READ_ONLY' }] })
+  },
+)

@@ -1,0 +1,56 @@
+// The benchmark: each part measures one promise on real nodes. A measurement whose result is wrong ends the run.
+import { cpus, loadavg, totalmem } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { findGenerations, fixturesUnavailable, type Generation } from '../test/node/generations.ts'
+import { measureDrift } from './benchmark/drift.ts'
+import { measureIdle } from './benchmark/idle.ts'
+import { measureApply, measureDaemon, measureGap, type Setting } from './benchmark/install.ts'
+import { measureRotation } from './benchmark/rotation.ts'
+import { measureStorm } from './benchmark/storm.ts'
+import { formatRows, type Row } from './benchmark/table.ts'
+
+type Part = (setting: Setting, options: { readonly newest: Generation; readonly idleSeconds: number }) => Promise<readonly Row[]>
+
+const PARTS: { readonly [name: string]: Part } = {
+  apply: async (setting) => [...(await measureApply(setting, 'unset')), ...(await measureApply(setting, 'set'))],
+  daemon: async (setting) => [...(await measureDaemon(setting, 'unset')), ...(await measureDaemon(setting, 'set'))],
+  gap: (setting) => measureGap(setting),
+  rotation: ({ bundle, runs }, { newest }) => measureRotation(newest, bundle, runs * 2),
+  idle: ({ bundle }, { newest, idleSeconds }) => measureIdle(newest, bundle, idleSeconds),
+  drift: ({ bundle, runs }, { newest }) => measureDrift(newest, bundle, runs * 3),
+  storm: ({ bundle }, { newest }) => measureStorm(newest, bundle),
+}
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', default: Object.keys(PARTS).join(',') },
+    runs: { type: 'string', default: '5' },
+    generation: { type: 'string', multiple: true },
+    bundle: { type: 'string', default: join(import.meta.dirname, '../dist/registry-trust.cjs') },
+    'idle-seconds': { type: 'string', default: '30' },
+  },
+})
+const unavailable = fixturesUnavailable()
+if (unavailable !== undefined) throw new Error(unavailable)
+const names = values.only.split(',')
+const unknown = names.filter((name) => PARTS[name] === undefined)
+if (unknown.length > 0) throw new Error(`no part is called ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')}`)
+const generations = findGenerations().found.filter(({ label }) => values.generation?.includes(label) ?? true)
+const newest = generations.at(-1)
+if (newest === undefined) throw new Error('no containerd to measure on')
+
+const setting = { generations, bundle: values.bundle, runs: Number(values.runs) }
+const began = performance.now()
+const rows: Row[] = []
+for (const name of names) {
+  process.stderr.write(`measuring ${name} …\n`)
+  rows.push(...((await PARTS[name]?.(setting, { newest, idleSeconds: Number(values['idle-seconds']) })) ?? []))
+}
+console.log(formatRows(rows))
+const [load = 0] = loadavg()
+console.log(
+  `\nmedian [min, p95] of n runs; ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GiB, load ${load.toFixed(1)} at the end, Node.js ${process.versions.node}; ` +
+    `took ${Math.round((performance.now() - began) / 1000)} s`,
+)
+process.exit(0)

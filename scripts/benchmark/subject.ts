@@ -1,0 +1,196 @@
+// The thing that is measured: the built bundle on a fixture node, started as scripts/registry-trust starts it, and the questions
+// that the parts of the benchmark ask. What is polled is polled from outside, without starting a program for it.
+import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { request } from 'node:http'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { startPrivateRegistry } from '../../test/e2e/agent-on-node.ts'
+import type { Authority } from '../../test/node/certificates.ts'
+import { CriProbe } from '../../test/node/cri-client.ts'
+import { CONTAINERD_SOCKET } from '../../test/node/fixture-node.ts'
+import type { Generation } from '../../test/node/generations.ts'
+import type { Service } from '../../test/node/namespaces.ts'
+import type { FixtureRegistry } from '../../test/node/registry.ts'
+import { defaultConfig, type SandboxNode, startSandboxNode, withConfigPath } from '../../test/node/sandbox-node.ts'
+
+export const HOST = 'harbor.example.net'
+export const HOST_FOLDER = `/etc/containerd/certs.d/${HOST}`
+const PORT = 9461
+const PULL_POLL_MS = 10
+const PATIENCE_MS = 60_000
+
+/** `unset`: containerd's own default file. `set`: the same with config_path, as its documentation recommends. */
+export type ConfigPath = 'unset' | 'set'
+
+export type ApplyReport = {
+  readonly outcome: string
+  readonly restarts: readonly { readonly durationMs: number }[]
+  readonly rehearsal: { readonly verdict: string; readonly durationMs?: number } | null
+}
+
+export class Subject {
+  readonly node: SandboxNode
+  readonly registry: FixtureRegistry
+  readonly authority: Authority
+  readonly #bundle: string
+  readonly #config: string
+  readonly #cri: CriProbe
+  readonly #bridge: string
+  #published = 0
+
+  private constructor(node: SandboxNode, registry: FixtureRegistry, authority: Authority, bundle: string) {
+    this.node = node
+    this.registry = registry
+    this.authority = authority
+    this.#bundle = bundle
+    this.#config = join(node.scratch, 'config')
+    this.#bridge = join(node.scratch, 'http.sock')
+    this.#cri = new CriProbe(node.path(CONTAINERD_SOCKET))
+  }
+
+  static async start(generation: Generation, configPath: ConfigPath, bundle: string): Promise<Subject> {
+    const config = configPath === 'set' ? withConfigPath(defaultConfig(generation)) : 'default'
+    const node = await startSandboxNode({ generation, config })
+    try {
+      const { registry, authority } = await startPrivateRegistry(node, HOST)
+      const subject = new Subject(node, registry, authority, bundle)
+      await mkdir(join(node.scratch, 'config'))
+      const argv = [process.execPath, join(import.meta.dirname, 'http-bridge.ts'), subject.#bridge, String(PORT)]
+      await (await node.start(argv, { place: 'neighbour' })).waitFor(/listening/)
+      return subject
+    } catch (error) {
+      await node.dispose()
+      throw error
+    }
+  }
+
+  /** What trust.yaml says, and the CA beside it, as the kubelet publishes a ConfigMap: one rename makes all of it visible. */
+  async publish(trust: object, ca: string): Promise<void> {
+    this.#published += 1
+    const at = (name: string) => join(this.#config, name)
+    const next = `..2026_11_21_${this.#published}`
+    await mkdir(at(next))
+    const sandboxed = { restart: { strategy: 'signal' }, ...trust }
+    await writeFile(at(`${next}/trust.yaml`), JSON.stringify(sandboxed))
+    await writeFile(at(`${next}/ca.pem`), ca)
+    await symlink(next, at('..data_tmp'))
+    for (const name of ['trust.yaml', 'ca.pem']) await symlink(`..data/${name}`, at(name)).catch(() => undefined)
+    await rename(at('..data_tmp'), at('..data'))
+    await rm(at(`..2026_11_21_${this.#published - 1}`), { recursive: true, force: true })
+  }
+
+  async apply(): Promise<ApplyReport> {
+    const service = await this.#start('apply', '--json')
+    await service.exited
+    return JSON.parse(service.stdout) as ApplyReport
+  }
+
+  async startDaemon(): Promise<Service> {
+    return await this.#start('agent', '--listen', `127.0.0.1:${PORT}`)
+  }
+
+  async #start(command: string, ...flags: readonly string[]): Promise<Service> {
+    // As scripts/registry-trust does it.
+    const env = { NODE_COMPILE_CACHE: join(this.#bundle, '../compile-cache') }
+    const argv = [process.execPath, ...(command === 'agent' ? DAEMON_FLAGS : []), this.#bundle, command]
+    return await this.node.start([...argv, '--config', this.#config, ...flags], { env })
+  }
+
+  /** Milliseconds from `since` until a pull works. */
+  async untilPullWorks(since: number): Promise<number> {
+    for (;;) {
+      const pulled = await this.#cri.pull(this.registry.reference(), { timeoutMs: 5_000 })
+      if (pulled.ok) return performance.now() - since
+      if (performance.now() - since > PATIENCE_MS) throw new Error(`the pull does not work: ${pulled.message}`)
+      await sleep(PULL_POLL_MS)
+    }
+  }
+
+  /** The longest time between two answers of CRI until `done` resolves. */
+  async longestGap(done: Promise<unknown>, pollMs: number): Promise<number> {
+    let isDone = false
+    const end = done.finally(() => {
+      isDone = true
+    })
+    let lastOk = performance.now()
+    let longest = 0
+    while (!isDone) {
+      if ((await this.#cri.version(2_000)).ok) {
+        const now = performance.now()
+        longest = Math.max(longest, now - lastOk)
+        lastOk = now
+      }
+      await sleep(pollMs)
+    }
+    await end
+    return longest
+  }
+
+  /** Milliseconds from `since` until `isTrue`; for cheap questions about files. */
+  async until(isTrue: () => boolean | Promise<boolean>, since: number, pollMs: number): Promise<number> {
+    while (!(await isTrue())) {
+      if (performance.now() - since > PATIENCE_MS) throw new Error(`not within ${PATIENCE_MS} ms: ${isTrue}`)
+      await sleep(pollMs)
+    }
+    return performance.now() - since
+  }
+
+  /** Answer of the daemon; undefined while it does not listen. */
+  async get(path: string): Promise<{ readonly status: number; readonly body: string } | undefined> {
+    return await new Promise((resolve) => {
+      const asked = request({ socketPath: this.#bridge, path, agent: false, timeout: 5_000 }, (answer) => {
+        let body = ''
+        answer.setEncoding('utf8').on('data', (text: string) => {
+          body += text
+        })
+        answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body }))
+        answer.on('error', () => resolve(undefined))
+      })
+      asked.on('error', () => resolve(undefined))
+      asked.end()
+    })
+  }
+
+  async isReady(): Promise<boolean> {
+    return (await this.get('/readyz'))?.status === 200
+  }
+
+  async state(): Promise<string> {
+    const answer = await this.get('/status')
+    return answer === undefined ? '' : (JSON.parse(answer.body) as { readonly state: string }).state
+  }
+
+  /** Sum of a counter over all its labels. */
+  async counter(name: string): Promise<number> {
+    const { body = '' } = (await this.get('/metrics')) ?? {}
+    const samples = body.matchAll(new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, 'gm'))
+    return [...samples].reduce((sum, [, value]) => sum + Number(value), 0)
+  }
+
+  /** A file of a program's /proc folder, by its pid on the node. */
+  async proc(pid: number, file: string): Promise<string> {
+    return await readFile(this.node.path(`/proc/${pid}/${file}`), 'utf8')
+  }
+
+  async dispose(): Promise<void> {
+    await this.node.dispose()
+  }
+}
+
+/** What scripts/registry-trust and the image give the daemon. */
+export const DAEMON_FLAGS: readonly string[] = []
+
+/** Milliseconds of CPU, user and system, of all threads so far. */
+export async function cpuMs(subject: Subject, pid: number): Promise<number> {
+  const stat = await subject.proc(pid, 'stat')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10
+}
+
+export type MemoryUse = { readonly rssMiB: number; readonly anonMiB: number; readonly peakRssMiB: number }
+
+export async function memoryOf(subject: Subject, pid: number): Promise<MemoryUse> {
+  const status = await subject.proc(pid, 'status')
+  const mib = (name: string) => Number(new RegExp(`^${name}:\\s*(\\d+) kB`, 'm').exec(status)?.[1]) / 1024
+  return { rssMiB: mib('VmRSS'), anonMiB: mib('RssAnon'), peakRssMiB: mib('VmHWM') }
+}

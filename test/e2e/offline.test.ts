@@ -1,0 +1,41 @@
+// Profile `hosts`: without any socket of the node the agent writes host directories and proves them by the rehearsal.
+import t from 'tap'
+import { startSandboxNode, withConfigPath, defaultConfig } from '../node/sandbox-node.ts'
+import { AgentOnNode, generationsToTest, startPrivateRegistry } from './agent-on-node.ts'
+
+const HOST = 'harbor.example.net'
+
+for (const generation of generationsToTest()) {
+  t.test(`containerd ${generation.version}: trusted without a socket`, async (t) => {
+    const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
+    t.teardown(() => node.dispose())
+    const { registry, authority } = await startPrivateRegistry(node, HOST)
+    const agent = await AgentOnNode.on(node)
+    const targets = { targets: { systemTrust: { enabled: false } } }
+    await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...targets }, { 'ca.pem': authority.pem })
+    const applied = await agent.apply('--containerd-address', 'none')
+    t.equal(applied.code, 0, JSON.stringify(applied.report))
+    t.match(applied.report, { outcome: 'applied', rehearsal: { verdict: 'passed' }, findings: [{ finding: { code: 'trusted' } }] })
+    t.match(await node.pull(registry.reference()), { ok: true }, 'the live containerd pulls too')
+    const daemon = await agent.startDaemon('--containerd-address', 'none')
+    const status = await daemon.until(({ state }) => state === 'converged')
+    t.match(status.registries, [{ state: 'rehearsed', finding: { code: 'trusted' } }])
+    t.equal((await daemon.get('/readyz')).status, 200)
+  })
+}
+
+const [generation] = generationsToTest()
+if (generation === undefined) throw new Error('no containerd to test on')
+
+t.test('without config_path nothing is edited: the restart that is needed is reported', async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { authority } = await startPrivateRegistry(node, HOST)
+  const agent = await AgentOnNode.on(node)
+  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }] }, { 'ca.pem': authority.pem })
+  const config = await node.readFile('/etc/containerd/config.toml')
+  const applied = await agent.apply('--containerd-address', 'none')
+  t.equal(applied.code, 6)
+  t.match(applied.report.restartPending, /config_path is not set.*no socket/)
+  t.equal(await node.readFile('/etc/containerd/config.toml'), config)
+})
