@@ -5,6 +5,7 @@ import type { Watching } from '../model/ports.ts'
 import type { NodeStatus } from '../model/status.ts'
 import { startLoop } from '../reconcile/loop.ts'
 import type { Run } from '../reconcile/run.ts'
+import { CONTAINERS, DOCKER } from '../targets/certs-tree.ts'
 import { LOCAL_ANCHORS, SYSTEM_CERTS } from '../targets/system-trust.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 import type { Wiring } from './wiring.ts'
@@ -40,6 +41,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
       ...(certsDirectory === undefined ? [] : [{ path: certsDirectory, depth: 1 }]),
       { path: SYSTEM_CERTS, depth: 0 },
       { path: LOCAL_ANCHORS, depth: 0 },
+      ...[DOCKER, CONTAINERS].map(({ base }) => ({ path: `${base}/certs.d`, depth: 1 })),
     ])
   }
   const { tokenFile } = options

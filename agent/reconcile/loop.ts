@@ -14,6 +14,7 @@ import {
   type StatusIdentity,
   statusOf,
 } from './memory.ts'
+import { NO_RUNTIME } from './observe.ts'
 import { PROOF_DEADLINE_MS, type ProofResult, proveRegistries } from './prove.ts'
 import { applyRun, auditRun } from './reconcile.ts'
 import type { Run, RunPorts } from './run.ts'
@@ -125,6 +126,11 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
     const { desired, run } = memory
     const now = clock.now()
     if (desired === undefined || run?.facts === undefined) return
+    // Without a socket a proof is a rehearsal, which is a whole run.
+    if (address === NO_RUNTIME) {
+      nextResyncAt = Math.min(nextResyncAt, now)
+      return
+    }
     const due = desired.registries.filter(({ host }) => proofDueAt(memory, desired, host) <= now)
     if (due.length === 0) return
     const cri = ports.connectCri(run.facts.socket)

@@ -78,8 +78,17 @@ type Registries = ReadonlyMap<string, RegistryMemory>
 
 function rememberProof(
   registries: Registries,
-  { host, finding: found, level, at, durationMs }: ProofResult,
+  { host, finding: found, level, at, durationMs, by }: ProofResult,
 ): Registries {
+  if (by !== 'live') {
+    const weaker = stateOf(found, false)
+    return rememberOne(registries, host, weaker === 'trusted' ? 'rehearsed' : weaker, found, {
+      level,
+      by,
+      at,
+      durationMs,
+    })
+  }
   const wasRehearsed = registries.get(host)?.state === 'rehearsed'
   const state = stateOf(found, wasRehearsed)
   if (state === 'rehearsed') return registries
@@ -102,7 +111,7 @@ function rememberOne(
 ): Registries {
   const before = registries.get(host)
   const since = before?.state === state ? before.since : lastProof.at
-  const failures = state === 'trusted' ? 0 : (before?.failures ?? 0) + 1
+  const failures = provesTrust(found.code) ? 0 : (before?.failures ?? 0) + 1
   return new Map([...registries, [host, { state, since, finding: found, lastProof, failures }]])
 }
 

@@ -59,7 +59,7 @@ export async function observeCertsTree(tree: CertsTree, input: TargetInput, file
   const hidden = new Map<string, readonly string[]>()
   for (const host of tree.fallback === undefined ? [] : hosts) {
     if (folders.get(`${certs}/${host}`)?.state.kind !== 'absent') continue
-    const names = await files.list(`${tree.fallback}/${host}`)
+    const { names } = await observeTop(`${tree.fallback}/${host}`, files)
     const foreign = names.filter((name) => input.owned[`${tree.fallback}/${host}/${name}`] === undefined)
     if (foreign.length > 0) hidden.set(host, foreign)
   }
@@ -74,7 +74,8 @@ export async function observeCertsTree(tree: CertsTree, input: TargetInput, file
 }
 
 async function observeTop(path: string, files: NodeFiles): Promise<ObservedFolder> {
-  return { path, state: await files.readFollowing(path), names: await files.list(path) }
+  const state = await files.readFollowing(path)
+  return { path, state, names: state.kind === 'folder' ? await files.list(path) : [] }
 }
 
 async function observeFolder(folder: string, files: NodeFiles): Promise<HostFolder> {

@@ -1,6 +1,7 @@
 // Profile `hosts`: without any socket of the node the agent writes host directories and proves them by the rehearsal.
+import { join } from 'node:path'
 import t from 'tap'
-import { startSandboxNode, withConfigPath, defaultConfig } from '../node/sandbox-node.ts'
+import { defaultConfig, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
 import { AgentOnNode, generationsToTest, startPrivateRegistry } from './agent-on-node.ts'
 
 const HOST = 'harbor.example.net'
@@ -9,13 +10,21 @@ for (const generation of generationsToTest()) {
   t.test(`containerd ${generation.version}: trusted without a socket`, async (t) => {
     const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
     t.teardown(() => node.dispose())
+    // The agent looks where packages put the binary; on this node it is on PATH only.
+    const place =
+      'if [ -e /usr/bin/containerd ]; then mount --bind "$1" /usr/bin/containerd; else mount -t tmpfs tmpfs /usr/local/bin && ln -s "$1" /usr/local/bin/containerd; fi'
+    await node.run(['sh', '-c', place, 'sh', join(generation.bin, 'containerd')])
     const { registry, authority } = await startPrivateRegistry(node, HOST)
     const agent = await AgentOnNode.on(node)
     const targets = { targets: { systemTrust: { enabled: false } } }
     await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...targets }, { 'ca.pem': authority.pem })
     const applied = await agent.apply('--containerd-address', 'none')
     t.equal(applied.code, 0, JSON.stringify(applied.report))
-    t.match(applied.report, { outcome: 'applied', rehearsal: { verdict: 'passed' }, findings: [{ finding: { code: 'trusted' } }] })
+    t.match(applied.report, {
+      outcome: 'applied',
+      rehearsal: { verdict: 'passed' },
+      findings: [{ finding: { code: 'trusted' } }],
+    })
     t.match(await node.pull(registry.reference()), { ok: true }, 'the live containerd pulls too')
     const daemon = await agent.startDaemon('--containerd-address', 'none')
     const status = await daemon.until(({ state }) => state === 'converged')

@@ -77,9 +77,9 @@ function annotations({ name, severity, summary, labels: own = {} }: ExpectedAler
   return { summary, description, runbook_url: runbookUrl(alert) }
 }
 
-async function runTests(folder: string, tests: readonly RuleTest[]): Promise<string> {
+async function runTests(folder: string, tests: readonly RuleTest[], evaluation = '1m'): Promise<string> {
   const file = join(folder, 'test.yaml')
-  writeFileSync(file, JSON.stringify({ rule_files: [RULES], evaluation_interval: '1m', tests }))
+  writeFileSync(file, JSON.stringify({ rule_files: [RULES], evaluation_interval: evaluation, tests }))
   return promtool('test', 'rules', file)
 }
 
@@ -104,7 +104,7 @@ t.test('the PrometheusRule holds the same groups as the plain rules file', async
 t.test('each alert begins when it should, says what it should, and ends', async (t) => {
   const folder = t.testdir()
   for (const scenario of SCENARIOS) {
-    t.match(await runTests(folder, [await ruleTest(scenario)]), 'SUCCESS', scenario.name)
+    t.match(await runTests(folder, [await ruleTest(scenario)], `${scenario.step ?? MINUTE}s`), 'SUCCESS', scenario.name)
   }
 })
 
