@@ -1,10 +1,25 @@
 // Bundles the agent, its command line and the sidecars into dist/registry-trust.cjs: one file starts faster and takes
 // less memory than the packages do (docs/performance.md).
 import { readFileSync } from 'node:fs'
-import { build } from 'esbuild'
+import { dirname } from 'node:path'
+import standaloneCode from 'ajv/dist/standalone/index.js'
+import { build, type Plugin } from 'esbuild'
+import { createAjv, TRUST_SCHEMA_ID } from '../agent/config/compiled-schema.ts'
 
 const outdir = process.argv[2] ?? 'dist'
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+
+/** The validator of trust.yaml as code: generating it at each start costs more time than all else that reads a configuration. */
+const compiledSchema: Plugin = {
+  name: 'compiled-schema',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/agent\/config\/compiled-schema\.ts$/ }, ({ path }) => ({
+      contents: standaloneCode.default(createAjv({ source: true, esm: true }), { isTrustConfig: TRUST_SCHEMA_ID }),
+      loader: 'js',
+      resolveDir: dirname(path),
+    }))
+  },
+}
 
 await build({
   // The sidecars have a file of their own: what they never run would cost them more memory than all they do.
@@ -12,6 +27,7 @@ await build({
   outdir,
   outExtension: { '.js': '.cjs' },
   bundle: true,
+  plugins: [compiledSchema],
   platform: 'node',
   format: 'cjs',
   target: 'node24',

@@ -13,7 +13,7 @@ import { generationOf } from './generation.ts'
 import { InputLookup, listQuietly, readInput } from './input-lookup.ts'
 import { placeText, Report } from './report.ts'
 import { loadSettings } from './settings.ts'
-import { createValidator } from './validate.ts'
+import { validateTree } from './validate.ts'
 
 export type LoadResult =
   /** `problems`: what is wrong with single anchors; each is also in the anchor itself. */
@@ -36,8 +36,7 @@ const DEFAULT_PROOF_MS = 600_000
 export async function loadDesiredState({ paths, files, now }: LoadOptions): Promise<LoadResult> {
   const report = new Report()
   const { raw, folders } = await collect(paths, files, report)
-  const validate = createValidator()
-  const read = raw.map((file) => readConfigFile(file, validate, report)).filter((file) => file !== undefined)
+  const read = raw.map((file) => readConfigFile(file, validateTree, report)).filter((file) => file !== undefined)
   const settings = loadSettings(read, report)
   const declarations = checkDeclarations(read, settings.policy, report)
   refuseNothing(read, report)

@@ -65,11 +65,16 @@ function notAddressable(host: string): string | undefined {
 
 /** As containerd decides it (docker.MatchLocalhost): there it speaks plain HTTP or skips verification. */
 function isLoopback(host: string): boolean {
-  const bare = isIPv6(host) ? host : hostName(host).replace(/^\[|\]$/g, '')
+  const bare = isIPv6Address(host) ? host : hostName(host).replace(/^\[|\]$/g, '')
   if (bare.toLowerCase() === 'localhost' || (isIPv4(bare) && bare.startsWith('127.'))) return true
-  if (!isIPv6(bare)) return false
+  if (!isIPv6Address(bare)) return false
   const compressed = new URL(`http://[${bare.replace(/%.*$/, '')}]/`).hostname
   return compressed === '[::1]' || /^\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\]$/.test(compressed)
+}
+
+/** Node compiles a long expression at the first question, which takes milliseconds: most hosts need not be asked about. */
+function isIPv6Address(text: string): boolean {
+  return text.includes(':') && isIPv6(text)
 }
 
 function splitPort(host: string): { readonly name: string; readonly port: string | undefined } {

@@ -1,6 +1,7 @@
-// Checks one parsed file against the schema and says in plain words what was expected and what was found. The only importer of `ajv`.
+// Checks one parsed file against the schema and says in plain words what was expected and what was found.
 // Rule: values are quoted only where no secret can stand; elsewhere the message names the kind of value alone.
-import { Ajv, type ErrorObject } from 'ajv'
+import type { ErrorObject } from 'ajv'
+import { isTrustConfig } from './compiled-schema.ts'
 import { didYouMean } from './did-you-mean.ts'
 import { TRUST_SCHEMA } from './schema.ts'
 import { escapePointer, joinPath, type YamlTree } from './yaml-tree.ts'
@@ -27,23 +28,17 @@ export type Validator = (tree: YamlTree) => readonly SchemaProblem[]
 /** A file with more errors than this is wrong as a whole; explaining each would only take time. */
 const MAX_EXPLAINED = 1000
 
-export function createValidator(): Validator {
-  // One error per hostile item would cost memory; the token limit of yaml-tree.ts bounds it.
-  const ajv = new Ajv({ allErrors: true, verbose: true, strict: true, allowUnionTypes: true })
-  ajv.addVocabulary(['x-expected'])
-  const validate = ajv.compile(TRUST_SCHEMA)
-  return (tree) => {
-    if (validate(tree.value)) return []
-    const problems = new Map<string, SchemaProblem>()
-    for (const error of (validate.errors ?? []).slice(0, MAX_EXPLAINED)) {
-      const found = explain(error, tree)
-      if (found === undefined) continue
-      // The first complaint about a value is the most basic one (its type).
-      const key = `${found.at} ${found.pointer}`
-      if (!problems.has(key)) problems.set(key, found)
-    }
-    return [...problems.values()]
+export const validateTree: Validator = (tree) => {
+  if (isTrustConfig(tree.value)) return []
+  const problems = new Map<string, SchemaProblem>()
+  for (const error of (isTrustConfig.errors ?? []).slice(0, MAX_EXPLAINED)) {
+    const found = explain(error, tree)
+    if (found === undefined) continue
+    // The first complaint about a value is the most basic one (its type).
+    const key = `${found.at} ${found.pointer}`
+    if (!problems.has(key)) problems.set(key, found)
   }
+  return [...problems.values()]
 }
 
 function explain(error: ErrorObject, tree: YamlTree): SchemaProblem | undefined {

@@ -71,7 +71,6 @@ export class CriPod {
     const user = spec.securityContext?.runAsUser
     const sandbox = {
       metadata: { name: 'registry-trust', uid, namespace: 'registry-trust', attempt: 0 },
-      hostname: 'registry-trust',
       log_directory: `${folder}/logs`,
       linux: {
         security_context: {

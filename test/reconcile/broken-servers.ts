@@ -70,7 +70,9 @@ export async function brokenServers(folder: string): Promise<Matrix> {
     answer: fixed,
   })
   const declared = { corp: corp.pem }
-  const self = await server('self', undefined)
+  const self = await certify(folder, '/CN=self', {
+    extensions: serverFor('self.example.net', 'selfdeclared.example.net'),
+  })
   const [san, purpose, email] = [
     serverFor('purpose.example.net')[2] ?? '',
     'extendedKeyUsage = clientAuth',
@@ -104,9 +106,7 @@ export async function brokenServers(folder: string): Promise<Matrix> {
       host: 'selfdeclared',
       code: 'trusted',
       anchors: { self: self.pem },
-      server: answer(
-        await certify(folder, '/CN=self', { keyOf: self, extensions: serverFor('selfdeclared.example.net') }),
-      ),
+      server: answer(self),
     },
     {
       host: 'unknown',

@@ -6,6 +6,7 @@ import { build } from 'esbuild'
 import type { DesiredState } from '../../agent/model/desired-state.ts'
 import { CONFIG, SOCKET } from '../fakes/scratch-runtime.ts'
 import { anchor, desired, makeCa, registry } from '../targets/sample.ts'
+import type { Step } from './perform.ts'
 
 export type Scene = {
   readonly name: string
@@ -14,14 +15,16 @@ export type Scene = {
   readonly act: Step
 }
 
-export type Step = { readonly command: 'apply' | 'rollback' | 'uninstall'; readonly desired: DesiredState }
-
 const HOST = 'harbor.example.net'
 const OTHER = 'other.example.net:5000'
 
 export function scenes(): readonly Scene[] {
   const [first, second, third] = [makeCa('First Root'), makeCa('Second Root'), makeCa('Third Root')]
-  const one = desired({ generation: '111111111111', anchors: [anchor('corp', first)], registries: [registry(HOST, 'corp')] })
+  const one = desired({
+    generation: '111111111111',
+    anchors: [anchor('corp', first)],
+    registries: [registry(HOST, 'corp')],
+  })
   const rotated = { ...one, generation: '222222222222', anchors: [anchor('corp', second)] }
   const two = desired({
     generation: '333333333333',
@@ -81,6 +84,14 @@ export function copyNode(from: string, to: string): void {
 export async function bundleProgram(folder: string): Promise<string> {
   const outfile = join(folder, 'fault-program.cjs')
   const entryPoints = [join(import.meta.dirname, 'fault-program.ts')]
-  await build({ entryPoints, outfile, bundle: true, platform: 'node', format: 'cjs', target: 'node24', logLevel: 'warning' })
+  await build({
+    entryPoints,
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node24',
+    logLevel: 'warning',
+  })
   return outfile
 }

@@ -1,5 +1,6 @@
 // The broken servers of the table, each asked twice: by containerd with a real pull, and by the agent's probe. Both must name the same fault
 // on every generation, and where the remedy lies on our side, declaring what the probe says must make the pull work.
+import { readFile } from 'node:fs/promises'
 import t, { type Test } from 'tap'
 import { classifyPull } from '../../agent/containerd/pull-error.ts'
 import { provesTrust } from '../../agent/model/finding.ts'
@@ -10,6 +11,7 @@ import { defaultConfig, withConfigPath } from '../node/sandbox-node.ts'
 import { startFaultServer } from '../node/tls-servers.ts'
 import { brokenServers, FIRST_ADDRESS, ISSUER_HOST, type Matrix, type Row } from './broken-servers.ts'
 import { type ProbeOrder, probeOn, pullCode } from './probe-order.ts'
+import { startSniServer } from './sni-servers.ts'
 
 const matrix: Promise<Matrix> = brokenServers(t.testdir())
 
@@ -58,13 +60,29 @@ async function startServers(node: FixtureNode, rows: readonly Row[]): Promise<Re
   const byAddress = rows.filter(({ name }) => name === 'by-address')
   for (const { host } of byAddress.toSorted((left) => (left.host === 'addressed' ? -1 : 1)))
     registries.set(host, await node.newAddress())
+  for (const { host } of rows) {
+    if (!registries.has(host)) registries.set(host, host.endsWith('.example.net') ? host : `${host}.example.net`)
+  }
+  const byName = rows.flatMap(({ host, server }) => {
+    const isPlain =
+      server?.fault === 'answer' && server.certificate !== undefined && !byAddress.some((row) => row.host === host)
+    return isPlain && server.certificate !== undefined
+      ? [{ name: registries.get(host) ?? '', ...server, certificate: server.certificate }]
+      : []
+  })
+  const shown = byName.map(async ({ name, certificate, answer = {} }) => ({
+    name,
+    answer,
+    chain: await readFile(certificate.chainFile, 'utf8'),
+    key: await readFile(certificate.keyFile, 'utf8'),
+  }))
+  await startSniServer(node, await Promise.all(shown))
   await Promise.all(
     rows.map(async ({ host, server, name }) => {
-      const address = registries.get(host)
-      const full = address ?? (host.endsWith('.example.net') ? host : `${host}.example.net`)
-      registries.set(host, full)
+      const full = registries.get(host) ?? host
       if (name === 'address-only') await node.setHost(full, await node.newAddress())
-      if (server !== undefined) await startFaultServer(node, { host: full, ...server, ...(address && { address }) })
+      if (server === undefined || byName.some((one) => one.name === full)) return
+      await startFaultServer(node, { host: full, ...server, ...(name === 'by-address' && { address: full }) })
     }),
   )
   if (registries.get('addressed') !== FIRST_ADDRESS)

@@ -1,0 +1,59 @@
+// Making system calls fail: which calls a program makes below a folder, and the same program with one of them failing or its last.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+
+/** Every call with which a file comes, changes or goes, and those that make it durable. */
+const CALLS =
+  'openat,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,link,linkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,ftruncate'
+
+/** The `when`th call of that name in a thread. */
+export type Point = { readonly call: string; readonly when: number }
+
+export type Fault = Point & { readonly effect: 'KILL' | 'EIO' | 'ENOSPC' | 'EROFS' | 'EACCES' }
+
+export type Ended = { readonly stdout: string; readonly killed: boolean; readonly hits: number }
+
+/** The points at which the program touches something below `folder`, each once. */
+export async function trace(argv: readonly string[], folder: string, log: string): Promise<readonly Point[]> {
+  await run(['strace', '-f', '-y', '--seccomp-bpf', '-e', `trace=${CALLS}`, '-o', log, '--', ...argv])
+  const counts = new Map<string, number>()
+  const points = new Map<string, Point>()
+  for (const line of readFileSync(log, 'utf8').split('\n')) {
+    const [, thread, call = ''] = /^(\d+) +(\w+)\(/.exec(line) ?? []
+    if (thread === undefined) continue
+    const when = (counts.get(`${thread} ${call}`) ?? 0) + 1
+    counts.set(`${thread} ${call}`, when)
+    // The agent reaches everything below its root through open folders.
+    const isBelow = line.includes(`${folder}/`) || line.includes('"/proc/self/fd/')
+    if (isBelow) points.set(`${call} ${when}`, { call, when })
+  }
+  return [...points.values()]
+}
+
+/** Runs the program with one fault; `hits` is how often it came to it: never, when the threads ran in another order. */
+export async function withFault(argv: readonly string[], { call, when, effect }: Fault, log: string): Promise<Ended> {
+  const what = effect === 'KILL' ? 'signal=KILL' : `error=${effect}`
+  const inject = ['-e', `trace=${call}`, '-e', `inject=${call}:${what}:when=${when}`]
+  const { stdout, killed } = await run(['strace', '-f', '--seccomp-bpf', ...inject, '-o', log, '--', ...argv])
+  const hits = killed ? 1 : readFileSync(log, 'utf8').split('(INJECTED)').length - 1
+  return { stdout, killed, hits }
+}
+
+function run(argv: readonly string[]): Promise<{ readonly stdout: string; readonly killed: boolean }> {
+  // One thread does all file calls, so that they come in the same order each time.
+  const env = { PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '1' }
+  const child: ChildProcess = spawn(argv[0] ?? '', argv.slice(1), {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: 30_000,
+  })
+  let stdout = ''
+  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+    stdout += chunk
+  })
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    // strace ends as its program did.
+    child.once('close', (_, signal) => resolve({ stdout, killed: signal === 'SIGKILL' }))
+  })
+}

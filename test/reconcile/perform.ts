@@ -1,0 +1,23 @@
+// One of the agent's real runs on a scratch root, as a fresh process of it would do.
+import type { DesiredState } from '../../agent/model/desired-state.ts'
+import { applyRun } from '../../agent/reconcile/reconcile.ts'
+import { rollbackRun } from '../../agent/reconcile/revert.ts'
+import type { Run } from '../../agent/reconcile/run.ts'
+import { uninstallRun } from '../../agent/reconcile/uninstall.ts'
+import { scratchPorts } from '../fakes/scratch-runtime.ts'
+
+export type Step = { readonly command: 'apply' | 'rollback' | 'uninstall'; readonly desired: DesiredState }
+export async function perform({ command, desired: wanted }: Step, root: string): Promise<Run> {
+  const ports = scratchPorts(root)
+  const options = { address: undefined, byHand: true, consentUnrehearsed: false }
+  switch (command) {
+    case 'apply':
+      return applyRun(wanted, options, ports)
+    case 'rollback':
+      return rollbackRun(wanted, options, ports)
+    case 'uninstall':
+      return uninstallRun(wanted, options, ports)
+    default:
+      throw command satisfies never
+  }
+}
