@@ -17,11 +17,14 @@ import { nodeFiles } from './node/files.ts'
 import { inputFiles } from './node/input-files.ts'
 import { nodeLock } from './node/lock.ts'
 import { processes } from './node/processes.ts'
+import { registryLogin } from './node/registry-login.ts'
 import { rehearsalRunner } from './node/rehearsal.ts'
 import { heldPermit, restarterClient } from './node/restarter-client.ts'
 import { stateStore } from './node/state-store.ts'
 import { systemd } from './node/systemd.ts'
+import { tlsProbe } from './node/tls.ts'
 import { watcher } from './node/watch.ts'
+import { createLoginDesk } from './reconcile/login.ts'
 import { createLog } from './telemetry/log.ts'
 
 /** Filled in by the bundler. */
@@ -33,6 +36,11 @@ const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number
   agent: async (wiring) => (await import('./cli/agent.ts')).agentCommand(wiring),
   plan: async (wiring) => (await import('./cli/plan.ts')).planCommand(wiring),
   apply: async (wiring) => (await import('./cli/apply.ts')).applyCommand(wiring),
+  probe: async (wiring) => (await import('./cli/probe.ts')).probeCommand(wiring),
+  inspect: async (wiring) => (await import('./cli/inspect.ts')).inspectCommand(wiring),
+  explain: async (wiring) => (await import('./cli/explain.ts')).explainCommand(wiring),
+  doctor: async (wiring) => (await import('./cli/doctor.ts')).doctorCommand(wiring),
+  migrate: async (wiring) => (await import('./cli/migrate.ts')).migrateCommand(wiring),
   rollback: async (wiring) => (await import('./cli/rollback.ts')).rollbackCommand(wiring),
   uninstall: async (wiring) => (await import('./cli/uninstall.ts')).uninstallCommand(wiring),
   'cri-proxy': async (wiring) => (await import('./cli/cri-proxy.ts')).criProxyCommand(wiring),
@@ -95,6 +103,7 @@ function wire(options: Wired): Wiring {
     inputs,
     log,
     watcher: watcher({ log }),
+    tls: tlsProbe(),
     signal: stopping.signal,
     createMetrics: async () => (await import('./telemetry/metrics.ts')).createMetrics({ version: VERSION }),
     paint: painter(process.stdout.isTTY === true, process.env),
@@ -112,6 +121,7 @@ function wire(options: Wired): Wiring {
           : restarterClient({ socket: behindRestarter }),
       runner: rehearsalRunner({ connect: connectCri }),
       store: stateStore({ files, folder: options.stateDir }),
+      logins: createLoginDesk({ inputs, files, clock, login: registryLogin() }),
       lock: nodeLock({ folder: posix.resolve(files.hostPath(options.stateDir)) }),
       permit: behindRestarter === undefined ? ALWAYS : heldPermit(ALWAYS, { socket: behindRestarter }),
     },

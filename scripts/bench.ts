@@ -10,7 +10,10 @@ import { measureRotation } from './benchmark/rotation.ts'
 import { measureStorm } from './benchmark/storm.ts'
 import { formatRows, type Row } from './benchmark/table.ts'
 
-type Part = (setting: Setting, options: { readonly newest: Generation; readonly idleSeconds: number }) => Promise<readonly Row[]>
+type Part = (
+  setting: Setting,
+  options: { readonly newest: Generation; readonly idleSeconds: number },
+) => Promise<readonly Row[]>
 
 const PARTS: { readonly [name: string]: Part } = {
   apply: async (setting) => [...(await measureApply(setting, 'unset')), ...(await measureApply(setting, 'set'))],
@@ -35,7 +38,8 @@ const unavailable = fixturesUnavailable()
 if (unavailable !== undefined) throw new Error(unavailable)
 const names = values.only.split(',')
 const unknown = names.filter((name) => PARTS[name] === undefined)
-if (unknown.length > 0) throw new Error(`no part is called ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')}`)
+if (unknown.length > 0)
+  throw new Error(`no part is called ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')}`)
 const generations = findGenerations().found.filter(({ label }) => values.generation?.includes(label) ?? true)
 const newest = generations.at(-1)
 if (newest === undefined) throw new Error('no containerd to measure on')

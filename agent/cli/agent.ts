@@ -13,6 +13,7 @@ import type { Wiring } from './wiring.ts'
 export async function agentCommand(wiring: Wiring): Promise<number> {
   const { options, version, node, ports, inputs, watcher, log, loadConfig, signal } = wiring
   const metrics = await wiring.createMetrics()
+  const logins = new Map<string, boolean | undefined>()
   const loop = startLoop({
     identity: { node, version },
     address: options.containerdAddress,
@@ -21,10 +22,16 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     ports,
     events: {
       onConfig: (valid) => metrics.config(valid),
-      onStatus: (status: NodeStatus) => metrics.observeStatus(status),
+      onStatus: (status: NodeStatus) => {
+        metrics.observeStatus(status)
+        const facts = status.registries.map(({ host }) => ({ registry: host, loginAccepted: logins.get(host) }))
+        metrics.registryFacts(facts)
+      },
       onProofs: (proofs) => {
-        for (const { host, level, finding, durationMs } of proofs)
+        for (const { host, level, finding, durationMs, loginAccepted } of proofs) {
           metrics.proof({ registry: host, level, code: finding.code, durationMs })
+          logins.set(host, loginAccepted)
+        }
       },
       onRun(run, facts) {
         measure(metrics, run, facts)
@@ -136,6 +143,10 @@ function measure(metrics: Metrics, run: Run, { healed, durationMs }: RunFacts): 
   }
   if (run.outcome === 'rolled-back') metrics.rollback()
   metrics.deprecations(run.facts?.status.deprecations ?? [])
+  metrics.writerConflicts(run.planned?.conflicts ?? [])
+  const folder = run.planned?.plan.certsDirectory ?? ''
+  const files = run.planned?.stagedHosts.filter(({ path }) => path.endsWith('.crt')) ?? []
+  metrics.certificates(files.map(({ path, bytes }) => ({ path: `${folder}/${path}`, pem: bytes.toString('utf8') })))
 }
 
 function resultOf({ outcome }: Run): ReconcileResult {

@@ -22,6 +22,7 @@ export async function applyCommand(wiring: Wiring): Promise<number> {
     address: options.containerdAddress,
     byHand: true,
     consentUnrehearsed: options.consentUnrehearsed,
+    allowOrphan: options.allowOrphan,
     signal,
   }
   const run = await applyRun(loaded.desired, runOptions, ports)

@@ -16,12 +16,15 @@ import {
   isCommand,
   isFlagName,
   LATER_COMMANDS,
+  operandsOf,
 } from './flags.ts'
 import { commandHelp, generalHelp } from './help.ts'
 
 export const EXIT_USAGE = 64
 
 export type Options = {
+  /** Words after the command, e.g. the image of `explain`. */
+  readonly operands: readonly string[]
   readonly config: readonly string[]
   readonly root: string
   /** Absolute path of the socket on the node, without `unix://`. */
@@ -34,6 +37,8 @@ export type Options = {
   readonly nodeName?: string
   readonly tokenFile?: string
   readonly consentUnrehearsed: boolean
+  readonly allowOrphan: boolean
+  readonly passwordFile?: string
   readonly json: boolean
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly logFormat: 'text' | 'json'
@@ -55,16 +60,22 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
   if (wantsHelp || first === 'help') return helpOn(first === 'help' ? second : first)
   if (first === undefined) return { kind: 'help', text: generalHelp(), exitCode: EXIT_USAGE }
   const command = readCommand(first)
-  const extra = [second, ...more].find((word) => word !== undefined)
-  if (extra !== undefined) {
-    throw usage(
-      `"${extra}" is one word too many for ${command}; to give several paths, repeat the flag: --config A --config B`,
-    )
-  }
+  const operands = readOperands(command, second === undefined ? [] : [second, ...more])
   for (const name of given.keys()) {
     if (!appliesTo(name, command)) throw usage(notForCommand(name, command))
   }
-  return { kind: 'run', command, options: readOptions(command, given, environment) }
+  return { kind: 'run', command, options: { ...readOptions(command, given, environment), operands } }
+}
+
+function readOperands(command: Command, words: readonly string[]): readonly string[] {
+  const allowed = operandsOf(command) ?? { value: '', atLeast: 0, atMost: 0 }
+  if (words.length < allowed.atLeast)
+    throw usage(`${command} needs ${allowed.value}; see registry-trust ${command} --help`)
+  const extra = words[allowed.atMost]
+  if (extra === undefined) return words
+  throw usage(
+    `"${extra}" is one word too many for ${command}; to give several paths, repeat the flag: --config A --config B`,
+  )
 }
 
 type Given = ReadonlyMap<FlagName, readonly string[]>
@@ -158,13 +169,14 @@ function helpOn(word: string | undefined): Invocation {
   return { kind: 'help', text, exitCode: 0 }
 }
 
-function readOptions(command: Command, given: Given, environment: Environment): Options {
+function readOptions(command: Command, given: Given, environment: Environment): Omit<Options, 'operands'> {
   const source: Source = { given, environment }
   const containerdAddress = last(source, 'containerd-address')
   const nodeName = last(source, 'node-name')
   const criProxy = last(source, 'cri-proxy')
   const restarterSocket = last(source, 'restarter-socket')
   const tokenFile = last(source, 'token-file')
+  const passwordFile = last(source, 'password-file')
   const listen = last(source, 'listen') ?? flag('listen').default
   parseAddress(listen)
   return {
@@ -177,7 +189,9 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     ...(restarterSocket !== undefined && { restarterSocket: readSocket(restarterSocket) }),
     ...(nodeName !== undefined && { nodeName }),
     ...(tokenFile !== undefined && { tokenFile }),
+    ...(passwordFile !== undefined && { passwordFile }),
     consentUnrehearsed: readSwitch(source, 'consent-unrehearsed'),
+    allowOrphan: readSwitch(source, 'allow-orphan'),
     json: readSwitch(source, 'json'),
     logLevel: readChoice(source, 'log-level', FLAGS['log-level'].choices) ?? 'info',
     logFormat:

@@ -1,5 +1,14 @@
 // Every command and every flag in one table: parsing, environment variables and help are made from it.
 
+export type Operands = { readonly value: string; readonly atLeast: number; readonly atMost: number }
+
+type CommandEntry = {
+  readonly summary: string
+  readonly exits: readonly string[]
+  /** Words that follow the command; absent: none. */
+  readonly operands?: Operands
+}
+
 export const COMMANDS = {
   agent: {
     summary: 'run as a daemon: keep this node in the wanted state',
@@ -44,6 +53,36 @@ export const COMMANDS = {
       '6  done, but containerd was not restarted: it still runs with the old config_path',
     ],
   },
+  probe: {
+    summary: 'look at the certificates a registry serves, and say what verifies them or what is missing',
+    operands: { value: 'HOST[:PORT]', atLeast: 1, atMost: 1 },
+    exits: ['0  trusted', '3  not trusted, or another host that a pull needs is not', '1  error'],
+  },
+  inspect: {
+    summary: 'show what is really in a CA file',
+    operands: { value: 'FILE', atLeast: 1, atMost: 100 },
+    exits: ['0  every file holds something that can be used as an anchor', '1  one of them does not'],
+  },
+  explain: {
+    summary: 'show what a pull of an image uses on this node, in order, and where it fails',
+    operands: { value: 'IMAGE', atLeast: 1, atMost: 1 },
+    exits: ['0  the image can be pulled', '3  it can not', '1  error'],
+  },
+  doctor: {
+    summary: 'look for everything that is wrong on this node, worst first',
+    exits: ['0  nothing is wrong', '3  something is', '1  error'],
+  },
+  migrate: {
+    summary: 'turn legacy registry sections of config.toml into hosts.toml files that behave the same',
+    exits: [
+      '0  migrated, or nothing to migrate',
+      '1  error or refused: nothing was changed',
+      '3  migrated, not every declared registry is proved',
+      '4  rolled back: the node is as before',
+      '5  the rollback is incomplete: look at the node',
+      '6  a restart of containerd is needed but not allowed now',
+    ],
+  },
   'cri-proxy': {
     summary: 'sidecar: show the agent a small part of containerd over a socket',
     exits: ['0  ended by SIGTERM', '1  could not start'],
@@ -52,13 +91,18 @@ export const COMMANDS = {
     summary: 'sidecar: restart containerd for the agent, and take a bad change back if the agent dies',
     exits: ['0  ended by SIGTERM', '1  could not start'],
   },
-} as const satisfies { readonly [name: string]: { readonly summary: string; readonly exits: readonly string[] } }
+} as const satisfies { readonly [name: string]: CommandEntry }
 
 export type Command = keyof typeof COMMANDS
 export const COMMAND_NAMES = Object.keys(COMMANDS) as readonly Command[]
 
+export function operandsOf(command: Command): Operands | undefined {
+  const entry: CommandEntry = COMMANDS[command]
+  return entry.operands
+}
+
 /** Commands that are planned: naming one is answered with a plain word, not with "unknown command". */
-export const LATER_COMMANDS: readonly string[] = ['probe', 'explain', 'doctor', 'inspect', 'migrate', 'publish', 'lint']
+export const LATER_COMMANDS: readonly string[] = ['publish', 'lint']
 
 export type Flag = {
   /** text: the last one counts; list: may be repeated; switch: takes no value, `--no-NAME` switches it off. */
@@ -80,7 +124,12 @@ export const FLAGS = {
     help: 'trust.yaml, or a folder that holds it; may be repeated',
   },
   root: { kind: 'text', value: 'DIR', default: '/', help: "where the node's file system is (/host in the DaemonSet)" },
-  'containerd-address': { kind: 'text', value: 'SOCKET', default: 'found', help: "containerd's socket; none: files alone, proved by rehearsal" },
+  'containerd-address': {
+    kind: 'text',
+    value: 'SOCKET',
+    default: 'found',
+    help: "containerd's socket; none: files alone, proved by rehearsal",
+  },
   'cri-proxy': {
     kind: 'text',
     value: 'SOCKET',
@@ -119,13 +168,26 @@ export const FLAGS = {
     kind: 'switch',
     default: 'off',
     help: 'allow a restart of containerd also where the new config could not be rehearsed',
-    commands: ['agent', 'plan', 'apply', 'uninstall'],
+    commands: ['agent', 'plan', 'apply', 'uninstall', 'migrate'],
+  },
+  'allow-orphan': {
+    kind: 'switch',
+    default: 'off',
+    help: 'replace the anchors of a registry also where the new ones do not verify what it serves now',
+    commands: ['apply'],
+  },
+  'password-file': {
+    kind: 'text',
+    value: 'FILE',
+    default: 'none',
+    help: 'first line: the password of a PKCS#12 store',
+    commands: ['inspect'],
   },
   json: {
     kind: 'switch',
     default: 'off',
     help: 'answer as JSON on standard output',
-    commands: ['plan', 'apply', 'status', 'rollback', 'uninstall'],
+    commands: ['plan', 'apply', 'status', 'probe', 'inspect', 'explain', 'doctor', 'migrate', 'rollback', 'uninstall'],
   },
   'log-level': {
     kind: 'text',

@@ -8,6 +8,7 @@ import {
   FLAG_NAMES,
   type FlagName,
   flag,
+  operandsOf,
 } from './flags.ts'
 
 export function generalHelp(): string {
@@ -51,6 +52,17 @@ so. Stop the daemon first, or it does its work again. A valid trust.yaml is not 
 images of declared registries, which containers run, and pulls that prove a declared registry. It reads trust.yaml by itself.`,
   restarter: `Listens at --restarter-socket. It restarts only units that run a containerd, a few times an hour, and holds config.toml
 while it is changed: if the agent dies or does not come back in 25 s, the old file is put back and containerd restarted.`,
+  probe: `Shakes hands with the registry from this node and judges its certificates as containerd would: with the declared anchors (for a
+registry that is not declared: all of them) and the node's own trust store. Works without containerd and without trust.yaml;
+sends no credentials. Follows the token service and redirects too, because a pull needs them as well.`,
+  inspect: `Recognises PEM, DER, base64 (once or twice), PKCS#7 and PKCS#12 by their content, never by the file's name, and prints every
+certificate with whether it can serve as an anchor and what to know about it. A private key is never read and never shown.`,
+  explain: `Shows where containerd looks for this image's registry, which hosts.toml it reads, which servers it asks in which order and what it
+trusts for each. Then it pulls the image and says where that fails.`,
+  doctor: `Looks at the configuration, containerd's config.toml, its host directories and environment, the restart, the sandbox image and
+each declared registry, and prints what is wrong with what to do about it. Files that containerd ignores without a word are named.`,
+  migrate: `Moves registry.mirrors and registry.configs of config.toml into hosts.toml files that behave the same on this containerd, and
+sets config_path, in one transaction with one restart. What can not be expressed is refused before anything is written.`,
   status: `Asks the agent of this node (at --listen) and prints its state, worst first.`,
 }
 
@@ -59,7 +71,7 @@ export function commandHelp(command: Command): string {
   const exits = COMMANDS[command].exits.map((line) => `  ${line}`)
   return `registry-trust ${command} - ${COMMANDS[command].summary}
 
-Usage: registry-trust ${command} [FLAGS]
+Usage: registry-trust ${command} [FLAGS]${operandText(command)}
 
 ${INTRODUCTIONS[command]}
 
@@ -70,6 +82,12 @@ Exit code:
 ${exits.join('\n')}
   64 wrong usage
 `
+}
+
+function operandText(command: Command): string {
+  const operands = operandsOf(command)
+  if (operands === undefined) return ''
+  return ` ${operands.value}${operands.atMost > 1 ? '…' : ''}`
 }
 
 function flagLines(names: readonly FlagName[]): string {

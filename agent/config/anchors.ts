@@ -3,6 +3,7 @@
 import { posix } from 'node:path'
 import type { Certificate, TrustAnchor } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
+import { Secret } from '../model/secret.ts'
 import { decodeCertificates } from '../pki/decode.ts'
 import { judgeCertificates } from '../pki/judge.ts'
 import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declarations.ts'
@@ -25,6 +26,8 @@ type Loaded = {
   readonly path?: string
   readonly wasFound?: boolean
   readonly declared?: DeclaredAnchor
+  /** Where the password of its store is, when it was found. */
+  readonly passwordPath?: string
 }
 
 export async function loadAnchors(
@@ -44,7 +47,9 @@ export async function loadAnchors(
     }),
   )
   const all = [...named, ...unnamed.loaded]
-  const sources = all.map(({ path, wasFound }) => (wasFound ? path : undefined)).filter((path) => path !== undefined)
+  const sources = all
+    .flatMap(({ path, wasFound, passwordPath }) => [wasFound ? path : undefined, passwordPath])
+    .filter((path) => path !== undefined)
   return {
     anchors: [...byName.values(), ...unnamed.loaded].map(({ anchor }) => anchor),
     namesOf,
@@ -62,10 +67,39 @@ async function loadNamed(declared: DeclaredAnchor, lookup: InputLookup, options:
       subject: file.subject(`${pointer}/file`),
       name: entry.file,
     }
-    return { ...(await fromFile(name, found, where, lookup, judging)), declared }
+    const opened = await loadPassword(declared, lookup)
+    if (opened !== undefined && 'code' in opened) {
+      return { anchor: { name, source: found.path, certificates: [], problems: [opened] }, path: found.path, declared }
+    }
+    const loaded = await fromFile(name, found, where, lookup, { ...judging, password: opened?.password })
+    return { ...loaded, declared, ...(opened === undefined ? {} : { passwordPath: opened.path }) }
   }
   const source = `${placeText(file.place(`${pointer}/pem`, 'value'))} (inline)`
   return { anchor: fromBytes(name, source, Buffer.from(entry.pem ?? '', 'utf8'), judging), declared }
+}
+
+const PASSWORD_MAX_BYTES = 4096
+
+/** The first line of the file, as `openssl -passin file:` reads it; nothing of it is ever repeated. */
+async function loadPassword(
+  { entry, file, pointer }: DeclaredAnchor,
+  lookup: InputLookup,
+): Promise<{ readonly password: Secret; readonly path: string } | Problem | undefined> {
+  const { passwordFile } = entry
+  if (passwordFile === undefined) return undefined
+  const { path, input, lookedIn } = await lookup.find(passwordFile, file.folder)
+  const at = `${placeText(file.place(`${pointer}/passwordFile`, 'value'))}: ${file.subject(`${pointer}/passwordFile`)}`
+  if (input.kind === 'absent') {
+    return problem('ANCHOR_MISSING', `${at} names ${passwordFile}, which is not in ${lookedIn.join(' nor in ')}`)
+  }
+  if (input.kind !== 'file' || input.bytes.length > PASSWORD_MAX_BYTES) {
+    return problem(
+      'ANCHOR_UNREADABLE',
+      `${at} names ${path}, which is no readable file of at most ${PASSWORD_MAX_BYTES} bytes`,
+    )
+  }
+  const [line = ''] = input.bytes.toString('utf8').split(/\r?\n/, 1)
+  return { password: new Secret(line), path }
 }
 
 /** `sha256:AA:BB…`, as openssl prints it, is the same pin as `sha256:aabb…`. */
@@ -75,7 +109,10 @@ function normalizePin(pin: string): string {
 
 type Where = { readonly place: Place; readonly subject: string; readonly name: string }
 
-type Judging = AnchorOptions & { readonly pins?: readonly string[] | undefined }
+type Judging = AnchorOptions & {
+  readonly pins?: readonly string[] | undefined
+  readonly password?: Secret | undefined
+}
 
 async function fromFile(
   name: string,
@@ -109,7 +146,7 @@ async function fromFile(
 }
 
 function fromBytes(name: string, source: string, bytes: Buffer, judging: Judging): TrustAnchor {
-  const decoded = decodeCertificates(bytes)
+  const decoded = decodeCertificates(bytes, { password: judging.password })
   const judged = judgeCertificates(decoded.certificates, judging)
   const problems = [...decoded.problems, ...judged.problems].map((found) =>
     problem(found.code, `${source}: ${found.message}`),

@@ -109,7 +109,17 @@ function checkAnchor({ entry, file, pointer, place }: DeclaredAnchor, report: Re
       'must have only one of the keys file and pem',
     )
   }
+  if (entry.passwordFile !== undefined && entry.file === undefined) {
+    const text = 'is for a PKCS#12 store and needs the key file beside it'
+    report.add(
+      'CONFIG_INVALID',
+      file.place(`${pointer}/passwordFile`, 'key'),
+      file.subject(`${pointer}/passwordFile`),
+      text,
+    )
+  }
   checkPath(entry.file, file, `${pointer}/file`, report)
+  checkPath(entry.passwordFile, file, `${pointer}/passwordFile`, report)
 }
 
 function checkPath(path: string | undefined, file: ConfigFile, pointer: string, report: Report): void {
@@ -148,6 +158,7 @@ function checkRegistry(
     report.add('CONFIG_INVALID', file.place(at, 'value'), file.subject(at), `names the unknown anchor ${name}${hint}`)
   })
   checkForbidden(registry, policy, report)
+  checkCredentials(registry, report)
   checkProof(registry, report)
 }
 
@@ -173,6 +184,23 @@ function checkForbidden({ entry, file, pointer }: DeclaredRegistry, policy: Decl
   const at = entry.ca === undefined ? `${pointer}/anchors` : `${pointer}/ca`
   const text = `is not allowed for ${host}: policy.forbidAnchorsFor lists it`
   report.add('ANCHOR_FORBIDDEN', file.place(at, 'key'), file.subject(at), text)
+}
+
+/** One way to log in: a docker configuration, a user and a password, or a token. */
+function checkCredentials({ entry, file, pointer }: DeclaredRegistry, report: Report): void {
+  const { credentials } = entry
+  if (credentials === undefined) return
+  const at = `${pointer}/credentials`
+  const add = (text: string) => report.add('CONFIG_INVALID', file.place(at, 'key'), file.subject(at), text)
+  const { dockerConfigFile, usernameFile, passwordFile, tokenFile } = credentials
+  const ways = [dockerConfigFile, passwordFile, tokenFile].filter((way) => way !== undefined).length
+  if (ways !== 1)
+    add('must have exactly one of the keys dockerConfigFile, passwordFile (with usernameFile) and tokenFile')
+  else if (passwordFile !== undefined && usernameFile === undefined)
+    add('has passwordFile, which needs usernameFile beside it')
+  else if (dockerConfigFile !== undefined && usernameFile !== undefined)
+    add('has usernameFile, which means nothing beside dockerConfigFile')
+  for (const [key, path] of Object.entries(credentials)) checkPath(path, file, `${at}/${key}`, report)
 }
 
 function checkProof({ entry, file, pointer }: DeclaredRegistry, report: Report): void {

@@ -41,6 +41,16 @@ export class InputLookup {
     }
   }
 
+  /** Where the file is, without keeping what it holds; beside the file that names it where it is nowhere. */
+  async locate(name: string, beside: string): Promise<string> {
+    if (posix.isAbsolute(name)) return posix.normalize(name)
+    for (const folder of new Set([beside, ...this.#folders])) {
+      const names = await listQuietly(this.#files, posix.join(folder, posix.dirname(name)))
+      if (names.includes(posix.basename(name))) return posix.join(folder, name)
+    }
+    return posix.join(beside, name)
+  }
+
   /** `; did you mean x?` from the names that are there. */
   async suggest(found: FoundInput): Promise<string> {
     const names: string[] = []

@@ -1,7 +1,7 @@
 // --config paths → the desired state, or every reason why there is none. Reads through the port alone.
 // Rule: a broken trust.yaml gives no desired state at all (the last good one stays in force); a broken anchor file holds only that anchor.
 import { posix } from 'node:path'
-import type { DesiredState, Registry } from '../model/desired-state.ts'
+import type { CredentialSource, DesiredState, Registry } from '../model/desired-state.ts'
 import { asAgentError, type Problem } from '../model/errors.ts'
 import type { InputFiles } from '../model/ports.ts'
 import { ANCHOR_MAX_BYTES } from '../pki/decode.ts'
@@ -45,7 +45,12 @@ export async function loadDesiredState({ paths, files, now }: LoadOptions): Prom
   const loaded = await loadAnchors(declarations, lookup, { now, minRsaBits: settings.policy.minRsaBits }, report)
   if (!report.isEmpty) return { ok: false, problems: report.problems() }
   const { anchors } = loaded
-  const registries = declarations.registries.map((declared) => toRegistry(declared, loaded))
+  const registries = await Promise.all(
+    declarations.registries.map(async (declared) => {
+      const credentials = await credentialSource(declared, lookup)
+      return { ...toRegistry(declared, loaded), ...(credentials === undefined ? {} : { credentials }) }
+    }),
+  )
   const generation = generationOf({ anchors, registries, targets: settings.targets, restart: settings.restart })
   const sources = [...raw.map((file) => file.path), ...loaded.sources]
   const desired: DesiredState = { ...settings, generation, sources, anchors, registries }
@@ -62,6 +67,25 @@ function toRegistry(declared: DeclaredRegistry, { namesOf }: LoadedAnchors): Reg
     proof: { level, everyMs, ...(image === undefined ? {} : { image }) },
     source: placeText(place),
   }
+}
+
+/** Only where the files are: they are read when a proof needs them. */
+async function credentialSource(
+  { entry, file }: DeclaredRegistry,
+  lookup: InputLookup,
+): Promise<CredentialSource | undefined> {
+  const { dockerConfigFile, usernameFile, passwordFile, tokenFile } = entry.credentials ?? {}
+  const locate = (name: string) => lookup.locate(name, file.folder)
+  if (dockerConfigFile !== undefined) return { kind: 'docker-config', path: await locate(dockerConfigFile) }
+  const usernamePath = usernameFile === undefined ? undefined : await locate(usernameFile)
+  if (tokenFile !== undefined)
+    return {
+      kind: 'token',
+      tokenPath: await locate(tokenFile),
+      ...(usernamePath === undefined ? {} : { usernamePath }),
+    }
+  if (passwordFile === undefined || usernamePath === undefined) return undefined
+  return { kind: 'password', usernamePath, passwordPath: await locate(passwordFile) }
 }
 
 /** An empty desired state takes everything off the node: that must be said, not left out. */

@@ -16,14 +16,11 @@ const isFalse = (value: unknown) => value === false
 const is = (word: string) => (value: unknown) => value === word
 
 const UNSUPPORTED: readonly Unsupported[] = [
-  { path: ['anchors', '*', 'passwordFile'], what: 'PKCS#12 stores' },
   { path: [...REGISTRY, 'clientCertificate'], what: 'client certificates' },
   { path: [...REGISTRY, 'mirrors'], what: 'mirrors', refuses: (value) => !Array.isArray(value) || value.length > 0 },
   { path: [...REGISTRY, 'fallback'], what: 'fallback: false', refuses: isFalse },
   { path: [...REGISTRY, 'skipVerify'], what: 'skipVerify: true', refuses: isTrue },
   { path: [...REGISTRY, 'plainHttp'], what: 'plainHttp: true', refuses: isTrue },
-  { path: [...REGISTRY, 'credentials'], what: 'credentials' },
-  { path: [...REGISTRY, 'proof', 'level'], what: 'level: tls', refuses: is('tls') },
   { path: ['targets', 'containerd', 'layout'], what: 'layout: legacy', refuses: is('legacy') },
 ]
 

@@ -56,7 +56,7 @@ function notAddressable(host: string): string | undefined {
   if (isLoopback(host)) {
     return `must not be a loopback address, found ${quote(host)}: containerd does not verify certificates there, so trust can be neither set nor proved`
   }
-  const isIpv6 = host.startsWith('[') || isIPv6(host)
+  const isIpv6 = host.startsWith('[') || isIPv6Address(host)
   if (isIpv6 && !/^\[[0-9A-Fa-f:.]+\](:[0-9]+)?$/.test(host)) {
     return `must be a host such as harbor.example.net or harbor.example.net:8443, found ${quote(host)}`
   }

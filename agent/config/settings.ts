@@ -118,7 +118,12 @@ function convertWindow(
   if (from === undefined || to === undefined) return {}
   const leaf = leaves.get('/restart/window/timeZone')
   if (leaf !== undefined && !isTimeZone(timeZone))
-    report.add('CONFIG_INVALID', placeOf(leaf), leaf.file.subject(leaf.pointer), `must be an IANA time zone such as Europe/Berlin, found ${JSON.stringify(timeZone)}`)
+    report.add(
+      'CONFIG_INVALID',
+      placeOf(leaf),
+      leaf.file.subject(leaf.pointer),
+      `must be an IANA time zone such as Europe/Berlin, found ${JSON.stringify(timeZone)}`,
+    )
   return { window: { days: days.length === 0 ? WEEKDAYS : days, from, to, timeZone } }
 }
 

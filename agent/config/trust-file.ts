@@ -8,11 +8,19 @@ export type AnchorEntry = {
   readonly pins?: readonly string[]
 }
 
+export type CredentialsEntry = {
+  readonly dockerConfigFile?: string
+  readonly usernameFile?: string
+  readonly passwordFile?: string
+  readonly tokenFile?: string
+}
+
 /** Keys that this version refuses (not-supported-yet.ts) are not listed: nothing reads them. */
 export type RegistryEntry = {
   readonly host: string
   readonly ca?: string
   readonly anchors?: readonly string[]
+  readonly credentials?: CredentialsEntry
   readonly proof?: { readonly image?: string; readonly level?: ProofLevel; readonly every?: string }
 }
 

@@ -34,12 +34,21 @@ export type Proof = {
   readonly everyMs: number
 }
 
+/** Where the login for proofs is read from, each time it is needed: absolute paths in the agent's own view. */
+export type CredentialSource =
+  | { readonly kind: 'docker-config'; readonly path: string }
+  | { readonly kind: 'password'; readonly usernamePath: string; readonly passwordPath: string }
+  /** A service account token as the password (OpenShift); the user name does not matter there. */
+  | { readonly kind: 'token'; readonly usernamePath?: string; readonly tokenPath: string }
+
 export type Registry = {
   /** `host` or `host:port`, as in an image reference. */
   readonly host: string
   /** Names of anchors, in the order declared. */
   readonly anchors: readonly string[]
   readonly proof: Proof
+  /** For proofs alone; never written to the node. */
+  readonly credentials?: CredentialSource
   /** Where it was declared, for messages: `trust.yaml:3:5`. */
   readonly source: string
 }

@@ -70,6 +70,34 @@ export const ERRORS = {
       'Convert the file to PEM, e.g. with `openssl pkcs7 -print_certs`, `openssl pkcs12 -nokeys` or `openssl x509`.',
     retryable: false,
   },
+  ANCHOR_PASSWORD: {
+    remedy:
+      'Name the file that holds the password of the store: passwordFile in trust.yaml, --password-file for inspect.',
+    retryable: false,
+  },
+  ANCHOR_TOO_COSTLY: {
+    remedy:
+      'Write the store again with fewer iterations (openssl pkcs12 -iter 100000), or give the certificates as PEM.',
+    retryable: false,
+  },
+  ANCHOR_DUPLICATE: { remedy: 'Nothing has to be done; one copy is enough.', retryable: false },
+  ANCHOR_ALREADY_TRUSTED: {
+    remedy: 'Nothing has to be done; it is needed as an anchor only where the node may lose it.',
+    retryable: false,
+  },
+  ANCHOR_INTERMEDIATE: {
+    remedy: 'Fine if the server does not send it; otherwise declare the root above it, which lives longer.',
+    retryable: false,
+  },
+  ANCHOR_NAME_CONSTRAINED: {
+    remedy: 'Check that the names of your registries are among those allowed.',
+    retryable: false,
+  },
+  ANCHOR_WEAK_SIGNATURE: {
+    remedy: 'As an anchor it works; containerd refuses it where a server sends it, so plan its replacement.',
+    retryable: false,
+  },
+  ANCHOR_EXPIRES_SOON: { remedy: 'Add the renewed CA certificate beside this one in time.', retryable: false },
   ANCHOR_FORBIDDEN: {
     remedy: 'Remove the registry, or take its host out of policy.forbidAnchorsFor.',
     retryable: false,

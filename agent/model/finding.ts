@@ -16,6 +16,11 @@ export const FINDINGS = {
   'client-certificate-required': 'Declare clientCertificate for this registry.',
   'plain-http': 'The server speaks plain HTTP on this port: give the TLS port, or enable TLS there.',
   unauthorized: 'Trust is established; declare credentials that may pull from this registry.',
+  'login-refused':
+    'Trust is established; the registry refuses the declared credentials: correct them. They are not sent again until they change.',
+  'login-expired': 'Trust is established; the declared token has expired: renew it.',
+  'login-untried':
+    'Trust is established; the login could not be tried for the reason named: the credentials were kept from containerd.',
   forbidden: 'Trust is established; the credentials lack the right to pull: grant it in the registry.',
   'not-found': 'Trust is established; the image named for the proof does not exist: correct proof.image.',
   'rate-limited': 'Trust is established; the registry limits requests: wait or use credentials.',
@@ -63,10 +68,26 @@ export function finding(code: FindingCode, message: string, evidence: Evidence =
   return { code, message, remedy: FINDINGS[code], evidence }
 }
 
+/** What keeps an image from being pulled although the certificate is fine. */
+const LOGIN_FAILURES: ReadonlySet<FindingCode> = new Set([
+  'login-refused',
+  'login-expired',
+  'login-untried',
+  'bad-credentials-file',
+])
+
+export function isLoginFailure(code: FindingCode): boolean {
+  return LOGIN_FAILURES.has(code)
+}
+
 /** Codes that prove TLS trust although the pull did not succeed (design: `registry_trusted` is TLS trust alone). */
 const TRUST_PROVING: ReadonlySet<FindingCode> = new Set([
   'trusted',
   'unauthorized',
+  'login-refused',
+  'login-expired',
+  'login-untried',
+  'bad-credentials-file',
   'forbidden',
   'not-found',
   'rate-limited',

@@ -50,7 +50,13 @@ export type Change = {
 }
 
 /** `before` is filled in by the transaction, which captures what was there, unless the path was owned already. */
-export type OwnedPath = { readonly path: string; readonly kind: OwnershipKind; readonly sha256: string }
+export type OwnedPath = {
+  readonly path: string
+  readonly kind: OwnershipKind
+  readonly sha256: string
+  /** Whose the path is from then on, when it is not the target of the change. */
+  readonly target?: TargetName
+}
 
 export type RestartNeed = { readonly required: boolean; readonly reason: string }
 

@@ -1,6 +1,7 @@
 // The interfaces of the rim: everything the core needs from the node, the clock and the network.
 // Implementations live in agent/node/ and are handed in by main.ts.
 import type { FileContent } from './plan.ts'
+import type { Secret } from './secret.ts'
 import type { AgentState, StepRecord } from './state.ts'
 
 export type Clock = {
@@ -102,13 +103,42 @@ export type CriFailure = { readonly ok: false; readonly status: string; readonly
 
 export type PullResult = { readonly ok: true; readonly imageRef: string } | CriFailure
 
-export type RegistryCredentials = { readonly username: string; readonly password: string }
+/** What a proof logs in with. */
+export type RegistryCredentials =
+  | { readonly kind: 'password'; readonly username: string; readonly password: Secret }
+  /** An OAuth2 refresh token: the token service gives an access token for it. */
+  | { readonly kind: 'identity-token'; readonly username: string; readonly token: Secret }
+  /** Sent to the registry as it is. */
+  | { readonly kind: 'registry-token'; readonly token: Secret }
+
+export type LoginRequest = {
+  /** `https://HOST[:PORT]` */
+  readonly server: string
+  readonly credentials: RegistryCredentials
+  /** What the token is asked for: a repository of this registry. */
+  readonly repository: string
+  /** PEM: exactly these verify the registry and its token service. */
+  readonly roots: readonly string[]
+}
+
+export type LoginAnswer =
+  | { readonly outcome: 'accepted' }
+  /** The registry lets everybody in: the credentials were not sent. */
+  | { readonly outcome: 'not-asked' }
+  /** By the registry or its token service. */
+  | { readonly outcome: 'refused'; readonly status: number; readonly by: string }
+  /** Says nothing about the credentials: no connection, no verified certificate, a server error. */
+  | { readonly outcome: 'failed'; readonly reason: string }
+
+/** Logs in once, over verified TLS only; never throws for what the network does, follows no redirect, repeats nothing. */
+export type RegistryLogin = { attempt(request: LoginRequest, options: CallOptions): Promise<LoginAnswer> }
 
 export type CriClient = {
   /** Throws AgentError CRI_UNREACHABLE (no socket, nobody listening) or CRI_NOT_LOADED (UNIMPLEMENTED). */
   version(options: CallOptions): Promise<RuntimeVersion>
   status(options: CallOptions): Promise<RuntimeStatus>
-  pullImage(reference: string, options: CallOptions): Promise<PullResult>
+  /** Credentials that may be wrong are not to be given here: containerd sends them six times. */
+  pullImage(reference: string, options: CallOptions, credentials?: RegistryCredentials): Promise<PullResult>
   /** References with a digest of images on the node that come from `host`. */
   digestsFrom(host: string, options: CallOptions): Promise<readonly string[]>
   imageExists(reference: string, options: CallOptions): Promise<boolean>

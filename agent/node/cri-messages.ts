@@ -51,7 +51,9 @@ const IMAGES = {
   ListImagesResponse: message({ images: many('Image', 1) }),
   ImageStatusRequest: message({ image: one('ImageSpec', 1) }),
   ImageStatusResponse: message({ image: one('Image', 1) }),
-  PullImageRequest: message({ image: one('ImageSpec', 1) }),
+  // `registry_token` is left out: containerd does not read it.
+  AuthConfig: message({ username: text(1), password: text(2), identityToken: text(5) }),
+  PullImageRequest: message({ image: one('ImageSpec', 1), auth: one('AuthConfig', 2) }),
   PullImageResponse: message({ imageRef: text(1) }),
 }
 

@@ -2,18 +2,19 @@
 // an AgentError that names the socket and the reason; after a restart of the daemon the next call connects again.
 import { existsSync } from 'node:fs'
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
-import { fromJSON, type MethodDefinition, type ServiceDefinition } from '@grpc/proto-loader'
 import { AgentError, type ErrorCode } from '../model/errors.ts'
-import type { CallOptions, ContainerInfo, CriClient } from '../model/ports.ts'
-import { CONTENT_PACKAGE, CRI_DESCRIPTOR, RUNTIME_PACKAGE } from './cri-messages.ts'
+import type { CallOptions, ContainerInfo, CriClient, RegistryCredentials } from '../model/ports.ts'
+import { type CriMethod, criService } from './cri-codec.ts'
+import { CONTENT_PACKAGE, RUNTIME_PACKAGE } from './cri-messages.ts'
 import { parseContainerPid, parseStatus, type StatusReply } from './cri-status.ts'
 
 const CHANNEL_OPTIONS = {
   // containerd answers nothing useful when the authority is a percent-encoded socket path.
   'grpc.default_authority': 'localhost',
-  // A restart of the daemon takes well under a second: the default of a second and more would look like an outage.
-  'grpc.initial_reconnect_backoff_ms': 50,
-  'grpc.max_reconnect_backoff_ms': 500,
+  // A restart of the daemon takes a fifth of a second, and to try a unix socket costs next to nothing: the default of a second and more
+  // would look like an outage.
+  'grpc.initial_reconnect_backoff_ms': 10,
+  'grpc.max_reconnect_backoff_ms': 20,
   // Otherwise a closed client's connection lives on in a pool of the whole process.
   'grpc.use_local_subchannel_pool': 1,
   'grpc.max_receive_message_length': 16 * 1024 * 1024,
@@ -32,7 +33,7 @@ type Download = { readonly startedAt: Instant | null; readonly updatedAt: Instan
 type Instant = { readonly seconds: string; readonly nanos: number }
 type Image = { readonly repoDigests: readonly string[] }
 
-type Methods = { readonly [name: string]: MethodDefinition<object, object> }
+type Methods = { readonly [name: string]: CriMethod }
 
 export function connectCri(socket: string): CriClient {
   if (Buffer.byteLength(socket) > MAX_SOCKET_PATH) {
@@ -62,9 +63,9 @@ export function connectCri(socket: string): CriClient {
     async status(options) {
       return parseStatus(await ask<StatusReply>('Status', { verbose: true }, options))
     },
-    async pullImage(reference, options) {
+    async pullImage(reference, options, login) {
       try {
-        const reply = await call<{ imageRef: string }>('PullImage', { image: { image: reference } }, options)
+        const reply = await call<{ imageRef: string }>('PullImage', pullRequest(reference, login), options)
         return { ok: true, imageRef: reply.imageRef }
       } catch (error) {
         options.signal?.throwIfAborted()
@@ -106,17 +107,12 @@ export function connectCri(socket: string): CriClient {
   }
 }
 
-function unary<Reply>(
-  client: Client,
-  definition: MethodDefinition<object, object>,
-  request: object,
-  options: CallOptions,
-): Promise<Reply> {
+function unary<Reply>(client: Client, definition: CriMethod, request: object, options: CallOptions): Promise<Reply> {
   const { signal, timeoutMs } = options
   signal?.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<Reply>()
   const { path, requestSerialize } = definition
-  // The descriptor of the method decides the form of the reply; proto-loader can not express that in types.
+  // The descriptor of the method decides the form of the reply, which types can not express.
   const deserialize = (bytes: Buffer): Reply => definition.responseDeserialize(bytes) as Reply
   const call = client.makeUnaryRequest(
     path,
@@ -144,23 +140,15 @@ function callMetadata(): Metadata {
   return metadata
 }
 
-/** Built per client: some milliseconds, and nothing stays resident while no client is open. */
 function criMethods(): Methods {
-  const definitions = fromJSON(CRI_DESCRIPTOR, { longs: String, enums: String, defaults: true })
-  const service = (name: string): ServiceDefinition => {
-    const definition = definitions[name]
-    // A service is the only kind of definition without a `format`.
-    if (definition === undefined || 'format' in definition) throw new Error(`${name} is not described`)
-    return definition as ServiceDefinition
-  }
   return {
-    ...service(`${RUNTIME_PACKAGE}.RuntimeService`),
-    ...service(`${RUNTIME_PACKAGE}.ImageService`),
-    ...service(`${CONTENT_PACKAGE}.Content`),
+    ...criService(`${RUNTIME_PACKAGE}.RuntimeService`),
+    ...criService(`${RUNTIME_PACKAGE}.ImageService`),
+    ...criService(`${CONTENT_PACKAGE}.Content`),
   }
 }
 
-function method(methods: Methods, name: string): MethodDefinition<object, object> {
+function method(methods: Methods, name: string): CriMethod {
   const definition = methods[name]
   if (definition === undefined) throw new Error(`the CRI method ${name} is not described`)
   return definition
@@ -191,6 +179,21 @@ function unavailableReason(socket: string, details: string): string {
 
 function isServiceError(error: unknown): error is ServiceError & { readonly metadata: Metadata } {
   return error instanceof Error && 'details' in error && 'code' in error && typeof error.code === 'number'
+}
+
+function pullRequest(image: string, login: RegistryCredentials | undefined): object {
+  switch (login?.kind) {
+    case undefined:
+    // containerd has no use for a token that the registry itself takes.
+    case 'registry-token':
+      return { image: { image } }
+    case 'password':
+      return { image: { image }, auth: { username: login.username, password: login.password.reveal() } }
+    case 'identity-token':
+      return { image: { image }, auth: { identityToken: login.token.reveal() } }
+    default:
+      return login satisfies never
+  }
 }
 
 function stateName(state: string): string {

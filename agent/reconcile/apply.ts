@@ -1,7 +1,7 @@
 // Carries out a plan on a node that answers: rehearse → write → restart → prove → commit, or put everything back.
 import type { DesiredState, Registry } from '../model/desired-state.ts'
 import { AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
-import { breaksTrust, provesTrust } from '../model/finding.ts'
+import { breaksTrust, type Finding, provesTrust } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Rehearsal, TargetName } from '../model/plan.ts'
 import type { CriClient } from '../model/ports.ts'
@@ -42,7 +42,8 @@ export type Attempt = Context & {
 
 export async function applyTo(context: Context): Promise<Run> {
   const { desired, state, facts, options, ports } = context
-  const planned = settle(await makePlan({ desired, state, facts }, ports.files), context)
+  const { migrateAll = false } = options
+  const planned = settle(await makePlan({ desired, state, facts, migrateAll }, ports.files), context)
   if (planned.plan.changes.length === 0 && !planned.plan.restart.required) return proveUnchanged(context, planned)
   if (state.refusedGeneration === desired.generation && !options.byHand) return refuseAgain(context, planned)
   const [rehearsal, before] = await Promise.all([
@@ -53,13 +54,13 @@ export async function applyTo(context: Context): Promise<Run> {
   ])
   options.signal?.throwIfAborted()
   if (rehearsal.verdict === 'failed') return refuseRehearsed(context, planned, rehearsal)
-  const { kept, problems } = withoutOrphaning(planned.plan.changes, rehearsal, before)
-  return carryOut(kept, planned.plan.restart, {
+  const kept = await keepTrust({ planned, rehearsal, changes: planned.plan.changes, problems: [] }, before, context)
+  return carryOut(kept.changes, kept.planned.plan.restart, {
     ...context,
-    planned,
-    rehearsal,
+    planned: kept.planned,
+    rehearsal: kept.rehearsal,
     before,
-    problems: [...planned.plan.problems, ...problems],
+    problems: [...kept.planned.plan.problems, ...kept.problems],
     transaction: beginTransaction(state, desired.generation, ports),
     startedAt: ports.clock.now(),
     restarts: [],
@@ -95,7 +96,7 @@ function isPureHealing({ plan }: Planned, { state, desired }: Context): boolean 
 async function proveUnchanged(context: Context, planned: Planned): Promise<Run> {
   const { desired, state, facts, cri, options, ports } = context
   const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
-  const proofs = await proveAll(due, cri, ports)
+  const proofs = await proveAll(due, cri, ports, desired)
   const base = { state, facts, planned, problems: planned.plan.problems, proofs, applied: [], restarts: [] }
   if (!isLoadUncertain(facts) || !proofs.some(({ finding }) => breaksTrust(finding.code)))
     return { ...base, outcome: 'unchanged' }
@@ -122,7 +123,7 @@ async function refuseAgain({ desired, state, facts, cri, options, ports }: Conte
   )
   const text = `generation ${desired.generation} was rolled back at ${last?.at ?? 'an earlier time'}: ${last?.reason ?? 'the reason is not known any more'}`
   const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
-  const proofs = await proveAll(due, cri, ports)
+  const proofs = await proveAll(due, cri, ports, desired)
   const problems = [...planned.plan.problems, problem('GENERATION_ROLLED_BACK', text)]
   return { outcome: 'refused', state, facts, planned, problems, proofs, applied: [], restarts: [] }
 }
@@ -135,7 +136,7 @@ async function refuseRehearsed(
   const text = `containerd ${facts.version} refuses the candidate configuration: ${rehearsal.reason}`
   const error = new AgentError('REHEARSAL_FAILED', text)
   const problems = [...planned.plan.problems, problem(error.code, text)]
-  const proofs = await proveAll(desired.registries, cri, ports)
+  const proofs = await proveAll(desired.registries, cri, ports, desired)
   return { outcome: 'refused', state, facts, planned, problems, rehearsal, error, proofs, applied: [], restarts: [] }
 }
 
@@ -144,7 +145,7 @@ export async function carryOut(
   restart: { required: boolean; reason: string },
   attempt: Attempt,
 ): Promise<Run> {
-  const { desired, cri, ports, state, transaction, restarts, rehearsal, facts } = attempt
+  const { desired, cri, ports, state, transaction, restarts, rehearsal, facts, options } = attempt
   const harmless = kept.filter(({ target }) => target !== 'containerd-config')
   const risky = kept.filter(({ target }) => target === 'containerd-config')
   const permission = restart.required ? await mayRestart(attempt, rehearsal, restart.reason) : undefined
@@ -160,8 +161,12 @@ export async function carryOut(
     const failure = await restartWith(risky, restart.reason, permission, attempt)
     if (failure !== undefined) return failedToRestart(failure, attempt)
   }
-  const proofs = restarts.length > 0 ? await proveFresh(attempt) : await proveAll(desired.registries, cri, ports)
-  const worse = proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(attempt.before.get(host)))
+  const proofs =
+    restarts.length > 0 ? await proveFresh(attempt) : await proveAll(desired.registries, cri, ports, desired)
+  const worse =
+    options.allowOrphan === true
+      ? []
+      : proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(attempt.before.get(host)))
   if (worse.length > 0) return undoWorse(worse, permission, attempt)
   const ignored = restart.required || !isLoadUncertain(facts) ? [] : ignoredHosts(proofs, rehearsal)
   if (ignored.length > 0) return carryOut(kept, { required: true, reason: notLoaded(facts, ignored) }, attempt)
@@ -180,7 +185,7 @@ export async function carryOut(
   }
   const run = { ...base(attempt), state: saved, proofs, applied, restarts }
   if (permission?.allowed === false) return { ...run, outcome: 'deferred', restartPending: permission.reason }
-  return { ...run, outcome: 'applied' }
+  return { ...run, outcome: isDone ? 'applied' : 'unchanged' }
 }
 
 /** Putting right what others changed is no new state: `rollback` still goes back over the change before it. */
@@ -247,31 +252,52 @@ function byManifest({ proof: { image: _, ...proof }, ...registry }: Registry): R
 /** Targets whose changes name the registry host that they serve. */
 const OF_A_HOST: ReadonlySet<TargetName> = new Set<TargetName>(['containerd-hosts', 'docker', 'containers'])
 
-/** A registry that is trusted now and would not be afterwards keeps what it has. */
-function withoutOrphaning(
-  changes: readonly Change[],
-  rehearsal: Rehearsal,
+type Candidate = {
+  readonly planned: Planned
+  readonly rehearsal: Rehearsal
+  readonly changes: readonly Change[]
+  readonly problems: readonly Problem[]
+}
+
+/**
+ * A registry that is trusted now and would not be with the new anchors alone keeps the old ones beside them until they verify what it
+ * serves; where that is no way out, its folder stays as it is.
+ */
+async function keepTrust(
+  first: Candidate,
   before: ReadonlyMap<string, ProofResult>,
-): { readonly kept: readonly Change[]; readonly problems: readonly Problem[] } {
-  if (rehearsal.verdict !== 'passed') return { kept: changes, problems: [] }
-  const orphaned = rehearsal.proofs.filter(
-    ({ host, finding }) => breaksTrust(finding.code) && isTrusted(before.get(host)),
-  )
-  const hosts = new Set(orphaned.map(({ host }) => host))
-  const kept = changes.filter(({ target, subject }) => !OF_A_HOST.has(target) || !hosts.has(subject))
-  const problems = orphaned.map(({ host, finding }) =>
+  context: Context,
+): Promise<Candidate> {
+  const { desired, state, facts, options, ports } = context
+  const lost = lostHosts(first.rehearsal, before)
+  if (lost.size === 0 || options.allowOrphan === true) return first
+  const problems = [...lost].map(([host, finding]) =>
     problem(
       'ANCHOR_WOULD_ORPHAN',
       `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
     ),
   )
-  return { kept, problems }
+  const unverified = new Set(lost.keys())
+  const { migrateAll = false } = options
+  const planned = settle(await makePlan({ desired, state, facts, unverified, migrateAll }, ports.files), context)
+  const rehearsal = await rehearse(desired, facts, planned, ports, options.signal)
+  if (rehearsal.verdict !== 'failed' && lostHosts(rehearsal, before).size === 0)
+    return { planned, rehearsal, changes: planned.plan.changes, problems }
+  const changes = first.changes.filter(({ target, subject }) => !OF_A_HOST.has(target) || !unverified.has(subject))
+  return { ...first, changes, problems }
+}
+
+/** Hosts that the rehearsal, with the planned files, does not trust any more, and why. */
+function lostHosts(rehearsal: Rehearsal, before: ReadonlyMap<string, ProofResult>): ReadonlyMap<string, Finding> {
+  if (rehearsal.verdict !== 'passed') return new Map()
+  const lost = rehearsal.proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(before.get(host)))
+  return new Map(lost.map(({ host, finding }) => [host, finding]))
 }
 
 async function failedToWrite(error: AgentError, attempt: Attempt): Promise<Run> {
   const { desired, cri, ports, problems, state } = attempt
   const outcome = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
-  const proofs = await proveAll(desired.registries, cri, ports)
+  const proofs = await proveAll(desired.registries, cri, ports, desired)
   const all = [...problems, problem(error.code, error.message)]
   return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts: [] }
 }
@@ -331,16 +357,17 @@ async function undoFiles({ transaction, ports }: Attempt): Promise<boolean> {
 async function proveAll(
   registries: readonly Registry[],
   cri: CriClient,
-  { clock }: RunPorts,
+  { clock, logins }: RunPorts,
+  desired: DesiredState,
 ): Promise<readonly ProofResult[]> {
-  return proveRegistries(registries, cri, { clock, timeoutMs: PROOF_DEADLINE_MS })
+  return proveRegistries(registries, cri, { clock, timeoutMs: PROOF_DEADLINE_MS, login: logins?.for(desired) })
 }
 
 /** With a connection of its own: the one from before a restart leads to a socket that is gone. */
 async function proveFresh({ desired, facts, ports }: Context): Promise<readonly ProofResult[]> {
   const cri = ports.connectCri(facts.socket)
   try {
-    return await proveAll(desired.registries, cri, ports)
+    return await proveAll(desired.registries, cri, ports, desired)
   } finally {
     cri.close()
   }

@@ -1,7 +1,7 @@
 // The daemon's loop: level-based, one run at a time. An event only says "look again"; what to do follows from what is there.
 import type { DesiredState } from '../model/desired-state.ts'
 import { type AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
-import { provesTrust } from '../model/finding.ts'
+import { isLoginFailure, provesTrust } from '../model/finding.ts'
 import { type AgentState, EMPTY_STATE } from '../model/state.ts'
 import type { NodeStatus } from '../model/status.ts'
 import {
@@ -26,6 +26,7 @@ const FIRST_PROOF_RETRY_MS = 5_000
 const STUCK_MS = 600_000
 const READY_PATIENCE_MS = 5_000
 const BUSY_PAUSE_MS = 200
+const LOGIN_PAUSE_MS = 2_000
 
 export type LoadedConfig =
   | { readonly ok: true; readonly desired: DesiredState; readonly problems: readonly Problem[] }
@@ -97,7 +98,12 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
     const isDue = (host: string) => {
       const known = memory.registries.get(host)
       return (
-        proveAll || known === undefined || isRuntimeFinding(known.finding) || proofDueAt(memory, desired, host) <= now
+        proveAll ||
+        known === undefined ||
+        isRuntimeFinding(known.finding) ||
+        proofDueAt(memory, desired, host) <= now ||
+        // What woke us may be the new password.
+        (isLoginFailure(known.finding.code) && Date.parse(known.lastProof.at) + LOGIN_PAUSE_MS <= now)
       )
     }
     const options = {
@@ -135,7 +141,11 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
     if (due.length === 0) return
     const cri = ports.connectCri(run.facts.socket)
     try {
-      const proofs = await proveRegistries(due, cri, { clock, timeoutMs: PROOF_DEADLINE_MS })
+      const proofs = await proveRegistries(due, cri, {
+        clock,
+        timeoutMs: PROOF_DEADLINE_MS,
+        login: ports.logins?.for(desired),
+      })
       memory = rememberProofs(memory, proofs)
       events.onProofs(proofs)
       // What broke since is looked at as a whole: the files may have been damaged.

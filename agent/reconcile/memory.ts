@@ -1,7 +1,7 @@
 // What one agent remembers between runs, and the status it makes of it. Pure: every function returns a new value.
 import type { DesiredState } from '../model/desired-state.ts'
 import type { Problem } from '../model/errors.ts'
-import { breaksTrust, type Finding, finding, provesTrust } from '../model/finding.ts'
+import { breaksTrust, type Finding, finding, isLoginFailure, provesTrust } from '../model/finding.ts'
 import type { Change } from '../model/plan.ts'
 import type { AgentState } from '../model/state.ts'
 import type {
@@ -22,7 +22,7 @@ export type RegistryMemory = {
   readonly since: string
   readonly finding: Finding
   readonly lastProof: LastProof
-  /** Proofs in a row that did not establish trust; decides when to try again. */
+  /** Proofs in a row that did not establish trust or login; decides when to try again. */
   readonly failures: number
 }
 
@@ -111,7 +111,7 @@ function rememberOne(
 ): Registries {
   const before = registries.get(host)
   const since = before?.state === state ? before.since : lastProof.at
-  const failures = provesTrust(found.code) ? 0 : (before?.failures ?? 0) + 1
+  const failures = provesTrust(found.code) && !isLoginFailure(found.code) ? 0 : (before?.failures ?? 0) + 1
   return new Map([...registries, [host, { state, since, finding: found, lastProof, failures }]])
 }
 

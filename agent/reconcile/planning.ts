@@ -1,6 +1,7 @@
 // Puts the plans of all targets together. A new target is one line in `planTargets`.
 import { posix } from 'node:path'
 import { hostDirectoryName } from '../containerd/hosts-toml.ts'
+import type { MovedFolder } from '../containerd/migrate.ts'
 import type { DesiredState, TrustAnchor } from '../model/desired-state.ts'
 import type { Problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
@@ -8,8 +9,8 @@ import type { Change, Plan } from '../model/plan.ts'
 import type { NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import { type CertsTree, CONTAINERS, DOCKER, observeCertsTree, planCertsTree } from '../targets/certs-tree.ts'
-import { observeConfig, planConfig } from '../targets/containerd-config.ts'
-import { type ObservedHosts, observeHosts, planHosts } from '../targets/containerd-hosts.ts'
+import { type ConfigTargetPlan, observeConfig, planConfig } from '../targets/containerd-config.ts'
+import { type ObservedHosts, observeHosts, planHosts, planMovedFolders } from '../targets/containerd-hosts.ts'
 import { observeSystemTrust, planSystemTrust } from '../targets/system-trust.ts'
 import { NOTHING_TO_DO, type TargetInput } from '../targets/target.ts'
 
@@ -29,18 +30,30 @@ export type PlanInput = {
   readonly desired: DesiredState
   readonly state: AgentState
   readonly facts: ContainerdFacts
+  /** Hosts that are trusted now and would not be with the declared anchors alone (see TargetInput). */
+  readonly unverified?: ReadonlySet<string>
+  readonly migrateAll?: boolean
 }
 
 /** Reads the node and decides; changes nothing. config.toml comes last: its change needs a restart. */
-export async function makePlan({ desired, state, facts }: PlanInput, files: NodeFiles): Promise<Planned> {
-  const input: TargetInput = { desired, owned: state.owned }
-  const config = await planConfig(input, await observeConfig(facts, files))
-  const observedHosts =
-    config.certsDirectory === undefined ? undefined : await observeHosts(input, config.certsDirectory, files)
+export async function makePlan(
+  { desired, state, facts, unverified = new Set(), migrateAll = false }: PlanInput,
+  files: NodeFiles,
+): Promise<Planned> {
+  const input: TargetInput = { desired, owned: state.owned, unverified, migrateAll }
+  const config = await planConfig(input, await observeConfig(facts, state.owned, files))
+  const { observed: observedHosts, changes: moved } = await observeWithMoved(input, config, files)
   const hosts = observedHosts === undefined ? NOTHING_TO_DO : await planHosts(input, observedHosts)
   const system = planSystemTrust(input, await observeSystemTrust(input, files))
   const planTree = async (tree: CertsTree) => planCertsTree(tree, input, await observeCertsTree(tree, input, files))
-  const targets = [system, await planTree(DOCKER), await planTree(CONTAINERS), hosts, config]
+  const targets = [
+    system,
+    await planTree(DOCKER),
+    await planTree(CONTAINERS),
+    { changes: moved, problems: [] },
+    hosts,
+    config,
+  ]
   return {
     plan: {
       generation: desired.generation,
@@ -48,13 +61,27 @@ export async function makePlan({ desired, state, facts }: PlanInput, files: Node
       restart: config.restart ?? { required: false, reason: '' },
       certsDirectory: config.certsDirectory,
       problems: [...anchorProblems(desired, isHeld), ...targets.flatMap(({ problems }) => problems)],
-      warnings: anchorProblems(desired, (anchor) => !isHeld(anchor)),
+      warnings: [
+        ...anchorProblems(desired, (anchor) => !isHeld(anchor)),
+        ...[hosts, config].flatMap(({ warnings = [] }) => warnings),
+      ],
     },
     candidateConfig: config.candidate,
     leftOut: [],
     conflicts: [],
-    stagedHosts: observedHosts === undefined ? [] : stageHosts(desired, observedHosts, hosts.changes),
+    stagedHosts:
+      observedHosts === undefined ? [] : stageHosts(desired, config.moved, observedHosts, [...moved, ...hosts.changes]),
   }
+}
+
+/** The host directories as they are once what config.toml said has moved there. */
+async function observeWithMoved(
+  input: TargetInput,
+  { certsDirectory, moved }: Pick<ConfigTargetPlan, 'certsDirectory' | 'moved'>,
+  files: NodeFiles,
+): Promise<{ readonly observed: ObservedHosts | undefined; readonly changes: readonly Change[] }> {
+  if (certsDirectory === undefined) return { observed: undefined, changes: [] }
+  return planMovedFolders(moved, await observeHosts(input, certsDirectory, files))
 }
 
 /** Nothing of the anchor can be used now: what it put on the node stays. */
@@ -68,11 +95,13 @@ function anchorProblems(desired: DesiredState, which: (anchor: TrustAnchor) => b
 
 function stageHosts(
   desired: DesiredState,
+  moved: readonly MovedFolder[],
   observed: ObservedHosts,
   changes: readonly Change[],
 ): Planned['stagedHosts'] {
-  return desired.registries.flatMap(({ host }) => {
-    const name = hostDirectoryName(host, observed.names)
+  const declared = desired.registries.map(({ host }) => hostDirectoryName(host, observed.names))
+  const names = new Set([...declared, ...moved.map(({ name }) => name)])
+  return [...names].flatMap((name) => {
     const folder = `${observed.certsDirectory}/${name}`
     const files = new Map<string, Buffer>()
     for (const [file, state] of observed.folders.get(folder)?.files ?? [])

@@ -39,7 +39,14 @@ export async function auditRun(desired: DesiredState, options: RunOptions, ports
   const cri = ports.connectCri(run.facts.socket)
   try {
     const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
-    return { ...run, proofs: await proveRegistries(due, cri, { clock: ports.clock, timeoutMs: PROOF_DEADLINE_MS }) }
+    return {
+      ...run,
+      proofs: await proveRegistries(due, cri, {
+        clock: ports.clock,
+        timeoutMs: PROOF_DEADLINE_MS,
+        login: ports.logins?.for(desired),
+      }),
+    }
   } finally {
     cri.close()
   }

@@ -105,7 +105,11 @@ async function revertTo(
   )
   const cri = ports.connectCri(facts.socket)
   try {
-    const proofs = await proveRegistries(desired.registries, cri, { clock: ports.clock, timeoutMs: PROOF_DEADLINE_MS })
+    const proofs = await proveRegistries(desired.registries, cri, {
+      clock: ports.clock,
+      timeoutMs: PROOF_DEADLINE_MS,
+      login: ports.logins?.for(desired),
+    })
     return { ...base, outcome: 'rolled-back', state: saved, problems: [], proofs }
   } finally {
     cri.close()

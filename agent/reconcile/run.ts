@@ -4,6 +4,7 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Rehearsal } from '../model/plan.ts'
 import type { NodeLock, RestartPermit } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
+import type { LoginDesk } from './login.ts'
 import type { ObservePorts } from './observe.ts'
 import type { Planned } from './planning.ts'
 import type { ProofResult } from './prove.ts'
@@ -14,7 +15,12 @@ import type { TransactionPorts } from './transaction.ts'
 export type RunPorts = ObservePorts &
   RehearsePorts &
   RestartPorts &
-  TransactionPorts & { readonly permit: RestartPermit; readonly lock: NodeLock }
+  TransactionPorts & {
+    readonly permit: RestartPermit
+    readonly lock: NodeLock
+    /** Absent: proofs are made without credentials. */
+    readonly logins?: LoginDesk
+  }
 
 export type RunOptions = {
   /** Path of containerd's socket on the node; undefined: found. */
@@ -22,6 +28,10 @@ export type RunOptions = {
   /** A person asked for this run: a generation that was rolled back is tried again, the restart budget does not count. */
   readonly byHand: boolean
   readonly consentUnrehearsed: boolean
+  /** Replace the anchors of a registry also where the new ones do not verify what it serves now. */
+  readonly allowOrphan?: boolean
+  /** Move legacy registry sections also where no declared registry needs it (`migrate`). */
+  readonly migrateAll?: boolean
   /** Which registries to prove when nothing changes; all unless told. */
   readonly isProofDue?: (host: string) => boolean
   /** Earlier proofs that are fresh enough to stand for "before the change". */

@@ -152,9 +152,9 @@ function ownedAfter(
   before: ReadonlyMap<string, Before>,
 ): AgentState['owned'] {
   const next: { [path: string]: Ownership } = { ...owned }
-  for (const { forgets, owns, target, subject } of done) {
+  for (const { forgets, owns, subject, ...change } of done) {
     for (const path of forgets) delete next[path]
-    for (const { path, kind, sha256 } of owns)
+    for (const { path, kind, sha256, target = change.target } of owns)
       next[path] = {
         kind,
         target,

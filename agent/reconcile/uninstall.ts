@@ -70,6 +70,7 @@ async function planConfigRemoval(
   const nothing = { changes: [], problems: [], candidate: undefined }
   const owner = state.owned[facts.configFile]
   if (owner === undefined || facts.config.kind !== 'file' || certsDirectory === undefined) return nothing
+  const moved = await planMovedRemoval(state, planned, facts, certsDirectory, ports)
   const others = await othersIn(certsDirectory, state, planned, ports)
   if (others.length > 0) {
     const text = `${facts.configFile}: config_path stays, because host directories of others depend on it: ${others.join(', ')}`
@@ -78,6 +79,10 @@ async function planConfigRemoval(
   const { bytes: current, ...attributes } = facts.config
   const before = owner.before.kind === 'file' ? await ports.store.backup(owner.before.sha256) : undefined
   const isAsWritten = sha256(current) === owner.sha256
+  if (!isAsWritten && moved.folders > 0) {
+    const text = `${facts.configFile}: changed since the agent moved its registry sections to hosts.toml files; both stay as they are`
+    return { ...nothing, problems: [problem('CONFIG_PATH_IN_USE', text)] }
+  }
   const restored = await restoreConfig({
     path: facts.configFile,
     current,
@@ -93,10 +98,10 @@ async function planConfigRemoval(
     case 'edited':
       return removal(facts, { ...attributes, bytes: restored.bytes }, restored.bytes, 'the later edits of others stay')
     case 'original': {
-      if (restored.bytes === undefined) return removal(facts, undefined, undefined, 'there was none before')
+      if (restored.bytes === undefined) return removal(facts, undefined, undefined, 'there was none before', moved)
       const was = owner.before.kind === 'file' ? owner.before : attributes
       const file = { kind: 'file' as const, bytes: restored.bytes, mode: was.mode, uid: was.uid, gid: was.gid }
-      return removal(facts, file, restored.bytes, 'it is as before the agent')
+      return removal(facts, file, restored.bytes, 'it is as before the agent', moved)
     }
     default:
       throw restored satisfies never
@@ -110,6 +115,7 @@ function removal(
   file: FileAttributes | undefined,
   candidate: Buffer | undefined,
   reason: string,
+  moved: MovedRemoval = NO_MOVED_FOLDERS,
 ): ConfigRemoval {
   const after =
     file === undefined
@@ -127,7 +133,71 @@ function removal(
     owns: [],
     forgets: [configFile],
   }
-  return { changes: [change], problems: [], candidate }
+  return { changes: [...moved.changes, change], problems: moved.problems, candidate }
+}
+
+type MovedRemoval = {
+  readonly folders: number
+  readonly changes: readonly Change[]
+  readonly problems: readonly Problem[]
+}
+
+const NO_MOVED_FOLDERS: MovedRemoval = { folders: 0, changes: [], problems: [] }
+
+/** Folders that took over what config.toml said: they go when it is put back, unless someone made them theirs meanwhile. */
+async function planMovedRemoval(
+  { owned }: AgentState,
+  planned: readonly Change[],
+  { configFile }: ContainerdFacts,
+  certsDirectory: string,
+  { files }: RunPorts,
+): Promise<MovedRemoval> {
+  const entries = Object.entries(owned).filter(
+    ([path, { target }]) => target === 'containerd-config' && path !== configFile,
+  )
+  const changes: Change[] = []
+  const problems: Problem[] = []
+  for (const [path, owner] of entries) {
+    const rewritten = planned.find((change) => change.path === `${path}/hosts.toml`)?.after
+    const now = rewritten?.kind === 'file' ? rewritten : await files.read(`${path}/hosts.toml`)
+    const removed = new Set(planned.filter(({ after }) => after.kind === 'absent').map((change) => change.path))
+    const names = (await files.list(path)).filter((name) => !removed.has(`${path}/${name}`))
+    const isUntouched = now.kind === 'file' && sha256(now.bytes) === owner.sha256 && names.join() === 'hosts.toml'
+    const base = {
+      target: 'containerd-config',
+      action: 'delete',
+      path,
+      subject: '',
+      folder: dirname(path),
+      owns: [],
+      forgets: [path],
+    } as const
+    if (isUntouched)
+      changes.push({
+        ...base,
+        reason: 'what it says stands in config.toml again',
+        after: { kind: 'absent-tree', names },
+      })
+    else
+      problems.push(problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent moved it there; left as it is`))
+  }
+  const gone = new Set(
+    [...planned, ...changes].filter(({ after }) => after.kind.startsWith('absent')).map(({ path }) => path),
+  )
+  const isEmptied = (await files.list(certsDirectory)).every((name) => gone.has(`${certsDirectory}/${name}`))
+  if (changes.length > 0 && isEmptied && owned[certsDirectory]?.before.kind === 'absent')
+    changes.push({
+      target: 'containerd-config',
+      action: 'delete',
+      path: certsDirectory,
+      reason: 'the agent made this folder and nothing is left in it',
+      subject: '',
+      folder: dirname(certsDirectory),
+      after: { kind: 'absent' },
+      owns: [],
+      forgets: [certsDirectory],
+    })
+  return { folders: entries.length, changes, problems }
 }
 
 /** Host directories that neither are ours nor go with this transaction. */

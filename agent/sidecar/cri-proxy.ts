@@ -9,10 +9,11 @@ import {
   type sendUnaryData,
   status,
 } from '@grpc/grpc-js'
-import { fromJSON } from '@grpc/proto-loader'
 import { AgentError, asAgentError } from '../model/errors.ts'
-import type { CallOptions, CriClient, Log } from '../model/ports.ts'
-import { CONTENT_PACKAGE, CRI_DESCRIPTOR, RUNTIME_PACKAGE } from '../node/cri-messages.ts'
+import type { CallOptions, CriClient, Log, RegistryCredentials } from '../model/ports.ts'
+import { Secret } from '../model/secret.ts'
+import { criService } from '../node/cri-codec.ts'
+import { CONTENT_PACKAGE, RUNTIME_PACKAGE } from '../node/cri-messages.ts'
 import type { Declared } from './declared.ts'
 import { mayPull } from './pull-policy.ts'
 import { RateLimit } from './rate-limit.ts'
@@ -41,7 +42,7 @@ type Handler = (request: Message, options: CallOptions) => Promise<Message>
 export async function startCriProxy({ socket, cri, declared, log }: CriProxyOptions): Promise<CriProxy> {
   const server = new Server({ 'grpc.max_receive_message_length': 64 * 1024 })
   for (const [name, handlers] of Object.entries(services(cri, declared, log))) {
-    const described = definition(name)
+    const described = criService(name)
     const allowed = Object.fromEntries(Object.keys(handlers).map((method) => [method, methodOf(described, method)]))
     const unary = Object.entries(handlers).map(([method, handler]) => [method, serve(handler)] as const)
     server.addService(allowed, Object.fromEntries(unary))
@@ -134,7 +135,7 @@ function imageService(cri: CriClient, declared: Declared, log: Log): Handlers {
         throw new Denied(status.RESOURCE_EXHAUSTED, 'cri-proxy: too many pulls')
       underway += 1
       try {
-        const result = await cri.pullImage(reference, options)
+        const result = await cri.pullImage(reference, options, loginOf(request))
         if (!result.ok) throw new Denied(codeOf(result.status), result.text)
         return { imageRef: result.imageRef }
       } finally {
@@ -222,12 +223,6 @@ function bind(server: Server, socket: string): Promise<void> {
   })
 }
 
-function definition(name: string): ServiceDefinition {
-  const described = fromJSON(CRI_DESCRIPTOR, { longs: String, enums: String, defaults: true })[name]
-  if (described === undefined || 'format' in described) throw new Error(`${name} is not described`)
-  return described as ServiceDefinition
-}
-
 function methodOf(service: ServiceDefinition, name: string) {
   const method = service[name]
   if (method === undefined) throw new Error(`the CRI method ${name} is not described`)
@@ -257,4 +252,12 @@ function instant(timestamp: string): Message {
 function nanoseconds(timestamp: string): string {
   const [seconds = '', fraction = ''] = timestamp.replace(/Z$/, '').split('.')
   return String(BigInt(Date.parse(`${seconds}Z`)) * 1_000_000n + BigInt(fraction.padEnd(9, '0')))
+}
+
+/** Handed through as it came: the agent has tried it before, and only declared registries get this far. */
+function loginOf(request: Message): RegistryCredentials | undefined {
+  const auth = (request['auth'] ?? {}) as Message
+  const [username, password, token] = [text(auth['username']), text(auth['password']), text(auth['identityToken'])]
+  if (username !== '') return { kind: 'password', username, password: new Secret(password) }
+  return token === '' ? undefined : { kind: 'identity-token', username, token: new Secret(token) }
 }

@@ -41,10 +41,12 @@ export type ObservedTree = {
   readonly hidden: ReadonlyMap<string, readonly string[]>
 }
 
+type TreeInput = Pick<TargetInput, 'desired' | 'owned'>
+
 /** What one host folder shall hold. */
 type Wanted = { readonly host: string; readonly ca: RegularFile }
 
-export async function observeCertsTree(tree: CertsTree, input: TargetInput, files: NodeFiles): Promise<ObservedTree> {
+export async function observeCertsTree(tree: CertsTree, input: TreeInput, files: NodeFiles): Promise<ObservedTree> {
   const certs = `${tree.base}/certs.d`
   const hosts = wantedHosts(input.desired).map(({ host }) => host)
   const owned = Object.keys(ownedBy(tree, input.owned)).map((path) =>
@@ -86,7 +88,7 @@ async function observeFolder(folder: string, files: NodeFiles): Promise<HostFold
   return { state, files: found }
 }
 
-export function planCertsTree(tree: CertsTree, input: TargetInput, observed: ObservedTree): TargetPlan {
+export function planCertsTree(tree: CertsTree, input: TreeInput, observed: ObservedTree): TargetPlan {
   const { enabled } = input.desired.targets[tree.target]
   const isUnused = Object.keys(ownedBy(tree, input.owned)).length === 0
   const wanted = enabled === 'off' ? [] : wantedHosts(input.desired)
@@ -123,7 +125,7 @@ function wantedHosts(desired: DesiredState): readonly Wanted[] {
   })
 }
 
-function heldPaths(tree: CertsTree, { desired, owned }: TargetInput): Set<string> {
+function heldPaths(tree: CertsTree, { desired, owned }: TreeInput): Set<string> {
   if (desired.targets[tree.target].enabled === 'off') return new Set()
   const held = new Set(desired.registries.filter((registry) => trustOf(registry, desired).held).map(({ host }) => host))
   return new Set(
@@ -133,7 +135,7 @@ function heldPaths(tree: CertsTree, { desired, owned }: TargetInput): Set<string
 
 type HostPlan = Pick<TargetPlan, 'changes' | 'problems'> & { readonly keep: readonly string[] }
 
-function planHost(tree: CertsTree, { host, ca }: Wanted, input: TargetInput, observed: ObservedTree): HostPlan {
+function planHost(tree: CertsTree, { host, ca }: Wanted, input: TreeInput, observed: ObservedTree): HostPlan {
   const folder = `${observed.certs.path}/${host}`
   const found = observed.folders.get(folder) ?? { state: ABSENT, files: new Map() }
   const base = { target: tree.target, subject: host, folder: observed.certs.path, forgets: [] } as const
@@ -173,7 +175,7 @@ function besideFallback(
   tree: CertsTree,
   host: string,
   hidden: readonly string[],
-  { desired }: TargetInput,
+  { desired }: TreeInput,
   leave: (why: string) => HostPlan,
 ): HostPlan {
   if (desired.targets.docker.enabled !== 'off') return { changes: [], problems: [], keep: [] }

@@ -6,11 +6,12 @@ import { posix } from 'node:path'
 import { defaultServer, hostDirectoryName, isManaged, renderHostsFile } from '../containerd/hosts-toml.ts'
 import { mergeHostsFile } from '../containerd/merge-hosts.ts'
 import type { MovedFolder } from '../containerd/migrate.ts'
-import { type DesiredState, type Registry, trustOf } from '../model/desired-state.ts'
+import { type Certificate, type Registry, trustOf } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { Change, OwnedPath, RegularFile } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
+import { decodeCertificates } from '../pki/decode.ts'
 import {
   CA_BESIDE_FOREIGN,
   type ChangeBase,
@@ -99,7 +100,7 @@ export async function planHosts(input: TargetInput, observed: ObservedHosts): Pr
       continue
     }
     if (trust.certificates.length === 0) continue
-    const plan = await planHost(registry, folder, desired, input.owned, observed)
+    const plan = await planHost(registry, folder, input, observed)
     for (const path of plan.keep) keep.add(path)
     changes.push(...plan.changes)
     problems.push(...plan.problems)
@@ -125,17 +126,14 @@ type HostPlan = {
 async function planHost(
   registry: Registry,
   folder: string,
-  desired: DesiredState,
-  owned: AgentState['owned'],
+  { desired, owned, unverified }: TargetInput,
   observed: ObservedHosts,
 ): Promise<HostPlan> {
   const { host } = registry
   const found = observed.folders.get(folder) ?? { state: { kind: 'absent' }, files: new Map() }
-  const ca = rootFile(
-    trustOf(registry, desired)
-      .certificates.map((certificate) => certificate.pem)
-      .join(''),
-  )
+  const { certificates } = trustOf(registry, desired)
+  const overlap = unverified.has(host) ? certificatesInUse(found) : []
+  const ca = rootFile([...new Set([...certificates, ...overlap].map(({ pem }) => pem))].join(''))
   const shape = observed.names.includes(SPEGEL_BACKUP) ? 'B' : 'A'
   const hosts = rootFile(renderHostsFile({ server: defaultServer(host), ca: CA_FILE, shape }))
   const caPath = `${folder}/${CA_FILE}`
@@ -192,6 +190,14 @@ async function planHost(
     problems: [],
     keep: [folder, caPath, hostsPath],
   }
+}
+
+/** The old anchors stay beside the new ones until the new ones verify what the registry serves. */
+function certificatesInUse({ files }: HostFolder): readonly Pick<Certificate, 'pem'>[] {
+  return [CA_FILE, CA_BESIDE_FOREIGN].flatMap((name) => {
+    const state = files.get(name)
+    return state?.kind === 'file' ? decodeCertificates(state.bytes).certificates : []
+  })
 }
 
 /** containerd takes an empty hosts.toml for none. */
@@ -267,6 +273,11 @@ function foldersToCreate(observed: ObservedHosts): readonly Change[] {
   })
 }
 
+/** What tells later whether the folder still says what config.toml said. */
+function movedDigest(files: MovedFolder['files']): string {
+  return sha256(files.find(({ name }) => name === HOSTS_FILE)?.bytes ?? '')
+}
+
 /** Folders with what was config.toml's so far: made once, then their user's. `observed` is the node as it is with them in place. */
 export function planMovedFolders(
   moved: readonly MovedFolder[],
@@ -289,7 +300,8 @@ export function planMovedFolders(
       subject: name,
       folder: observed.certsDirectory,
       after: { kind: 'tree', mode: 0o755, files: content },
-      owns: [],
+      // Remembered with the file they come from: they leave when it is put back, and belong to their user until then.
+      owns: [{ path, kind: 'whole', sha256: movedDigest(files), target: 'containerd-config' }],
       forgets: [],
     }
   })

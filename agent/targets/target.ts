@@ -10,12 +10,18 @@ import type { AgentState } from '../model/state.ts'
 export type TargetInput = {
   readonly desired: DesiredState
   readonly owned: AgentState['owned']
+  /** Hosts that are trusted now and, as the rehearsal shows, would not be with the declared anchors alone. */
+  readonly unverified: ReadonlySet<string>
+  /** Legacy registry sections are to be moved also where no declared registry needs it (`migrate`). */
+  readonly migrateAll: boolean
 }
 
 export type TargetPlan = {
   readonly changes: readonly Change[]
   readonly problems: readonly Problem[]
   readonly restart?: RestartNeed
+  /** What a person should know although nothing is kept back for it. */
+  readonly warnings?: readonly Problem[]
 }
 
 export const NOTHING_TO_DO: TargetPlan = { changes: [], problems: [] }

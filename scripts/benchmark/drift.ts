@@ -11,7 +11,12 @@ const POLL_MS = 2
 /** Damages come apart from each other: the agent answers the first of a series at once and the rest with a pause. */
 const APART_MS = 450
 
-type Damage = { readonly what: string; readonly rivals: string; readonly watched: readonly string[]; readonly hit: (at: (path: string) => string) => void }
+type Damage = {
+  readonly what: string
+  readonly rivals: string
+  readonly watched: readonly string[]
+  readonly hit: (at: (path: string) => string) => void
+}
 
 const CA = `${HOST_FOLDER}/ca.crt`
 const HOSTS = `${HOST_FOLDER}/hosts.toml`
@@ -21,11 +26,36 @@ const BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
 function damages(bundleWithout: Buffer): readonly Damage[] {
   return [
     { what: 'the CA file is deleted', rivals: RIVALS.driftDeleted, watched: [CA], hit: (at) => rmSync(at(CA)) },
-    { what: 'the host folder is deleted', rivals: RIVALS.driftDeleted, watched: [HOST_FOLDER, CA, HOSTS], hit: (at) => rmSync(at(HOST_FOLDER), { recursive: true }) },
-    { what: 'hosts.toml is altered', rivals: RIVALS.driftAltered, watched: [HOSTS], hit: (at) => writeFileSync(at(HOSTS), 'server = "https://elsewhere.invalid"\n') },
-    { what: 'the mode of hosts.toml is changed', rivals: RIVALS.driftOther, watched: [HOSTS], hit: (at) => chmodSync(at(HOSTS), 0o600) },
-    { what: 'the link in /etc/ssl/certs is deleted', rivals: RIVALS.driftOther, watched: [LINK], hit: (at) => rmSync(at(LINK)) },
-    { what: 'the CA is taken out of the bundle', rivals: RIVALS.driftOther, watched: [BUNDLE], hit: (at) => writeFileSync(at(BUNDLE), bundleWithout) },
+    {
+      what: 'the host folder is deleted',
+      rivals: RIVALS.driftDeleted,
+      watched: [HOST_FOLDER, CA, HOSTS],
+      hit: (at) => rmSync(at(HOST_FOLDER), { recursive: true }),
+    },
+    {
+      what: 'hosts.toml is altered',
+      rivals: RIVALS.driftAltered,
+      watched: [HOSTS],
+      hit: (at) => writeFileSync(at(HOSTS), 'server = "https://elsewhere.invalid"\n'),
+    },
+    {
+      what: 'the mode of hosts.toml is changed',
+      rivals: RIVALS.driftOther,
+      watched: [HOSTS],
+      hit: (at) => chmodSync(at(HOSTS), 0o600),
+    },
+    {
+      what: 'the link in /etc/ssl/certs is deleted',
+      rivals: RIVALS.driftOther,
+      watched: [LINK],
+      hit: (at) => rmSync(at(LINK)),
+    },
+    {
+      what: 'the CA is taken out of the bundle',
+      rivals: RIVALS.driftOther,
+      watched: [BUNDLE],
+      hit: (at) => writeFileSync(at(BUNDLE), bundleWithout),
+    },
   ]
 }
 
@@ -47,10 +77,17 @@ export async function measureDrift(generation: Generation, bundle: string, runs:
       for (let run = 0; run < runs; run++) {
         const since = performance.now()
         hit(at)
-        times.push(await subject.until(() => watched.every((path, index) => look(at(path)) === good[index]), since, POLL_MS))
+        times.push(
+          await subject.until(() => watched.every((path, index) => look(at(path)) === good[index]), since, POLL_MS),
+        )
         await sleep(APART_MS)
       }
-      rows.push({ what: `drift → healed: ${what}`, measured: formatSummary(summarize(times)), target: 'p95 100 ms', rivals })
+      rows.push({
+        what: `drift → healed: ${what}`,
+        measured: formatSummary(summarize(times)),
+        target: 'p95 100 ms',
+        rivals,
+      })
     }
     return rows
   } finally {

@@ -10,7 +10,11 @@ const SETTLE_MS = 5_000
 const READY_POLL_MS = 2
 const STARTS = 8
 
-export async function measureIdle(generation: Generation, bundle: string, idleSeconds: number): Promise<readonly Row[]> {
+export async function measureIdle(
+  generation: Generation,
+  bundle: string,
+  idleSeconds: number,
+): Promise<readonly Row[]> {
   const subject = await Subject.start(generation, 'set', bundle)
   try {
     await subject.publish({ registries: [{ host: HOST, ca: 'ca.pem' }] }, subject.authority.pem)
@@ -32,10 +36,18 @@ export async function measureIdle(generation: Generation, bundle: string, idleSe
     const ours = await memoryOf(subject, daemon.pid)
     const floor = await memoryOf(subject, bare.pid)
     return [
-      { what: 'daemon: start → /readyz 200, nothing to change', measured: formatSummary(summarize(starts)), target: '250 ms' },
+      {
+        what: 'daemon: start → /readyz 200, nothing to change',
+        measured: formatSummary(summarize(starts)),
+        target: '250 ms',
+      },
       { what: 'daemon: memory, idle', measured: words(ours), rivals: RIVALS.memory },
       { what: '  Node.js alone', measured: words(floor) },
-      { what: `daemon: CPU, idle, over ${idleSeconds} s`, measured: `${round(cpu)} ms per minute`, rivals: RIVALS.idle },
+      {
+        what: `daemon: CPU, idle, over ${idleSeconds} s`,
+        measured: `${round(cpu)} ms per minute`,
+        rivals: RIVALS.idle,
+      },
     ]
   } finally {
     await subject.dispose()

@@ -12,7 +12,10 @@ const TARGET = { unset: '650 ms', set: '200 ms' } as const
 
 export type Setting = { readonly generations: readonly Generation[]; readonly bundle: string; readonly runs: number }
 
-export async function measureApply({ generations, bundle, runs }: Setting, configPath: ConfigPath): Promise<readonly Row[]> {
+export async function measureApply(
+  { generations, bundle, runs }: Setting,
+  configPath: ConfigPath,
+): Promise<readonly Row[]> {
   const rows: Row[] = []
   for (const generation of generations) {
     const times: number[] = []
@@ -38,7 +41,10 @@ export async function measureApply({ generations, bundle, runs }: Setting, confi
   return rows
 }
 
-export async function measureDaemon({ generations, bundle, runs }: Setting, configPath: ConfigPath): Promise<readonly Row[]> {
+export async function measureDaemon(
+  { generations, bundle, runs }: Setting,
+  configPath: ConfigPath,
+): Promise<readonly Row[]> {
   const rows: Row[] = []
   for (const generation of generations) {
     const times: number[] = []
@@ -101,7 +107,8 @@ async function onNode(
 /** A time without its check would be no result: the restart that was due was made, and the rehearsal passed. */
 function expect(report: ApplyReport, configPath: ConfigPath): void {
   const restarts = configPath === 'unset' ? 1 : 0
-  if (report.outcome === 'applied' && report.restarts.length === restarts && report.rehearsal?.verdict === 'passed') return
+  if (report.outcome === 'applied' && report.restarts.length === restarts && report.rehearsal?.verdict === 'passed')
+    return
   throw new Error(`not what was to be measured: ${JSON.stringify(report)}`)
 }
 

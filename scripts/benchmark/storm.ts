@@ -31,11 +31,19 @@ export async function measureStorm(generation: Generation, bundle: string): Prom
     const runs = (await subject.counter(reconciles)) - runsBefore
     const state = await subject.state()
     if (state !== 'converged') throw new Error(`after the storm the node is ${state}`)
-    if (!(await subject.node.pull(subject.registry.reference())).ok) throw new Error('after the storm the pull does not work')
+    if (!(await subject.node.pull(subject.registry.reference())).ok)
+      throw new Error('after the storm the pull does not work')
     return [
-      { what: `${EVENTS} file events in ${SECONDS} s: runs of the agent`, measured: `${runs}`, target: 'bounded, end state right' },
+      {
+        what: `${EVENTS} file events in ${SECONDS} s: runs of the agent`,
+        measured: `${runs}`,
+        target: 'bounded, end state right',
+      },
       { what: '  CPU used', measured: `${round(cpu)} ms` },
-      { what: '  memory', measured: `${round(before.rssMiB)} → ${round(memory.rssMiB)} MiB RSS, peak ${round(memory.peakRssMiB)}` },
+      {
+        what: '  memory',
+        measured: `${round(before.rssMiB)} → ${round(memory.rssMiB)} MiB RSS, peak ${round(memory.peakRssMiB)}`,
+      },
       { what: '  damage in the midst, healed after the storm', measured: `${round(healed)} ms` },
     ]
   } finally {

@@ -14,5 +14,12 @@ export function formatRows(rows: readonly Row[]): string {
   const columns = ['what', 'measured', 'target', 'rivals'] as const
   const lines = [HEADS, ...rows].map((row) => columns.map((column) => row[column] ?? ''))
   const widths = columns.map((_, index) => Math.max(...lines.map((line) => line[index]?.length ?? 0)))
-  return lines.map((line) => line.map((cell, index) => cell.padEnd(widths[index] ?? 0)).join('  ').trimEnd()).join('\n')
+  return lines
+    .map((line) =>
+      line
+        .map((cell, index) => cell.padEnd(widths[index] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
 }

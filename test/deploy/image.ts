@@ -26,13 +26,17 @@ export function imageArchive(): Promise<string> {
   return building
 }
 
+/** A file given from outside is taken as it is: one that was built elsewhere, or before the sources changed. */
 async function build(): Promise<string> {
+  const given = process.env['REGISTRY_TRUST_TEST_IMAGE']
+  if (given !== undefined && given !== '') return given
   const archive = join(ROOT, `dist/test-image-${sourcesDigest()}.tar`)
   if (!existsSync(archive)) {
-    await run(join(ROOT, 'scripts/image'), ['--output', `${archive}.new`, '--tag', IMAGE], {
+    const fresh = `${archive}.${process.pid}`
+    await run(join(ROOT, 'scripts/image'), ['--output', fresh, '--tag', IMAGE], {
       maxBuffer: 16 * 1024 * 1024,
     })
-    await run('sh', ['-c', `rm -f "$1"/test-image-*.tar && mv "$2.new" "$2"`, 'sh', join(ROOT, 'dist'), archive])
+    await run('sh', ['-c', 'rm -f "$1"/test-image-*.tar && mv "$3" "$2"', 'sh', join(ROOT, 'dist'), archive, fresh])
   }
   return archive
 }

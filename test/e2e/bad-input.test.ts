@@ -179,27 +179,6 @@ async function fullFolder(node: FixtureNode, folder: string): Promise<void> {
   await node.exec(['sh', '-c', `dd if=/dev/zero of=${folder}/filler bs=4096 2>/dev/null`])
 }
 
-t.test('legacy mirrors in config.toml: refused, since containerd would not load its CRI plugin', async (t) => {
-  const config = [
-    'version = 2',
-    '[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]',
-    '  endpoint = ["https://mirror.example.net"]',
-    '',
-  ].join('\n')
-  const node = await startSandboxNode({ generation, config })
-  t.teardown(() => node.dispose())
-  const { authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
-  await agent.configure({ ...one(), targets: { systemTrust: { enabled: false } } }, { 'ca.pem': authority.pem })
-  const applied = await agent.apply()
-  t.equal(applied.code, 1)
-  t.match(applied.report.problems, [
-    { code: 'LEGACY_REGISTRY_CONFIG', message: /mirrors\."docker\.io".*config\.toml:2/ },
-  ])
-  t.equal(await node.readFile('/etc/containerd/config.toml'), config)
-  t.equal(await node.restarts(), 0)
-})
-
 t.test('a config that containerd refuses is refused by the rehearsal, with its words', async (t) => {
   const node = await startSandboxNode({ generation })
   t.teardown(() => node.dispose())

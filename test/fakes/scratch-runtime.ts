@@ -107,6 +107,7 @@ export function scratchPorts(root: string): RunPorts {
       },
     },
     runner: {
+      version: async () => VERSION,
       scratch: async () => ({ folder: '/scratch', write: async () => undefined, dispose: async () => undefined }),
       start: async () => ({ started: true, cri: criClient(root, () => true), stop: async () => undefined }),
     },

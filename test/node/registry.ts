@@ -11,6 +11,7 @@ import type { FixtureNode } from './fixture-node.ts'
 import { tool } from './generations.ts'
 import { type Image, storeInRegistry, tinyImage } from './image.ts'
 import type { Service } from './namespaces.ts'
+import type { TokenService } from './token-service.ts'
 
 const run = promisify(execFile)
 
@@ -23,6 +24,8 @@ export type RegistryOptions = {
   readonly certificate?: Certificate
   /** Asks for this user (HTTP basic). */
   readonly credentials?: Credentials
+  /** Asks for a token of this service (see startTokenService). */
+  readonly tokens?: TokenService
   /** An address the node already has; by default a new one. */
   readonly address?: string
 }
@@ -88,7 +91,7 @@ export class FixtureRegistry {
 let started = 0
 
 export async function startRegistry(node: FixtureNode, options: RegistryOptions): Promise<FixtureRegistry> {
-  const { host, port = 443, certificate, credentials } = options
+  const { host, port = 443, certificate, credentials, tokens } = options
   const address = options.address ?? (await node.newAddress())
   if (isIP(host) === 0) await node.setHost(host, address)
   started += 1
@@ -106,6 +109,16 @@ export async function startRegistry(node: FixtureNode, options: RegistryOptions)
       ...(certificate && { tls: { certificate: certificate.chainFile, key: certificate.keyFile } }),
     },
     ...(credentials && { auth: { htpasswd: { realm: 'fixture', path: await passwordFile(folder, credentials) } } }),
+    ...(tokens && {
+      auth: {
+        token: {
+          realm: tokens.realm,
+          service: tokens.service,
+          issuer: 'fixture',
+          rootcertbundle: tokens.signerCertFile,
+        },
+      },
+    }),
   }
   // JSON is YAML
   await writeFile(join(folder, 'config.yml'), JSON.stringify(config))

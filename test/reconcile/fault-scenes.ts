@@ -1,6 +1,6 @@
 // The situations in which the transaction is killed and its calls fail: what the node is like before, what is done, what it is like after.
 import { execFileSync } from 'node:child_process'
-import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { build } from 'esbuild'
 import type { DesiredState } from '../../agent/model/desired-state.ts'
@@ -77,7 +77,7 @@ export function copyNode(from: string, to: string): void {
   rmSync(to, { recursive: true, force: true })
   execFileSync('cp', ['-a', from, to])
   rmSync(`${to}.loaded`, { force: true })
-  cpSync(`${from}.loaded`, `${to}.loaded`, { force: true, errorOnExist: false, recursive: true })
+  if (existsSync(`${from}.loaded`)) copyFileSync(`${from}.loaded`, `${to}.loaded`)
 }
 
 /** One file that starts quickly: hundreds of processes are made of it. */

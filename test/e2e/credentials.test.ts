@@ -1,0 +1,215 @@
+// Logins for proofs on real registries: trust, login and a missing image are three findings; a wrong password is sent once, by the agent.
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { type Authority, createAuthority, issueServer } from '../node/certificates.ts'
+import { type FixtureRegistry, startRegistry } from '../node/registry.ts'
+import { defaultConfig, type SandboxNode, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
+import { startTokenService, type TokenService } from '../node/token-service.ts'
+import { AgentOnNode, generationsToTest } from './agent-on-node.ts'
+
+const BASIC = 'basic.example.net'
+const BEARER = 'harbor.example.net'
+/** As Harbor names robot accounts; the password has what a careless parser trips over. */
+const USER = { username: 'robot$ci+pull', password: 'se:cret/%20"ß' } as const
+const WRONG = 'not-the-pass-word'
+const REFRESH = 'an-identity-token'
+
+type Place = { readonly node: SandboxNode; readonly agent: AgentOnNode; readonly authority: Authority }
+
+function dockerConfig(host: string, entry: object): string {
+  return JSON.stringify({ auths: { [host]: entry } })
+}
+
+function encoded({ username, password }: { readonly username: string; readonly password: string }): object {
+  return { auth: Buffer.from(`${username}:${password}`).toString('base64') }
+}
+
+/** What the agent says of the one registry declared, and the exit code. */
+async function prove(
+  { agent, authority }: Place,
+  registry: object,
+  files: { [name: string]: string | undefined } = {},
+) {
+  const trust = { registries: [{ ca: 'corp-root.pem', ...registry }], targets: { systemTrust: { enabled: false } } }
+  await agent.configure(trust, { 'corp-root.pem': authority.pem, ...files })
+  const { code, report, stderr } = await agent.apply()
+  return { code, found: report.findings[0]?.finding.code, text: JSON.stringify(report) + stderr, report }
+}
+
+/** How often somebody tried to log in with what the registry does not know. */
+function wrongLogins(registry: FixtureRegistry): number {
+  return registry
+    .log()
+    .split('\n')
+    .filter((line) => line.includes('error authenticating user')).length
+}
+
+for (const generation of generationsToTest()) {
+  t.test(`containerd ${generation.version}`, { timeout: 120_000 }, async (t) => {
+    const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
+    t.teardown(() => node.dispose())
+    const pki = join(node.scratch, 'pki')
+    await mkdir(pki)
+    const authority = await createAuthority(pki, 'Corp Root')
+    const place: Place = { node, agent: await AgentOnNode.on(node), authority }
+
+    t.test('a registry with passwords (HTTP basic)', async (t) => {
+      const certificate = await issueServer(authority, pki, [BASIC])
+      const registry = await startRegistry(node, { host: BASIC, certificate, credentials: USER })
+      const login = { host: BASIC, credentials: { dockerConfigFile: '.dockerconfigjson' } }
+
+      const none = await prove(place, { host: BASIC })
+      t.match(none, { code: 0, found: 'unauthorized' }, 'without credentials trust is proved, and the login is missing')
+
+      const other = await createAuthority(pki, 'Another Root')
+      const untrusted = await prove({ ...place, authority: other }, login, {
+        '.dockerconfigjson': dockerConfig(BASIC, encoded(USER)),
+      })
+      t.match(untrusted, { code: 3, found: 'unknown-authority' }, 'right credentials do not hide a fault of trust')
+
+      const before = wrongLogins(registry)
+      const wrong = await prove(place, login, {
+        '.dockerconfigjson': dockerConfig(BASIC, encoded({ ...USER, password: WRONG })),
+      })
+      t.match(wrong, { code: 3, found: 'login-refused' }, 'a wrong password is no fault of trust')
+      t.equal(wrongLogins(registry) - before, 1, 'and was sent once')
+      t.notMatch(wrong.text, WRONG, 'no password in the report')
+
+      t.match(await prove(place, login, { '.dockerconfigjson': dockerConfig(BASIC, USER) }), {
+        code: 0,
+        found: 'trusted',
+      })
+      t.match(
+        await prove(
+          place,
+          { ...login, proof: { level: 'pull', image: registry.reference() } },
+          { '.dockerconfigjson': dockerConfig('*.example.net', encoded(USER)) },
+        ),
+        { code: 0, found: 'trusted' },
+        'a real pull with the login',
+      )
+      t.match(
+        await prove(place, { ...login, proof: { level: 'pull', image: registry.reference('library/no-such:1') } }),
+        { code: 3, found: 'not-found' },
+        'a missing repository is neither',
+      )
+      const pair = { usernameFile: 'user', passwordFile: 'password' }
+      t.match(
+        await prove(
+          place,
+          { host: BASIC, credentials: pair },
+          { user: `${USER.username}\n`, password: `${USER.password}\n` },
+        ),
+        { code: 0, found: 'trusted' },
+        'user and password from files',
+      )
+      const expired = `e30.${Buffer.from('{"exp":1000000000}').toString('base64url')}.c2ln`
+      const token = await prove(place, { host: BASIC, credentials: { tokenFile: 'token' } }, { token: expired })
+      t.match(token, { code: 3, found: 'login-expired' })
+      t.match(token.text, /the token expired at 2001-09-09/)
+      t.match(await prove(place, { host: BASIC, credentials: { tokenFile: 'none' } }), {
+        code: 3,
+        found: 'bad-credentials-file',
+      })
+      t.match(await prove(place, login, { '.dockerconfigjson': '{"auths":' }), {
+        code: 3,
+        found: 'bad-credentials-file',
+      })
+      t.equal(wrongLogins(registry) - before, 1, 'nothing else was ever refused')
+    })
+
+    t.test('a registry with tokens (bearer), the service on another host', async (t) => {
+      const { registry, tokens } = await startBearer(place, pki)
+      const login = { host: BEARER, credentials: { dockerConfigFile: '.dockerconfigjson' } }
+      const right = { '.dockerconfigjson': dockerConfig(BEARER, encoded(USER)) }
+
+      t.match(await prove(place, { host: BEARER }), { code: 0, found: 'unauthorized' })
+      const wrong = await prove(place, login, {
+        '.dockerconfigjson': dockerConfig(BEARER, encoded({ ...USER, password: WRONG })),
+      })
+      t.match(wrong, { code: 3, found: 'login-refused' })
+      t.equal(
+        tokens.requests().filter(({ known, anonymous }) => !known && !anonymous).length,
+        1,
+        'the wrong password was sent once',
+      )
+      t.match(
+        await prove(place, login, right),
+        { code: 0, found: 'trusted' },
+        'the login is right, the probe is not for it',
+      )
+      const image = (path: string) => ({ ...login, proof: { level: 'pull', image: registry.reference(path) } })
+      t.match(await prove(place, image('library/hello:1'), right), { code: 0, found: 'trusted' })
+      t.match(await prove(place, image('secret/image:1'), right), { found: 'forbidden' }, 'no right to that image')
+      t.match(
+        await prove(place, image('library/hello:1'), {
+          '.dockerconfigjson': dockerConfig(BEARER, { identitytoken: REFRESH }),
+        }),
+        { code: 0, found: 'trusted' },
+        'an identity token',
+      )
+    })
+  })
+}
+
+t.test(
+  'the daemon sees a corrected password by itself, and never repeats the wrong one',
+  { timeout: 60_000 },
+  async (t) => {
+    const generation = generationsToTest().at(-1)
+    if (generation === undefined) throw new Error('no containerd to test with')
+    const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
+    t.teardown(() => node.dispose())
+    const pki = join(node.scratch, 'pki')
+    await mkdir(pki)
+    const authority = await createAuthority(pki, 'Corp Root')
+    const registry = await startRegistry(node, {
+      host: BASIC,
+      certificate: await issueServer(authority, pki, [BASIC]),
+      credentials: USER,
+    })
+    const agent = await AgentOnNode.on(node)
+    const wrong = dockerConfig(BASIC, encoded({ ...USER, password: WRONG }))
+    const trust = {
+      registries: [
+        { host: BASIC, ca: 'corp-root.pem', credentials: { dockerConfigFile: 'regcred' }, proof: { every: '1s' } },
+      ],
+    }
+    await agent.configure(trust, { 'corp-root.pem': authority.pem, regcred: wrong })
+    const daemon = await agent.startDaemon()
+    const finding = (code: string) => (status: Awaited<ReturnType<typeof daemon.status>>) =>
+      status.registries[0]?.finding.code === code
+    const refused = await daemon.until(finding('login-refused'))
+    t.equal(refused.registries[0]?.state, 'trusted', 'trust is trust')
+    const metrics = (await daemon.get('/metrics')).body
+    t.match(metrics, `registry_trust_registry_trusted{registry="${BASIC}"} 1`)
+    t.match(metrics, `registry_trust_registry_login{registry="${BASIC}"} 0`)
+    // Each proof reaches the registry; none brings the password again.
+    const asked = () => registry.accessLog().filter(({ url }) => url.includes('/manifests/')).length
+    const soFar = asked()
+    while (asked() < soFar + 2) await new Promise((resolve) => setTimeout(resolve, 40))
+    t.equal(wrongLogins(registry), 1, 'the wrong password was sent once')
+    await agent.configure(trust, { regcred: dockerConfig(BASIC, encoded(USER)) })
+    await daemon.until(finding('trusted'))
+    t.match((await daemon.get('/metrics')).body, `registry_trust_registry_login{registry="${BASIC}"} 1`)
+    t.notMatch(daemon.service.stderr + JSON.stringify(await daemon.status()), USER.password)
+  },
+)
+
+async function startBearer(
+  { node, authority }: Place,
+  pki: string,
+): Promise<{ registry: FixtureRegistry; tokens: TokenService }> {
+  const signer = await createAuthority(pki, 'Token Signer')
+  const tokens = await startTokenService(node, {
+    host: 'token.example.net',
+    certificate: await issueServer(authority, pki, ['token.example.net']),
+    signer,
+    ...USER,
+    refreshToken: REFRESH,
+    repositories: ['library/hello'],
+  })
+  const certificate = await issueServer(authority, pki, [BEARER])
+  return { tokens, registry: await startRegistry(node, { host: BEARER, certificate, tokens }) }
+}
