@@ -29,7 +29,7 @@ export function formatProbe(
   ]
   const { text, notes = [] } = finding.evidence
   const lines = [
-    ...(text === undefined ? [] : [`the server says: ${text}`]),
+    ...(text === undefined ? [] : [`in detail: ${text}`]),
     ...notes.filter((note) => !/^served \d+:/.test(note)),
   ]
   const sections = [

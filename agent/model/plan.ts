@@ -5,8 +5,11 @@ import type { OwnershipKind } from './state.ts'
 
 export type TargetName = 'system-trust' | 'containerd-hosts' | 'containerd-config' | 'docker' | 'containers'
 
-/** missing: ours was removed; changed: other bytes or another kind of file; mode: permissions or owner; foreign: someone else's file stands in its place. */
-export const DRIFT_KINDS = ['missing', 'changed', 'mode', 'foreign'] as const
+/**
+ * missing: ours was removed; changed: other bytes or another kind of file; mode: permissions or owner; foreign: someone else's file
+ * stands in its place; loaded-differs: the running containerd has not loaded what its file says.
+ */
+export const DRIFT_KINDS = ['missing', 'changed', 'mode', 'foreign', 'loaded-differs'] as const
 export type DriftKind = (typeof DRIFT_KINDS)[number]
 
 export type Action = 'create' | 'update' | 'edit' | 'delete' | 'link'

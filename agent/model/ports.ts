@@ -63,6 +63,8 @@ export type NodeFiles = {
   removeFolder(path: string, options: { readonly folder: string }): Promise<void>
   /** Removes the temporary sub-folders that `put` made in `folder`, with whatever an earlier crash left there. */
   sweep(folder: string): Promise<void>
+  /** Bytes that root can still write on the file system of the path; undefined where that can not be told. */
+  freeBytes(path: string): Promise<number | undefined>
   /** The path in the agent's own view: root joined with the node path. */
   hostPath(path: string): string
 }

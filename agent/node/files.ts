@@ -1,6 +1,7 @@
 // The node's file system below --root (port NodeFiles): reading, and the queue that changes go through. The rules: a link is resolved
 // below the root or not at all; what can not be read is a value with its reason; changes follow each other.
 import { accessSync, constants, readdirSync } from 'node:fs'
+import { statfs } from 'node:fs/promises'
 import { join } from 'node:path/posix'
 import { AgentError } from '../model/errors.ts'
 import type { FileContent } from '../model/plan.ts'
@@ -30,7 +31,18 @@ export function nodeFiles({ root }: { readonly root: string }): NodeFiles {
       change(path, folder, 'create', (target) => putWhole(target, path, files, mode)),
     removeFolder: (path, { folder }) => change(path, folder, 'remove', removeWhole),
     sweep: (folder) => serially(() => sweepStaging(root, folder)),
+    freeBytes: async (path) => freeBytes(join(root, path)),
     hostPath: (path) => join(root, path),
+  }
+}
+
+async function freeBytes(path: string): Promise<number | undefined> {
+  try {
+    const { bfree, bsize } = await statfs(path)
+    return bfree * bsize
+  } catch {
+    // Not there, or not mounted into the Pod.
+    return undefined
   }
 }
 

@@ -212,7 +212,15 @@ function driftOf({ run, desired, generationBefore }: Memory): readonly DriftStat
   const isDrift = generationBefore === desired.generation || desired.mode === 'audit'
   if (!isDrift) return []
   const { plan, leftOut } = run.planned
-  return [...plan.changes.filter((change) => !run.applied.includes(change)), ...leftOut].map(asDrift)
+  const files = [...plan.changes.filter((change) => !run.applied.includes(change)), ...leftOut].map(asDrift)
+  return [...files, ...loadedDiffers(run)]
+}
+
+/** The file is as wanted, and the daemon runs with an older one: only a restart puts that right. */
+function loadedDiffers({ planned, facts, restarts }: Run): readonly DriftStatus[] {
+  if (planned?.plan.restart.required !== true || facts === undefined || restarts.length > 0) return []
+  if (planned.plan.changes.some(({ target }) => target === 'containerd-config')) return []
+  return [{ target: 'containerd-config', path: facts.configFile, kind: 'loaded-differs' }]
 }
 
 export function asDrift({ target, path, action, drift }: Change): DriftStatus {

@@ -24,6 +24,8 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
     return no(
       `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without`,
     )
+  const full = await fullFileSystem(context)
+  if (full !== undefined) return no(full)
   const limit = limitReason(context)
   if (limit !== undefined) return no(limit)
   const busy = await awaitQuiet(cri, {
@@ -40,6 +42,22 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
     await permit.release()
     return no(`the running containers can not be listed: ${asAgentError(thrown).message}`)
   }
+}
+
+/** containerd writes its state and its databases when it starts; on a full disk it would not come back. */
+const MIB = 1024 * 1024
+const NEEDED_AT_START = [
+  { path: '/var/lib/containerd', bytes: 32 * MIB },
+  { path: '/run', bytes: 4 * MIB },
+]
+
+async function fullFileSystem({ ports: { files } }: Context): Promise<string | undefined> {
+  for (const { path, bytes } of NEEDED_AT_START) {
+    const free = await files.freeBytes(path)
+    if (free !== undefined && free < bytes)
+      return `${Math.floor(free / 1024)} KiB are free on the file system of ${path}, less than ${bytes / MIB} MiB: containerd might not start again`
+  }
+  return undefined
 }
 
 /** A person who asks for the run now overrides every limit; the preflight of the unit and the rehearsal stay. */

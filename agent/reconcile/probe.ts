@@ -108,7 +108,6 @@ export async function proveTls(
     host: registry.host,
     level: 'tls',
     by: 'tls',
-    by: 'tls',
     reference: registry.host,
     finding: verdict,
     at: new Date(started).toISOString(),

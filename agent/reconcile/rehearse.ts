@@ -2,7 +2,7 @@
 // candidate host directories, before anything on the node changes.
 import { rehearsalConfig } from '../containerd/rehearsal-config.ts'
 import type { DesiredState } from '../model/desired-state.ts'
-import { asAgentError } from '../model/errors.ts'
+import { AgentError, asAgentError } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Rehearsal } from '../model/plan.ts'
 import type { Clock, NodeFiles, RehearsalRunner } from '../model/ports.ts'
@@ -37,7 +37,8 @@ export async function rehearse(
       reason: "containerd's own binary is not known: neither its process nor its unit can be seen",
     }
   const started = clock.now()
-  const scratch = await runner.scratch()
+  const scratch = await runner.scratch().catch(asAgentError)
+  if (scratch instanceof AgentError) return { verdict: 'not-rehearsed', reason: scratch.message }
   try {
     const candidate = await rehearsalConfig(planned.candidateConfig, {
       containerdVersion: facts.version,

@@ -39,16 +39,21 @@ if (imageUnavailable() === undefined)
     await until(() => readFileSync(node.path(CONFIG), 'utf8') === original, 20_000)
     t.match(await node.ready(20_000), { ok: true })
     t.comment(`containerd answers again ${Math.round(performance.now() - killed)} ms after the agent died`)
-    t.match(await agent.status(), { state: 'CONTAINER_EXITED', exit_code: 137 })
+    t.match(await agent.status(), { state: 'CONTAINER_EXITED' })
     t.match(await restarter.status(), { state: 'CONTAINER_RUNNING' })
-    t.match(await restarter.log(), /dead-mans-switch.*the agent is gone[\s\S]*config-put-back/)
+    t.match(await restarter.log(), /the agent is gone.*dead-mans-switch[\s\S]*config-put-back/)
     t.same(await witness.facts(), facts)
 
     const [container] = spec.containers
     if (container === undefined) throw new Error('the Pod has no container')
     const next = await pod.start(container)
-    await untilStatus(next, ({ state }) => state === 'rolled-back')
-    t.equal(await node.readFile(CONFIG), original, 'the next agent, as the kubelet starts it, ends where the node was')
+    const { state } = await untilStatus(next, ({ state }) => /^(rolled-back|restart-pending)$/.test(state))
+    t.comment(`the next agent: ${state}`)
+    t.equal(
+      await node.readFile(CONFIG),
+      original,
+      'the next agent, as the kubelet starts it, does not try the same at once',
+    )
     t.match(await node.ready(), { ok: true })
     t.same(await witness.facts(), facts)
   })

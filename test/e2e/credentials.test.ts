@@ -59,14 +59,15 @@ for (const generation of generationsToTest()) {
       const registry = await startRegistry(node, { host: BASIC, certificate, credentials: USER })
       const login = { host: BASIC, credentials: { dockerConfigFile: '.dockerconfigjson' } }
 
-      const none = await prove(place, { host: BASIC })
-      t.match(none, { code: 0, found: 'unauthorized' }, 'without credentials trust is proved, and the login is missing')
-
       const other = await createAuthority(pki, 'Another Root')
       const untrusted = await prove({ ...place, authority: other }, login, {
         '.dockerconfigjson': dockerConfig(BASIC, encoded(USER)),
       })
       t.match(untrusted, { code: 3, found: 'unknown-authority' }, 'right credentials do not hide a fault of trust')
+      t.same(registry.accessLog(), [], 'and are not sent to a server that is not trusted')
+
+      const none = await prove(place, { host: BASIC })
+      t.match(none, { code: 0, found: 'unauthorized' }, 'without credentials trust is proved, and the login is missing')
 
       const before = wrongLogins(registry)
       const wrong = await prove(place, login, {

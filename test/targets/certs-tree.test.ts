@@ -5,7 +5,7 @@ import type { DesiredState, Switch } from '../../agent/model/desired-state.ts'
 import { type AgentState, EMPTY_STATE } from '../../agent/model/state.ts'
 import { type CertsTree, CONTAINERS, DOCKER, observeCertsTree, planCertsTree } from '../../agent/targets/certs-tree.ts'
 import { type ScratchNode, scratchNode, treeOf } from './carry-out.ts'
-import { anchor, desired, makeCa, registry } from './sample.ts'
+import { anchor, desired, makeCa, registry, targetInput } from './sample.ts'
 
 const caA = makeCa('Corp Root A')
 const caB = makeCa('Corp Root B')
@@ -14,7 +14,7 @@ const FOLDER = `/etc/docker/certs.d/${HOST}`
 const corp = desired({ anchors: [anchor('corp', caA)], registries: [registry(HOST, 'corp')] })
 
 async function planOn(node: ScratchNode, wanted: DesiredState, state: AgentState, tree: CertsTree = DOCKER) {
-  const input = { desired: wanted, owned: state.owned }
+  const input = targetInput(wanted, state.owned)
   return planCertsTree(tree, input, await observeCertsTree(tree, input, node.files))
 }
 

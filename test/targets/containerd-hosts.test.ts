@@ -5,14 +5,14 @@ import type { DesiredState } from '../../agent/model/desired-state.ts'
 import { type AgentState, EMPTY_STATE } from '../../agent/model/state.ts'
 import { observeHosts, planHosts, planMovedFolders } from '../../agent/targets/containerd-hosts.ts'
 import { type ScratchNode, scratchNode, treeOf } from './carry-out.ts'
-import { anchor, desired, makeCa, registry } from './sample.ts'
+import { anchor, desired, makeCa, registry, targetInput } from './sample.ts'
 
 const CERTS = '/etc/containerd/certs.d'
 const caA = makeCa('Corp Root A')
 const caB = makeCa('Corp Root B')
 
 async function planOn(node: ScratchNode, wanted: DesiredState, state: AgentState) {
-  const input = { desired: wanted, owned: state.owned }
+  const input = targetInput(wanted, state.owned)
   return planHosts(input, await observeHosts(input, CERTS, node.files))
 }
 
@@ -235,7 +235,7 @@ t.test('a folder moved from config.toml is made first, and the CA of a declared 
   const node = scratchNode(t.testdir({ var: { lib: {} }, etc: { containerd: {} } }))
   const bytes = Buffer.from('server = "https://harbor.example.net:5000"\n\n[host."https://mirror.test"]\n')
   const moved = [HOST, '_default'].map((name) => ({ name, files: [{ name: 'hosts.toml', bytes, mode: 0o644 }] }))
-  const input = { desired: harbor, owned: {} }
+  const input = targetInput(harbor)
   const first = planMovedFolders(moved, await observeHosts(input, CERTS, node.files))
   const then = await planHosts(input, first.observed)
   const changes = [...first.changes, ...then.changes]

@@ -4,7 +4,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Certificate, DesiredState, Registry, TrustAnchor } from '../../agent/model/desired-state.ts'
+import type { AgentState } from '../../agent/model/state.ts'
 import { decodeCertificates } from '../../agent/pki/decode.ts'
+import type { TargetInput } from '../../agent/targets/target.ts'
 
 /** A fresh self-signed CA, as the decoder gives it. */
 export function makeCa(commonName: string): Certificate {
@@ -55,4 +57,9 @@ export function desired(parts: Partial<DesiredState> = {}): DesiredState {
     drift: { resyncMs: 300_000, heal: true, stopAfterFights: 5 },
     ...parts,
   }
+}
+
+/** What a target is given in a run where nothing is in doubt. */
+export function targetInput(wanted: DesiredState, owned: AgentState['owned'] = {}): TargetInput {
+  return { desired: wanted, owned, unverified: new Set(), migrateAll: false }
 }

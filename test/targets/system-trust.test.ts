@@ -6,7 +6,7 @@ import { type AgentState, EMPTY_STATE } from '../../agent/model/state.ts'
 import { subjectHash } from '../../agent/pki/subject-hash.ts'
 import { LOCAL_ANCHORS, observeSystemTrust, planSystemTrust, SYSTEM_CERTS } from '../../agent/targets/system-trust.ts'
 import { type ScratchNode, scratchNode, treeOf } from './carry-out.ts'
-import { anchor, desired, makeCa } from './sample.ts'
+import { anchor, desired, makeCa, targetInput } from './sample.ts'
 
 const caA = makeCa('Corp Root A')
 const caB = makeCa('Corp Root B')
@@ -14,7 +14,7 @@ const distribution = makeCa('Distribution Root')
 const BUNDLE = `${SYSTEM_CERTS}/ca-certificates.crt`
 
 async function planOn(node: ScratchNode, wanted: DesiredState, state: AgentState) {
-  const input = { desired: wanted, owned: state.owned }
+  const input = targetInput(wanted, state.owned)
   return planSystemTrust(input, await observeSystemTrust(input, node.files))
 }
 

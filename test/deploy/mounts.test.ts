@@ -1,0 +1,130 @@
+// Every mount is there for something: without it a named feature fails, and says so. What nothing needs is not mounted.
+import t from 'tap'
+import type { ApplyReport } from '../e2e/agent-on-node.ts'
+import { newestSystemdGeneration } from '../node/node-tests.ts'
+import { asCommand, deployedNode, withoutMount } from './deployed-node.ts'
+import { imageUnavailable } from './image.ts'
+import { allContainers, podSpec, render } from './objects.ts'
+
+type Outcome = { readonly code: number; readonly answer: string }
+
+type Case = { readonly container: string; readonly mountPath: string; readonly feature: string; readonly fails: RegExp }
+
+/** Shown by `plan`, which writes nothing. */
+const BY_PLAN: readonly Case[] = [
+  { container: 'agent', mountPath: '/etc/registry-trust', feature: 'the configuration', fails: /CONFIG_MISSING/ },
+  { container: 'agent', mountPath: '/run/registry-trust', feature: 'CRI and restarts', fails: /CRI_UNREACHABLE/ },
+  {
+    container: 'agent',
+    mountPath: '/run',
+    feature: 'the rehearsal (containerd 2 makes a folder there)',
+    fails: /"not-rehearsed"/,
+  },
+  { container: 'agent', mountPath: '/tmp', feature: 'the rehearsal (its scratch folder)', fails: /"not-rehearsed"/ },
+  {
+    container: 'agent',
+    mountPath: '/host/usr',
+    feature: "the rehearsal (the node's own containerd)",
+    fails: /"not-rehearsed"/,
+  },
+  {
+    container: 'agent',
+    mountPath: '/host/etc/containerd',
+    feature: 'the edit of config.toml',
+    fails: /^(?![\s\S]*"edit"[\s\S]*config\.toml)/,
+  },
+  {
+    container: 'agent',
+    mountPath: '/host/etc/ssl/certs',
+    feature: 'the system store',
+    fails: /^(?![\s\S]*\/etc\/ssl\/certs\/ca-certificates\.crt)/,
+  },
+  {
+    container: 'agent',
+    mountPath: '/host/usr/local/share/ca-certificates',
+    feature: 'the anchor that update-ca-certificates reads',
+    fails: /^(?![\s\S]*"\/usr\/local\/share\/ca-certificates\/ca\.crt)/,
+  },
+  { container: 'cri-proxy', mountPath: '/host/run/containerd', feature: 'CRI', fails: /CRI_UNREACHABLE/ },
+  { container: 'cri-proxy', mountPath: '/run/registry-trust', feature: 'CRI', fails: /CRI_UNREACHABLE/ },
+]
+
+/** Shown by `apply`: what could not be restarted waits. */
+const BY_APPLY: readonly Case[] = [
+  {
+    container: 'agent',
+    mountPath: '/host/var/lib/registry-trust',
+    feature: 'the memory of what is ours',
+    fails: /STATE|LOCK|WRITE|read-only|EROFS/i,
+  },
+  {
+    container: 'cri-proxy',
+    mountPath: '/etc/registry-trust',
+    feature: 'test pulls',
+    fails: /is not a declared registry/,
+  },
+  { container: 'restarter', mountPath: '/host/run/dbus', feature: 'the restart', fails: /systemd does not answer/ },
+  {
+    container: 'restarter',
+    mountPath: '/host/etc/containerd',
+    feature: "the dead man's switch",
+    fails: /the restarter does not hold/,
+  },
+  {
+    container: 'restarter',
+    mountPath: '/run/registry-trust',
+    feature: 'the restart',
+    fails: /systemd does not answer/,
+  },
+]
+
+/** The restarter works without it, but then by default limits and units instead of those of trust.yaml. */
+const NOT_SHOWN_HERE = ['restarter /etc/registry-trust']
+
+if (imageUnavailable() === undefined)
+  newestSystemdGeneration(t, 'mounts', async (t, generation) => {
+    const { pod: run } = await deployedNode(t, generation)
+    const spec = podSpec(await render('overlays/full'))
+    const outcome = async (changed: typeof spec): Promise<Outcome> => {
+      const pod = await run(changed)
+      const agent = pod.container('agent')
+      const code = await agent.ended()
+      const answer = `${await agent.output('stdout')}\n${await agent.log()}`
+      await pod.remove()
+      return { code, answer }
+    }
+
+    t.test('every mount of the rendered Pod is in these tables', async (t) => {
+      const mounted = allContainers(spec).flatMap(({ name, volumeMounts = [] }) =>
+        volumeMounts.map(({ mountPath }) => `${name} ${mountPath}`),
+      )
+      const tested = [...BY_PLAN, ...BY_APPLY].map(({ container, mountPath }) => `${container} ${mountPath}`)
+      t.same(mounted.toSorted(), [...tested, ...NOT_SHOWN_HERE].toSorted())
+    })
+
+    t.test('with all of them the plan is whole', async (t) => {
+      const { code, answer } = await outcome(asCommand(spec, 'plan', '--json'))
+      t.equal(code, 2, answer)
+      t.match(answer, /"verdict": ?"passed"/)
+      for (const { mountPath, fails } of BY_PLAN) t.notMatch(answer, fails, `${mountPath}: not failing yet`)
+    })
+
+    for (const { container, mountPath, feature, fails } of BY_PLAN)
+      t.test(`${container} without ${mountPath}: ${feature}`, async (t) => {
+        const { answer } = await outcome(withoutMount(asCommand(spec, 'plan', '--json'), container, mountPath))
+        t.match(answer, fails)
+      })
+
+    for (const { container, mountPath, feature, fails } of BY_APPLY)
+      t.test(`${container} without ${mountPath}: ${feature}`, async (t) => {
+        const { code, answer } = await outcome(withoutMount(asCommand(spec, 'apply', '--json'), container, mountPath))
+        t.not(code, 0)
+        t.match(answer, fails)
+      })
+
+    t.test('and with all of them again: the same apply ends well', async (t) => {
+      const { code, answer } = await outcome(asCommand(spec, 'apply', '--json'))
+      t.equal(code, 0, answer)
+      t.match(JSON.parse(answer.slice(0, answer.lastIndexOf('\n}') + 2)) as ApplyReport, { outcome: 'applied' })
+    })
+  })

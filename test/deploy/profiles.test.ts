@@ -1,0 +1,61 @@
+// The other profiles, run as they are rendered: each does what it says with what it is given, and leaves the node when it is told to.
+import t from 'tap'
+import { contents, TRUST_FOLDERS } from '../e2e/agent-on-node.ts'
+import { configForContainers } from '../node/fixture-node.ts'
+import { eachSystemdGeneration, newestSystemdGeneration } from '../node/node-tests.ts'
+import { defaultConfig, withConfigPath } from '../node/sandbox-node.ts'
+import { deployedNode, untilStatus } from './deployed-node.ts'
+import { imageUnavailable } from './image.ts'
+import { podSpec, render } from './objects.ts'
+
+if (imageUnavailable() === undefined) {
+  eachSystemdGeneration(t, 'hosts-proof: host directories alone, no restart', async (t, generation) => {
+    const config = withConfigPath(configForContainers(defaultConfig(generation)))
+    const { node, registry, pod: run } = await deployedNode(t, generation, { config })
+    const [pid, before] = [await node.containerdPid(), await contents(node, ...TRUST_FOLDERS.slice(1))]
+    t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
+    const pod = await run(podSpec(await render('overlays/hosts-proof')))
+    const { registries } = await untilStatus(pod.container('agent'), ({ state }) => state === 'converged')
+    t.match(registries, [{ state: 'trusted' }])
+    t.match(
+      await pod.container('agent').log(),
+      /"rehearsal":"passed"|"verdict":"passed"|rehears/,
+      'rehearsed without D-Bus',
+    )
+    t.match(await node.pull(registry.reference()), { ok: true })
+    t.equal(await node.containerdPid(), pid, 'containerd was not restarted')
+    t.equal(await contents(node, ...TRUST_FOLDERS.slice(1)), before, 'the system store is as it was')
+    const write =
+      "import fs from 'node:fs'; try { fs.writeFileSync('/host/etc/containerd/config.toml', '') } catch (error) { console.log(error.code) }"
+    t.equal(await pod.container('agent').script(write), 'EROFS')
+  })
+
+  newestSystemdGeneration(
+    t,
+    'plain-sidecars: the same for older clusters, whatever starts first',
+    async (t, generation) => {
+      const { node, registry, pod: run } = await deployedNode(t, generation)
+      const pod = await run(podSpec(await render('overlays/plain-sidecars')))
+      await untilStatus(pod.container('agent'), ({ state }) => state === 'converged')
+      t.match(await node.pull(registry.reference()), { ok: true })
+    },
+  )
+
+  newestSystemdGeneration(t, 'uninstall: the node is what it was, and the Pod says so', async (t, generation) => {
+    const { node, witness, registry, pod: run } = await deployedNode(t, generation)
+    const [facts, tree] = [await witness.facts(), await contents(node, ...TRUST_FOLDERS)]
+    const full = await run(podSpec(await render('overlays/full')))
+    await untilStatus(full.container('agent'), ({ state }) => state === 'converged')
+    await full.remove()
+
+    const pod = await run(podSpec(await render('overlays/uninstall')))
+    t.match(await pod.container('uninstall').status(), { state: 'CONTAINER_EXITED', exit_code: 0 })
+    t.comment(await pod.container('uninstall').log())
+    t.match(await pod.container('done').status(), { state: 'CONTAINER_RUNNING' })
+    t.equal(await contents(node, ...TRUST_FOLDERS), tree)
+    t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
+    t.same(await witness.facts(), facts)
+    await pod.container('done').stop(20)
+    t.match(await pod.container('done').status(), { exit_code: 0 })
+  })
+}
