@@ -1,23 +1,27 @@
 // `registry-trust rollback`: back to the last committed state before the current one.
 import { rollbackRun } from '../reconcile/revert.ts'
-import { formatProblems } from './format.ts'
+import type { Run } from '../reconcile/run.ts'
+import { answer, withConfig } from './configured.ts'
 import { applyJson, formatApply } from './format-run.ts'
 import type { Wiring } from './wiring.ts'
 
-export async function rollbackCommand({ options, ports, loadConfig, paint, print, signal }: Wiring): Promise<number> {
-  const loaded = await loadConfig()
-  if (!loaded.ok) {
-    print(
-      options.json
-        ? `${JSON.stringify({ problems: loaded.problems }, null, 2)}\n`
-        : formatProblems(loaded.problems, paint),
-    )
-    return 1
-  }
-  const runOptions = { address: options.containerdAddress, byHand: true, consentUnrehearsed: true, signal }
-  const run = await rollbackRun(loaded.desired, runOptions, ports)
-  print(options.json ? `${JSON.stringify(applyJson(run), null, 2)}\n` : formatApply(run, paint))
-  if (run.outcome === 'rolled-back') return run.error === undefined ? 0 : 4
-  if (run.outcome === 'deferred') return 6
-  return run.outcome === 'rollback-failed' ? 5 : 1
+export async function rollbackCommand(wiring: Wiring): Promise<number> {
+  return withConfig(wiring, async (desired) => {
+    const options = {
+      address: wiring.options.containerdAddress,
+      byHand: true,
+      consentUnrehearsed: true,
+      signal: wiring.signal,
+    }
+    const run = await rollbackRun(desired, options, wiring.ports)
+    answer(wiring, applyJson(run), (paint) => formatApply(run, paint))
+    return rollbackExit(run)
+  })
+}
+
+/** Here going back is what was asked for; with an error the node is as it was before the command. */
+function rollbackExit({ outcome, error }: Run): number {
+  if (outcome === 'rolled-back') return error === undefined ? 0 : 4
+  if (outcome === 'deferred') return 6
+  return outcome === 'rollback-failed' ? 5 : 1
 }

@@ -25,7 +25,7 @@ async function attempt(request: LoginRequest, { timeoutMs, signal }: CallOptions
   const call = (where: URL, how: Call) => send(where, how, request.roots, until)
   try {
     const first = await call(url, { method: 'GET' })
-    if (first.status !== 401) return first.status < 400 ? { outcome: 'not-asked' } : unclear(url, first)
+    if (first.status !== 401) return first.status < 300 ? { outcome: 'not-asked' } : unclear(url, first)
     const { scheme, parameters } = parseChallenge(first.challenge)
     const { credentials } = request
     if (credentials.kind === 'registry-token')
@@ -76,7 +76,7 @@ async function askForToken(
 
 function judge(url: URL, reply: Reply): LoginAnswer {
   if (reply.status === 401 || reply.status === 403) return { outcome: 'refused', status: reply.status, by: url.host }
-  return reply.status < 400 ? { outcome: 'accepted' } : unclear(url, reply)
+  return reply.status < 300 ? { outcome: 'accepted' } : unclear(url, reply)
 }
 
 /** OAuth2 says 400 where the refresh token is not valid (RFC 6749, 5.2). */

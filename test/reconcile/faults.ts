@@ -1,10 +1,12 @@
 // Making system calls fail: which calls a program makes below a folder, and the same program with one of them failing or its last.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 
 /** Every call with which a file comes, changes or goes, and those that make it durable. */
 const CALLS =
   'openat,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,symlink,symlinkat,link,linkat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,ftruncate'
+
+const HANGS_MS = 10_000
 
 /** The `when`th call of that name in a thread. */
 export type Point = { readonly call: string; readonly when: number }
@@ -42,18 +44,19 @@ export async function withFault(argv: readonly string[], { call, when, effect }:
 function run(argv: readonly string[]): Promise<{ readonly stdout: string; readonly killed: boolean }> {
   // One thread does all file calls, so that they come in the same order each time.
   const env = { PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '1' }
-  const child: ChildProcess = spawn(argv[0] ?? '', argv.slice(1), {
-    env,
-    stdio: ['ignore', 'pipe', 'inherit'],
-    timeout: 30_000,
-  })
+  const child = spawn(argv[0] ?? '', argv.slice(1), { env, stdio: ['ignore', 'pipe', 'inherit'], detached: true })
+  // A failed write may also be one with which a thread wakes another: the program waits for ever then, and is killed as well.
+  const timer = setTimeout(() => process.kill(-(child.pid ?? 0), 'SIGKILL'), HANGS_MS)
   let stdout = ''
-  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     stdout += chunk
   })
   return new Promise((resolve, reject) => {
     child.once('error', reject)
     // strace ends as its program did.
-    child.once('close', (_, signal) => resolve({ stdout, killed: signal === 'SIGKILL' }))
+    child.once('close', (_, signal) => {
+      clearTimeout(timer)
+      resolve({ stdout, killed: signal !== null })
+    })
   })
 }

@@ -115,7 +115,7 @@ function ownedIn(root: string): string {
     const { generation, owned } = JSON.parse(readFileSync(join(root, STATE, 'state.json'), 'utf8'))
     return JSON.stringify([generation, Object.entries(owned).sort()])
   } catch {
-    return ''
+    return JSON.stringify(['', []])
   }
 }
 

@@ -3,7 +3,13 @@ import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Certificate, DesiredState, Registry, TrustAnchor } from '../../agent/model/desired-state.ts'
+import {
+  type Certificate,
+  type DesiredState,
+  nothingDesired,
+  type Registry,
+  type TrustAnchor,
+} from '../../agent/model/desired-state.ts'
 import type { AgentState } from '../../agent/model/state.ts'
 import { decodeCertificates } from '../../agent/pki/decode.ts'
 import type { TargetInput } from '../../agent/targets/target.ts'
@@ -34,29 +40,7 @@ export function registry(host: string, ...anchors: readonly string[]): Registry 
 }
 
 export function desired(parts: Partial<DesiredState> = {}): DesiredState {
-  return {
-    mode: 'enforce',
-    generation: 'aaaaaaaaaaaa',
-    sources: ['trust.yaml'],
-    anchors: [],
-    registries: [],
-    targets: {
-      systemTrust: { enabled: 'auto', fileName: '{name}.pem' },
-      containerd: { enabled: 'auto', layout: 'auto' },
-      docker: { enabled: 'auto' },
-      containers: { enabled: 'auto' },
-    },
-    restart: { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 60_000, backoffMaxMs: 1_800_000 },
-    policy: {
-      allowSkipVerify: false,
-      allowPlainHttp: false,
-      allowWildcard: false,
-      forbidAnchorsFor: ['docker.io'],
-      minRsaBits: 2048,
-    },
-    drift: { resyncMs: 300_000, heal: true, stopAfterFights: 5 },
-    ...parts,
-  }
+  return { ...nothingDesired(undefined), generation: 'aaaaaaaaaaaa', sources: ['trust.yaml'], ...parts }
 }
 
 /** What a target is given in a run where nothing is in doubt. */
