@@ -24,6 +24,7 @@ import { stateStore } from './node/state-store.ts'
 import { systemd } from './node/systemd.ts'
 import { tlsProbe } from './node/tls.ts'
 import { watcher } from './node/watch.ts'
+import { withoutPrivateKeys } from './reconcile/key-vault.ts'
 import { createLoginDesk } from './reconcile/login.ts'
 import { createLog } from './telemetry/log.ts'
 
@@ -120,7 +121,7 @@ function wire(options: Wired): Wiring {
           ? systemd({ busSocket: files.hostPath('/run/dbus/system_bus_socket') })
           : restarterClient({ socket: behindRestarter }),
       runner: rehearsalRunner({ connect: connectCri }),
-      store: stateStore({ files, folder: options.stateDir }),
+      store: withoutPrivateKeys(stateStore({ files, folder: options.stateDir })),
       logins: createLoginDesk({ inputs, files, clock, login: registryLogin() }),
       lock: nodeLock({ folder: posix.resolve(files.hostPath(options.stateDir)) }),
       permit: behindRestarter === undefined ? ALWAYS : heldPermit(ALWAYS, { socket: behindRestarter }),

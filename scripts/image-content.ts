@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Bom, licenceList, reproducible } from './bill-of-materials.ts'
+import { billOfMaterials, type Lock, licenceList } from './bill-of-materials.ts'
 
 const root = join(import.meta.dirname, '..')
 const out = process.argv[2] ?? join(root, 'dist/image')
@@ -18,18 +18,12 @@ for (const name of readdirSync(folder).filter((name) => name.endsWith('.map'))) 
 copyFileSync(process.execPath, join(out, 'node'))
 chmodSync(join(out, 'node'), 0o755)
 
-const bom = reproducible(
-  JSON.parse(run('npm', 'sbom', '--sbom-format', 'cyclonedx', '--omit', 'dev')) as Bom,
-  process.versions.node,
-)
+const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as Lock
+const bom = billOfMaterials(lock, process.versions.node)
 writeFileSync(join(folder, 'sbom.cdx.json'), `${JSON.stringify(bom, null, 2)}\n`)
 writeFileSync(join(folder, 'LICENCES.txt'), licenceList(bom))
 copyFileSync(join(root, 'LICENSE'), join(folder, 'LICENSE'))
-for (const name of readdirSync(folder)) chmodSync(join(folder, name), 0o644)
-
-function run(command: string, ...args: readonly string[]): string {
-  return execFileSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 64 * 1024 * 1024 })
-}
-
-for (const name of readdirSync(folder))
+for (const name of readdirSync(folder)) {
+  chmodSync(join(folder, name), 0o644)
   console.log(`${String(readFileSync(join(folder, name)).length).padStart(9)} ${name}`)
+}

@@ -134,14 +134,14 @@ export const FLAGS = {
     kind: 'text',
     value: 'SOCKET',
     default: 'none; as a sidecar /run/registry-trust/cri.sock',
-    help: "socket of the cri-proxy sidecar, in place of containerd's own",
+    help: "the sidecar's socket, in place of containerd's own",
     commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'cri-proxy'],
   },
   'restarter-socket': {
     kind: 'text',
     value: 'SOCKET',
     default: 'none; as a sidecar /run/registry-trust/restarter.sock',
-    help: 'socket of the restarter sidecar, in place of D-Bus',
+    help: "the sidecar's socket, in place of D-Bus",
     commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'restarter'],
   },
   'state-dir': {

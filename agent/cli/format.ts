@@ -14,6 +14,7 @@ export function formatStatus(status: NodeStatus, options: FormatOptions): string
   const sections = [
     formatNode(status, paint),
     formatProblems(status.problems, paint),
+    formatWarnings(status.warnings, paint),
     formatRegistries(status.registries, options.now, paint),
     formatDrift(status, paint),
     formatAnchors(status.anchors, options.now, paint),
@@ -84,6 +85,13 @@ const REGISTRY_STYLE: { readonly [state in RegistryState]: Style } = {
 }
 
 /** Stable: registries of one state keep the order in which they were declared. */
+/** What is worth knowing, after everything that is wrong. */
+function formatWarnings(warnings: readonly Problem[], paint: Paint): string {
+  if (warnings.length === 0) return ''
+  const lines = warnings.map(({ message, remedy }) => `  ${harmless(message)}\n    ${remedyLine(remedy, paint)}\n`)
+  return `${paint('bold', 'WARNINGS')}\n${lines.join('')}`
+}
+
 export function worstFirst(registries: readonly RegistryStatus[]): readonly RegistryStatus[] {
   return registries.toSorted((left, right) => WORST_FIRST.indexOf(left.state) - WORST_FIRST.indexOf(right.state))
 }

@@ -63,7 +63,10 @@ export function inspectInput(file: string, input: InputFile, { password, system,
   }
   const { certificates, problems, encoding, repeated } = decodeCertificates(input.bytes, { password })
   const judged = judgeCertificates(certificates, { now, minRsaBits: MIN_RSA_BITS })
-  const remarks = certificates.flatMap((certificate) => remarksOn(certificate, { now, system }))
+  const accepted = new Set(judged.certificates.map(({ fingerprint }) => fingerprint))
+  const remarks = certificates
+    .filter(({ fingerprint }) => accepted.has(fingerprint))
+    .flatMap((certificate) => remarksOn(certificate, { now, system }))
   const inspection = {
     file,
     encoding,

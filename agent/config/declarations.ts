@@ -1,8 +1,11 @@
 // The anchors and registries that the files declare, checked one by one and against each other. Pure; files of anchors are not read here.
+
+import type { Policy } from '../model/desired-state.ts'
 import type { ConfigFile } from './config-file.ts'
 import { didYouMean } from './did-you-mean.ts'
+import { checkEndpoints } from './endpoints.ts'
 import { checkProofImage } from './image-reference.ts'
-import { notSupportedYet, WILDCARD_IS_SUPPORTED } from './not-supported-yet.ts'
+import { notSupportedYet } from './not-supported-yet.ts'
 import { checkRegistryHost, hostName } from './registry-host.ts'
 import { type Place, placeText, type Report } from './report.ts'
 import { MAX_REGISTRIES } from './schema.ts'
@@ -30,7 +33,10 @@ export type Declarations = {
   readonly registries: readonly DeclaredRegistry[]
 }
 
-export type DeclarationPolicy = { readonly allowWildcard: boolean; readonly forbidAnchorsFor: readonly string[] }
+export type DeclarationPolicy = Pick<
+  Policy,
+  'allowWildcard' | 'forbidAnchorsFor' | 'allowSkipVerify' | 'allowPlainHttp'
+>
 
 export function checkDeclarations(
   files: readonly ConfigFile[],
@@ -159,6 +165,7 @@ function checkRegistry(
   })
   checkForbidden(registry, policy, report)
   checkCredentials(registry, report)
+  checkEndpoints(registry, knownNames, policy, report)
   checkProof(registry, report)
 }
 
@@ -171,8 +178,6 @@ function checkHost({ entry, file, pointer }: DeclaredRegistry, policy: Declarati
     if (problem !== undefined) report.add(problem.code, place, subject, problem.text)
   } else if (!policy.allowWildcard) {
     report.add('CONFIG_INVALID', place, subject, 'must name one host: "*" needs policy.allowWildcard: true')
-  } else if (!WILDCARD_IS_SUPPORTED) {
-    report.add('CONFIG_NOT_SUPPORTED_YET', place, subject, 'is not supported yet: this version does not do "*"')
   }
 }
 

@@ -1,9 +1,11 @@
 // The generation: a short name for everything that decides what is written to the node, and how.
 // Independent of the order of declarations, of where the input lay and of when it was read; `mode`, proofs and drift write nothing.
 import { createHash } from 'node:crypto'
-import type { DesiredState } from '../model/desired-state.ts'
+import type { DesiredState, Headers, Registry } from '../model/desired-state.ts'
 
-export function generationOf(desired: Pick<DesiredState, 'anchors' | 'registries' | 'targets' | 'restart'>): string {
+type GenerationInput = Pick<DesiredState, 'anchors' | 'registries' | 'wildcard' | 'targets' | 'restart'>
+
+export function generationOf(desired: GenerationInput): string {
   const { targets, restart } = desired
   const byFirst = (left: readonly [string, unknown], right: readonly [string, unknown]) => (left[0] < right[0] ? -1 : 1)
   // Arrays only: JSON of them has one spelling.
@@ -11,10 +13,30 @@ export function generationOf(desired: Pick<DesiredState, 'anchors' | 'registries
     desired.anchors
       .map((anchor) => [anchor.name, anchor.certificates.map((certificate) => certificate.fingerprint)] as const)
       .toSorted(byFirst),
-    desired.registries.map((registry) => [registry.host, registry.anchors] as const).toSorted(byFirst),
+    [...desired.registries, ...(desired.wildcard === undefined ? [] : [desired.wildcard])]
+      .map((registry) => [registry.host, contentOf(registry)] as const)
+      .toSorted(byFirst),
     [targets.systemTrust.enabled, targets.systemTrust.fileName, targets.containerd.enabled, targets.containerd.layout],
     [targets.docker.enabled, targets.containers.enabled],
     [restart.strategy, restart.unit, restart.maxPerHour, restart.backoffMinMs, restart.backoffMaxMs],
   ]
   return createHash('sha256').update(JSON.stringify(canonical)).digest('hex').slice(0, 12)
+}
+
+/** What is rendered of a registry, besides its anchors' certificates. A plain one is as it was before there was more. */
+function contentOf({ anchors, mirrors, noFallback, skipVerify, plainHttp, headers, clientCertificate }: Registry) {
+  const asked = (mirrors ?? []).map((mirror) => [
+    mirror.url,
+    mirror.anchors,
+    mirror.capabilities,
+    mirror.overridePath,
+    sorted(mirror.headers),
+  ])
+  const more = [asked, noFallback === true, skipVerify === true, plainHttp === true, sorted(headers)]
+  const isPlain = JSON.stringify(more) === JSON.stringify([[], false, false, false, []])
+  return isPlain && clientCertificate === undefined ? anchors : [anchors, more, clientCertificate?.fingerprint ?? '']
+}
+
+function sorted(headers: Headers = {}): readonly (readonly [string, string])[] {
+  return Object.entries(headers).toSorted(([left], [right]) => (left < right ? -1 : 1))
 }

@@ -9,6 +9,7 @@ import { type LoadedAnchors, loadAnchors } from './anchors.ts'
 import { CONFIG_MAX_BYTES, type ConfigFile, type RawFile, readConfigFile } from './config-file.ts'
 import { checkDeclarations, type DeclaredRegistry } from './declarations.ts'
 import { parseDuration } from './duration.ts'
+import { loadEndpoints } from './endpoints.ts'
 import { generationOf } from './generation.ts'
 import { InputLookup, listQuietly, readInput } from './input-lookup.ts'
 import { placeText, Report } from './report.ts'
@@ -45,16 +46,20 @@ export async function loadDesiredState({ paths, files, now }: LoadOptions): Prom
   const loaded = await loadAnchors(declarations, lookup, { now, minRsaBits: settings.policy.minRsaBits }, report)
   if (!report.isEmpty) return { ok: false, problems: report.problems() }
   const { anchors } = loaded
-  const registries = await Promise.all(
+  const declared = await Promise.all(
     declarations.registries.map(async (declared) => {
       const credentials = await credentialSource(declared, lookup)
-      return { ...toRegistry(declared, loaded), ...(credentials === undefined ? {} : { credentials }) }
+      const endpoints = await loadEndpoints(declared, lookup)
+      return { ...toRegistry(declared, loaded), ...endpoints, ...(credentials === undefined ? {} : { credentials }) }
     }),
   )
-  const generation = generationOf({ anchors, registries, targets: settings.targets, restart: settings.restart })
+  const wildcard = declared.find(({ host }) => host === '*')
+  const registries = declared.filter((one) => one !== wildcard)
+  const every = { registries, ...(wildcard === undefined ? {} : { wildcard }) }
+  const generation = generationOf({ anchors, ...every, targets: settings.targets, restart: settings.restart })
   const sources = [...raw.map((file) => file.path), ...loaded.sources]
-  const desired: DesiredState = { ...settings, generation, sources, anchors, registries }
-  return { ok: true, desired, problems: anchors.flatMap((anchor) => anchor.problems) }
+  const desired: DesiredState = { ...settings, generation, sources, anchors, ...every }
+  return { ok: true, desired, problems: [...anchors, ...declared].flatMap(({ problems = [] }) => problems) }
 }
 
 function toRegistry(declared: DeclaredRegistry, { namesOf }: LoadedAnchors): Registry {

@@ -10,22 +10,11 @@ type Unsupported = {
   readonly what: string
 }
 
-const REGISTRY = ['registries', '*'] as const
-const isTrue = (value: unknown) => value === true
-const isFalse = (value: unknown) => value === false
 const is = (word: string) => (value: unknown) => value === word
 
 const UNSUPPORTED: readonly Unsupported[] = [
-  { path: [...REGISTRY, 'clientCertificate'], what: 'client certificates' },
-  { path: [...REGISTRY, 'mirrors'], what: 'mirrors', refuses: (value) => !Array.isArray(value) || value.length > 0 },
-  { path: [...REGISTRY, 'fallback'], what: 'fallback: false', refuses: isFalse },
-  { path: [...REGISTRY, 'skipVerify'], what: 'skipVerify: true', refuses: isTrue },
-  { path: [...REGISTRY, 'plainHttp'], what: 'plainHttp: true', refuses: isTrue },
   { path: ['targets', 'containerd', 'layout'], what: 'layout: legacy', refuses: is('legacy') },
 ]
-
-/** A registry with this host stands for all hosts; besides this line it needs policy.allowWildcard. */
-export const WILDCARD_IS_SUPPORTED: boolean = false
 
 /** What `value` at these keys asks for that is not there yet; `undefined`: nothing. */
 export function notSupportedYet(keys: readonly string[], value: unknown): string | undefined {

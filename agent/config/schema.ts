@@ -35,6 +35,18 @@ const anchorNames = (description: string) => ({
   maxItems: 50,
 })
 
+const headers = {
+  description: 'Sent with every request to this endpoint. Credentials do not belong here.',
+  type: 'object',
+  maxProperties: 20,
+  propertyNames: {
+    type: 'string',
+    pattern: '^(?![Aa]uthorization$|[Pp]roxy-[Aa]uthorization$|[Cc]ookie$|[Hh]ost$)[A-Za-z0-9-]{1,100}$',
+    'x-expected': 'the name of an HTTP header that holds no credentials',
+  },
+  additionalProperties: { type: 'string', pattern: '^[\\x20-\\x7e]{0,1000}$', 'x-expected': 'printable ASCII' },
+} as const
+
 const anchor = {
   description: 'A trust anchor: one or more CA certificates. Exactly one of `file` and `pem`.',
   type: 'object',
@@ -97,9 +109,11 @@ const registry = {
             default: ['pull', 'resolve'],
           },
           overridePath: bool('The path of `url` stands in place of /v2.', false),
+          headers,
         },
       },
     },
+    headers,
     fallback: bool('false: never fall back from the mirrors to the registry itself.', true),
     skipVerify: bool('Do not verify the certificate; needs policy.allowSkipVerify.', false),
     plainHttp: bool('Speak plain HTTP; needs policy.allowPlainHttp.', false),

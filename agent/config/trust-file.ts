@@ -1,11 +1,19 @@
 // The shape of trust.yaml after the schema has accepted it, and after the defaults are filled in.
-import type { ProofLevel, RestartStrategy, Weekday } from '../model/desired-state.ts'
+import type { Capability, Headers, ProofLevel, RestartStrategy, Weekday } from '../model/desired-state.ts'
 
 export type AnchorEntry = {
   readonly file?: string
   readonly pem?: string
   readonly passwordFile?: string
   readonly pins?: readonly string[]
+}
+
+export type MirrorEntry = {
+  readonly url: string
+  readonly anchors?: readonly string[]
+  readonly capabilities?: readonly Capability[]
+  readonly overridePath?: boolean
+  readonly headers?: Headers
 }
 
 export type CredentialsEntry = {
@@ -20,6 +28,12 @@ export type RegistryEntry = {
   readonly host: string
   readonly ca?: string
   readonly anchors?: readonly string[]
+  readonly clientCertificate?: { readonly certFile: string; readonly keyFile: string }
+  readonly mirrors?: readonly MirrorEntry[]
+  readonly fallback?: boolean
+  readonly skipVerify?: boolean
+  readonly plainHttp?: boolean
+  readonly headers?: Headers
   readonly credentials?: CredentialsEntry
   readonly proof?: { readonly image?: string; readonly level?: ProofLevel; readonly every?: string }
 }

@@ -6,7 +6,7 @@ import { defaultEndpoint, renderEndpoint } from './endpoint.ts'
 import { isTable, parseToml, renderString, type TomlItem, type TomlTable } from './toml.ts'
 
 const MARK = '# Managed by registry-trust-agent'
-const HEADER = `${MARK}: changes to this file are undone. Declare the registry in trust.yaml instead.`
+export const MANAGED_HEADER = `${MARK}: changes to this file are undone. Declare the registry in trust.yaml instead.`
 
 export type HostsFileContent = {
   /** `https://HOST[:PORT]`. */
@@ -18,7 +18,7 @@ export type HostsFileContent = {
 }
 
 export function renderHostsFile({ server, ca, shape = 'A' }: HostsFileContent): string {
-  const top = [HEADER, `server = ${renderString(server)}`, `ca = ${renderString(ca)}`, '']
+  const top = [MANAGED_HEADER, `server = ${renderString(server)}`, `ca = ${renderString(ca)}`, '']
   const host = shape === 'A' ? ['[host]'] : [`[host.${renderString(server)}]`, `  ca = ${renderString(ca)}`]
   return [...top, ...host, ''].join('\n')
 }
@@ -181,6 +181,7 @@ function readStrings(table: TomlTable, key: string, where: string): readonly str
  * match the image reference: `host:443` is not read for `host/…`, nor the reverse.
  */
 export function hostDirectoryName(host: string, existingNames: readonly string[]): string {
+  if (host === '*') return '_default'
   const underscored = host.replace(/:(\d+)$/, '_$1_')
   return existingNames.includes(underscored) ? underscored : host
 }

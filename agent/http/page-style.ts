@@ -29,7 +29,7 @@ h1 .pill{font-size:.95rem}
 a.tile:hover{border-color:var(--tone)}
 .tile span{display:block;color:var(--quiet);font-size:.85rem}.tile strong{display:block;font-size:1.15rem;line-height:1.35}
 section{margin-top:1.3rem;padding:1.1rem 1.25rem;background:var(--card);border:1px solid var(--line);border-radius:8px;scroll-margin-top:1rem}
-section.problems{border-left:4px solid var(--bad)}
+section.problems{border-left:4px solid var(--tone)}
 .problems ul{margin:0;padding:0;list-style:none}.problems li+li{margin-top:.7rem}
 table{width:100%;border-collapse:collapse}
 th{padding:0 1rem .45rem 0;color:var(--quiet);font-size:.8rem;font-weight:600;text-align:left}

@@ -54,6 +54,7 @@ ${header(status, verdict)}
 <main>
 <div id="tiles" data-live>${tiles(status, now)}</div>
 <div id="problems" data-live>${problems(status.problems)}</div>
+<div id="warnings" data-live>${warnings(status.warnings)}</div>
 ${live('registries', 'Registries', registriesSection(status.registries, now))}
 ${live('drift', 'Drift', driftSection(status.drift))}
 ${live('anchors', 'Trust anchors', anchorsSection(status.anchors, now))}
@@ -115,12 +116,20 @@ function plural(count: number, noun: string): string {
 }
 
 function problems(found: readonly Problem[]): Html | null {
+  return problemList(found, 'problems', 'Problems', 'tone-bad')
+}
+
+function warnings(found: readonly Problem[]): Html | null {
+  return problemList(found, 'warnings', 'Worth knowing', 'tone-warn')
+}
+
+function problemList(found: readonly Problem[], id: string, title: string, tone: string): Html | null {
   if (found.length === 0) return null
   const items = found.map(
     ({ code, message, remedy }) =>
       html`<li><p class="text"><code>${code}</code> ${message}</p><p class="remedy">${remedy}</p></li>`,
   )
-  return html`<section class="problems tone-bad" aria-labelledby="problems-title"><h2 id="problems-title">Problems</h2><ul>${items}</ul></section>`
+  return html`<section class="problems ${tone}" aria-labelledby="${id}-title"><h2 id="${id}-title">${title}</h2><ul>${items}</ul></section>`
 }
 
 function footer({ version }: NodeStatus, refreshes: boolean): Html {

@@ -1,5 +1,6 @@
 // What the configuration asks for, decoded and validated: plain values, no I/O.
 import type { Problem } from './errors.ts'
+import type { Secret } from './secret.ts'
 
 export type Certificate = {
   /** One PEM block, LF line ends, final newline: what is written to the node. */
@@ -41,6 +42,32 @@ export type CredentialSource =
   /** A service account token as the password (OpenShift); the user name does not matter there. */
   | { readonly kind: 'token'; readonly usernamePath?: string; readonly tokenPath: string }
 
+export const CAPABILITIES = ['pull', 'resolve', 'push'] as const
+export type Capability = (typeof CAPABILITIES)[number]
+
+/** An endpoint that is asked before the registry itself. */
+export type Mirror = {
+  /** `https://HOST[:PORT][/PATH]` */
+  readonly url: string
+  readonly anchors: readonly string[]
+  readonly capabilities: readonly Capability[]
+  /** The path of `url` stands in place of /v2. */
+  readonly overridePath: boolean
+  readonly headers?: Headers
+}
+
+/** Sent with every request to the endpoint; none of them is a credential. */
+export type Headers = { readonly [name: string]: string }
+
+/** Written beside hosts.toml for root alone; the key goes nowhere else. */
+export type ClientCertificate = {
+  /** PEM, the leaf first. */
+  readonly certificate: string
+  readonly key: Secret
+  /** Of the leaf: `sha256:` and the hex digest of the DER. */
+  readonly fingerprint: string
+}
+
 export type Registry = {
   /** `host` or `host:port`, as in an image reference. */
   readonly host: string
@@ -51,6 +78,16 @@ export type Registry = {
   readonly credentials?: CredentialSource
   /** Where it was declared, for messages: `trust.yaml:3:5`. */
   readonly source: string
+  /** In the order in which they are asked. */
+  readonly mirrors?: readonly Mirror[]
+  /** The mirrors alone are asked, never the registry itself. */
+  readonly noFallback?: boolean
+  readonly skipVerify?: boolean
+  readonly plainHttp?: boolean
+  readonly headers?: Headers
+  readonly clientCertificate?: ClientCertificate
+  /** Why its input can not be used now: what it put on the node stays. */
+  readonly problems?: readonly Problem[]
 }
 
 export type Switch = 'auto' | 'on' | 'off'
@@ -96,6 +133,8 @@ export type DesiredState = {
   readonly sources: readonly string[]
   readonly anchors: readonly TrustAnchor[]
   readonly registries: readonly Registry[]
+  /** Declared for `*`: every host without a folder of its own. It can not be proved: it names no host. */
+  readonly wildcard?: Registry
   readonly targets: {
     readonly systemTrust: { readonly enabled: Switch; readonly fileName: string }
     readonly containerd: { readonly enabled: Switch; readonly layout: 'auto' | 'hosts' | 'legacy' }
@@ -110,7 +149,8 @@ export type DesiredState = {
 /** Nothing is wanted: what uninstalling reconciles to. Restart settings of the configuration in force are kept where there is one. */
 export function nothingDesired(like: DesiredState | undefined): DesiredState {
   const base = like ?? DEFAULTS
-  return { ...base, mode: 'enforce', generation: 'uninstalled', anchors: [], registries: [] }
+  const { wildcard: _, ...rest } = base
+  return { ...rest, mode: 'enforce', generation: 'uninstalled', anchors: [], registries: [] }
 }
 
 const DEFAULTS: DesiredState = {
@@ -140,11 +180,36 @@ const DEFAULTS: DesiredState = {
 export type RegistryTrust = { readonly certificates: readonly Certificate[]; readonly held: boolean }
 
 export function trustOf(registry: Registry, desired: DesiredState): RegistryTrust {
-  const anchors = registry.anchors.map((name) => desired.anchors.find((anchor) => anchor.name === name))
+  const own = resolve(registry.anchors, desired)
+  const isHeld =
+    own.held ||
+    (registry.problems ?? []).length > 0 ||
+    (registry.mirrors ?? []).some(({ anchors }) => resolve(anchors, desired).held)
+  return { certificates: own.certificates, held: isHeld }
+}
+
+export function trustOfMirror({ anchors }: Mirror, desired: DesiredState): readonly Certificate[] {
+  return resolve(anchors, desired).certificates
+}
+
+function resolve(names: readonly string[], desired: DesiredState): RegistryTrust {
+  const anchors = names.map((name) => desired.anchors.find((anchor) => anchor.name === name))
   const held = anchors.some((anchor) => anchor === undefined || anchor.certificates.length === 0)
   const seen = new Set<string>()
   const certificates = anchors
     .flatMap((anchor) => anchor?.certificates ?? [])
     .filter((certificate) => !seen.has(certificate.fingerprint) && seen.add(certificate.fingerprint))
   return { certificates, held }
+}
+
+/** The registry asks for something that containerd does not do by itself. */
+export function needsHostFolder(registry: Registry, desired: DesiredState): boolean {
+  const { mirrors = [], headers = {}, skipVerify, plainHttp, clientCertificate } = registry
+  if (trustOf(registry, desired).certificates.length > 0 || mirrors.length > 0) return true
+  return skipVerify === true || plainHttp === true || clientCertificate !== undefined || Object.keys(headers).length > 0
+}
+
+/** Every registry that gets a folder in certs.d: the wildcard too. */
+export function withWildcard({ registries, wildcard }: DesiredState): readonly Registry[] {
+  return wildcard === undefined ? registries : [...registries, wildcard]
 }

@@ -98,6 +98,10 @@ export const ERRORS = {
     retryable: false,
   },
   ANCHOR_EXPIRES_SOON: { remedy: 'Add the renewed CA certificate beside this one in time.', retryable: false },
+  CLIENT_CERTIFICATE_UNUSABLE: {
+    remedy: 'Give the certificate and its own, unencrypted private key as two PEM files.',
+    retryable: true,
+  },
   ANCHOR_FORBIDDEN: {
     remedy: 'Remove the registry, or take its host out of policy.forbidAnchorsFor.',
     retryable: false,
@@ -134,6 +138,10 @@ export const ERRORS = {
     remedy:
       "Declare the registry with its CA in trust.yaml, then take skip_verify out of the host folder's hosts.toml.",
     retryable: false,
+  },
+  SANDBOX_IMAGE_MISSING: {
+    remedy: "Pull or preload the sandbox (pause) image named in containerd's configuration: no Pod starts without it.",
+    retryable: true,
   },
   MIGRATION_NOTE: {
     remedy: 'Read what the move to host folders changes or leaves behind, and correct the hosts.toml named if needed.',

@@ -10,6 +10,8 @@ export type ContainerdFacts = {
   /** The process behind the socket; undefined where /proc does not show it (in a Pod). */
   readonly process: ProcessInfo | undefined
   readonly unit: UnitFacts | undefined
+  /** The sandbox (pause) image where it is known and not on the node: no Pod can start before it is pulled. */
+  readonly missingSandboxImage: string | undefined
   /** Path of config.toml on the node. */
   readonly configFile: string
   readonly config: FileState

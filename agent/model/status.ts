@@ -105,6 +105,8 @@ export type NodeStatus = {
   readonly transactions: readonly TransactionRecord[]
   /** What is wrong with the configuration or the node as a whole. */
   readonly problems: readonly Problem[]
+  /** What is worth knowing although nothing is kept back because of it. */
+  readonly warnings: readonly Problem[]
   /** Files the desired state was read from. */
   readonly sources: readonly string[]
 }
@@ -242,5 +244,6 @@ export const STATUS_SCHEMA = objectSchema('The state of one node.', {
   restart: RESTART_SCHEMA,
   transactions: listSchema(TRANSACTION_SCHEMA),
   problems: listSchema(PROBLEM_SCHEMA),
+  warnings: listSchema(PROBLEM_SCHEMA),
   sources: listSchema(text),
 })

@@ -64,8 +64,11 @@ function open(bytes: Buffer, secret: Secret | undefined): readonly Buffer[] {
   }
   const password = provenPassword(macData, safes, secret, work, sealed.length > 0)
   for (const { value } of sealed) {
-    const clear = decrypt(value, password, work, secret !== undefined)
-    collect(readBer(clear), found, 0)
+    const clear = readBer(decrypt(value, password, work, secret !== undefined))
+    // Without a checksum a wrong password shows only in that nonsense comes out.
+    if (macData === undefined && berChildren(clear, TAG.sequence) === undefined)
+      throw wrongPassword(secret !== undefined)
+    collect(clear, found, 0)
   }
   return found
 }
@@ -128,12 +131,15 @@ function decrypt(value: BerElement, password: Password, work: Workload, isGiven:
     case 'unsupported':
       throw new Refused('unsupported', `it is encrypted with ${result.algorithm}, which is not supported`)
     case 'undecipherable':
-      throw isGiven
-        ? new Refused('password-wrong', 'the password given does not open it')
-        : new Refused('password-missing', 'it is encrypted')
+      throw wrongPassword(isGiven)
     default:
       throw result satisfies never
   }
+}
+
+function wrongPassword(isGiven: boolean): Refused {
+  if (isGiven) return new Refused('password-wrong', 'the password given does not open it')
+  return new Refused('password-missing', 'it is encrypted')
 }
 
 function tooMuchWork(): Refused {

@@ -4,7 +4,6 @@ import { readContainerdConfig } from '../containerd/config-file.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import { nothingDesired } from '../model/desired-state.ts'
 import { asAgentError, type Problem } from '../model/errors.ts'
-import { FINDINGS } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import { readCertsTree } from './look.ts'
 import { observeContainerd } from './observe.ts'
@@ -70,11 +69,6 @@ export async function examine({ desired, problems, address }: DoctorRequest, por
         await readCertsTree(plan.certsDirectory, ports.files),
       ))
         ailments.push({ severity, where: path, what: message, remedy })
-    ailments.push(
-      ...(await sandboxAilments(facts, wanted, async (image) =>
-        cri.imageExists(image, { timeoutMs: PROOF_DEADLINE_MS }),
-      )),
-    )
     const proofs = await proveRegistries(wanted.registries, cri, {
       clock: ports.clock,
       timeoutMs: PROOF_DEADLINE_MS,
@@ -187,23 +181,4 @@ async function restartAilment(
     what: reason,
     remedy: 'Run `registry-trust apply`: it restarts containerd once.',
   }
-}
-
-/** Pods fail without it also when every registry is trusted. */
-async function sandboxAilments(
-  { status }: ContainerdFacts,
-  desired: DesiredState,
-  isPresent: (image: string) => Promise<boolean>,
-): Promise<readonly Ailment[]> {
-  const image = status.sandboxImage
-  if (image === undefined || (await isPresent(image))) return []
-  const isDeclared = desired.registries.some(({ host }) => image.startsWith(`${host}/`))
-  return [
-    {
-      severity: isDeclared ? 'error' : 'warning',
-      where: 'containerd',
-      what: `the sandbox (pause) image ${image} is not on this node: no Pod can start before it is pulled`,
-      remedy: FINDINGS['sandbox-image-missing'],
-    },
-  ]
 }

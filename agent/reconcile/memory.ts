@@ -163,7 +163,8 @@ export function statusOf(memory: Memory, state: AgentState, { node, version }: S
       last: memory.lastRestart ?? null,
     },
     transactions: state.transactions,
-    problems: [...configProblems, ...(run?.problems ?? []), ...(run?.planned?.plan.warnings ?? [])],
+    problems: [...configProblems, ...(run?.problems ?? [])],
+    warnings: run?.planned?.plan.warnings ?? [],
     sources: desired?.sources ?? [],
   }
 }

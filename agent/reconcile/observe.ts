@@ -8,10 +8,12 @@ import type { ContainerdFacts, ObservedContainerd } from '../model/observed-stat
 import type {
   CriClient,
   CriConnector,
+  FileState,
   NodeFiles,
   Processes,
   ProcessInfo,
   RehearsalRunner,
+  RuntimeStatus,
   Systemd,
   UnitFacts,
 } from '../model/ports.ts'
@@ -55,6 +57,7 @@ export async function observeContainerd(
       status,
       process,
       unit,
+      missingSandboxImage: await missingSandboxImage(status, config, configFile, cri),
       configFile,
       config,
       imports,
@@ -66,6 +69,27 @@ export async function observeContainerd(
   } catch (thrown) {
     cri.close()
     return { state: 'down', socket, error: asAgentError(thrown) }
+  }
+}
+
+/** From 2.0 on CRI Status does not tell the image: then the file does. */
+async function missingSandboxImage(
+  status: RuntimeStatus,
+  config: FileState,
+  path: string,
+  cri: CriClient,
+): Promise<string | undefined> {
+  const image = status.sandboxImage ?? (config.kind === 'file' ? sandboxImageIn(config.bytes, path) : undefined)
+  if (image === undefined) return undefined
+  return (await cri.imageExists(image, { timeoutMs: CALL_MS })) ? undefined : image
+}
+
+function sandboxImageIn(bytes: Buffer, path: string): string | undefined {
+  try {
+    return readContainerdConfig(bytes, { path }).sandboxImage
+  } catch {
+    // The plan reports the file with its position.
+    return undefined
   }
 }
 
@@ -93,6 +117,7 @@ export async function observeOffline(
     status: { runtimeReady: false, networkReady: false },
     process: undefined,
     unit: found,
+    missingSandboxImage: undefined,
     configFile,
     config,
     imports: config.kind === 'file' ? await readImports(config.bytes, configFile, ports.files) : [],

@@ -2,8 +2,8 @@
 import { posix } from 'node:path'
 import { hostDirectoryName } from '../containerd/hosts-toml.ts'
 import type { MovedFolder } from '../containerd/migrate.ts'
-import type { DesiredState, TrustAnchor } from '../model/desired-state.ts'
-import type { Problem } from '../model/errors.ts'
+import { type DesiredState, type TrustAnchor, withWildcard } from '../model/desired-state.ts'
+import { type Problem, problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Plan } from '../model/plan.ts'
 import type { NodeFiles } from '../model/ports.ts'
@@ -60,9 +60,14 @@ export async function makePlan(
       changes: targets.flatMap(({ changes }) => changes),
       restart: config.restart ?? { required: false, reason: '' },
       certsDirectory: config.certsDirectory,
-      problems: [...anchorProblems(desired, isHeld), ...targets.flatMap(({ problems }) => problems)],
+      problems: [
+        ...anchorProblems(desired, isHeld),
+        ...withWildcard(desired).flatMap(({ problems = [] }) => problems),
+        ...targets.flatMap(({ problems }) => problems),
+      ],
       warnings: [
         ...anchorProblems(desired, (anchor) => !isHeld(anchor)),
+        ...sandboxWarning(facts),
         ...[hosts, config].flatMap(({ warnings = [] }) => warnings),
       ],
     },
@@ -72,6 +77,11 @@ export async function makePlan(
     stagedHosts:
       observedHosts === undefined ? [] : stageHosts(desired, config.moved, observedHosts, [...moved, ...hosts.changes]),
   }
+}
+
+function sandboxWarning({ missingSandboxImage: image, configFile }: ContainerdFacts): readonly Problem[] {
+  if (image === undefined) return []
+  return [problem('SANDBOX_IMAGE_MISSING', `the sandbox image ${image} (${configFile}) is not on this node`)]
 }
 
 /** The host directories as they are once what config.toml said has moved there. */
@@ -99,7 +109,7 @@ function stageHosts(
   observed: ObservedHosts,
   changes: readonly Change[],
 ): Planned['stagedHosts'] {
-  const declared = desired.registries.map(({ host }) => hostDirectoryName(host, observed.names))
+  const declared = withWildcard(desired).map(({ host }) => hostDirectoryName(host, observed.names))
   const names = new Set([...declared, ...moved.map(({ name }) => name)])
   return [...names].flatMap((name) => {
     const folder = `${observed.certsDirectory}/${name}`

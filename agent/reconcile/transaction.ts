@@ -56,6 +56,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
 
   const undo = async () => {
     const undone = steps
+    await tidy(undone, ports)
     await undoSteps(undone, ports)
     steps = []
     done.length = 0
@@ -179,6 +180,8 @@ export async function recover(ports: TransactionPorts): Promise<Recovery | undef
   if (entry === undefined) return undefined
   const { transactions } = await store.load()
   const isCommitted = transactions.some(({ id, result }) => id === entry.transaction && result === 'committed')
+  // Before: a folder with something left behind in it could not be removed.
+  await tidy(entry.steps, ports)
   if (!isCommitted) await undoSteps(entry.steps, ports)
   await tidy(entry.steps, ports)
   const at = new Date(clock.now()).toISOString()
@@ -308,7 +311,8 @@ async function undoStep(
 ): Promise<readonly string[]> {
   const tree = treeAround(step, steps)
   if (tree === undefined) {
-    await files.put(step.path, await contentOf(step.before, store), { folder: step.folder })
+    const content = await contentToRestore(step, store)
+    if (content !== undefined) await files.put(step.path, content, { folder: step.folder })
     return []
   }
   const { root, members } = tree
@@ -317,10 +321,11 @@ async function undoStep(
     const content = await Promise.all(
       members.map(async (member) => ({
         name: posix.basename(member.path),
-        content: (await contentOf(member.before, store)) as RegularFile,
+        content: (await contentToRestore(member, store)) as RegularFile | undefined,
       })),
     )
-    await files.putFolder(root.path, content, { folder: root.folder, mode: root.before.mode })
+    const known = content.flatMap(({ name, content }) => (content === undefined ? [] : [{ name, content }]))
+    await files.putFolder(root.path, known, { folder: root.folder, mode: root.before.mode })
   } else if (root.before.kind === 'absent' && now.kind === 'folder') {
     const names = new Set(members.map((member) => posix.basename(member.path)))
     const others = (await files.list(root.path)).filter((name) => !names.has(name))
@@ -345,6 +350,16 @@ function treeAround(
   return {
     root,
     members: steps.filter((other) => posix.dirname(other.path) === root.path && other.folder === root.folder),
+  }
+}
+
+/** Undefined: a private key of an earlier process, which is kept nowhere; what is there now stays, and the next run writes the right one. */
+async function contentToRestore({ path, before }: JournalStep, store: StateStore): Promise<FileContent | undefined> {
+  try {
+    return await contentOf(before, store)
+  } catch (thrown) {
+    if (path.endsWith('.key') && asAgentError(thrown).code === 'STATE_UNREADABLE') return undefined
+    throw thrown
   }
 }
 

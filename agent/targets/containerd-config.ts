@@ -4,7 +4,7 @@ import { posix } from 'node:path'
 import { type ConfigPathPlan, planConfigPath } from '../containerd/config-edit.ts'
 import { readContainerdConfig } from '../containerd/config-file.ts'
 import { legacyCaFiles, type MigrationFacts, type MovedFolder } from '../containerd/migrate.ts'
-import { trustOf } from '../model/desired-state.ts'
+import { needsHostFolder, trustOf, withWildcard } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
@@ -92,9 +92,7 @@ export async function planConfig(input: TargetInput, observed: ObservedConfig): 
   })
   if (plan.kind === 'already-set') return alreadySet(plan, unchanged, facts)
   // Without a CA to write nothing needs config_path, and a node that declares nothing is not touched.
-  const needsHosts = input.desired.registries.some(
-    (registry) => trustOf(registry, input.desired).certificates.length > 0,
-  )
+  const needsHosts = withWildcard(input.desired).some((registry) => needsHostFolder(registry, input.desired))
   const isMigration = plan.kind === 'edit' && plan.migration !== undefined
   if (!needsHosts && !(input.migrateAll && isMigration)) return unchanged
   if (plan.kind === 'refused') return { ...unchanged, problems: [plan.problem] }

@@ -3,10 +3,10 @@
 // gets our CA file added and keeps every other byte.
 // Source: containerd docs/hosts.md; shape A is the one that 1.6, 1.7 and 2.x read alike.
 import { posix } from 'node:path'
-import { defaultServer, hostDirectoryName, isManaged, renderHostsFile } from '../containerd/hosts-toml.ts'
+import { hostDirectoryName, isManaged } from '../containerd/hosts-toml.ts'
 import { mergeHostsFile } from '../containerd/merge-hosts.ts'
 import type { MovedFolder } from '../containerd/migrate.ts'
-import { type Certificate, type Registry, trustOf } from '../model/desired-state.ts'
+import { type Certificate, needsHostFolder, type Registry, trustOf, withWildcard } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { Change, OwnedPath, RegularFile } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
@@ -21,9 +21,9 @@ import {
   rewritten,
   TARGET,
 } from './containerd-hosts-removal.ts'
+import { CA_FILE, hostFolderFiles } from './host-folder-files.ts'
 import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
 
-const CA_FILE = 'ca.crt'
 /** Spegel moves what it finds in certs.d here, and takes over nothing but [host."…"] tables when it writes a file anew. */
 const SPEGEL_BACKUP = '_backup'
 
@@ -49,7 +49,7 @@ export async function observeHosts(
   files: NodeFiles,
 ): Promise<ObservedHosts> {
   const names = await files.list(certsDirectory)
-  const wanted = input.desired.registries.map(
+  const wanted = withWildcard(input.desired).map(
     (registry) => `${certsDirectory}/${hostDirectoryName(registry.host, names)}`,
   )
   const owned = ownedPaths(input.owned).map(([path, { kind, sha256: digest }]) =>
@@ -92,14 +92,14 @@ export async function planHosts(input: TargetInput, observed: ObservedHosts): Pr
   const warnings: Problem[] = []
   const changes: Change[] = []
   const keep = new Set<string>()
-  for (const registry of desired.targets.containerd.enabled === 'off' ? [] : desired.registries) {
+  for (const registry of desired.targets.containerd.enabled === 'off' ? [] : withWildcard(desired)) {
     const folder = `${observed.certsDirectory}/${hostDirectoryName(registry.host, observed.names)}`
     const trust = trustOf(registry, desired)
     if (trust.held) {
       for (const [path, owner] of ownedPaths(input.owned)) if (owner.subject === registry.host) keep.add(path)
       continue
     }
-    if (trust.certificates.length === 0) continue
+    if (!needsHostFolder(registry, desired)) continue
     const plan = await planHost(registry, folder, input, observed)
     for (const path of plan.keep) keep.add(path)
     changes.push(...plan.changes)
@@ -107,10 +107,18 @@ export async function planHosts(input: TargetInput, observed: ObservedHosts): Pr
     warnings.push(...(plan.warnings ?? []))
   }
   const creations = changes.length > 0 ? foldersToCreate(observed) : []
+  const kept = new Set(keep)
   if (keep.size > 0) keep.add(observed.certsDirectory)
   const removal = await planRemoval(input.owned, keep, observed)
+  // In a folder that stays hosts.toml names a file until it is written anew.
+  const isNamedStill = ({ path }: Change) => kept.has(posix.dirname(path))
   return {
-    changes: [...removal.changes, ...creations, ...changes],
+    changes: [
+      ...removal.changes.filter((change) => !isNamedStill(change)),
+      ...creations,
+      ...changes,
+      ...removal.changes.filter(isNamedStill),
+    ],
     problems: [...problems, ...removal.problems],
     ...(warnings.length === 0 ? {} : { warnings }),
   }
@@ -133,11 +141,10 @@ async function planHost(
   const found = observed.folders.get(folder) ?? { state: { kind: 'absent' }, files: new Map() }
   const { certificates } = trustOf(registry, desired)
   const overlap = unverified.has(host) ? certificatesInUse(found) : []
-  const ca = rootFile([...new Set([...certificates, ...overlap].map(({ pem }) => pem))].join(''))
-  const shape = observed.names.includes(SPEGEL_BACKUP) ? 'B' : 'A'
-  const hosts = rootFile(renderHostsFile({ server: defaultServer(host), ca: CA_FILE, shape }))
-  const caPath = `${folder}/${CA_FILE}`
+  const isForSpegel = observed.names.includes(SPEGEL_BACKUP)
+  const wanted = hostFolderFiles({ registry, desired, overlap, isForSpegel })
   const hostsPath = `${folder}/${HOSTS_FILE}`
+  const keep = [folder, ...wanted.map(({ name }) => `${folder}/${name}`)]
   const base = { target: TARGET, subject: host, folder: observed.certsDirectory, forgets: [] } as const
 
   const isEmptyFolder = found.state.kind === 'folder' && found.files.size === 0
@@ -152,22 +159,27 @@ async function planHost(
           after: {
             kind: 'tree',
             mode: 0o755,
-            files: [
-              { name: CA_FILE, content: ca },
-              { name: HOSTS_FILE, content: hosts },
-            ],
+            files: wanted,
           },
-          owns: [ownedFolder(folder), ownedFile(caPath, ca), ownedFile(hostsPath, hosts)],
+          owns: [ownedFolder(folder), ...wanted.map(({ name, content }) => ownedFile(`${folder}/${name}`, content))],
         },
       ],
       problems: [],
-      keep: [folder, caPath, hostsPath],
+      keep,
     }
   if (found.state.kind !== 'folder')
     return foreign(host, folder, `there is a ${found.state.kind} in place of the folder`)
 
   const hostsState = found.files.get(HOSTS_FILE) ?? { kind: 'absent' }
   const ours = isOurs(hostsPath, hostsState, owned)
+  if (!ours && asksForMoreThanTrust(registry)) {
+    return foreign(
+      host,
+      hostsPath,
+      'it is someone else’s, and mirrors, headers and client certificates can not be added to it',
+    )
+  }
+  const ca = rootFile([...new Set([...certificates, ...overlap].map(({ pem }) => pem))].join(''))
   const besidePath = `${folder}/${CA_BESIDE_FOREIGN}`
   const beside = fileChange({ ...base, path: besidePath, wanted: ca, state: found.files.get(CA_BESIDE_FOREIGN) })
   if (isDockerStyle(hostsState) && !ours && owned[folder] === undefined)
@@ -181,15 +193,18 @@ async function planHost(
       keep: [hostsPath, besidePath],
     }
   }
-  const caState = found.files.get(CA_FILE)
   return {
-    changes: [
-      ...fileChange({ ...base, path: caPath, wanted: ca, state: caState }),
-      ...fileChange({ ...base, path: hostsPath, wanted: hosts, state: hostsState }),
-    ],
+    changes: wanted.flatMap(({ name, content }) =>
+      fileChange({ ...base, path: `${folder}/${name}`, wanted: content, state: found.files.get(name) }),
+    ),
     problems: [],
-    keep: [folder, caPath, hostsPath],
+    keep,
   }
+}
+
+function asksForMoreThanTrust({ mirrors = [], headers, clientCertificate, skipVerify, plainHttp }: Registry): boolean {
+  if (mirrors.length > 0 || headers !== undefined || clientCertificate !== undefined) return true
+  return skipVerify === true || plainHttp === true
 }
 
 /** The old anchors stay beside the new ones until the new ones verify what the registry serves. */

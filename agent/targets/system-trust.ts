@@ -31,6 +31,8 @@ type Placement = {
 export type ObservedSystemTrust = {
   readonly layout: 'debian' | 'plain' | 'none'
   readonly writable: boolean
+  /** What could not be read, and why: a store that is only seen in part is left alone. */
+  readonly unreadable: string | undefined
   readonly bundle: FileState
   /** Sources in /usr/local/share/ca-certificates and below, sorted as `update-ca-certificates` does. */
   readonly sources: readonly { readonly path: string; readonly state: FileState }[]
@@ -44,8 +46,10 @@ export async function observeSystemTrust(input: TargetInput, files: NodeFiles): 
   const bundle = await files.read(BUNDLE)
   const certs = await files.readFollowing(SYSTEM_CERTS)
   const local = await files.readFollowing(LOCAL_ANCHORS)
-  const hasLocal = local.kind === 'folder' && (await files.isWritable(LOCAL_ANCHORS))
-  const layout = certs.kind !== 'folder' ? 'none' : hasLocal && bundle.kind === 'file' ? 'debian' : 'plain'
+  // What the agent did once decides: a folder that is read-only for a while must not turn one layout into the other.
+  const isDebian = ownedPaths(input.owned).some((path) => path.startsWith(`${LOCAL_ANCHORS}/`))
+  const hasLocal = local.kind === 'folder' && bundle.kind === 'file' && (await files.isWritable(LOCAL_ANCHORS))
+  const layout = certs.kind !== 'folder' ? 'none' : isDebian || hasLocal ? 'debian' : 'plain'
   const sources = layout === 'debian' ? await readSources(LOCAL_ANCHORS, files, 3) : []
   const paths = new Map<string, FileState>()
   const fingerprints = new Map<string, string | undefined>()
@@ -61,7 +65,20 @@ export async function observeSystemTrust(input: TargetInput, files: NodeFiles): 
       const followed = await files.readFollowing(path)
       fingerprints.set(path, followed.kind === 'file' ? firstFingerprint(followed.bytes) : undefined)
     }
-  return { layout, writable: await files.isWritable(SYSTEM_CERTS), bundle, sources, paths, fingerprints }
+  const unreadable = firstUnreadable([
+    [BUNDLE, bundle],
+    [SYSTEM_CERTS, certs],
+    [LOCAL_ANCHORS, local],
+    ...paths,
+    ...sources.map(({ path, state }) => [path, state] as const),
+  ])
+  const writable = await files.isWritable(SYSTEM_CERTS)
+  return { layout, writable, unreadable, bundle, sources, paths, fingerprints }
+}
+
+function firstUnreadable(states: Iterable<readonly [string, FileState]>): string | undefined {
+  for (const [path, state] of states) if (state.kind === 'unreadable') return `${path}: ${state.reason}`
+  return undefined
 }
 
 async function readSources(
@@ -110,8 +127,12 @@ function placementsOf({ desired }: TargetInput): readonly Placement[] {
 export function planSystemTrust(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
   const { enabled } = input.desired.targets.systemTrust
   if (enabled === 'off' && ownedPaths(input.owned).length === 0) return NOTHING_TO_DO
+  if (observed.unreadable !== undefined) {
+    const text = `${observed.unreadable}; the system store was left as it is`
+    return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', text)] }
+  }
   if (observed.layout === 'none' || !observed.writable) {
-    if (enabled !== 'on') return NOTHING_TO_DO
+    if (enabled !== 'on') return unwritable(input, observed)
     const why = observed.layout === 'none' ? 'does not exist' : 'is not writable'
     return {
       changes: [],
@@ -119,6 +140,15 @@ export function planSystemTrust(input: TargetInput, observed: ObservedSystemTrus
     }
   }
   return observed.layout === 'debian' ? planDebian(input, observed) : planPlain(input, observed)
+}
+
+/** Nobody asked for the store in so many words; but what the agent put there may not stay unnoticed. */
+function unwritable(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
+  if (ownedPaths(input.owned).length === 0) return NOTHING_TO_DO
+  const { changes } = observed.layout === 'debian' ? planDebian(input, observed) : planPlain(input, observed)
+  if (changes.length === 0) return NOTHING_TO_DO
+  const text = `${SYSTEM_CERTS} is not writable, but what the agent put there has to change: ${changes.map(({ path }) => path).join(', ')}`
+  return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
 }
 
 function planDebian(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
@@ -360,17 +390,38 @@ function insertInOrder(
   installed: readonly Placement[],
   observed: ObservedSystemTrust,
 ): string {
-  const later = [
-    ...observed.sources.flatMap(({ path, state }) =>
-      state.kind === 'file' ? [{ path, text: state.bytes.toString('utf8') }] : [],
-    ),
-    ...installed.map((other) => ({ path: other.source, text: other.certificate.pem })),
-  ]
-    .filter(({ path }) => path > source)
-    .sort((a, b) => (a.path < b.path ? -1 : 1))
+  const foreign = observed.sources.flatMap(({ path, state }) =>
+    state.kind === 'file' ? [{ path, text: state.bytes.toString('utf8') }] : [],
+  )
+  const order = orderOf(foreign, text)
+  const later = [...foreign, ...installed.map((other) => ({ path: other.source, text: other.certificate.pem }))]
+    .filter(({ path }) => order(path, source) > 0)
+    .sort((a, b) => order(a.path, b.path))
   for (const next of later) {
     const at = next.text === '' ? -1 : text.lastIndexOf(next.text)
     if (at >= 0) return text.slice(0, at) + pem + text.slice(at)
   }
   return text === '' || text.endsWith('\n') ? text + pem : `${text}\n${pem}`
+}
+
+type Order = (a: string, b: string) => number
+
+const byBytes: Order = (a, b) => (a === b ? 0 : a < b ? -1 : 1)
+
+/** As glibc sorts in most languages: by letters and digits whatever their case, and by the rest where these are the same. */
+const byLetters: Order = (a, b) => byBytes(lettersOf(a), lettersOf(b)) || byBytes(a, b)
+
+function lettersOf(path: string): string {
+  return path.replaceAll(/[^A-Za-z0-9]/g, '').toLowerCase()
+}
+
+/** `update-ca-certificates` sorts by the locale of whoever starts it: what it has put into the bundle tells which. */
+function orderOf(sources: readonly { readonly path: string; readonly text: string }[], bundle: string): Order {
+  const found = sources
+    .map(({ path, text }) => ({ path, at: text === '' ? -1 : bundle.lastIndexOf(text) }))
+    .filter(({ at }) => at >= 0)
+    .sort((a, b) => a.at - b.at)
+  const isSortedBy = (order: Order) =>
+    found.every(({ path }, index) => index === 0 || order(found[index - 1]?.path ?? '', path) < 0)
+  return !isSortedBy(byBytes) && isSortedBy(byLetters) ? byLetters : byBytes
 }

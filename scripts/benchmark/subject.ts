@@ -2,19 +2,21 @@
 // that the parts of the benchmark ask. What is polled is polled from outside, without starting a program for it.
 import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { startPrivateRegistry } from '../../test/e2e/agent-on-node.ts'
+import { type PrivateRegistry, startPrivateRegistry } from '../../test/e2e/agent-on-node.ts'
 import type { Authority } from '../../test/node/certificates.ts'
 import { CriProbe } from '../../test/node/cri-client.ts'
-import { CONTAINERD_SOCKET } from '../../test/node/fixture-node.ts'
+import { CONTAINERD_SOCKET, type FixtureNode } from '../../test/node/fixture-node.ts'
 import type { Generation } from '../../test/node/generations.ts'
 import type { Service } from '../../test/node/namespaces.ts'
 import type { FixtureRegistry } from '../../test/node/registry.ts'
-import { defaultConfig, type SandboxNode, startSandboxNode, withConfigPath } from '../../test/node/sandbox-node.ts'
+import { defaultConfig, startSandboxNode, withConfigPath } from '../../test/node/sandbox-node.ts'
+import { startSystemdNode, systemdNodeUnavailable } from '../../test/node/systemd-node.ts'
 
 export const HOST = 'harbor.example.net'
 export const HOST_FOLDER = `/etc/containerd/certs.d/${HOST}`
+const CONFIG = '/etc/registry-trust'
 const PORT = 9461
 const PULL_POLL_MS = 10
 const PATIENCE_MS = 60_000
@@ -29,32 +31,41 @@ export type ApplyReport = {
 }
 
 export class Subject {
-  readonly node: SandboxNode
+  readonly node: FixtureNode
   readonly registry: FixtureRegistry
   readonly authority: Authority
   readonly #bundle: string
-  readonly #config: string
+  /** systemd starts containerd; otherwise a supervisor of the sandbox does, a tenth of a second after it ended. */
+  readonly hasSystemd: boolean
   readonly #cri: CriProbe
   readonly #bridge: string
   #published = 0
 
-  private constructor(node: SandboxNode, registry: FixtureRegistry, authority: Authority, bundle: string) {
+  private constructor(
+    node: FixtureNode,
+    hasSystemd: boolean,
+    { registry, authority }: PrivateRegistry,
+    bundle: string,
+  ) {
     this.node = node
+    this.hasSystemd = hasSystemd
     this.registry = registry
     this.authority = authority
     this.#bundle = bundle
-    this.#config = join(node.scratch, 'config')
     this.#bridge = join(node.scratch, 'http.sock')
     this.#cri = new CriProbe(node.path(CONTAINERD_SOCKET))
   }
 
   static async start(generation: Generation, configPath: ConfigPath, bundle: string): Promise<Subject> {
     const config = configPath === 'set' ? withConfigPath(defaultConfig(generation)) : 'default'
-    const node = await startSandboxNode({ generation, config })
+    const hasSystemd = configPath === 'unset' && systemdNodeUnavailable() === undefined
+    const binds = [dirname(bundle), dirname(process.execPath), join(import.meta.dirname, '../..')]
+    const node = await (hasSystemd
+      ? startSystemdNode({ generation, config, binds: [...new Set(binds)] })
+      : startSandboxNode({ generation, config }))
     try {
-      const { registry, authority } = await startPrivateRegistry(node, HOST)
-      const subject = new Subject(node, registry, authority, bundle)
-      await mkdir(join(node.scratch, 'config'))
+      const subject = new Subject(node, hasSystemd, await startPrivateRegistry(node, HOST), bundle)
+      await mkdir(node.path(CONFIG), { recursive: true })
       const argv = [process.execPath, join(import.meta.dirname, 'http-bridge.ts'), subject.#bridge, String(PORT)]
       await (await node.start(argv, { place: 'neighbour' })).waitFor(/listening/)
       return subject
@@ -67,11 +78,11 @@ export class Subject {
   /** What trust.yaml says, and the CA beside it, as the kubelet publishes a ConfigMap: one rename makes all of it visible. */
   async publish(trust: object, ca: string): Promise<void> {
     this.#published += 1
-    const at = (name: string) => join(this.#config, name)
+    const at = (name: string) => this.node.path(`${CONFIG}/${name}`)
     const next = `..2026_11_21_${this.#published}`
     await mkdir(at(next))
-    const sandboxed = { restart: { strategy: 'signal' }, ...trust }
-    await writeFile(at(`${next}/trust.yaml`), JSON.stringify(sandboxed))
+    const supervised = this.hasSystemd ? {} : { restart: { strategy: 'signal' } }
+    await writeFile(at(`${next}/trust.yaml`), JSON.stringify({ ...supervised, ...trust }))
     await writeFile(at(`${next}/ca.pem`), ca)
     await symlink(next, at('..data_tmp'))
     for (const name of ['trust.yaml', 'ca.pem']) await symlink(`..data/${name}`, at(name)).catch(() => undefined)
@@ -81,7 +92,8 @@ export class Subject {
 
   async apply(): Promise<ApplyReport> {
     const service = await this.#start('apply', '--json')
-    await service.exited
+    const code = await service.exited
+    if (service.stdout === '') throw new Error(`apply: exit ${code}: ${service.stderr}`)
     return JSON.parse(service.stdout) as ApplyReport
   }
 
@@ -93,7 +105,7 @@ export class Subject {
     // As scripts/registry-trust does it.
     const env = { NODE_COMPILE_CACHE: join(this.#bundle, '../compile-cache') }
     const argv = [process.execPath, ...(command === 'agent' ? DAEMON_FLAGS : []), this.#bundle, command]
-    return await this.node.start([...argv, '--config', this.#config, ...flags], { env })
+    return await this.node.start([...argv, ...flags], { env })
   }
 
   /** Milliseconds from `since` until a pull works. */
@@ -178,7 +190,7 @@ export class Subject {
 }
 
 /** What scripts/registry-trust and the image give the daemon. */
-export const DAEMON_FLAGS: readonly string[] = []
+export const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=1']
 
 /** Milliseconds of CPU, user and system, of all threads so far. */
 export async function cpuMs(subject: Subject, pid: number): Promise<number> {

@@ -3,11 +3,13 @@ import { type Environment, type Options, parseCommandLine } from '../../agent/cl
 import { COMMAND_NAMES, environmentName, FLAG_NAMES, flag, LATER_COMMANDS } from '../../agent/cli/flags.ts'
 
 const DEFAULTS: Options = {
+  operands: [],
   config: ['/etc/registry-trust'],
   root: '/',
   stateDir: '/var/lib/registry-trust',
   listen: ':9461',
   consentUnrehearsed: false,
+  allowOrphan: false,
   json: false,
   logLevel: 'info',
   logFormat: 'text',
@@ -41,7 +43,11 @@ t.test('every flag is read, before or after the command, with a space or an equa
     ['plan --listen [::1]:1', { listen: '[::1]:1' }],
     ['plan --node-name n1', { nodeName: 'n1' }],
     ['agent --token-file /t', { tokenFile: '/t', logFormat: 'json' }],
+    ['agent --cri-proxy /run/proxy.sock', { criProxy: '/run/proxy.sock', logFormat: 'json' }],
+    ['agent --restarter-socket /run/r.sock', { restarterSocket: '/run/r.sock', logFormat: 'json' }],
     ['apply --consent-unrehearsed', { consentUnrehearsed: true }],
+    ['apply --allow-orphan', { allowOrphan: true }],
+    ['inspect --password-file /p a.p12', { passwordFile: '/p', operands: ['a.p12'] }],
     ['apply --json', { json: true }],
     ['apply --json --no-json', { json: false }],
     ['plan --log-level debug --log-format json', { logLevel: 'debug', logFormat: 'json' }],
@@ -49,6 +55,19 @@ t.test('every flag is read, before or after the command, with a space or an equa
     ['plan --node-name=-odd', { nodeName: '-odd' }],
   ]
   for (const [argv, expected] of table) t.strictSame(optionsOf(argv), { ...DEFAULTS, ...expected }, argv)
+})
+
+t.test('words after a command are its operands, as many as it takes', async (t) => {
+  const table: readonly (readonly [string, readonly string[]])[] = [
+    ['probe harbor.example.net', ['harbor.example.net']],
+    ['probe --json harbor.example.net:5000', ['harbor.example.net:5000']],
+    ['inspect a.pem --json b.p12', ['a.pem', 'b.p12']],
+    ['inspect -- -odd.pem', ['-odd.pem']],
+    ['explain harbor.example.net/app:1', ['harbor.example.net/app:1']],
+  ]
+  for (const [argv, operands] of table) t.strictSame(optionsOf(argv).operands, operands, argv)
+  t.match(parseCommandLine(['help', 'probe'], {}), { kind: 'help', exitCode: 0, text: /probe \[FLAGS\] HOST\[:PORT\]$/m })
+  t.match(parseCommandLine(['inspect', '--help'], {}), { kind: 'help', text: /inspect \[FLAGS\] FILE…$/m })
 })
 
 t.test('every flag has an environment variable, and the flag wins', async (t) => {
@@ -62,7 +81,11 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
     ['plan', { REGISTRY_TRUST_LISTEN: ':1' }, { listen: ':1' }],
     ['plan', { REGISTRY_TRUST_NODE_NAME: 'n' }, { nodeName: 'n' }],
     ['plan', { REGISTRY_TRUST_TOKEN_FILE: '/t' }, { tokenFile: '/t' }],
+    ['plan', { REGISTRY_TRUST_CRI_PROXY: '/c' }, { criProxy: '/c' }],
+    ['plan', { REGISTRY_TRUST_RESTARTER_SOCKET: '/r' }, { restarterSocket: '/r' }],
+    ['plan', { REGISTRY_TRUST_PASSWORD_FILE: '/p' }, { passwordFile: '/p' }],
     ['plan', { REGISTRY_TRUST_CONSENT_UNREHEARSED: '1' }, { consentUnrehearsed: true }],
+    ['plan', { REGISTRY_TRUST_ALLOW_ORPHAN: 'yes' }, { allowOrphan: true }],
     ['plan', { REGISTRY_TRUST_JSON: 'True' }, { json: true }],
     ['plan --no-json', { REGISTRY_TRUST_JSON: 'true' }, { json: false }],
     ['plan', { REGISTRY_TRUST_LOG_LEVEL: 'error' }, { logLevel: 'error' }],
@@ -80,8 +103,11 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
 t.test('wrong usage names the word, and what was probably meant', async (t) => {
   const table: readonly (readonly [string, string])[] = [
     ['paln', 'there is no command "paln"; did you mean plan?'],
-    ['destroy', 'there is no command "destroy"; there are: agent, plan, apply, status'],
-    ['doctor', 'the command doctor is not in this version; there are: agent, plan, apply, status'],
+    ['destroy', `there is no command "destroy"; there are: ${COMMAND_NAMES.join(', ')}`],
+    ['publish', `the command publish is not in this version; there are: ${COMMAND_NAMES.join(', ')}`],
+    ['probe', 'probe needs HOST[:PORT]; see registry-trust probe --help'],
+    ['inspect --json', 'inspect needs FILE; see registry-trust inspect --help'],
+    ['plan --password-file x', '--password-file means nothing to plan (it is for: inspect)'],
     ['plan --confg x', 'there is no flag --confg; did you mean --config?'],
     ['plan --no-jsn', 'there is no flag --no-jsn'],
     ['plan -x', 'there is no flag -x'],
@@ -101,7 +127,7 @@ t.test('wrong usage names the word, and what was probably meant', async (t) => {
     ],
     [
       'agent --json',
-      '--json means nothing to agent (it is for: plan, apply, status); for JSON logs write --log-format json',
+      `--json means nothing to agent (it is for: ${flag('json').commands?.join(', ')}); for JSON logs write --log-format json`,
     ],
     ['plan --token-file x', '--token-file means nothing to plan (it is for: agent)'],
     ['plan --log-level inof', '--log-level must be debug, info, warn or error, got "inof"; did you mean info?'],
@@ -109,7 +135,7 @@ t.test('wrong usage names the word, and what was probably meant', async (t) => {
     ['plan --listen 9461', '"9461" is no address to listen on: write HOST:PORT, :PORT or [IPV6]:PORT'],
     [
       'plan --containerd-address tcp://a:1',
-      '"tcp://a:1" is no containerd address: write the absolute path of its socket, such as /run/containerd/containerd.sock',
+      '"tcp://a:1" is no socket address: write the absolute path of the socket, such as /run/containerd/containerd.sock',
     ],
     ['help paln', 'there is no command "paln"; did you mean plan?'],
   ]

@@ -21,6 +21,10 @@ PROBLEMS
   CONFIG_INVALID  trust.yaml:3:5: unknown key
     to do: Correct the file.
 
+WARNINGS
+  the sandbox image pause:3.9 is not on this node
+    to do: Pull it.
+
 REGISTRIES
   STATE      REGISTRY                   FINDING            SINCE       LAST PROOF
   untrusted  harbor.example.net         unknown-authority  60 min ago  manifest (live) 2 min ago, 42 ms
@@ -66,6 +70,7 @@ t.test('an empty node says so without empty tables', async (t) => {
     restart: { pending: false, reason: null, last: null },
     transactions: [],
     problems: [],
+    warnings: [],
     sources: [],
   }
   t.equal(

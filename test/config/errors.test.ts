@@ -70,7 +70,6 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
     'CONFIG_INVALID trust.yaml:1:36: registries[0].anchors must be a list, found "corp"',
   ],
   'registries: [{ host: a.b, credentials: user:hunter2 }]': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:1:27: registries[0].credentials is not supported yet: this version does not do credentials',
     'CONFIG_INVALID trust.yaml:1:40: registries[0].credentials must be a map, found a text',
   ],
   // unknown keys
@@ -215,41 +214,61 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
     'CONFIG_INVALID trust.yaml:1:43: registries[0].proof.every must be between 1s and 24h, found "0s"',
   ],
   // known, but not done yet
-  'anchors: { x: { file: a, passwordFile: b } }': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:1:26: anchors.x.passwordFile is not supported yet: this version does not do PKCS#12 stores',
-  ],
-  'registries: [{ host: a.b, clientCertificate: { certFile: c, keyFile: k } }]': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:1:27: registries[0].clientCertificate is not supported yet: this version does not do client certificates',
-  ],
-  'registries: [{ host: a.b, mirrors: [{ url: "https://m.lab" }] }]': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:1:27: registries[0].mirrors is not supported yet: this version does not do mirrors',
-  ],
+  // endpoints and logins
   'registries: [{ host: a.b, fallback: false }]': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:1:27: registries[0].fallback is not supported yet: this version does not do fallback: false',
+    'CONFIG_INVALID trust.yaml:1:37: registries[0].fallback is false, which needs mirrors to be asked instead',
   ],
   'registries: [{ host: a.b, skipVerify: true }]': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:1:27: registries[0].skipVerify is not supported yet: this version does not do skipVerify: true',
+    'CONFIG_INVALID trust.yaml:1:39: registries[0].skipVerify is true, which needs policy.allowSkipVerify: true',
   ],
   'registries: [{ host: a.b, plainHttp: true }]': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:1:27: registries[0].plainHttp is not supported yet: this version does not do plainHttp: true',
+    'CONFIG_INVALID trust.yaml:1:38: registries[0].plainHttp is true, which needs policy.allowPlainHttp: true',
   ],
-  'registries: [{ host: a.b, credentials: { tokenFile: t } }]': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:1:27: registries[0].credentials is not supported yet: this version does not do credentials',
+  'policy: { allowPlainHttp: true }\nregistries: [{ host: a.b, ca: x, plainHttp: true }]': [
+    'CONFIG_INVALID trust.yaml:2:45: registries[0].plainHttp is true, but anchors are declared: plain HTTP has no certificates',
   ],
-  'registries: [{ host: a.b, proof: { level: tls } }]': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:1:36: registries[0].proof.level is not supported yet: this version does not do level: tls',
+  'registries: [{ host: a.b, mirrors: [{ url: "http://m.lab" }] }]': [
+    'CONFIG_INVALID trust.yaml:1:44: registries[0].mirrors[0].url must begin with https://: plain HTTP needs policy.allowPlainHttp: true',
   ],
-  'registries: []\ntargets: { docker: { enabled: true } }': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:2:22: targets.docker.enabled is not supported yet: this version does not do the target docker',
+  'registries: [{ host: a.b, mirrors: [{ url: "https://u:hunter2@m.lab" }] }]': [
+    'CONFIG_INVALID trust.yaml:1:44: registries[0].mirrors[0].url must not hold a user or a password',
   ],
-  'registries: []\ntargets: { containers: { enabled: true } }': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:2:26: targets.containers.enabled is not supported yet: this version does not do the target containers',
+  'registries: [{ host: a.b, mirrors: [{ url: m.lab }] }]': [
+    'CONFIG_INVALID trust.yaml:1:44: registries[0].mirrors[0].url must be https://HOST[:PORT][/PATH]',
   ],
+  'registries: [{ host: a.b, mirrors: [{ url: "https://127.0.0.1:5000" }] }]': [
+    'CONFIG_INVALID trust.yaml:1:44: registries[0].mirrors[0].url must not be a loopback address, found "127.0.0.1:5000": containerd does not verify certificates there, so trust can be neither set nor proved',
+  ],
+  'anchors: { lab: { pem: x } }\nregistries: [{ host: a.b, mirrors: [{ url: "https://m.lab", anchors: [lap] }] }]': [
+    'CONFIG_INVALID trust.yaml:2:71: registries[0].mirrors[0].anchors[0] names the unknown anchor lap; did you mean lab?',
+  ],
+  'registries: [{ host: a.b, fallback: false, mirrors: [{ url: "https://m.lab", capabilities: [pull] }] }]': [
+    'CONFIG_INVALID trust.yaml:1:92: registries[0].mirrors[0].capabilities must hold pull and resolve: without fallback this mirror is asked last',
+  ],
+  'registries: [{ host: a.b, headers: { Authorization: Basic } }]': [
+    'CONFIG_INVALID trust.yaml:1:38: registries[0].headers.Authorization is not a valid key: it must be the name of an HTTP header that holds no credentials',
+  ],
+  'registries: [{ host: a.b, credentials: {} }]': [
+    'CONFIG_INVALID trust.yaml:1:27: registries[0].credentials must have exactly one of the keys dockerConfigFile, passwordFile (with usernameFile) and tokenFile',
+  ],
+  'registries: [{ host: a.b, credentials: { dockerConfigFile: c, tokenFile: t } }]': [
+    'CONFIG_INVALID trust.yaml:1:27: registries[0].credentials must have exactly one of the keys dockerConfigFile, passwordFile (with usernameFile) and tokenFile',
+  ],
+  'registries: [{ host: a.b, credentials: { passwordFile: p } }]': [
+    'CONFIG_INVALID trust.yaml:1:27: registries[0].credentials has passwordFile, which needs usernameFile beside it',
+  ],
+  'registries: [{ host: a.b, credentials: { dockerConfigFile: c, usernameFile: u } }]': [
+    'CONFIG_INVALID trust.yaml:1:27: registries[0].credentials has usernameFile, which means nothing beside dockerConfigFile',
+  ],
+  'registries: [{ host: a.b, credentials: { tokenFile: ../t } }]': [
+    'CONFIG_INVALID trust.yaml:1:53: registries[0].credentials.tokenFile must not lead out of the configuration folder with "..", found "../t"',
+  ],
+  'policy: { allowWildcard: true }\nregistries: [{ host: "*", credentials: { tokenFile: t } }]': [
+    'CONFIG_INVALID trust.yaml:2:27: registries[0].credentials means nothing for host "*", which names no registry',
+  ],
+  // known, but not done yet
   'registries: []\ntargets: { containerd: { layout: legacy } }': [
     'CONFIG_NOT_SUPPORTED_YET trust.yaml:2:26: targets.containerd.layout is not supported yet: this version does not do layout: legacy',
-  ],
-  'policy: { allowWildcard: true }\nregistries: [{ host: "*" }]': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:2:22: registries[0].host is not supported yet: this version does not do "*"',
   ],
 }
 
@@ -289,7 +308,7 @@ mode: x
       'CONFIG_INVALID trust.yaml:1:16: drift.heal',
       'CONFIG_INVALID trust.yaml:3:13: registries[0].host',
       'CONFIG_INVALID trust.yaml:3:34: registries[0].proof.level',
-      'CONFIG_NOT_SUPPORTED_YET trust.yaml:3:42: registries[0].skipVerify',
+      'CONFIG_INVALID trust.yaml:3:54: registries[0].skipVerify',
       'CONFIG_INVALID trust.yaml:3:60: registries[0].zzz',
       'CONFIG_INVALID trust.yaml:4:13: registries[1].host',
       'CONFIG_INVALID trust.yaml:5:7: mode',

@@ -8,6 +8,7 @@ import { loadSync } from '@grpc/proto-loader'
 import { CONTAINERD_SOCKET, type FixtureNode } from '../node/fixture-node.ts'
 import { type Container, isSidecar, type PodSpec, type SecurityContext, type Volume } from './objects.ts'
 
+/** And Secrets: the kubelet lays out both alike. */
 export type ConfigMaps = { readonly [name: string]: { readonly [key: string]: string } }
 
 export type PodOptions = {
@@ -266,11 +267,21 @@ async function makeVolume(node: FixtureNode, volume: Volume, folder: string, map
     else await node.run(['chmod', '777', path])
     return
   }
-  if (volume.configMap === undefined) throw new Error(`volume ${volume.name} is of a kind that is not translated`)
-  const files = maps[volume.configMap.name]
-  if (files === undefined && volume.configMap.optional !== true)
-    throw new Error(`no ConfigMap ${volume.configMap.name}`)
-  await writeConfigMap(node, path, files ?? {})
+  await writeConfigMap(node, path, filesOf(volume, maps))
+}
+
+function filesOf(volume: Volume, maps: ConfigMaps): { readonly [key: string]: string } {
+  const sources =
+    volume.projected?.sources ?? (volume.configMap === undefined ? undefined : [{ configMap: volume.configMap }])
+  if (sources === undefined) throw new Error(`volume ${volume.name} is of a kind that is not translated`)
+  const each = sources
+    .map((source) => source.configMap ?? ('secret' in source ? source.secret : undefined))
+    .map((reference) => {
+      const files = reference === undefined ? undefined : maps[reference.name]
+      if (files === undefined && reference?.optional !== true) throw new Error(`there is no ${reference?.name}`)
+      return files ?? {}
+    })
+  return Object.assign({}, ...each) as { readonly [key: string]: string }
 }
 
 /** The kubelet's AtomicWriter. */

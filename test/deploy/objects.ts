@@ -67,9 +67,14 @@ export type Container = {
 
 export type Probe = { readonly httpGet?: { readonly path: string; readonly port: string | number } }
 
+type Reference = { readonly name: string; readonly optional?: boolean }
+
+export type Source = { readonly configMap?: Reference; readonly secret?: Reference }
+
 export type Volume = {
   readonly name: string
-  readonly configMap?: { readonly name: string; readonly optional?: boolean }
+  readonly configMap?: Reference
+  readonly projected?: { readonly sources: readonly Source[] }
   readonly emptyDir?: { readonly medium?: string; readonly sizeLimit?: string }
   readonly hostPath?: { readonly path: string; readonly type?: string }
 }

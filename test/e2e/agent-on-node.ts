@@ -51,8 +51,8 @@ export class AgentOnNode {
     this.#command = [process.execPath, BUNDLE]
   }
 
-  static async on(node: FixtureNode): Promise<AgentOnNode> {
-    const config = join(node.scratch, 'agent-config')
+  /** `config`: a folder that shows at the same path on the node; a sandbox node shows its scratch folder. */
+  static async on(node: FixtureNode, config = join(node.scratch, 'agent-config')): Promise<AgentOnNode> {
     await mkdir(config, { recursive: true })
     return new AgentOnNode(node, config)
   }

@@ -86,6 +86,7 @@ export const SAMPLE: NodeStatus = {
       reason: 'first apply',
     },
   ],
+  warnings: [{ code: 'SANDBOX_IMAGE_MISSING', message: 'the sandbox image pause:3.9 is not on this node', remedy: 'Pull it.' }],
   problems: [{ code: 'CONFIG_INVALID', message: 'trust.yaml:3:5: unknown key', remedy: 'Correct the file.' }],
   sources: ['/etc/registry-trust/trust.yaml'],
 }

@@ -362,6 +362,7 @@ function status(at: number, differs: Partial<NodeStatus> = {}): NodeStatus {
     restart: { pending: false, reason: null, last: null },
     transactions: [],
     problems: [],
+    warnings: [],
     sources: [],
     ...differs,
   }

@@ -11,7 +11,8 @@ const plan = JSON.parse(process.argv[2] ?? '') as FaultPlan
 
 function answer(request: IncomingMessage, response: ServerResponse): void {
   const { method, url, headers } = request
-  console.log(JSON.stringify({ method, url, authorization: headers.authorization !== undefined }))
+  const { authorization, ...others } = headers
+  console.log(JSON.stringify({ method, url, authorization: authorization !== undefined, headers: others }))
   if (plan.fault === 'silent-http') return
   const { status = 200, headers: fields = {}, body = '' } = plan.answer ?? {}
   response.writeHead(status, fields)

@@ -39,7 +39,12 @@ export type FaultPlan = {
   readonly answer?: FixedAnswer
 }
 
-export type SeenRequest = { readonly method: string; readonly url: string; readonly authorization: boolean }
+export type SeenRequest = {
+  readonly method: string
+  readonly url: string
+  readonly authorization: boolean
+  readonly headers: { readonly [name: string]: string }
+}
 
 export class FaultServer {
   /** As it stands in an image reference. */

@@ -42,7 +42,11 @@ async function compareAll(t: Test, generation: Generation): Promise<void> {
       const ours = ourKind(chain)
       const known = isKnownDifference(ours, theirs)
       if (known) t.comment(`${chain.host}: name constraints come last there: ${theirs} (${chain.story.join('; ')})`)
-      else t.equal(ours, theirs, `${chain.host}: ${chain.story.join('; ') || 'nothing wrong'}`, { said, story: chain.story })
+      else
+        t.equal(ours, theirs, `${chain.host}: ${chain.story.join('; ') || 'nothing wrong'}`, {
+          said,
+          story: chain.story,
+        })
       verdicts.set(theirs, (verdicts.get(theirs) ?? 0) + 1)
     }
   }

@@ -9,34 +9,46 @@ const CALLS =
 const HANGS_MS = 10_000
 
 /** The `when`th call of that name in a thread. */
-export type Point = { readonly call: string; readonly when: number }
+export type Point = {
+  readonly call: string
+  readonly when: number
+  /** Before the first call that matched `watershed`. */
+  readonly isEarly: boolean
+}
 
 export type Fault = Point & { readonly effect: 'KILL' | 'EIO' | 'ENOSPC' | 'EROFS' | 'EACCES' }
 
 export type Ended = { readonly stdout: string; readonly killed: boolean; readonly hits: number }
 
 /** The points at which the program touches something below `folder`, each once. */
-export async function trace(argv: readonly string[], folder: string, log: string): Promise<readonly Point[]> {
+export async function trace(
+  argv: readonly string[],
+  { folder, watershed, log }: { readonly folder: string; readonly watershed: RegExp; readonly log: string },
+): Promise<readonly Point[]> {
   await run(['strace', '-f', '-y', '--seccomp-bpf', '-e', `trace=${CALLS}`, '-o', log, '--', ...argv])
   const counts = new Map<string, number>()
   const points = new Map<string, Point>()
+  let isEarly = true
   for (const line of readFileSync(log, 'utf8').split('\n')) {
     const [, thread, call = ''] = /^(\d+) +(\w+)\(/.exec(line) ?? []
     if (thread === undefined) continue
+    if (watershed.test(line)) isEarly = false
     const when = (counts.get(`${thread} ${call}`) ?? 0) + 1
     counts.set(`${thread} ${call}`, when)
     // The agent reaches everything below its root through open folders.
     const isBelow = line.includes(`${folder}/`) || line.includes('"/proc/self/fd/')
-    if (isBelow) points.set(`${call} ${when}`, { call, when })
+    if (isBelow) points.set(`${call} ${when}`, { call, when, isEarly })
   }
   return [...points.values()]
 }
 
 /** Runs the program with one fault; `hits` is how often it came to it: never, when the threads ran in another order. */
 export async function withFault(argv: readonly string[], { call, when, effect }: Fault, log: string): Promise<Ended> {
-  const what = effect === 'KILL' ? 'signal=KILL' : `error=${effect}`
-  const inject = ['-e', `trace=${call}`, '-e', `inject=${call}:${what}:when=${when}`]
-  const { stdout, killed } = await run(['strace', '-f', '--seccomp-bpf', ...inject, '-o', log, '--', ...argv])
+  // With its seccomp filter strace is quicker, but then it sends no signals.
+  const what = effect === 'KILL' ? ['-e', `inject=${call}:signal=KILL:when=${when}`] : []
+  const fails = effect === 'KILL' ? [] : ['--seccomp-bpf', '-e', `inject=${call}:error=${effect}:when=${when}`]
+  const options = ['-f', '-e', `trace=${call}`, ...what, ...fails, '-o', log]
+  const { stdout, killed } = await run(['strace', ...options, '--', ...argv])
   const hits = killed ? 1 : readFileSync(log, 'utf8').split('(INJECTED)').length - 1
   return { stdout, killed, hits }
 }

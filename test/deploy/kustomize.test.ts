@@ -1,0 +1,205 @@
+// What the manifests promise, read from what kubectl renders: valid objects, and no more rights than each profile says.
+import t from 'tap'
+import {
+  allContainers,
+  type Container,
+  isSidecar,
+  type KubernetesObject,
+  OVERLAYS,
+  type PodSpec,
+  podSpec,
+  render,
+} from './objects.ts'
+import { invalid, isDescribed, unknownFields } from './schemas.ts'
+
+t.setTimeout(120_000)
+
+const FOLDERS = ['base', 'example', ...OVERLAYS.map((name) => `overlays/${name}`)]
+const rendered = new Map<string, readonly KubernetesObject[]>()
+for (const folder of FOLDERS) rendered.set(folder, await render(folder))
+
+function objectsOf(folder: string): readonly KubernetesObject[] {
+  return rendered.get(folder) ?? []
+}
+
+function specOf(overlay: string): PodSpec {
+  return podSpec(objectsOf(`overlays/${overlay}`))
+}
+
+function named(spec: PodSpec, name: string): Container {
+  const found = allContainers(spec).find((container) => container.name === name)
+  if (found === undefined) throw new Error(`no container ${name}`)
+  return found
+}
+
+/** Folders of the node that the container may write. */
+function writable(spec: PodSpec, name: string): readonly string[] {
+  const host = new Map(
+    (spec.volumes ?? []).flatMap((volume) => (volume.hostPath ? [[volume.name, volume.hostPath.path]] : [])),
+  )
+  return (named(spec, name).volumeMounts ?? [])
+    .filter((mount) => mount.readOnly !== true)
+    .flatMap((mount) => host.get(mount.name) ?? [])
+    .toSorted()
+}
+
+t.test('every object is valid, and Kubernetes knows every field', async (t) => {
+  const described = FOLDERS.flatMap((folder) => objectsOf(folder).filter(isDescribed))
+  t.ok(described.length > 40, `${described.length} objects`)
+  for (const folder of FOLDERS)
+    for (const object of objectsOf(folder).filter(isDescribed))
+      t.equal(invalid(object), undefined, `${folder}: ${object.kind} ${object.metadata.name}`)
+  t.equal(await unknownFields(described), '')
+})
+
+t.test('a wrong value and an unknown field are found', async (t) => {
+  const [object] = objectsOf('base').filter(({ kind }) => kind === 'DaemonSet')
+  if (object === undefined) throw new Error('no DaemonSet')
+  const wrong = JSON.parse(JSON.stringify(object).replace('"dnsPolicy":"Default"', '"dnsPolicy":3')) as KubernetesObject
+  t.match(invalid(wrong), /dnsPolicy must be string/)
+  const unknown = JSON.parse(JSON.stringify(object).replace('"dnsPolicy"', '"dnsPolcy"')) as KubernetesObject
+  t.match(await unknownFields([unknown]), /dnsPolcy/)
+})
+
+t.test('names, namespace and label are the contract', async (t) => {
+  for (const folder of FOLDERS)
+    for (const { kind, metadata } of objectsOf(folder)) {
+      t.match(metadata.name, /^registry-trust(-scc)?$/, `${folder}: ${kind}`)
+      if (!['Namespace', 'SecurityContextConstraints'].includes(kind)) t.equal(metadata.namespace, 'registry-trust')
+      if (kind !== 'ConfigMap')
+        t.equal(metadata.labels?.['app.kubernetes.io/name'], 'registry-trust', `${folder}: ${kind}`)
+    }
+})
+
+for (const folder of FOLDERS)
+  t.test(`${folder}: least privilege for each container`, async (t) => {
+    const spec = podSpec(objectsOf(folder))
+    t.equal(spec.automountServiceAccountToken, false)
+    t.match([spec.hostNetwork, spec.hostPID, spec.hostIPC], [undefined, undefined, undefined])
+    t.equal(spec.dnsPolicy, 'Default')
+    t.equal(spec.terminationGracePeriodSeconds, 60)
+    t.equal(spec.securityContext?.seccompProfile?.type, 'RuntimeDefault')
+    for (const { name, securityContext, resources } of allContainers(spec)) {
+      t.match(
+        securityContext,
+        { privileged: false, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
+        name,
+      )
+      t.same(securityContext?.capabilities, { drop: ['ALL'] }, name)
+      t.ok(resources?.limits?.memory, `${name} has a limit of memory`)
+      t.notOk(resources?.limits?.cpu, `${name} is never throttled`)
+    }
+  })
+
+for (const folder of FOLDERS)
+  t.test(
+    `${folder}: folders are mounted, never files, and none of the node inside another that can be written`,
+    async (t) => {
+      const spec = podSpec(objectsOf(folder))
+      for (const { name, hostPath } of spec.volumes ?? []) {
+        if (hostPath === undefined) continue
+        t.match(hostPath.type, /^Directory(OrCreate)?$/, name)
+        t.notMatch(hostPath.path, /^\/(etc|var|run|proc|sys|root|home|boot)?$/, name)
+      }
+      for (const { volumeMounts = [], name } of allContainers(spec))
+        for (const outer of volumeMounts.filter(
+          (mount) => mount.readOnly !== true && mount.mountPath.startsWith('/host/'),
+        ))
+          t.notOk(
+            volumeMounts.some(({ mountPath }) => mountPath.startsWith(`${outer.mountPath}/`)),
+            `${name}: ${outer.mountPath}`,
+          )
+    },
+  )
+
+t.test('each profile can write what it says and nothing else', async (t) => {
+  t.same(writable(specOf('audit'), 'agent'), ['/var/lib/registry-trust'])
+  t.same(writable(specOf('hosts'), 'agent'), ['/etc/containerd/certs.d', '/var/lib/registry-trust'])
+  t.same(writable(specOf('hosts-proof'), 'agent'), ['/etc/containerd/certs.d', '/var/lib/registry-trust'])
+  const full = ['/etc/containerd', '/etc/ssl/certs', '/usr/local/share/ca-certificates', '/var/lib/registry-trust']
+  t.same(writable(specOf('full'), 'agent'), full)
+  t.same(writable(specOf('full'), 'cri-proxy'), [])
+  t.same(writable(specOf('full'), 'restarter'), ['/etc/containerd'])
+})
+
+t.test('each socket of the node is seen by one sidecar alone', async (t) => {
+  for (const overlay of OVERLAYS) {
+    const spec = specOf(overlay)
+    const seeing = (path: RegExp) => {
+      const volumes = (spec.volumes ?? [])
+        .filter(({ hostPath }) => path.test(hostPath?.path ?? ''))
+        .map(({ name }) => name)
+      return allContainers(spec)
+        .filter(({ volumeMounts = [] }) => volumeMounts.some(({ name }) => volumes.includes(name)))
+        .map(({ name }) => name)
+    }
+    const expected = /^(audit|hosts)$/.test(overlay) ? [] : ['cri-proxy']
+    t.same(seeing(/^\/run\/(k3s\/)?containerd/), expected, overlay)
+    t.same(seeing(/^\/run\/dbus/), /^(audit|hosts|hosts-proof)$/.test(overlay) ? [] : ['restarter'], overlay)
+  }
+})
+
+t.test('the sidecars know no secret: of the configuration they see the ConfigMap alone', async (t) => {
+  for (const name of ['cri-proxy', 'restarter'])
+    t.match(
+      named(specOf('full'), name).volumeMounts?.filter(({ mountPath }) => mountPath.startsWith('/etc/')),
+      [{ name: 'config', readOnly: true }],
+    )
+  t.match(
+    specOf('full').volumes?.find(({ name }) => name === 'config'),
+    { configMap: { name: 'registry-trust' } },
+  )
+})
+
+t.test('sidecars start before the agent and end after it, and the agent says how it is', async (t) => {
+  const spec = specOf('full')
+  t.same(
+    allContainers(spec).map(({ name }) => name),
+    ['cri-proxy', 'restarter', 'agent'],
+  )
+  t.same(spec.initContainers?.map(isSidecar), [true, true])
+  const { startupProbe, livenessProbe, readinessProbe, ports } = named(spec, 'agent')
+  t.match(
+    [startupProbe, livenessProbe, readinessProbe].map((probe) => probe?.httpGet?.path),
+    ['/livez', '/livez', '/readyz'],
+  )
+  t.match(ports, [{ name: 'http', containerPort: 9461 }])
+})
+
+t.test('plain-sidecars: no field that is younger than Kubernetes 1.29', async (t) => {
+  const text = JSON.stringify(objectsOf('overlays/plain-sidecars'))
+  t.notMatch(text, /"restartPolicy"|recursiveReadOnly|appArmorProfile|initContainers/)
+  t.same(
+    allContainers(specOf('plain-sidecars'))
+      .map(({ name }) => name)
+      .toSorted(),
+    ['agent', 'cri-proxy', 'restarter'],
+  )
+})
+
+t.test('uninstall: with the rights of full, once, after the sidecars', async (t) => {
+  const [full, uninstall] = [specOf('full'), specOf('uninstall')]
+  t.same(
+    allContainers(uninstall).map(({ name }) => name),
+    ['cri-proxy', 'restarter', 'uninstall', 'done'],
+  )
+  t.same(named(uninstall, 'uninstall').volumeMounts, named(full, 'agent').volumeMounts)
+  t.same(named(uninstall, 'uninstall').securityContext, named(full, 'agent').securityContext)
+  t.same(named(uninstall, 'done').volumeMounts, undefined)
+})
+
+t.test('the namespace allows what the hostPath volumes need, and warns of them', async (t) => {
+  const [namespace] = objectsOf('base').filter(({ kind }) => kind === 'Namespace')
+  t.match(namespace?.metadata.labels, {
+    'pod-security.kubernetes.io/enforce': 'privileged',
+    'pod-security.kubernetes.io/warn': 'baseline',
+  })
+})
+
+t.test(
+  'no manifest names a place to pull from: the image is the one of the node until somebody says otherwise',
+  async (t) => {
+    for (const folder of FOLDERS)
+      for (const { image } of allContainers(podSpec(objectsOf(folder)))) t.match(image, /^localhost\//)
+  },
+)

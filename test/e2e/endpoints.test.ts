@@ -1,0 +1,97 @@
+// The rarer settings of a registry on each containerd generation: "*", client certificates.
+import { readFile } from 'node:fs/promises'
+import t from 'tap'
+import { createAuthority, issueClient, issueServer } from '../node/certificates.ts'
+import { startFaultServer } from '../node/tls-servers.ts'
+import { generationsToTest } from './agent-on-node.ts'
+import { placeOn, serve } from './served.ts'
+
+const HOST = 'harbor.example.net'
+const MIRROR = 'mirror.example.net'
+
+for (const generation of generationsToTest()) {
+  t.test(`containerd ${generation.version}`, { timeout: 120_000 }, async (t) => {
+    const place = await placeOn(t, generation)
+    const { node, agent } = place
+
+    t.test('"*" serves every host without a folder of its own, and no other', async (t) => {
+      const [upstream, mirror] = [await serve(place, HOST), await serve(place, MIRROR, 5001)]
+      const trust = {
+        anchors: { mirror: { file: 'mirror.pem' } },
+        policy: { allowWildcard: true },
+        registries: [
+          { host: '*', mirrors: [{ url: `https://${mirror.registry.host}`, anchors: ['mirror'] }] },
+          { host: HOST, ca: 'upstream.pem' },
+        ],
+        targets: { systemTrust: { enabled: false } },
+      }
+      await agent.configure(trust, { 'upstream.pem': upstream.authority.pem, 'mirror.pem': mirror.authority.pem })
+      const applied = await agent.apply()
+      t.equal(applied.code, 0, JSON.stringify(applied.report))
+      await node.setHost('elsewhere.example.net', '192.0.2.250')
+      t.match(await node.pull('elsewhere.example.net/library/hello:1'), { ok: true }, 'served by the mirror')
+      const before = mirror.registry.accessLog().length
+      t.match(await node.pull(upstream.registry.reference()), { ok: true })
+      t.equal(mirror.registry.accessLog().length, before)
+    })
+
+    t.test(
+      'a client certificate: refused without, accepted with; the key is for root alone and nowhere else',
+      async (t) => {
+        const { pki } = place
+        const authority = await createAuthority(pki, 'Root of mutual')
+        const host = 'mutual.example.net'
+        await startFaultServer(node, {
+          host,
+          fault: 'client-certificate',
+          certificate: await issueServer(authority, pki, [host]),
+          clientAuthority: authority,
+          answer: {
+            status: 404,
+            headers: { 'content-type': 'application/json' },
+            body: '{"errors":[{"code":"MANIFEST_UNKNOWN"}]}',
+          },
+        })
+        const trust = (more: object) => ({
+          registries: [{ host, ca: 'mutual.pem', ...more }],
+          targets: { systemTrust: { enabled: false } },
+        })
+        const first = await issueClient(authority, pki, 'node')
+        const pem = async (file: string) => readFile(file, 'utf8')
+        await agent.configure(trust({}), {
+          'mutual.pem': authority.pem,
+          'client.pem': first.pem,
+          'client.key': await pem(first.keyFile),
+        })
+        t.match((await agent.apply()).report.findings, [{ finding: { code: 'client-certificate-required' } }])
+        const clientCertificate = { certFile: 'client.pem', keyFile: 'client.key' }
+        await agent.configure(trust({ clientCertificate }))
+        const applied = await agent.apply()
+        t.equal(applied.code, 0, JSON.stringify(applied.report))
+        t.match(applied.report.findings, [{ finding: { code: 'trusted' } }])
+        const key = `/etc/containerd/certs.d/${host}/client.key`
+        t.equal((await node.run(['stat', '-c', '%a %u', key])).trim(), '600 0')
+
+        const renewed = await issueClient(authority, pki, 'node-renewed')
+        await agent.configure(trust({ clientCertificate }), {
+          'client.pem': renewed.pem,
+          'client.key': await pem(renewed.keyFile),
+        })
+        t.equal((await agent.apply()).code, 0)
+        t.equal(await node.readFile(key), await pem(renewed.keyFile))
+        await agent.configure({ registries: [] })
+        t.equal((await agent.apply()).code, 0)
+        const left = await node.exec([
+          'grep',
+          '-rl',
+          'PRIVATE KEY',
+          '/etc/containerd',
+          '/var/lib/registry-trust',
+          '/dev/shm',
+          '/run',
+        ])
+        t.equal(left.stdout, '', 'no private key is left anywhere, backups included')
+      },
+    )
+  })
+}

@@ -1,0 +1,235 @@
+// Restarts on a node with a real systemd: asked for over D-Bus, awaited, refused where they would kill containers, undone where containerd
+// does not come back. REGISTRY_TRUST_THOROUGH=1 makes the long rows as long as promised.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { systemClock } from '../../agent/node/clock.ts'
+import { connectCri } from '../../agent/node/cri.ts'
+import { processes } from '../../agent/node/processes.ts'
+import { systemd } from '../../agent/node/systemd.ts'
+import { rememberRuntime, restartContainerd } from '../../agent/reconcile/restart.ts'
+import type { RunningContainer } from '../node/fixture-node.ts'
+import { CONTAINERD_CONFIG, CONTAINERD_SOCKET } from '../node/fixture-node.ts'
+import type { Generation } from '../node/generations.ts'
+import { eachSystemdGeneration, newestSystemdGeneration } from '../node/node-tests.ts'
+import { CERTS_D } from '../node/sandbox-node.ts'
+import { type SystemdNode, startSystemdNode } from '../node/systemd-node.ts'
+import { AgentOnNode, contents, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+
+const HOST = 'harbor.example.net'
+const UNIT = 'containerd.service'
+const DROP_IN = `/etc/systemd/system/${UNIT}.d/test.conf`
+const REPOSITORY = join(import.meta.dirname, '../..')
+const RESTARTS_IN_A_ROW = process.env['REGISTRY_TRUST_THOROUGH'] === '1' ? 100 : 25
+const ROLLBACK_LIMIT_MS = 20_000
+
+t.setTimeout(400_000)
+
+/** A node with the agent's files on it, a private registry, a running container and a configuration for the registry. */
+async function agentOnSystemd(
+  t: Test,
+  generation: Generation,
+  options: { readonly dropIn?: string; readonly trust?: object } = {},
+) {
+  const config = mkdtempSync(join(tmpdir(), 'rt-config-'))
+  t.teardown(() => rmSync(config, { recursive: true, force: true }))
+  const files = options.dropIn === undefined ? {} : { [DROP_IN]: options.dropIn }
+  const node = await startSystemdNode({ generation, runContainers: true, binds: [REPOSITORY, config], files })
+  t.teardown(() => node.dispose())
+  const { registry, authority } = await startPrivateRegistry(node, HOST)
+  const container = await node.runContainer()
+  const agent = await AgentOnNode.on(node, config)
+  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...options.trust }, { 'ca.pem': authority.pem })
+  return { node, agent, registry, container, facts: await container.facts() }
+}
+
+async function runsOn(t: Test, container: RunningContainer, before: Awaited<ReturnType<RunningContainer['facts']>>) {
+  t.same(await container.facts(), before, 'the container runs on: same pid, same start')
+}
+
+/** What the agent restarts with, from outside of the node. */
+function restartPorts(node: SystemdNode) {
+  return {
+    clock: systemClock(),
+    systemd: systemd({ busSocket: node.dbusSocket() }),
+    processes: processes({ root: node.path('/').replace(/\/$/, '') }),
+    connectCri: (socket: string) => connectCri(node.path(socket)),
+  }
+}
+
+eachSystemdGeneration(t, 'apply restarts containerd over D-Bus, once', async (t, generation) => {
+  const { node, agent, registry, container, facts } = await agentOnSystemd(t, generation)
+  t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
+  const [pid, invocation] = [await node.containerdPid(), await node.unitProperty('InvocationID')]
+  const applied = await agent.apply()
+  t.equal(applied.code, 0, JSON.stringify(applied.report))
+  t.match(applied.report, { outcome: 'applied', restarts: [{ result: 'ok' }], rehearsal: { verdict: 'passed' } })
+  t.comment(`restart to ready: ${applied.report.restarts[0]?.durationMs} ms`)
+  t.match(await node.pull(registry.reference()), { ok: true })
+  t.not(await node.containerdPid(), pid)
+  t.not(await node.unitProperty('InvocationID'), invocation)
+  t.equal(await node.restarts(), 0, 'systemd itself had nothing to repair')
+  await runsOn(t, container, facts)
+  t.match(await agent.apply(), { code: 0, report: { outcome: 'unchanged', restarts: [] } })
+  const { code } = await agent.command('uninstall')
+  t.equal(code, 0, 'and back')
+  await runsOn(t, container, facts)
+})
+
+newestSystemdGeneration(t, 'a unit that would kill its containers is not restarted', async (t, generation) => {
+  const dropIn = '[Service]\nKillMode=control-group\n'
+  const { node, agent, container, facts } = await agentOnSystemd(t, generation, { dropIn })
+  const [pid, config] = [await node.containerdPid(), await node.readFile(CONTAINERD_CONFIG)]
+  const applied = await agent.apply()
+  t.equal(applied.code, 6)
+  t.match(applied.report, {
+    outcome: 'deferred',
+    restarts: [],
+    restartPending: `unit ${UNIT} has KillMode=control-group: a restart would kill the running containers`,
+  })
+  t.equal(await node.readFile(CONTAINERD_CONFIG), config, 'what only a restart makes valid is not written')
+  t.match(await node.run(['ls', `${CERTS_D}/${HOST}`]), /ca\.crt\nhosts\.toml/, 'what does no harm is')
+  t.equal(await node.containerdPid(), pid)
+  await runsOn(t, container, facts)
+})
+
+newestSystemdGeneration(t, 'strategy never: the restart is told as due, and made by nobody', async (t, generation) => {
+  const trust = { restart: { strategy: 'never' } }
+  const { node, agent } = await agentOnSystemd(t, generation, { trust })
+  const pid = await node.containerdPid()
+  t.match(await agent.apply(), { code: 6, report: { restartPending: 'restart.strategy is never' } })
+  const daemon = await agent.startDaemon()
+  t.match(await daemon.until(({ state }) => state === 'restart-pending'), { restart: { pending: true } })
+  await daemon.service.stop()
+  t.equal(await node.containerdPid(), pid)
+})
+
+newestSystemdGeneration(t, 'the start limit is neither run into nor an obstacle', async (t, generation) => {
+  // Three starts in ten minutes, so that a slow machine tests the same.
+  const dropIn = '[Unit]\nStartLimitIntervalSec=600\nStartLimitBurst=3\n'
+  const { node, agent, registry, container, facts } = await agentOnSystemd(t, generation, { dropIn })
+  for (let starts = 1; starts < 3; starts++) await node.run(['systemctl', 'restart', UNIT])
+  await node.ready()
+  const applied = await agent.apply()
+  t.equal(applied.code, 0, `the next start would have been one too many: ${JSON.stringify(applied.report)}`)
+  t.match(await node.pull(registry.reference()), { ok: true })
+
+  let failed = 0
+  for (let starts = 0; starts < 4 && failed === 0; starts++)
+    failed = (await node.exec(['systemctl', 'restart', UNIT])).code
+  t.not(failed, 0)
+  t.equal(await node.unitProperty('Result'), 'start-limit-hit', 'without the agent it is run into')
+  t.equal(await node.containerdPid(), undefined)
+  const ready = { status: { runtimeReady: true, networkReady: false }, containers: [] }
+  await restartContainerd({ kind: 'systemd', unit: UNIT }, { socket: CONTAINERD_SOCKET }, ready, restartPorts(node))
+  t.match(await node.criVersion(), { ok: true }, "the agent's restart gets containerd out of it")
+  await runsOn(t, container, facts)
+})
+
+type Sabotage = { readonly name: string; readonly start: string; readonly says: RegExp }
+
+/** What becomes of the unit's containerd once config.toml has the agent's edit. */
+const SABOTAGES: readonly Sabotage[] = [
+  { name: 'it ends at once', start: 'exit 1', says: /restart job of containerd\.service ended with "failed"/ },
+  {
+    name: 'it runs without its CRI plugin',
+    start: `sed 's/^disabled_plugins = .*/disabled_plugins = ["io.containerd.grpc.v1.cri"]/' /etc/containerd/config.toml >/run/bad.toml\nexec /usr/bin/containerd -c /run/bad.toml`,
+    says: /its CRI plugin does not/,
+  },
+  {
+    name: 'it never gets ready',
+    start: 'exec sleep 600',
+    says: /did not finish restarting containerd\.service within 15000 ms/,
+  },
+]
+
+newestSystemdGeneration(t, 'a containerd that does not come back is put back as it was', async (t, generation) => {
+  const { node, agent, registry, container, facts } = await agentOnSystemd(t, generation)
+  // The rehearsal runs the binary of the running process and is not fooled by the unit.
+  await node.writeFile(DROP_IN, '[Service]\nExecStart=\nExecStart=/run/wrapper\n')
+  const tree = await contents(node, ...TRUST_FOLDERS)
+  for (const { name, start, says } of SABOTAGES) {
+    const script = `#!/bin/sh\ngrep -q certs.d /etc/containerd/config.toml || exec /usr/bin/containerd\n${start}\n`
+    await node.writeFile('/run/wrapper', script, 0o755)
+    await node.run(['systemctl', 'daemon-reload'])
+    const applied = await agent.apply()
+    const took = applied.report.restarts[0]?.durationMs ?? ROLLBACK_LIMIT_MS
+    t.comment(`${name}: from the decision to restart until ready again ${took} ms`)
+    t.equal(applied.code, 4, `${name}: ${JSON.stringify(applied.report)}`)
+    t.match(applied.report, { outcome: 'rolled-back', problems: [{ code: 'RESTART_FAILED', message: says }] })
+    t.ok(took < ROLLBACK_LIMIT_MS, 'before the cluster would see it')
+    t.equal(await contents(node, ...TRUST_FOLDERS), tree, `${name}: the files are as before`)
+    t.match(await node.criVersion(), { ok: true })
+    t.equal(await node.unitProperty('ActiveState'), 'active')
+    await runsOn(t, container, facts)
+  }
+  await node.run(['rm', DROP_IN])
+  await node.run(['systemctl', 'daemon-reload'])
+  t.equal((await agent.apply()).code, 0)
+  t.match(await node.pull(registry.reference()), { ok: true })
+  await runsOn(t, container, facts)
+})
+
+newestSystemdGeneration(t, `${RESTARTS_IN_A_ROW} restarts in a row lose no container`, async (t, generation) => {
+  const { node, container, facts } = await agentOnSystemd(t, generation)
+  const more = [await node.runContainer(), await node.runContainer()]
+  const before = await Promise.all(more.map((one) => one.facts()))
+  const ports = restartPorts(node)
+  const cri = connectCri(node.path(CONTAINERD_SOCKET))
+  const runtime = await rememberRuntime(cri, await cri.status({ timeoutMs: 5_000 }))
+  cri.close()
+  t.equal(runtime.containers.length, 3)
+  const took: number[] = []
+  for (let round = 0; round < RESTARTS_IN_A_ROW; round++) {
+    const way = { kind: 'systemd', unit: UNIT } as const
+    const { durationMs, notes } = await restartContainerd(way, { socket: CONTAINERD_SOCKET }, runtime, ports)
+    if (notes.length > 0) t.fail(`${round}: ${notes.join(', ')}`)
+    took.push(durationMs)
+  }
+  took.sort((a, b) => a - b)
+  t.comment(`to ready: median ${took[Math.floor(took.length / 2)]} ms, slowest ${took.at(-1)} ms`)
+  await runsOn(t, container, facts)
+  t.same(await Promise.all(more.map((one) => one.facts())), before)
+  t.equal(await node.unitProperty('Result'), 'success')
+  t.equal(await node.restarts(), 0)
+})
+
+newestSystemdGeneration(
+  t,
+  'a process without rights, with nothing of the node but its bus, restarts it',
+  async (t, generation) => {
+    const { node, container, facts } = await agentOnSystemd(t, generation)
+    const pid = await node.containerdPid()
+    // Like a Pod: own pid, mount, network, ipc and uts namespaces, a root with programs alone, and one folder of the node.
+    const box = [
+      'set -e',
+      'mkdir -p /tmp/box && mount -t tmpfs tmpfs /tmp/box && cd /tmp/box',
+      `mkdir -p usr proc run/dbus dev ".${REPOSITORY}"`,
+      'for link in bin lib lib64; do ln -s usr/$link $link; done',
+      `mount --rbind -o ro /usr usr && mount --bind -o ro "${REPOSITORY}" ".${REPOSITORY}"`,
+      'mount --bind /run/dbus run/dbus && mount -o remount,bind,ro run/dbus',
+      'mount -t proc proc proc',
+      'exec chroot . setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs -- "$@"',
+    ].join('\n')
+    const program = [
+      process.execPath,
+      join(import.meta.dirname, 'restart-by-bus.ts'),
+      '/run/dbus/system_bus_socket',
+      UNIT,
+    ]
+    const unshare = ['unshare', '--pid', '--fork', '--mount', '--net', '--ipc', '--uts']
+    const { code, stdout, stderr } = await node.exec([...unshare, 'sh', '-c', box, 'sh', ...program])
+    t.equal(code, 0, stderr)
+    t.match(JSON.parse(stdout), {
+      result: 'done',
+      pid: 1,
+      uid: 0,
+      capabilities: '0000000000000000',
+      bounding: '0000000000000000',
+      run: ['dbus'],
+    })
+    t.not(await node.restartedSince(pid), pid)
+    await runsOn(t, container, facts)
+  },
+)
