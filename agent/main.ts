@@ -38,6 +38,7 @@ const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number
   plan: async (wiring) => (await import('./cli/plan.ts')).planCommand(wiring),
   apply: async (wiring) => (await import('./cli/apply.ts')).applyCommand(wiring),
   probe: async (wiring) => (await import('./cli/probe.ts')).probeCommand(wiring),
+  lint: async (wiring) => (await import('./cli/lint.ts')).lintCommand(wiring),
   inspect: async (wiring) => (await import('./cli/inspect.ts')).inspectCommand(wiring),
   explain: async (wiring) => (await import('./cli/explain.ts')).explainCommand(wiring),
   doctor: async (wiring) => (await import('./cli/doctor.ts')).doctorCommand(wiring),

@@ -134,7 +134,7 @@ function mutate(sample: Buffer, all: readonly Buffer[]): Buffer {
         bytes = Buffer.from(bytes.toString(pick(['base64', 'base64url', 'hex', 'latin1'] as const)))
         break
       default:
-        bytes.fill(random(256), at, at + random(40))
+        bytes.fill(random(256), at, Math.min(bytes.length, at + random(40)))
     }
   }
   return bytes.subarray(0, 2 * 1024 * 1024)

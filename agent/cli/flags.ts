@@ -63,6 +63,11 @@ export const COMMANDS = {
     operands: { value: 'FILE', atLeast: 1, atMost: 100 },
     exits: ['0  every file holds something that can be used as an anchor', '1  one of them does not'],
   },
+  lint: {
+    summary: 'find what switches certificate verification off in manifests and configs, and say what to write instead',
+    operands: { value: 'PATH', atLeast: 1, atMost: 1000 },
+    exits: ['0  nothing found', '3  something found', '1  error'],
+  },
   explain: {
     summary: 'show what a pull of an image uses on this node, in order, and where it fails',
     operands: { value: 'IMAGE', atLeast: 1, atMost: 1 },
@@ -102,7 +107,7 @@ export function operandsOf(command: Command): Operands | undefined {
 }
 
 /** Commands that are planned: naming one is answered with a plain word, not with "unknown command". */
-export const LATER_COMMANDS: readonly string[] = ['publish', 'lint']
+export const LATER_COMMANDS: readonly string[] = ['publish']
 
 export type Flag = {
   /** text: the last one counts; list: may be repeated; switch: takes no value, `--no-NAME` switches it off. */
@@ -187,7 +192,19 @@ export const FLAGS = {
     kind: 'switch',
     default: 'off',
     help: 'answer as JSON on standard output',
-    commands: ['plan', 'apply', 'status', 'probe', 'inspect', 'explain', 'doctor', 'migrate', 'rollback', 'uninstall'],
+    commands: [
+      'plan',
+      'apply',
+      'status',
+      'probe',
+      'inspect',
+      'lint',
+      'explain',
+      'doctor',
+      'migrate',
+      'rollback',
+      'uninstall',
+    ],
   },
   'log-level': {
     kind: 'text',

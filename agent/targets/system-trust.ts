@@ -10,6 +10,7 @@ import type { Change, FileContent, OwnedPath } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import { subjectHash } from '../pki/subject-hash.ts'
+import { orderOf } from './bundle-order.ts'
 import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
 
 const TARGET = 'system-trust'
@@ -402,26 +403,4 @@ function insertInOrder(
     if (at >= 0) return text.slice(0, at) + pem + text.slice(at)
   }
   return text === '' || text.endsWith('\n') ? text + pem : `${text}\n${pem}`
-}
-
-type Order = (a: string, b: string) => number
-
-const byBytes: Order = (a, b) => (a === b ? 0 : a < b ? -1 : 1)
-
-/** As glibc sorts in most languages: by letters and digits whatever their case, and by the rest where these are the same. */
-const byLetters: Order = (a, b) => byBytes(lettersOf(a), lettersOf(b)) || byBytes(a, b)
-
-function lettersOf(path: string): string {
-  return path.replaceAll(/[^A-Za-z0-9]/g, '').toLowerCase()
-}
-
-/** `update-ca-certificates` sorts by the locale of whoever starts it: what it has put into the bundle tells which. */
-function orderOf(sources: readonly { readonly path: string; readonly text: string }[], bundle: string): Order {
-  const found = sources
-    .map(({ path, text }) => ({ path, at: text === '' ? -1 : bundle.lastIndexOf(text) }))
-    .filter(({ at }) => at >= 0)
-    .sort((a, b) => a.at - b.at)
-  const isSortedBy = (order: Order) =>
-    found.every(({ path }, index) => index === 0 || order(found[index - 1]?.path ?? '', path) < 0)
-  return !isSortedBy(byBytes) && isSortedBy(byLetters) ? byLetters : byBytes
 }

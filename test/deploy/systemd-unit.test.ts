@@ -11,7 +11,7 @@ const HOST = 'harbor.example.net'
 const UNIT = 'registry-trust.service'
 
 newestSystemdGeneration(t, 'the systemd unit', async (t, generation) => {
-  const program = `#!/bin/sh\nexec ${process.execPath} ${ROOT}/dist/registry-trust.cjs "$@"\n`
+  const program = `#!/bin/sh\nunset NODE_OPTIONS\nexec ${process.execPath} ${ROOT}/dist/registry-trust.cjs "$@"\n`
   const node = await systemdNode(t, {
     generation,
     runContainers: true,
@@ -30,7 +30,7 @@ newestSystemdGeneration(t, 'the systemd unit', async (t, generation) => {
   const status = async () =>
     (await node.exec(['/usr/local/bin/registry-trust', 'status', '--json', '--listen', '127.0.0.1:9461'])).stdout
   const log = async () => (await node.exec(['journalctl', '--no-pager', '--unit', UNIT, '--output', 'cat'])).stdout
-  await until(async () => (await status()).includes('"converged"'), 15_000).catch(async () =>
+  await until(async () => (await status()).includes('"converged"'), 40_000).catch(async () =>
     t.fail(`${await status()}${await log()}`),
   )
   t.match(await node.pull(registry.reference()), { ok: true })

@@ -195,7 +195,7 @@ export async function fingerprint(node: FixtureNode, ...folders: readonly string
 export async function contents(node: FixtureNode, ...folders: readonly string[]): Promise<string> {
   // What vanishes while it is listed is missing in the answer, which is what the caller wants to know.
   const list = await node.exec(['find', ...folders, '-printf', '%p %y %m %U:%G %l\n'])
-  const sums = await node.exec(['find', ...folders, '-type', 'f', '-exec', 'sha256sum', '{}', ';'])
+  const sums = await node.exec(['find', ...folders, '-type', 'f', '-exec', 'sha256sum', '{}', '+'])
   const sorted = (text: string) => text.split('\n').sort().join('\n')
   return sorted(list.stdout) + sorted(sums.stdout)
 }
