@@ -40,6 +40,8 @@ export type Options = {
   readonly allowOrphan: boolean
   readonly passwordFile?: string
   readonly json: boolean
+  readonly kubeconfig?: string
+  readonly watch: boolean
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly logFormat: 'text' | 'json'
 }
@@ -173,6 +175,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
   const source: Source = { given, environment }
   const containerdAddress = last(source, 'containerd-address')
   const nodeName = last(source, 'node-name')
+  const kubeconfig = last(source, 'kubeconfig')
   const criProxy = last(source, 'cri-proxy')
   const restarterSocket = last(source, 'restarter-socket')
   const tokenFile = last(source, 'token-file')
@@ -193,6 +196,8 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     consentUnrehearsed: readSwitch(source, 'consent-unrehearsed'),
     allowOrphan: readSwitch(source, 'allow-orphan'),
     json: readSwitch(source, 'json'),
+    ...(kubeconfig !== undefined && { kubeconfig }),
+    watch: readSwitch(source, 'watch'),
     logLevel: readChoice(source, 'log-level', FLAGS['log-level'].choices) ?? 'info',
     logFormat:
       readChoice(source, 'log-format', FLAGS['log-format'].choices) ?? (DAEMONS.includes(command) ? 'json' : 'text'),

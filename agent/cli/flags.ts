@@ -63,6 +63,10 @@ export const COMMANDS = {
     operands: { value: 'FILE', atLeast: 1, atMost: 100 },
     exits: ['0  every file holds something that can be used as an anchor', '1  one of them does not'],
   },
+  publish: {
+    summary: 'write the anchors to the ConfigMaps of the cluster that the section publish names',
+    exits: ['0  all of them are right', '1  one of them is not, or an error'],
+  },
   lint: {
     summary: 'find what switches certificate verification off in manifests and configs, and say what to write instead',
     operands: { value: 'PATH', atLeast: 1, atMost: 1000 },
@@ -107,7 +111,7 @@ export function operandsOf(command: Command): Operands | undefined {
 }
 
 /** Commands that are planned: naming one is answered with a plain word, not with "unknown command". */
-export const LATER_COMMANDS: readonly string[] = ['publish']
+export const LATER_COMMANDS: readonly string[] = []
 
 export type Flag = {
   /** text: the last one counts; list: may be repeated; switch: takes no value, `--no-NAME` switches it off. */
@@ -187,6 +191,19 @@ export const FLAGS = {
     default: 'none',
     help: 'first line: the password of a PKCS#12 store',
     commands: ['inspect'],
+  },
+  kubeconfig: {
+    kind: 'text',
+    value: 'FILE',
+    default: 'the service account of the Pod',
+    help: 'how to reach the API server',
+    commands: ['publish'],
+  },
+  watch: {
+    kind: 'switch',
+    default: 'off',
+    help: 'go on for good, as the one holder of the Lease registry-trust-publish',
+    commands: ['publish'],
   },
   json: {
     kind: 'switch',

@@ -57,6 +57,8 @@ registry that is not declared: all of them) and the node's own trust store. Work
 sends no credentials. Follows the token service and redirects too, because a pull needs them as well.`,
   inspect: `Recognises PEM, DER, base64 (once or twice), PKCS#7 and PKCS#12 by their content, never by the file's name, and prints every
 certificate with whether it can serve as an anchor and what to know about it. A private key is never read and never shown.`,
+  publish: `Writes the anchors to ConfigMaps by server-side apply, Tekton's config-registry-cert among them, and restarts the Deployments named
+when the content changed. For programs that no node's trust reaches: controllers and build Pods. With --watch it keeps them so.`,
   lint: `Reads files and folders and prints each flag or setting that switches verification off (--tls-verify=false, --skip-tls-verify,
 insecure_skip_verify, -k …) with the one that keeps it on. A line with "registry-trust: ignore" is passed over.`,
   explain: `Shows where containerd looks for this image's registry, which hosts.toml it reads, which servers it asks in which order and what it

@@ -13,7 +13,7 @@ import { formatProbe } from './format-probe.ts'
 import type { Wiring } from './wiring.ts'
 
 export async function probeCommand(wiring: Wiring): Promise<number> {
-  const { options, files, tls, ports, paint, print, signal, loadConfig } = wiring
+  const { options, files, ports, paint, print, signal, loadConfig } = wiring
   const registry = readRegistry(options.operands[0] ?? '')
   const loaded = await loadConfig()
   if (!loaded.ok && !isMissing(loaded.problems)) {
@@ -32,7 +32,7 @@ export async function probeCommand(wiring: Wiring): Promise<number> {
   const image = registries.find(({ host }) => host === registry)?.proof.image
   const request = { registry, trust, image, neighbours }
   const report = withAnchorProblems(
-    await probeRegistry(request, { tls, clock: ports.clock }, { timeoutMs: PROOF_DEADLINE_MS, signal }),
+    await probeRegistry(request, { tls: ports.tls, clock: ports.clock }, { timeoutMs: PROOF_DEADLINE_MS, signal }),
     registry,
     desired,
   )

@@ -1,5 +1,6 @@
 // What a command is handed by main.ts: the options, the ports, and where to write. Commands read neither argv nor env.
-import type { InputFiles, Log, NodeFiles, TlsProbe, Watcher } from '../model/ports.ts'
+import type { ClusterApi } from '../model/cluster.ts'
+import type { InputFiles, Log, NodeFiles, Watcher } from '../model/ports.ts'
 import type { LoadedConfig } from '../reconcile/loop.ts'
 import type { RunPorts } from '../reconcile/run.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -14,8 +15,9 @@ export type Wiring = {
   readonly files: NodeFiles
   readonly inputs: InputFiles
   readonly watcher: Watcher
-  readonly tls: TlsProbe
   readonly log: Log
+  /** Loads its library only then: no other command speaks to the API server. */
+  readonly connectCluster: () => Promise<ClusterApi>
   readonly loadConfig: () => Promise<LoadedConfig>
   /** Loads its library only then: the short commands have no metrics. */
   readonly createMetrics: () => Promise<Metrics>

@@ -130,6 +130,8 @@ export function findInsecureFlags(text: string): readonly InsecureFlag[] {
       )
         continue
       const words = lastWords(match[0])
+      // Two programs may share a flag: the more particular rule comes first.
+      if ([...found.values()].some((other) => other.found === words)) continue
       const at = line.indexOf(words.split(/\s/)[0] ?? '')
       found.set(rule, { line: index + 1, column: Math.max(at, 0) + 1, rule, found: words, remedy })
     }

@@ -12,6 +12,7 @@ import { parseDuration } from './duration.ts'
 import { loadEndpoints } from './endpoints.ts'
 import { generationOf } from './generation.ts'
 import { InputLookup, listQuietly, readInput } from './input-lookup.ts'
+import { loadPublications } from './publish.ts'
 import { placeText, Report } from './report.ts'
 import { loadSettings } from './settings.ts'
 import { validateTree } from './validate.ts'
@@ -40,6 +41,8 @@ export async function loadDesiredState({ paths, files, now }: LoadOptions): Prom
   const read = raw.map((file) => readConfigFile(file, validateTree, report)).filter((file) => file !== undefined)
   const settings = loadSettings(read, report)
   const declarations = checkDeclarations(read, settings.policy, report)
+  const known = new Set(declarations.anchors.map(({ name }) => name))
+  const publish = loadPublications(read, known, report)
   refuseNothing(read, report)
   if (!report.isEmpty) return { ok: false, problems: report.problems() }
   const lookup = new InputLookup(files, folders, ANCHOR_MAX_BYTES)
@@ -58,7 +61,7 @@ export async function loadDesiredState({ paths, files, now }: LoadOptions): Prom
   const every = { registries, ...(wildcard === undefined ? {} : { wildcard }) }
   const generation = generationOf({ anchors, ...every, targets: settings.targets, restart: settings.restart })
   const sources = [...raw.map((file) => file.path), ...loaded.sources]
-  const desired: DesiredState = { ...settings, generation, sources, anchors, ...every }
+  const desired: DesiredState = { ...settings, generation, sources, anchors, ...every, ...(publish.length > 0 && { publish }) }
   return { ok: true, desired, problems: [...anchors, ...declared].flatMap(({ problems = [] }) => problems) }
 }
 

@@ -16,6 +16,13 @@ const duration = (description: string, preset?: string) => ({
 
 const fileName = (description: string) => ({ description, type: 'string', minLength: 1, maxLength: 1000 })
 
+const objectName = (description: string) => ({
+  description,
+  type: 'string',
+  pattern: '^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$',
+  'x-expected': 'a name of lower-case letters, digits, "-" and "."',
+})
+
 const bool = (description: string, preset: boolean) => ({ description, type: 'boolean', default: preset })
 
 const enabled = (description: string) => ({ description, enum: ['auto', true, false], default: 'auto' })
@@ -304,6 +311,51 @@ export const TRUST_SCHEMA = {
           minimum: 1024,
           maximum: 16384,
           default: 2048,
+        },
+      },
+    },
+    publish: {
+      description: 'ConfigMaps of the cluster that get the anchors (`registry-trust publish`).',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        tekton: {
+          description: "Tekton's config-registry-cert, and a restart of its controller when it changes.",
+          type: 'boolean',
+          default: false,
+        },
+        configMaps: {
+          description: 'Any others.',
+          type: 'array',
+          maxItems: 100,
+          items: {
+            type: 'object',
+            additionalProperties: false,
+            required: ['namespace', 'name'],
+            properties: {
+              namespace: objectName('Namespace of the ConfigMap.'),
+              name: objectName('Name of the ConfigMap.'),
+              key: {
+                description: 'Key that gets the bundle.',
+                type: 'string',
+                pattern: '^[-._a-zA-Z0-9]{1,253}$',
+                'x-expected': 'a key of letters, digits, "-", "_" and "."',
+              },
+              format: {
+                description: 'bundle: all certificates in one key; certs.d: one key for each host, a port written HOST..PORT.',
+                enum: ['bundle', 'certs.d'],
+                default: 'bundle',
+              },
+              anchors: anchorNames('Names of the anchors; none: all.'),
+              restart: {
+                description: 'Deployments of that namespace that are restarted when the content changed.',
+                type: 'array',
+                maxItems: 20,
+                uniqueItems: true,
+                items: objectName('Name of the Deployment.'),
+              },
+            },
+          },
         },
       },
     },

@@ -1,4 +1,5 @@
 // What the configuration asks for, decoded and validated: plain values, no I/O.
+import type { Publication } from './cluster.ts'
 import type { Problem } from './errors.ts'
 import type { Secret } from './secret.ts'
 
@@ -135,6 +136,8 @@ export type DesiredState = {
   readonly registries: readonly Registry[]
   /** Declared for `*`: every host without a folder of its own. It can not be proved: it names no host. */
   readonly wildcard?: Registry
+  /** ConfigMaps of the cluster that get the anchors; for `publish` alone. */
+  readonly publish?: readonly Publication[]
   readonly targets: {
     readonly systemTrust: { readonly enabled: Switch; readonly fileName: string }
     readonly containerd: { readonly enabled: Switch; readonly layout: 'auto' | 'hosts' | 'legacy' }

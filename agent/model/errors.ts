@@ -245,6 +245,13 @@ export const ERRORS = {
     remedy: 'Declare the old and the new anchor together until the registry serves the new chain.',
     retryable: false,
   },
+  // cluster
+  CLUSTER_UNREACHABLE: { remedy: 'Check the network path to the API server, or the kubeconfig.', retryable: true },
+  CLUSTER_FORBIDDEN: {
+    remedy: 'Grant the verbs of daemonset/publish/role.yaml for the object named, by resourceNames.',
+    retryable: true,
+  },
+  CLUSTER_FAILED: { remedy: "Look at the API server's words.", retryable: true },
   // surfaces
   DAEMON_UNREACHABLE: { remedy: 'Start the agent, or name its address with --listen.', retryable: true },
   LISTEN_FAILED: { remedy: 'Choose another address with --listen, or stop what uses this one.', retryable: true },

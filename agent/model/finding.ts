@@ -31,8 +31,9 @@ export const FINDINGS = {
   'proxy-interception': 'A proxy presents its own certificate: declare its CA, or exempt the registry from the proxy.',
   'proxy-error': "The proxy refuses the connection: check the proxy settings of containerd's unit.",
   'not-a-registry': 'The server answers, but not as a registry: check host, port and path.',
-  'token-host-untrusted': 'The token service has another certificate: declare its CA for that host too.',
-  'blob-host-untrusted': 'Layers come from another host with another certificate: declare its CA for that host too.',
+  'token-host-untrusted': 'The token service has another certificate: add its CA to the anchors of this registry.',
+  'blob-host-untrusted':
+    'Layers come from another host with another certificate: add its CA to the anchors of this registry.',
   'ca-file-unreadable': 'containerd can not read the CA file named in hosts.toml: restore it or let the agent heal it.',
   'hosts-file-ignored': 'containerd ignores hosts.toml: config_path is not loaded, or the file does not parse.',
   'bad-credentials-file': 'Correct the credentials file: it can not be decoded.',

@@ -1,12 +1,14 @@
 // Only one agent works on a node (port NodeLock). The rule: the kernel holds the lock and drops it when the process dies, however it dies; no
 // stale lock can ever be left. Node has no flock, but its SQLite locks files with fcntl, across containers and pid namespaces too.
-import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, constants, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path/posix'
 import type { DatabaseSync } from 'node:sqlite'
 import { AgentError } from '../model/errors.ts'
 import type { NodeLock } from '../model/ports.ts'
 import { writeFailure } from './file-failure.ts'
+
+const OVERWRITE_NO_LINK = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW
 
 /** What SQLite calls it when another process holds the lock. */
 const SQLITE_BUSY = 5
@@ -21,12 +23,14 @@ export function nodeLock({ folder }: { readonly folder: string }): NodeLock {
       let database: DatabaseSync | undefined
       try {
         mkdirSync(folder, { recursive: true, mode: 0o700 })
+        // SQLite would follow a link, and create and lock what it leads to.
+        for (const each of [folder, path]) requireNoLink(each)
         database = new DatabaseSync(path, { timeout: 0 })
         chmodSync(path, 0o600)
         database.exec('BEGIN EXCLUSIVE')
         // For people alone: who holds it is decided by the kernel.
         const me = { pid: process.pid, host: hostname(), since: new Date().toISOString() }
-        writeFileSync(holder, `${JSON.stringify(me)}\n`, { mode: 0o600 })
+        writeFileSync(holder, `${JSON.stringify(me)}\n`, { mode: 0o600, flag: OVERWRITE_NO_LINK })
       } catch (error) {
         database?.close()
         throw isBusy(error) ? locked(path, holder) : writeFailure(`lock ${path}`, error)
@@ -48,6 +52,15 @@ function release(database: DatabaseSync, holder: string): { release(): Promise<v
       database.close()
     },
   }
+}
+
+function requireNoLink(path: string): void {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return
+  throw new AgentError(
+    'FILE_OUTSIDE_TARGET',
+    `${path} is a symbolic link: the agent keeps its state in a real folder alone`,
+    { path },
+  )
 }
 
 function isBusy(error: unknown): boolean {

@@ -53,9 +53,12 @@ export function heldPermit(permit: RestartPermit, { socket }: { readonly socket:
       if (!granted.granted) return granted
       try {
         const held = await takeHold(socket)
+        let released = false
         return {
           granted: true,
           async release() {
+            if (released) return
+            released = true
             try {
               await held.release()
             } finally {
@@ -80,11 +83,8 @@ async function takeHold(socket: string): Promise<{ release(): Promise<void> }> {
     connection.close()
     throw error
   }
-  let released = false
   return {
     async release() {
-      if (released) return
-      released = true
       try {
         await connection.ask({ verb: 'commit' }, QUESTION_MS)
       } finally {

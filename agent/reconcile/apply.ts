@@ -13,6 +13,7 @@ import { PROOF_DEADLINE_MS, type ProofResult, proveRegistries } from './prove.ts
 import { rehearse } from './rehearse.ts'
 import { type RestartFailure, restartWith, rollBack } from './restart-step.ts'
 import type { RestartReport, Run, RunOptions, RunPorts } from './run.ts'
+import { proveByHandshake } from './tls-proof.ts'
 import { beginTransaction, type Transaction } from './transaction.ts'
 
 /** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */
@@ -163,8 +164,11 @@ export async function carryOut(
   }
   const proofs =
     restarts.length > 0 ? await proveFresh(attempt) : await proveAll(desired.registries, cri, ports, desired)
+  // What was proved before is put back: when it is not trusted now, the cause lies elsewhere (the file is gone again, or the registry
+  // changed its certificate), and undoing would only restore the damage.
+  const isHealingOnly = kept.length > 0 && !restart.required && isPureHealing(attempt.planned, attempt)
   const worse =
-    options.allowOrphan === true
+    options.allowOrphan === true || isHealingOnly
       ? []
       : proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(attempt.before.get(host)))
   if (worse.length > 0) return undoWorse(worse, permission, attempt)
@@ -269,7 +273,7 @@ async function keepTrust(
   context: Context,
 ): Promise<Candidate> {
   const { desired, state, facts, options, ports } = context
-  const lost = lostHosts(first.rehearsal, before)
+  const lost = lostHosts(await foretold(first.rehearsal, context), before)
   if (lost.size === 0 || options.allowOrphan === true) return first
   const problems = [...lost].map(([host, finding]) =>
     problem(
@@ -281,16 +285,28 @@ async function keepTrust(
   const { migrateAll = false } = options
   const planned = settle(await makePlan({ desired, state, facts, unverified, migrateAll }, ports.files), context)
   const rehearsal = await rehearse(desired, facts, planned, ports, options.signal)
-  if (rehearsal.verdict !== 'failed' && lostHosts(rehearsal, before).size === 0)
+  const isKept = rehearsal.verdict === 'not-rehearsed' || rehearsal.verdict === 'not-needed'
+  if (isKept || (rehearsal.verdict === 'passed' && lostHosts(rehearsal.proofs, before).size === 0))
     return { planned, rehearsal, changes: planned.plan.changes, problems }
   const changes = first.changes.filter(({ target, subject }) => !OF_A_HOST.has(target) || !unverified.has(subject))
   return { ...first, changes, problems }
 }
 
-/** Hosts that the rehearsal, with the planned files, does not trust any more, and why. */
-function lostHosts(rehearsal: Rehearsal, before: ReadonlyMap<string, ProofResult>): ReadonlyMap<string, Finding> {
-  if (rehearsal.verdict !== 'passed') return new Map()
-  const lost = rehearsal.proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(before.get(host)))
+/** What the planned anchors do for each registry: as the rehearsal pulled, or else as a handshake of our own tells. */
+async function foretold(
+  rehearsal: Rehearsal,
+  { desired, ports }: Context,
+): Promise<readonly { readonly host: string; readonly finding: Finding }[]> {
+  if (rehearsal.verdict === 'passed') return rehearsal.proofs
+  return rehearsal.verdict === 'not-rehearsed' ? proveByHandshake(desired.registries, desired, ports) : []
+}
+
+/** Hosts that would not be trusted any more, and why. */
+function lostHosts(
+  proofs: readonly { readonly host: string; readonly finding: Finding }[],
+  before: ReadonlyMap<string, ProofResult>,
+): ReadonlyMap<string, Finding> {
+  const lost = proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(before.get(host)))
   return new Map(lost.map(({ host, finding }) => [host, finding]))
 }
 
@@ -357,10 +373,18 @@ async function undoFiles({ transaction, ports }: Attempt): Promise<boolean> {
 async function proveAll(
   registries: readonly Registry[],
   cri: CriClient,
-  { clock, logins }: RunPorts,
+  ports: RunPorts,
   desired: DesiredState,
 ): Promise<readonly ProofResult[]> {
-  return proveRegistries(registries, cri, { clock, timeoutMs: PROOF_DEADLINE_MS, login: logins?.for(desired) })
+  const { clock, logins } = ports
+  const [byHandshake, byPull] = [true, false].map((isTls) =>
+    registries.filter(({ proof }) => (proof.level === 'tls') === isTls),
+  )
+  const proofs = await Promise.all([
+    proveRegistries(byPull ?? [], cri, { clock, timeoutMs: PROOF_DEADLINE_MS, login: logins?.for(desired) }),
+    proveByHandshake(byHandshake ?? [], desired, ports),
+  ])
+  return proofs.flat()
 }
 
 /** With a connection of its own: the one from before a restart leads to a socket that is gone. */

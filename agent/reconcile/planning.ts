@@ -11,6 +11,7 @@ import type { AgentState } from '../model/state.ts'
 import { type CertsTree, CONTAINERS, DOCKER, observeCertsTree, planCertsTree } from '../targets/certs-tree.ts'
 import { type ConfigTargetPlan, observeConfig, planConfig } from '../targets/containerd-config.ts'
 import { type ObservedHosts, observeHosts, planHosts, planMovedFolders } from '../targets/containerd-hosts.ts'
+import { withoutLinkedFolders } from '../targets/linked-folders.ts'
 import { observeSystemTrust, planSystemTrust } from '../targets/system-trust.ts'
 import { NOTHING_TO_DO, type TargetInput } from '../targets/target.ts'
 
@@ -54,16 +55,21 @@ export async function makePlan(
     hosts,
     config,
   ]
+  const { kept, problems } = await withoutLinkedFolders(
+    targets.flatMap(({ changes }) => changes),
+    files,
+  )
   return {
     plan: {
       generation: desired.generation,
-      changes: targets.flatMap(({ changes }) => changes),
+      changes: kept,
       restart: config.restart ?? { required: false, reason: '' },
       certsDirectory: config.certsDirectory,
       problems: [
         ...anchorProblems(desired, isHeld),
         ...withWildcard(desired).flatMap(({ problems = [] }) => problems),
-        ...targets.flatMap(({ problems }) => problems),
+        ...targets.flatMap((target) => target.problems),
+        ...problems,
       ],
       warnings: [
         ...anchorProblems(desired, (anchor) => !isHeld(anchor)),

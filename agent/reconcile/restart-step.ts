@@ -47,6 +47,8 @@ export async function restartWith(
   try {
     const { notes } = await restartContainerd(permission.way, facts, permission.before, ports)
     for (const note of notes) ports.log.warn('container-ended', { note })
+    // In here: a restarter that waited too long has put the old file back, and says so now.
+    await permission.release()
     report('ok')
     return undefined
   } catch (thrown) {
@@ -56,7 +58,8 @@ export async function restartWith(
     report(restored ? 'rolled-back' : 'rollback-failed')
     return { error, restored, restarted: true }
   } finally {
-    await permission.release()
+    // The second time does nothing; after a rollback it no longer matters who else put the file back.
+    await permission.release().catch(() => undefined)
   }
 }
 

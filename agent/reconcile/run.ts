@@ -2,7 +2,7 @@
 import type { AgentError, Problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Rehearsal } from '../model/plan.ts'
-import type { NodeLock, RestartPermit } from '../model/ports.ts'
+import type { NodeLock, RestartPermit, TlsProbe } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import type { LoginDesk } from './login.ts'
 import type { ObservePorts } from './observe.ts'
@@ -16,6 +16,7 @@ export type RunPorts = ObservePorts &
   RehearsePorts &
   RestartPorts &
   TransactionPorts & {
+    readonly tls: TlsProbe
     readonly permit: RestartPermit
     readonly lock: NodeLock
     /** Absent: proofs are made without credentials. */

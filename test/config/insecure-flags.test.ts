@@ -92,7 +92,7 @@ t.test('what keeps verification on is not found', async (t) => {
 
 t.test('the place is told, and of the line the flag alone', async (t) => {
   const [flag] = findInsecureFlags('a: b\n  run: curl -u admin:hunter2 -k https://h/?token=hunter2\n')
-  t.match(flag, { line: 2, column: 32, found: '-k' })
+  t.match(flag, { line: 2, column: 30, found: '-k' })
   t.notMatch(JSON.stringify(flag), 'hunter2')
   t.ok((flag?.remedy.length ?? 0) > 10)
 })

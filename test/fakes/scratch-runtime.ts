@@ -7,6 +7,7 @@ import { systemClock } from '../../agent/node/clock.ts'
 import { nodeFiles } from '../../agent/node/files.ts'
 import { nodeLock } from '../../agent/node/lock.ts'
 import { stateStore } from '../../agent/node/state-store.ts'
+import { tlsProbe } from '../../agent/node/tls.ts'
 import type { RunPorts } from '../../agent/reconcile/run.ts'
 
 export const SOCKET = '/run/containerd/containerd.sock'
@@ -95,6 +96,7 @@ export function scratchPorts(root: string): RunPorts {
     files,
     clock: systemClock(),
     log: SILENT,
+    tls: tlsProbe(),
     connectCri: () => criClient(root, isServed),
     processes: { listeningOn: async () => [PROCESS], isAlive: () => true, terminate() {} },
     systemd: {

@@ -1,0 +1,158 @@
+// The Kubernetes API (port ClusterApi) through @kubernetes/client-node, which only `publish` loads. The rules: every write is a
+// server-side apply as our own field manager; an error names the object and never repeats what the server sent in full.
+import {
+  ApiException,
+  AppsV1Api,
+  CoordinationV1Api,
+  CoreV1Api,
+  KubeConfig,
+  PatchStrategy,
+  setHeaderOptions,
+  V1MicroTime,
+  Watch,
+} from '@kubernetes/client-node'
+import { type ClusterApi, type DeploymentName, FIELD_MANAGER } from '../model/cluster.ts'
+import { AgentError } from '../model/errors.ts'
+import type { Log } from '../model/ports.ts'
+
+const RETRY_WATCH_MS = 1_000
+
+export type KubernetesOptions = {
+  /** A kubeconfig; absent: the service account of the Pod. */
+  readonly kubeconfig?: string | undefined
+  readonly log: Log
+}
+
+export function kubernetesApi({ kubeconfig, log }: KubernetesOptions): ClusterApi {
+  const config = new KubeConfig()
+  if (kubeconfig === undefined) config.loadFromCluster()
+  else config.loadFromFile(kubeconfig)
+  const core = config.makeApiClient(CoreV1Api)
+  const coordination = config.makeApiClient(CoordinationV1Api)
+  const apps = config.makeApiClient(AppsV1Api)
+  const asApply = setHeaderOptions('Content-Type', PatchStrategy.ServerSideApply)
+  const how = { fieldManager: FIELD_MANAGER, force: true } as const
+
+  return {
+    async configMap({ namespace, name }) {
+      const found = await named(`ConfigMap ${nameOf({ namespace, name })}`, () =>
+        absentAsUndefined(core.readNamespacedConfigMap({ namespace, name })),
+      )
+      return found === undefined ? undefined : { data: found.data ?? {}, annotations: found.metadata?.annotations ?? {} }
+    },
+    async applyConfigMap({ namespace, name, data, annotations }) {
+      const metadata = { namespace, name, annotations, labels: { 'app.kubernetes.io/managed-by': FIELD_MANAGER } }
+      const body = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data }
+      await named(`ConfigMap ${nameOf({ namespace, name })}`, () =>
+        core.patchNamespacedConfigMap({ namespace, name, body, ...how }, asApply),
+      )
+    },
+    async annotatePods({ namespace, name }, annotation, value) {
+      const what = `Deployment ${nameOf({ namespace, name })}`
+      // An apply would create what is not there.
+      await named(what, () => apps.readNamespacedDeployment({ namespace, name }))
+      const spec = { template: { metadata: { annotations: { [annotation]: value } } } }
+      const body = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { namespace, name }, spec }
+      await named(what, () => apps.patchNamespacedDeployment({ namespace, name, body, ...how }, asApply))
+    },
+    watch(names, onChange) {
+      const closing = new AbortController()
+      for (const one of names) void keepWatching(config, one, onChange, closing.signal, log)
+      return { close: () => closing.abort() }
+    },
+    async holdLease({ namespace, name }, holder, seconds) {
+      const what = `Lease ${nameOf({ namespace, name })}`
+      const now = new V1MicroTime()
+      const found = await named(what, () => absentAsUndefined(coordination.readNamespacedLease({ namespace, name })))
+      const { holderIdentity = '', renewTime, leaseDurationSeconds = seconds } = found?.spec ?? {}
+      const isFree = holderIdentity === '' || holderIdentity === holder
+      const isOver = renewTime === undefined || now.getTime() - renewTime.getTime() > leaseDurationSeconds * 1000
+      if (!isFree && !isOver) return false
+      const spec = {
+        ...found?.spec,
+        holderIdentity: holder,
+        leaseDurationSeconds: seconds,
+        renewTime: now,
+        ...(holderIdentity === holder ? {} : { acquireTime: now }),
+      }
+      try {
+        // The resource version in the metadata makes the slower of two writers fail.
+        if (found === undefined) await coordination.createNamespacedLease({ namespace, body: { metadata: { namespace, name }, spec } })
+        else await coordination.replaceNamespacedLease({ namespace, name, body: { ...found, spec } })
+        return true
+      } catch (thrown) {
+        if (thrown instanceof ApiException && thrown.code === 409) return false
+        throw failure(what, thrown)
+      }
+    },
+  }
+}
+
+async function keepWatching(
+  config: KubeConfig,
+  { namespace, name }: DeploymentName,
+  onChange: () => void,
+  signal: AbortSignal,
+  log: Log,
+): Promise<void> {
+  const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/configmaps`
+  while (!signal.aborted) {
+    await new Promise<void>((resolve) => {
+      const done = (thrown: unknown) => {
+        if (thrown !== undefined && thrown !== null && !signal.aborted) log.debug('watch-ended', { configMap: `${namespace}/${name}` })
+        resolve()
+      }
+      new Watch(config)
+        .watch(path, { fieldSelector: `metadata.name=${name}` }, () => onChange(), done)
+        .then((controller) => signal.addEventListener('abort', () => controller.abort(), { once: true }), done)
+    })
+    await new Promise((resolve) => setTimeout(resolve, RETRY_WATCH_MS).unref())
+    // What happened while nobody watched is seen by looking.
+    if (!signal.aborted) onChange()
+  }
+}
+
+async function absentAsUndefined<T>(request: Promise<T>): Promise<T | undefined> {
+  try {
+    return await request
+  } catch (thrown) {
+    if (thrown instanceof ApiException && thrown.code === 404) return undefined
+    throw thrown
+  }
+}
+
+async function named<T>(what: string, request: () => Promise<T>): Promise<T> {
+  try {
+    return await request()
+  } catch (thrown) {
+    throw failure(what, thrown)
+  }
+}
+
+function failure(what: string, thrown: unknown): AgentError {
+  if (thrown instanceof AgentError) return thrown
+  if (!(thrown instanceof ApiException)) {
+    const reason = thrown instanceof Error ? (thrown.cause instanceof Error ? thrown.cause.message : thrown.message) : String(thrown)
+    return new AgentError('CLUSTER_UNREACHABLE', `${what}: the API server does not answer: ${reason.slice(0, 300)}`)
+  }
+  const reason = messageOf(thrown.body)
+  if (thrown.code === 401 || thrown.code === 403)
+    return new AgentError('CLUSTER_FORBIDDEN', `${what}: the API server answered ${thrown.code}: ${reason}`)
+  return new AgentError('CLUSTER_FAILED', `${what}: the API server answered ${thrown.code}: ${reason}`)
+}
+
+/** Of a Status object: one sentence for people. */
+function messageOf(body: unknown): string {
+  let value = body
+  try {
+    if (typeof body === 'string') value = JSON.parse(body)
+  } catch {
+    return 'no reason given'
+  }
+  const message = typeof value === 'object' && value !== null && 'message' in value ? value.message : undefined
+  return typeof message === 'string' ? message.slice(0, 300) : 'no reason given'
+}
+
+function nameOf({ namespace, name }: DeploymentName): string {
+  return `${namespace}/${name}`
+}

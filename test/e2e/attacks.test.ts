@@ -1,0 +1,178 @@
+// Whoever may write below one of the folders that the agent writes (another tool, a careless administrator, an attacker without root's
+// other rights) plants links there: the agent refuses, says where and why, and nothing is written where the link leads.
+import t from 'tap'
+import type { FixtureNode } from '../node/fixture-node.ts'
+import { CERTS_D, startSandboxNode } from '../node/sandbox-node.ts'
+import {
+  AgentOnNode,
+  BY_SIGNAL,
+  contents,
+  generationsToTest,
+  startPrivateRegistry,
+  TRUST_FOLDERS,
+} from './agent-on-node.ts'
+
+const HOST = 'harbor.example.net'
+const ELSEWHERE = '/opt/elsewhere'
+const ANCHORS = '/usr/local/share/ca-certificates'
+const STATE = '/var/lib/registry-trust'
+
+t.setTimeout(300_000)
+
+type Attack = {
+  readonly name: string
+  readonly plant: string
+  /** The agent has been here, and a second CA is to be added. */
+  readonly isOnUpdate?: true
+  readonly says: RegExp
+}
+
+/** `E` is the folder where nothing may be written. */
+const ATTACKS: readonly Attack[] = [
+  {
+    name: 'the host directory is a link',
+    plant: `mkdir -p ${CERTS_D} && ln -s $E ${CERTS_D}/${HOST}`,
+    says: /HOSTS_FILE_FOREIGN .*harbor\.example\.net: there is a link in place of the folder/,
+  },
+  {
+    name: 'the host directory is a link to nothing',
+    plant: `mkdir -p ${CERTS_D} && ln -s $E/new ${CERTS_D}/${HOST}`,
+    says: /HOSTS_FILE_FOREIGN .*harbor\.example\.net: there is a link in place of the folder/,
+  },
+  {
+    name: 'hosts.toml is a link',
+    plant: `mkdir -p ${CERTS_D}/${HOST} && ln -s $E/file ${CERTS_D}/${HOST}/hosts.toml`,
+    says: /HOSTS_FILE_FOREIGN .*hosts\.toml: there is a link in its place/,
+  },
+  {
+    name: 'the CA of the host becomes a link',
+    isOnUpdate: true,
+    plant: `ln -sf $E/file ${CERTS_D}/${HOST}/ca.crt`,
+    says: /update +\S*\/ca\.crt .*there is a link in its place/,
+  },
+  {
+    name: 'the host directory becomes a link',
+    isOnUpdate: true,
+    plant: `mv ${CERTS_D}/${HOST} /opt/moved && ln -s $E ${CERTS_D}/${HOST}`,
+    says: /HOSTS_FILE_FOREIGN .*harbor\.example\.net: there is a link in place of the folder/,
+  },
+  {
+    name: 'certs.d becomes a link',
+    isOnUpdate: true,
+    plant: `mv ${CERTS_D} /opt/moved && ln -s $E ${CERTS_D}`,
+    says: /FILE_OUTSIDE_TARGET .*certs\.d is a link to \/opt\/elsewhere/,
+  },
+  {
+    name: 'the folder for temporary files in certs.d is a link',
+    plant: `mkdir -p ${CERTS_D} && ln -s $E ${CERTS_D}/.registry-trust.tmp`,
+    says: /FILE_OUTSIDE_TARGET .*certs\.d\/\.registry-trust\.tmp is not a folder/,
+  },
+  {
+    name: 'the folder for temporary files in the system store is a link',
+    plant: 'ln -s $E /etc/ssl/certs/.registry-trust.tmp',
+    says: /FILE_OUTSIDE_TARGET .*ssl\/certs\/\.registry-trust\.tmp is not a folder/,
+  },
+  {
+    name: 'the folder for temporary files beside config.toml is a link',
+    plant: 'ln -s $E /etc/containerd/.registry-trust.tmp',
+    says: /FILE_OUTSIDE_TARGET .*containerd\/\.registry-trust\.tmp is not a folder/,
+  },
+  {
+    name: 'the folder for temporary files in the state folder is a link',
+    plant: `mkdir -p ${STATE} && ln -s $E ${STATE}/.registry-trust.tmp`,
+    says: /registry-trust\/\.registry-trust\.tmp is not a folder/,
+  },
+  {
+    name: 'NAME.pem of the system store is a link',
+    plant: 'ln -s $E/file /etc/ssl/certs/ca.pem',
+    says: /FILE_FOREIGN .*ssl\/certs\/ca\.pem exists and is not the agent's/,
+  },
+  {
+    name: 'the source of the anchor is a link',
+    plant: `ln -s $E/file ${ANCHORS}/ca.crt`,
+    says: /FILE_FOREIGN .*ca-certificates\/ca\.crt exists and is not the agent's/,
+  },
+  {
+    name: 'config.toml is a link',
+    plant: 'mv /etc/containerd/config.toml $E/config.toml && ln -s $E/config.toml /etc/containerd/config.toml',
+    says: /CONFIG_EDIT_UNSUPPORTED .*config\.toml is a link/,
+  },
+  {
+    name: 'the state folder is a link',
+    plant: `ln -s $E ${STATE}`,
+    says: /\/var\/lib\/registry-trust is a symbolic link/,
+  },
+  {
+    name: 'state.json is a link',
+    plant: `mkdir -p ${STATE} && ln -s $E/file ${STATE}/state.json`,
+    says: /can not read \S*\/state\.json: it is a link/,
+  },
+  {
+    name: 'the journal is a link',
+    plant: `mkdir -p ${STATE} && ln -s $E ${STATE}/journal`,
+    says: /FILE_OUTSIDE_TARGET .*journal on the way to it is a symbolic link/,
+  },
+  {
+    name: 'the backups are a link',
+    plant: `mkdir -p ${STATE} && ln -s $E ${STATE}/backup`,
+    says: /FILE_OUTSIDE_TARGET .*backup on the way to it is a symbolic link/,
+  },
+  {
+    name: 'the audit log is a link',
+    plant: `mkdir -p ${STATE} && ln -s $E/file ${STATE}/audit.jsonl`,
+    says: /can not append to \S*\/audit\.jsonl: too many symbolic links/,
+  },
+  {
+    name: 'the lock is a link',
+    plant: `mkdir -p ${STATE} && ln -s $E/file ${STATE}/lock`,
+    says: /registry-trust\/lock is a symbolic link/,
+  },
+  {
+    name: 'the name of who holds the lock is a link',
+    plant: `mkdir -p ${STATE} && ln -s $E/file ${STATE}/lock-holder.json`,
+    says: /too many symbolic links/,
+  },
+]
+
+const generation = generationsToTest().at(-1)
+if (generation === undefined) throw new Error('no containerd to test on')
+
+t.test('links planted in the folders of the agent', async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { authority } = await startPrivateRegistry(node, HOST)
+  const other = await startPrivateRegistry(node, 'other.example.net')
+  const agent = await AgentOnNode.on(node)
+  await node.run(['sh', '-c', `mkdir -p ${ELSEWHERE} && echo precious >${ELSEWHERE}/file && mkdir /opt/saved`])
+  for (const folder of TRUST_FOLDERS)
+    await node.run(['sh', '-c', `mkdir -p /opt/saved${folder} && cp -a ${folder}/. /opt/saved${folder}/`])
+  for (const attack of ATTACKS)
+    await t.test(attack.name, async (t) => {
+      await restore(node)
+      await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
+      if (attack.isOnUpdate) {
+        t.equal((await agent.apply()).code, 0)
+        await agent.configure(
+          { registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL },
+          { 'ca.pem': `${authority.pem}${other.authority.pem}` },
+        )
+      }
+      await node.run(['sh', '-c', `E=${ELSEWHERE}; ${attack.plant}`])
+      const before = await contents(node, ELSEWHERE)
+      const { stdout, stderr } = await agent.command('apply')
+      t.equal(await contents(node, ELSEWHERE), before, 'nothing was written where the link leads')
+      t.match(stdout + stderr, attack.says)
+    })
+})
+
+/** The node as it was at first, without an agent. */
+async function restore(node: FixtureNode): Promise<void> {
+  const script = [
+    'set -e',
+    `rm -rf ${STATE} /opt/moved ${ELSEWHERE} && mkdir ${ELSEWHERE} && echo precious >${ELSEWHERE}/file`,
+    ...TRUST_FOLDERS.map((folder) => `find ${folder} -mindepth 1 -delete; cp -a /opt/saved${folder}/. ${folder}/`),
+  ]
+  await node.run(['sh', '-c', script.join('\n')])
+  await node.stopContainerd()
+  await node.startContainerd()
+}

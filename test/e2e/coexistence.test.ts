@@ -1,0 +1,320 @@
+// Other programs that write where the agent writes, as they were measured, played against the daemon on a real node. Whatever they do:
+// the node ends healed or with a finding that says why not, theirs is never deleted, and nobody fights or restarts without an end.
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import type { Generation } from '../node/generations.ts'
+import { defaultConfig, type SandboxNode, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
+import {
+  AgentOnNode,
+  BY_SIGNAL,
+  contents,
+  type Daemon,
+  generationsToTest,
+  type StatusReport,
+  startPrivateRegistry,
+  TRUST_FOLDERS,
+} from './agent-on-node.ts'
+
+const HOST = 'harbor.example.net'
+const CERTS_D = '/etc/containerd/certs.d'
+const FOLDER = `${CERTS_D}/${HOST}`
+const CONFIG = '/etc/containerd/config.toml'
+const generations = generationsToTest()
+const [oldest, newest] = [generations[0], generations.at(-1)]
+if (oldest === undefined || newest === undefined) throw new Error('no containerd to test on')
+
+type Teardown = { teardown(work: () => Promise<void>): void }
+
+/** A node whose administrator has set config_path, a registry with a CA of its own, and what others did before the agent came. */
+async function arrange(
+  t: Teardown,
+  options: { generation: Generation; config?: string; before?: string; extra?: object },
+) {
+  const { generation, before, extra } = options
+  const config = options.config ?? withConfigPath(defaultConfig(generation))
+  const node = await startSandboxNode({ generation, config })
+  t.teardown(() => node.dispose())
+  const { registry, authority } = await startPrivateRegistry(node, HOST)
+  if (before !== undefined) await node.run(['sh', '-ec', before])
+  const agent = await AgentOnNode.on(node)
+  await agent.configure(
+    { registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL, ...extra },
+    { 'ca.pem': authority.pem },
+  )
+  const pull = async () => await node.pull(registry.reference())
+  return { node, agent, pull }
+}
+
+async function converged(daemon: Daemon): Promise<StatusReport> {
+  return await daemon.until(
+    ({ state, registries }) => state === 'converged' && registries.every((one) => one.state === 'trusted'),
+  )
+}
+
+/** The folders as they are once nothing changes any more; a fight never gets there. */
+async function settled(node: SandboxNode): Promise<string> {
+  let last = ''
+  for (let same = 0, tries = 0; same < 12; tries++) {
+    if (tries > 200) throw new Error('the node does not come to rest')
+    const now = await contents(node, ...TRUST_FOLDERS)
+    same = now === last ? same + 1 : 0
+    last = now
+    await sleep(40)
+  }
+  return last
+}
+
+/** `registries` as in Spegel's flag: first run moves what it finds to _backup, every later one deletes what was written since. */
+function spegel(...registries: readonly string[]): string {
+  const write = (host: string) =>
+    `mkdir ${host}; printf "server = 'https://${host}'\\n\\n[host.'http://127.0.0.1:30020']\\ncapabilities = ['pull', 'resolve']\\ndial_timeout = '200ms'\\n" > ${host}/hosts.toml`
+  return [
+    `mkdir -p ${CERTS_D}; cd ${CERTS_D}`,
+    'if [ ! -d _backup ]; then mkdir .moving; for each in *; do [ "$each" = "*" ] || mv "$each" .moving/; done; mv .moving _backup; fi',
+    'for each in *; do [ "$each" = _backup ] || rm -r "$each"; done',
+    ...registries.map(write),
+  ].join('\n')
+}
+
+t.test('Spegel comes after the agent: its other files and its backup stay, ours come back', async (t) => {
+  const { node, agent, pull } = await arrange(t, { generation: newest })
+  const daemon = await agent.startDaemon()
+  await converged(daemon)
+  await node.run(['sh', '-ec', spegel(HOST, 'docker.io')])
+  await settled(node)
+  await converged(daemon)
+  t.match(await pull(), { ok: true })
+  t.match(
+    await node.readFile(`${CERTS_D}/docker.io/hosts.toml`),
+    /127\.0\.0\.1:30020/,
+    "Spegel's file for another registry is left alone",
+  )
+  const backup = await contents(node, `${CERTS_D}/_backup`)
+  t.match(backup, /harbor\.example\.net\/ca\.crt/, 'what it moved away stays there')
+
+  for (let restart = 0; restart < 2; restart++) {
+    await node.run(['sh', '-ec', spegel(HOST, 'docker.io')])
+    await settled(node)
+    await converged(daemon)
+    t.match(await pull(), { ok: true }, 'a later start of Spegel deletes ours: healed')
+  }
+  t.equal(await contents(node, `${CERTS_D}/_backup`), backup)
+  const { transactions } = await daemon.status()
+  t.ok(transactions.length <= 1 + 3 * 2, `${transactions.length} transactions`)
+  t.equal(await node.restarts(), 0)
+})
+
+t.test('Spegel was there first: our CA is added to its files, and taken out again when we go', async (t) => {
+  const { node, agent, pull } = await arrange(t, { generation: newest, before: spegel(HOST, 'docker.io') })
+  const before = await contents(node, CERTS_D)
+  const theirs = await node.readFile(`${FOLDER}/hosts.toml`)
+  const daemon = await agent.startDaemon()
+  await converged(daemon)
+  t.match(await pull(), { ok: true }, 'its mirror does not answer here, and the registry itself is trusted')
+  const merged = await node.readFile(`${FOLDER}/hosts.toml`)
+  for (const line of theirs.split('\n')) t.ok(merged.includes(line), `still there: ${line}`)
+
+  await node.run(['sh', '-ec', spegel(HOST, 'docker.io')])
+  await settled(node)
+  await converged(daemon)
+  t.match(await pull(), { ok: true }, 'after its next start too')
+  t.match(await node.readFile(`${FOLDER}/hosts.toml`), /127\.0\.0\.1:30020/)
+  await agent.configure({ registries: [], ...BY_SIGNAL })
+  await daemon.until(({ registries, state }) => registries.length === 0 && state === 'converged')
+  t.equal(await contents(node, CERTS_D), before)
+  t.equal(await node.restarts(), 0)
+})
+
+t.test(
+  "OpenShift's node-ca deletes every folder that it does not know, again and again: a few times healed, then said",
+  async (t) => {
+    const theirs = `${CERTS_D}/theirs.example.net:5000`
+    const { node, agent, pull } = await arrange(t, {
+      generation: oldest,
+      before: `mkdir -p ${theirs}; echo theirs > ${theirs}/ca.crt`,
+    })
+    const daemon = await agent.startDaemon()
+    await converged(daemon)
+    const good = await contents(node, theirs)
+    const trim = await node.start([
+      'sh',
+      '-c',
+      `cd ${CERTS_D}; while :; do for each in *; do [ "$each" = theirs.example.net:5000 ] || rm -r "$each"; done; sleep 0.2; done`,
+    ])
+    const fought = await daemon.until(({ problems }) => problems.some(({ code }) => code === 'WRITER_CONFLICT'))
+    t.match(fought.state, 'drifted')
+    t.ok(
+      fought.drift.some(({ path }) => path.startsWith(FOLDER)),
+      'the status names the folder',
+    )
+    await settled(node)
+    const { length } = (await daemon.status()).transactions
+    t.ok(length <= 1 + 5 + 2, `${length} transactions`)
+    await sleep(1_000)
+    t.equal((await daemon.status()).transactions.length, length, 'and then there is peace')
+    t.equal(await contents(node, theirs), good)
+    await trim.stop()
+    t.equal((await agent.apply()).code, 0, 'a person settles it')
+    t.match(await pull(), { ok: true })
+    await converged(daemon)
+    t.equal(await node.restarts(), 0)
+  },
+)
+
+/** containerd's own print of what is in force: without a comment, every key named, as a TOML library would write it. */
+function reprinted(criTable: string): string {
+  return [
+    `containerd --config ${CONFIG} config dump > /run/effective.toml`,
+    'mkdir -p /etc/containerd/conf.d',
+    // The tables of the CRI plugin alone, with the version in front.
+    `{ grep '^version' /run/effective.toml; awk '/^[[:space:]]*\\[/ { on = index($0, "${criTable}") > 0 } on' /run/effective.toml; } > /etc/containerd/conf.d/99-nvidia.toml`,
+    `{ echo 'imports = ["/etc/containerd/conf.d/*.toml"]'; grep -v '^imports' /run/effective.toml; } > /run/reprinted.toml`,
+    `cat /run/reprinted.toml > ${CONFIG}`,
+  ].join('\n')
+}
+
+for (const generation of [oldest, newest])
+  t.test(
+    `nvidia-ctk prints config.toml anew, adds a drop-in with the whole CRI table and sends SIGHUP (${generation.version})`,
+    async (t) => {
+      const { node, agent, pull } = await arrange(t, { generation })
+      const daemon = await agent.startDaemon()
+      await converged(daemon)
+      const pid = await node.containerdPid()
+      const env = { PATH: `${generation.bin}:/usr/bin:/bin` }
+      await node.run(['sh', '-ec', reprinted(generation.expected.registryPlugin)], { env })
+      await node.run(['sh', '-c', `kill -s HUP ${pid}`])
+      await node.restartedSince(pid)
+      await settled(node)
+      await converged(daemon)
+      t.match(await pull(), { ok: true })
+      t.equal(await node.restarts(), 1, 'the one restart was theirs')
+      t.match(
+        await node.readFile('/etc/containerd/conf.d/99-nvidia.toml'),
+        new RegExp(CERTS_D),
+        'their drop-in is left alone',
+      )
+    },
+  )
+
+t.test('a drop-in that takes config_path away ends in a finding, not in a fight', async (t) => {
+  const { node, agent } = await arrange(t, { generation: oldest })
+  const daemon = await agent.startDaemon()
+  await converged(daemon)
+  const pid = await node.containerdPid()
+  const env = { PATH: `${oldest.bin}:/usr/bin:/bin` }
+  await node.run(['sh', '-ec', reprinted(oldest.expected.registryPlugin)], { env })
+  await node.run(['sed', '-i', 's#^\\( *config_path = \\).*#\\1""#', '/etc/containerd/conf.d/99-nvidia.toml'])
+  const theirs = await node.readFile('/etc/containerd/conf.d/99-nvidia.toml')
+  await node.run(['sh', '-c', `kill -s HUP ${pid}`])
+  await node.restartedSince(pid)
+  const status = await daemon.until(
+    ({ problems, registries }) => problems.length > 0 || registries[0]?.state === 'untrusted',
+  )
+  const said = JSON.stringify([status.problems, status.registries])
+  t.match(said, /99-nvidia\.toml|config_path/, said)
+  await settled(node)
+  t.equal(await node.readFile('/etc/containerd/conf.d/99-nvidia.toml'), theirs)
+  t.ok((await node.restarts()) <= 1 + 3, `${await node.restarts()} restarts`)
+})
+
+t.test('Astronomer puts its own first copy of config.toml back and restarts, at every start of its pod', async (t) => {
+  const { node, agent, pull } = await arrange(t, { generation: newest, config: 'default' })
+  await node.run(['cp', '-p', CONFIG, `${CONFIG}.bak`])
+  const daemon = await agent.startDaemon()
+  await converged(daemon)
+  t.equal(await node.restarts(), 1, 'config_path is set, with one restart')
+  const theirBackup = await node.readFile(`${CONFIG}.bak`)
+  let theirs = 0
+  for (let start = 0; start < 4; start++) {
+    const pid = await node.containerdPid()
+    await node.run(['sh', '-ec', `cat ${CONFIG}.bak > ${CONFIG}; kill -s TERM ${pid}`])
+    theirs += 1
+    await node.restartedSince(pid)
+    await daemon.until(
+      ({ state, problems, restart }) =>
+        (state === 'converged' && problems.length === 0) || restart.pending || problems.length > 0,
+    )
+    await settled(node)
+  }
+  const status = await daemon.status()
+  t.ok(
+    (await node.restarts()) - theirs <= 3,
+    `${(await node.restarts()) - theirs} restarts by the agent: never more than its budget of 3 an hour`,
+  )
+  t.match(status.restart, { pending: true, reason: /maxPerHour/ }, 'and then it says what it waits for')
+  t.equal(status.state, 'restart-pending')
+  t.equal(await node.readFile(`${CONFIG}.bak`), theirBackup)
+  t.equal((await agent.apply()).code, 0, 'a person settles it')
+  t.match(await pull(), { ok: true })
+})
+
+t.test('SIGHUP ends containerd and the supervisor starts it again: nothing to do', async (t) => {
+  const { node, agent, pull } = await arrange(t, { generation: newest })
+  const daemon = await agent.startDaemon()
+  const { transactions } = await converged(daemon)
+  const good = await contents(node, ...TRUST_FOLDERS)
+  const pid = await node.containerdPid()
+  await node.run(['sh', '-c', `kill -s HUP ${pid}`])
+  await node.restartedSince(pid)
+  t.match(await pull(), { ok: true })
+  t.equal(await settled(node), good)
+  const status = await converged(daemon)
+  t.equal(status.transactions.length, transactions.length)
+  t.equal(await node.restarts(), 1)
+})
+
+t.test('package upgrades and editors', async (t) => {
+  // The machine's own store need not be as the tool leaves it.
+  const { node, agent, pull } = await arrange(t, { generation: oldest, before: 'update-ca-certificates --fresh' })
+  const daemon = await agent.startDaemon()
+  await converged(daemon)
+  const good = await settled(node)
+  const harmless = [
+    'update-ca-certificates --fresh',
+    // dpkg: the new file beside the old one, then renamed over it.
+    `cp -p ${CONFIG} ${CONFIG}.dpkg-new; mv ${CONFIG}.dpkg-new ${CONFIG}`,
+    // vim: a probe file, a backup by rename, a new file, the backup removed.
+    `cd ${FOLDER}; touch 4913; rm 4913; mv hosts.toml hosts.toml~; cp -p hosts.toml~ hosts.toml; rm hosts.toml~`,
+    `sed -i 's/nothing like this//' ${FOLDER}/hosts.toml`,
+    // tar of a configuration management that puts the same bytes over ours.
+    `tar -C ${CERTS_D} -cf /run/same.tar . && tar -C ${CERTS_D} -xf /run/same.tar`,
+  ]
+  for (const act of harmless) {
+    await node.run(['sh', '-ec', act], { timeoutMs: 60_000 })
+    t.equal(await settled(node), good, `${act}: as before`)
+  }
+  const counted = (await converged(daemon)).transactions.length
+  t.ok(counted <= 1 + 3, `${counted} transactions`)
+
+  await node.run(['sed', '-i', '1i # a note of the administrator', CONFIG])
+  await settled(node)
+  t.match(
+    await node.readFile(CONFIG),
+    /^# a note of the administrator$/m,
+    "an edit beside ours stays the administrator's",
+  )
+  await node.run(['sed', '-i', '1a # edited by hand', `${FOLDER}/hosts.toml`])
+  await settled(node)
+  t.notMatch(
+    await node.readFile(`${FOLDER}/hosts.toml`),
+    /edited by hand/,
+    'an edit of a file that is all ours is undone',
+  )
+  await converged(daemon)
+  t.match(await pull(), { ok: true })
+  t.equal(await node.restarts(), 0)
+})
+
+t.test('garbage copied over our CA by hand', async (t) => {
+  const { node, agent, pull } = await arrange(t, { generation: oldest })
+  const daemon = await agent.startDaemon()
+  await converged(daemon)
+  const good = await settled(node)
+  for (const path of [`${FOLDER}/ca.crt`, '/usr/local/share/ca-certificates/ca.crt']) {
+    await node.run(['sh', '-c', `echo garbage > ${path}`])
+    t.equal(await settled(node), good, path)
+  }
+  t.match(await pull(), { ok: true })
+  await converged(daemon)
+})
