@@ -110,7 +110,8 @@ function wire(options: Wired): Wiring {
     createMetrics: async () => (await import('./telemetry/metrics.ts')).createMetrics({ version: VERSION }),
     paint: painter(process.stdout.isTTY === true, process.env),
     print: (text) => process.stdout.write(text),
-    connectCluster: async () => (await import('./cluster/kubernetes-api.ts')).kubernetesApi({ kubeconfig: options.kubeconfig, log }),
+    connectCluster: async () =>
+      (await import('./cluster/kubernetes-api.ts')).kubernetesApi({ kubeconfig: options.kubeconfig, log }),
     loadConfig: () => loadDesiredState({ paths: options.config, files: inputs, now: clock.now() }),
     ports: {
       files,

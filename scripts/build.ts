@@ -33,7 +33,11 @@ const clusterApart: Plugin = {
 
 await build({
   // The sidecars have a file of their own: what they never run would cost them more memory than all they do.
-  entryPoints: { 'registry-trust': 'agent/main.ts', 'registry-trust-sidecar': 'agent/main-sidecar.ts', 'registry-trust-cluster': 'agent/cluster/kubernetes-api.ts' },
+  entryPoints: {
+    'registry-trust': 'agent/main.ts',
+    'registry-trust-sidecar': 'agent/main-sidecar.ts',
+    'registry-trust-cluster': 'agent/cluster/kubernetes-api.ts',
+  },
   outdir,
   outExtension: { '.js': '.cjs' },
   bundle: true,

@@ -217,6 +217,7 @@ export const FLAGS = {
       'inspect',
       'lint',
       'explain',
+      'publish',
       'doctor',
       'migrate',
       'rollback',

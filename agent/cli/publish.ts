@@ -1,5 +1,5 @@
 // `registry-trust publish`: the anchors to the ConfigMaps of the cluster, once, or with --watch for good as the one holder of a Lease.
-import { type ClusterApi, type DeploymentName } from '../model/cluster.ts'
+import type { ClusterApi, DeploymentName } from '../model/cluster.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import { AgentError, asAgentError } from '../model/errors.ts'
 import { type Published, publishAll } from '../reconcile/publish.ts'
@@ -23,7 +23,10 @@ async function configured({ loadConfig, options }: Wiring): Promise<DesiredState
   const loaded = await loadConfig()
   if (!loaded.ok) throw new AgentError('CONFIG_INVALID', loaded.problems.map(({ message }) => message).join('\n'))
   if ((loaded.desired.publish ?? []).length === 0)
-    throw new AgentError('CONFIG_INVALID', `${options.config.join(', ')}: there is no section publish, so there is nothing to do`)
+    throw new AgentError(
+      'CONFIG_INVALID',
+      `${options.config.join(', ')}: there is no section publish, so there is nothing to do`,
+    )
   return loaded.desired
 }
 
@@ -33,7 +36,12 @@ function isGood({ result }: Published): boolean {
 
 function line({ configMap, result, restarted, problem }: Published, { paint }: Wiring): string {
   const done = restarted.length === 0 ? '' : `, restarted ${restarted.join(', ')}`
-  const why = problem === undefined ? (result === 'held' ? '\n  one of its anchors can not be used now: left as it is' : '') : `\n  ${harmless(problem.message)}\n  ${problem.remedy}`
+  const why =
+    problem === undefined
+      ? result === 'held'
+        ? '\n  one of its anchors can not be used now: left as it is'
+        : ''
+      : `\n  ${harmless(problem.message)}\n  ${problem.remedy}`
   return `${paint(isGood({ result } as Published) ? 'green' : 'red', result.padEnd(9))} ${configMap}${done}${why}\n`
 }
 
@@ -47,7 +55,10 @@ async function watchForGood(api: ClusterApi, wiring: Wiring): Promise<number> {
     isDue = true
     wake.abort()
   }
-  const inputs = watcher.watch(options.config.map((path) => ({ path, depth: 1 })), poke)
+  const inputs = watcher.watch(
+    options.config.map((path) => ({ path, depth: 1 })),
+    poke,
+  )
   const cluster = api.watch(desired.publish ?? [], poke)
   signal.addEventListener('abort', () => wake.abort(), { once: true })
   let lastTold = ''
@@ -90,6 +101,11 @@ function tell(results: readonly Published[], lastTold: string, { log }: Wiring):
   const text = JSON.stringify(worth)
   if (worth.length > 0 && text !== lastTold)
     for (const { configMap, result, restarted, problem } of worth)
-      log[problem === undefined ? 'info' : 'warn']('published', { configMap, result, restarted, ...(problem === undefined ? {} : { error: problem.message }) })
+      log[problem === undefined ? 'info' : 'warn']('published', {
+        configMap,
+        result,
+        restarted,
+        ...(problem === undefined ? {} : { error: problem.message }),
+      })
   return text
 }

@@ -38,7 +38,9 @@ export function kubernetesApi({ kubeconfig, log }: KubernetesOptions): ClusterAp
       const found = await named(`ConfigMap ${nameOf({ namespace, name })}`, () =>
         absentAsUndefined(core.readNamespacedConfigMap({ namespace, name })),
       )
-      return found === undefined ? undefined : { data: found.data ?? {}, annotations: found.metadata?.annotations ?? {} }
+      return found === undefined
+        ? undefined
+        : { data: found.data ?? {}, annotations: found.metadata?.annotations ?? {} }
     },
     async applyConfigMap({ namespace, name, data, annotations }) {
       const metadata = { namespace, name, annotations, labels: { 'app.kubernetes.io/managed-by': FIELD_MANAGER } }
@@ -77,7 +79,8 @@ export function kubernetesApi({ kubeconfig, log }: KubernetesOptions): ClusterAp
       }
       try {
         // The resource version in the metadata makes the slower of two writers fail.
-        if (found === undefined) await coordination.createNamespacedLease({ namespace, body: { metadata: { namespace, name }, spec } })
+        if (found === undefined)
+          await coordination.createNamespacedLease({ namespace, body: { metadata: { namespace, name }, spec } })
         else await coordination.replaceNamespacedLease({ namespace, name, body: { ...found, spec } })
         return true
       } catch (thrown) {
@@ -99,7 +102,8 @@ async function keepWatching(
   while (!signal.aborted) {
     await new Promise<void>((resolve) => {
       const done = (thrown: unknown) => {
-        if (thrown !== undefined && thrown !== null && !signal.aborted) log.debug('watch-ended', { configMap: `${namespace}/${name}` })
+        if (thrown !== undefined && thrown !== null && !signal.aborted)
+          log.debug('watch-ended', { configMap: `${namespace}/${name}` })
         resolve()
       }
       new Watch(config)
@@ -132,7 +136,8 @@ async function named<T>(what: string, request: () => Promise<T>): Promise<T> {
 function failure(what: string, thrown: unknown): AgentError {
   if (thrown instanceof AgentError) return thrown
   if (!(thrown instanceof ApiException)) {
-    const reason = thrown instanceof Error ? (thrown.cause instanceof Error ? thrown.cause.message : thrown.message) : String(thrown)
+    const reason =
+      thrown instanceof Error ? (thrown.cause instanceof Error ? thrown.cause.message : thrown.message) : String(thrown)
     return new AgentError('CLUSTER_UNREACHABLE', `${what}: the API server does not answer: ${reason.slice(0, 300)}`)
   }
   const reason = messageOf(thrown.body)

@@ -61,7 +61,14 @@ export async function loadDesiredState({ paths, files, now }: LoadOptions): Prom
   const every = { registries, ...(wildcard === undefined ? {} : { wildcard }) }
   const generation = generationOf({ anchors, ...every, targets: settings.targets, restart: settings.restart })
   const sources = [...raw.map((file) => file.path), ...loaded.sources]
-  const desired: DesiredState = { ...settings, generation, sources, anchors, ...every, ...(publish.length > 0 && { publish }) }
+  const desired: DesiredState = {
+    ...settings,
+    generation,
+    sources,
+    anchors,
+    ...every,
+    ...(publish.length > 0 && { publish }),
+  }
   return { ok: true, desired, problems: [...anchors, ...declared].flatMap(({ problems = [] }) => problems) }
 }
 

@@ -15,7 +15,12 @@ type Entry = {
 
 const BUNDLE_KEY = 'ca-bundle.crt'
 /** https://tekton.dev/docs/pipelines/additional-configs/ ("Configuring self-signed cert for private registry") */
-const TEKTON = { namespace: 'tekton-pipelines', name: 'config-registry-cert', key: 'cert', controller: 'tekton-pipelines-controller' }
+const TEKTON = {
+  namespace: 'tekton-pipelines',
+  name: 'config-registry-cert',
+  key: 'cert',
+  controller: 'tekton-pipelines-controller',
+}
 
 export function loadPublications(
   files: readonly ConfigFile[],
@@ -24,7 +29,9 @@ export function loadPublications(
 ): readonly Publication[] {
   const found: Publication[] = []
   for (const file of files) {
-    const section = file.value['publish'] as { readonly tekton?: boolean; readonly configMaps?: readonly Entry[] } | undefined
+    const section = file.value['publish'] as
+      | { readonly tekton?: boolean; readonly configMaps?: readonly Entry[] }
+      | undefined
     if (section === undefined || !file.isSound('/publish')) continue
     if (section.tekton === true) found.push(tekton(placeText(file.place('/publish/tekton', 'value'))))
     section.configMaps?.forEach((entry, index) => {
@@ -32,15 +39,22 @@ export function loadPublications(
       const refuse = (key: string, text: string) =>
         report.add('CONFIG_INVALID', file.place(`${pointer}${key}`, 'value'), file.subject(`${pointer}${key}`), text)
       const { namespace, name, format = 'bundle', anchors, restart = [] } = entry
-      if (format === 'certs.d' && entry.key !== undefined) refuse('/key', 'means nothing for format certs.d, whose keys are the hosts')
-      if (format === 'certs.d' && anchors !== undefined) refuse('/anchors', 'means nothing for format certs.d: each host has its own')
+      if (format === 'certs.d' && entry.key !== undefined)
+        refuse('/key', 'means nothing for format certs.d, whose keys are the hosts')
+      if (format === 'certs.d' && anchors !== undefined)
+        refuse('/anchors', 'means nothing for format certs.d: each host has its own')
       anchors?.forEach((anchor, which) => {
         if (!knownAnchors.has(anchor))
           refuse(`/anchors/${which}`, `names the unknown anchor ${anchor}${didYouMean(anchor, [...knownAnchors])}`)
       })
       const earlier = found.find((one) => one.namespace === namespace && one.name === name)
       if (earlier !== undefined)
-        report.add('CONFIG_CONFLICT', file.place(pointer, 'value'), file.subject(pointer), `declares ${namespace}/${name} again: it stands already at ${earlier.source}`)
+        report.add(
+          'CONFIG_CONFLICT',
+          file.place(pointer, 'value'),
+          file.subject(pointer),
+          `declares ${namespace}/${name} again: it stands already at ${earlier.source}`,
+        )
       found.push({
         ...{ namespace, name, format, key: entry.key ?? BUNDLE_KEY },
         restart: restart.map((deployment) => ({ namespace, name: deployment })),

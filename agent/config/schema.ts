@@ -342,7 +342,8 @@ export const TRUST_SCHEMA = {
                 'x-expected': 'a key of letters, digits, "-", "_" and "."',
               },
               format: {
-                description: 'bundle: all certificates in one key; certs.d: one key for each host, a port written HOST..PORT.',
+                description:
+                  'bundle: all certificates in one key; certs.d: one key for each host, a port written HOST..PORT.',
                 enum: ['bundle', 'certs.d'],
                 default: 'bundle',
               },

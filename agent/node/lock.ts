@@ -1,6 +1,16 @@
 // Only one agent works on a node (port NodeLock). The rule: the kernel holds the lock and drops it when the process dies, however it dies; no
 // stale lock can ever be left. Node has no flock, but its SQLite locks files with fcntl, across containers and pid namespaces too.
-import { chmodSync, constants, lstatSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path/posix'
 import type { DatabaseSync } from 'node:sqlite'
@@ -30,7 +40,7 @@ export function nodeLock({ folder }: { readonly folder: string }): NodeLock {
         database.exec('BEGIN EXCLUSIVE')
         // For people alone: who holds it is decided by the kernel.
         const me = { pid: process.pid, host: hostname(), since: new Date().toISOString() }
-        writeFileSync(holder, `${JSON.stringify(me)}\n`, { mode: 0o600, flag: OVERWRITE_NO_LINK })
+        overwrite(holder, `${JSON.stringify(me)}\n`)
       } catch (error) {
         database?.close()
         throw isBusy(error) ? locked(path, holder) : writeFailure(`lock ${path}`, error)
@@ -51,6 +61,15 @@ function release(database: DatabaseSync, holder: string): { release(): Promise<v
       database.exec('ROLLBACK')
       database.close()
     },
+  }
+}
+
+function overwrite(path: string, text: string): void {
+  const descriptor = openSync(path, OVERWRITE_NO_LINK, 0o600)
+  try {
+    writeFileSync(descriptor, text)
+  } finally {
+    closeSync(descriptor)
   }
 }
 

@@ -37,12 +37,15 @@ function slice(bytes: Buffer, tag: number, headerLength: number, length: number)
   return { tag, raw: bytes.subarray(0, end), content: bytes.subarray(headerLength, end) }
 }
 
+/** More than any certificate or bundle has: a megabyte of empty elements must not become a hundred megabytes of objects. */
+const MOST_ELEMENTS = 10_000
+
 /** All elements of `bytes`, one after the other, without a gap or a rest. */
 export function readElements(bytes: Buffer): readonly DerElement[] | undefined {
   const elements: DerElement[] = []
   for (let offset = 0; offset < bytes.length; ) {
     const element = readElement(bytes.subarray(offset))
-    if (element === undefined) return undefined
+    if (element === undefined || elements.length === MOST_ELEMENTS) return undefined
     elements.push(element)
     offset += element.raw.length
   }

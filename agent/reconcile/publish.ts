@@ -3,8 +3,8 @@
 import { createHash } from 'node:crypto'
 import {
   type ClusterApi,
-  type ConfigMapState,
   CONTENT_ANNOTATION,
+  type ConfigMapState,
   type Publication,
   RESTARTED_ANNOTATION,
 } from '../model/cluster.ts'
@@ -57,7 +57,10 @@ async function reconcileOne(publication: Publication, content: Content, api: Clu
       namespace,
       name,
       data: content,
-      annotations: { [CONTENT_ANNOTATION]: digest, ...(restarted === undefined ? {} : { [RESTARTED_ANNOTATION]: restarted }) },
+      annotations: {
+        [CONTENT_ANNOTATION]: digest,
+        ...(restarted === undefined ? {} : { [RESTARTED_ANNOTATION]: restarted }),
+      },
     })
   const configMap = `${namespace}/${name}`
   const isRight = isWritten && wasOurs

@@ -11,6 +11,7 @@ const DEFAULTS: Options = {
   consentUnrehearsed: false,
   allowOrphan: false,
   json: false,
+  watch: false,
   logLevel: 'info',
   logFormat: 'text',
 }
@@ -66,7 +67,11 @@ t.test('words after a command are its operands, as many as it takes', async (t) 
     ['explain harbor.example.net/app:1', ['harbor.example.net/app:1']],
   ]
   for (const [argv, operands] of table) t.strictSame(optionsOf(argv).operands, operands, argv)
-  t.match(parseCommandLine(['help', 'probe'], {}), { kind: 'help', exitCode: 0, text: /probe \[FLAGS\] HOST\[:PORT\]$/m })
+  t.match(parseCommandLine(['help', 'probe'], {}), {
+    kind: 'help',
+    exitCode: 0,
+    text: /probe \[FLAGS\] HOST\[:PORT\]$/m,
+  })
   t.match(parseCommandLine(['inspect', '--help'], {}), { kind: 'help', text: /inspect \[FLAGS\] FILE…$/m })
 })
 

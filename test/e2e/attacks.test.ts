@@ -92,6 +92,18 @@ const ATTACKS: readonly Attack[] = [
     plant: `ln -s $E/file ${ANCHORS}/ca.crt`,
     says: /FILE_FOREIGN .*ca-certificates\/ca\.crt exists and is not the agent's/,
   },
+  ...['docker', 'containers'].flatMap((tool) => [
+    {
+      name: `the host directory of ${tool} is a link`,
+      plant: `mkdir -p /etc/${tool}/certs.d && ln -s $E /etc/${tool}/certs.d/${HOST}`,
+      says: new RegExp(`/etc/${tool}/certs\\.d/harbor\\.example\\.net is a link in place of a folder`),
+    },
+    {
+      name: `certs.d of ${tool} is a link`,
+      plant: `mkdir -p /etc/${tool} && ln -s $E /etc/${tool}/certs.d`,
+      says: new RegExp(`FILE_OUTSIDE_TARGET .*/etc/${tool}/certs\\.d is a link to /opt/elsewhere`),
+    },
+  ]),
   {
     name: 'config.toml is a link',
     plant: 'mv /etc/containerd/config.toml $E/config.toml && ln -s $E/config.toml /etc/containerd/config.toml',
@@ -165,11 +177,45 @@ t.test('links planted in the folders of the agent', async (t) => {
     })
 })
 
+t.test('names that climb out of a folder', async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { authority } = await startPrivateRegistry(node, HOST)
+  const agent = await AgentOnNode.on(node)
+  const look = async () =>
+    [await contents(node, ...TRUST_FOLDERS), await node.run(['ls', '/opt', '/'])].join('\n')
+  const before = await look()
+  const named = (host: string) => ({ registries: [{ host, ca: 'ca.pem' }] })
+  const fileName = (name: string) => ({ ...named(HOST), targets: { systemTrust: { fileName: name } } })
+  const cases: readonly (readonly [string, object])[] = [
+    ['a host that is its parent', named('..')],
+    ['a host that climbs', named('../../../opt/x')],
+    ['a host that climbs behind a good name', named(`${HOST}/../../../opt`)],
+    ['a host with an encoded slash', named('..%2fopt')],
+    ['a host with a null', named('a\u0000b')],
+    ['a host with a line end', named('a.test\n[host]')],
+    [
+      'an anchor that climbs',
+      { anchors: { '../../opt/x': { file: 'ca.pem' } }, registries: [{ host: HOST, anchors: ['../../opt/x'] }] },
+    ],
+    ['a file name that climbs', fileName('../../../opt/{name}.pem')],
+    ['a file name from the root', fileName('/opt/{name}.pem')],
+    ['a file name without the anchor', fileName('ca-certificates.crt')],
+  ]
+  for (const [name, trust] of cases) {
+    await agent.configure({ ...trust, ...BY_SIGNAL }, { 'ca.pem': authority.pem })
+    const { code, stdout, stderr } = await agent.command('apply')
+    t.equal(code, 1, `${name}: ${stdout}${stderr}`)
+    t.match(stdout, /CONFIG_INVALID/, name)
+    t.equal(await look(), before, `${name}: nothing was written`)
+  }
+})
+
 /** The node as it was at first, without an agent. */
 async function restore(node: FixtureNode): Promise<void> {
   const script = [
     'set -e',
-    `rm -rf ${STATE} /opt/moved ${ELSEWHERE} && mkdir ${ELSEWHERE} && echo precious >${ELSEWHERE}/file`,
+    `rm -rf ${STATE} /opt/moved /etc/docker /etc/containers ${ELSEWHERE} && mkdir ${ELSEWHERE} && echo precious >${ELSEWHERE}/file`,
     ...TRUST_FOLDERS.map((folder) => `find ${folder} -mindepth 1 -delete; cp -a /opt/saved${folder}/. ${folder}/`),
   ]
   await node.run(['sh', '-c', script.join('\n')])

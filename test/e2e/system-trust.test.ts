@@ -12,6 +12,8 @@ const STORE = ['/etc/ssl/certs', LOCAL] as const
 const generation = generationsToTest().at(-1)
 if (generation === undefined) throw new Error('no containerd to test on')
 
+t.setTimeout(240_000)
+
 /** How `sort` of the administrator's shell orders names: update-ca-certificates takes over whatever locale it is started with. */
 const SORTS = [
   { name: 'in the C locale', flags: '' },

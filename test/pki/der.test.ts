@@ -51,3 +51,9 @@ t.test('never throws on any bytes', async (t) => {
   )
   t.same(readElements(Buffer.alloc(0)), [])
 })
+
+t.test('gives up on more elements than anything real has', async (t) => {
+  const many = (count: number) => Buffer.alloc(count * 2, Buffer.from('3000', 'hex'))
+  t.equal(readElements(many(10_000))?.length, 10_000)
+  t.equal(readElements(many(10_001)), undefined)
+})
