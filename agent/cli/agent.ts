@@ -1,6 +1,5 @@
 // `registry-trust agent`: the daemon. Ends on SIGTERM after the run under way; what it put on the node stays.
 import { posix } from 'node:path'
-import { createServer } from '../http/server.ts'
 import type { Watching } from '../model/ports.ts'
 import type { NodeStatus } from '../model/status.ts'
 import { startLoop } from '../reconcile/loop.ts'
@@ -51,6 +50,8 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
       ...[DOCKER, CONTAINERS].map(({ base }) => ({ path: `${base}/certs.d`, depth: 1 })),
     ])
   }
+  // The node comes first: loading the server takes as long as the first look at containerd.
+  const { createServer } = await import('../http/server.ts')
   const { tokenFile } = options
   const server = createServer({
     status: loop.status,

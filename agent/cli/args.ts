@@ -15,7 +15,6 @@ import {
   flag,
   isCommand,
   isFlagName,
-  LATER_COMMANDS,
   operandsOf,
 } from './flags.ts'
 import { commandHelp, generalHelp } from './help.ts'
@@ -158,9 +157,6 @@ function notForCommand(name: FlagName, command: Command): string {
 
 function readCommand(word: string): Command {
   if (isCommand(word)) return word
-  if (LATER_COMMANDS.includes(word)) {
-    throw usage(`the command ${word} is not in this version; there are: ${COMMAND_NAMES.join(', ')}`)
-  }
   const meant = nearest(word, COMMAND_NAMES)
   const hint = meant === undefined ? `there are: ${COMMAND_NAMES.join(', ')}` : `did you mean ${meant}?`
   throw usage(`there is no command "${word}"; ${hint}`)

@@ -110,9 +110,6 @@ export function operandsOf(command: Command): Operands | undefined {
   return entry.operands
 }
 
-/** Commands that are planned: naming one is answered with a plain word, not with "unknown command". */
-export const LATER_COMMANDS: readonly string[] = []
-
 export type Flag = {
   /** text: the last one counts; list: may be repeated; switch: takes no value, `--no-NAME` switches it off. */
   readonly kind: 'text' | 'list' | 'switch'

@@ -68,14 +68,15 @@ export function kubernetesApi({ kubeconfig, log }: KubernetesOptions): ClusterAp
       const found = await named(what, () => absentAsUndefined(coordination.readNamespacedLease({ namespace, name })))
       const { holderIdentity = '', renewTime, leaseDurationSeconds = seconds } = found?.spec ?? {}
       const isFree = holderIdentity === '' || holderIdentity === holder
-      const isOver = renewTime === undefined || now.getTime() - renewTime.getTime() > leaseDurationSeconds * 1000
+      const isOver =
+        renewTime === undefined || now.getTime() - Date.parse(String(renewTime)) > leaseDurationSeconds * 1000
       if (!isFree && !isOver) return false
       const spec = {
         ...found?.spec,
         holderIdentity: holder,
         leaseDurationSeconds: seconds,
         renewTime: now,
-        ...(holderIdentity === holder ? {} : { acquireTime: now }),
+        acquireTime: holderIdentity === holder ? microTime(found?.spec?.acquireTime) : now,
       }
       try {
         // The resource version in the metadata makes the slower of two writers fail.
@@ -89,6 +90,12 @@ export function kubernetesApi({ kubeconfig, log }: KubernetesOptions): ClusterAp
       }
     },
   }
+}
+
+/** The library gives back text where it takes a time. */
+function microTime(value: unknown): V1MicroTime {
+  const at = Date.parse(String(value))
+  return new V1MicroTime(Number.isNaN(at) ? Date.now() : at)
 }
 
 async function keepWatching(

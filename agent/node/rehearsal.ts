@@ -11,7 +11,6 @@ import type { CriClient, CriConnector, RehearsalDaemon, RehearsalRunner } from '
 import { isOwnTrouble, refusalOf } from './rehearsal-output.ts'
 import { rehearsalScratches } from './rehearsal-scratch.ts'
 
-const STOP_MS = 3000
 const POLL_MS = 5
 const MEMORY_CHECK_MS = 100
 const MAX_RESIDENT_BYTES = 256 * 1024 * 1024
@@ -128,7 +127,7 @@ function launch({ binary, scratch, environment }: Options, socket: string): Runn
   const memory = setInterval(() => {
     if (residentBytes(child.pid) <= MAX_RESIDENT_BYTES) return
     stopped = `it needed more than ${MAX_RESIDENT_BYTES / 1024 / 1024} MiB of memory`
-    kill(child, 'SIGKILL')
+    kill(child)
   }, MEMORY_CHECK_MS)
   const { promise: exit, resolve } = Promise.withResolvers<Exit>()
   // 'close' comes after 'exit', when the last words have been read.
@@ -165,28 +164,20 @@ function reasonOf(exit: Exit, running: Running, binary: string): string {
   return refusal
 }
 
+/** At once: nothing of the copy is worth a clean end, and the transaction waits for it. */
 async function stop(running: Running, cri: CriClient | undefined): Promise<void> {
   cri?.close()
-  if (running.child.exitCode === null && running.child.signalCode === null) {
-    kill(running.child, 'SIGTERM')
-    const late = new AbortController()
-    const ended = await Promise.race([
-      running.exit.then(() => true),
-      sleep(STOP_MS, false, { signal: late.signal }).catch(() => true),
-    ])
-    late.abort()
-    if (!ended) kill(running.child, 'SIGKILL')
-  }
+  if (running.child.exitCode === null && running.child.signalCode === null) kill(running.child)
   await running.exit
 }
 
 /** To the whole group. A child that could not be started has no pid, one that has ended no group. */
-function kill(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL'): void {
+function kill(child: ChildProcess): void {
   if (child.pid === undefined) return
   try {
-    process.kill(-child.pid, signal)
+    process.kill(-child.pid, 'SIGKILL')
   } catch {
-    child.kill(signal)
+    child.kill('SIGKILL')
   }
 }
 

@@ -47,12 +47,13 @@ export async function makePlan(
   const hosts = observedHosts === undefined ? NOTHING_TO_DO : await planHosts(input, observedHosts)
   const system = planSystemTrust(input, await observeSystemTrust(input, files))
   const planTree = async (tree: CertsTree) => planCertsTree(tree, input, await observeCertsTree(tree, input, files))
+  // What containerd reads comes first: pulls wait for it.
   const targets = [
+    { changes: moved, problems: [] },
+    hosts,
     system,
     await planTree(DOCKER),
     await planTree(CONTAINERS),
-    { changes: moved, problems: [] },
-    hosts,
     config,
   ]
   const { kept, problems } = await withoutLinkedFolders(

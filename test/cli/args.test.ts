@@ -1,6 +1,6 @@
 import t from 'tap'
 import { type Environment, type Options, parseCommandLine } from '../../agent/cli/args.ts'
-import { COMMAND_NAMES, environmentName, FLAG_NAMES, flag, LATER_COMMANDS } from '../../agent/cli/flags.ts'
+import { COMMAND_NAMES, environmentName, FLAG_NAMES, flag } from '../../agent/cli/flags.ts'
 
 const DEFAULTS: Options = {
   operands: [],
@@ -93,6 +93,8 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
     ['plan', { REGISTRY_TRUST_ALLOW_ORPHAN: 'yes' }, { allowOrphan: true }],
     ['plan', { REGISTRY_TRUST_JSON: 'True' }, { json: true }],
     ['plan --no-json', { REGISTRY_TRUST_JSON: 'true' }, { json: false }],
+    ['publish', { REGISTRY_TRUST_KUBECONFIG: '/k' }, { kubeconfig: '/k' }],
+    ['publish', { REGISTRY_TRUST_WATCH: 'true' }, { watch: true }],
     ['plan', { REGISTRY_TRUST_LOG_LEVEL: 'error' }, { logLevel: 'error' }],
     ['plan', { REGISTRY_TRUST_LOG_FORMAT: 'json' }, { logFormat: 'json' }],
     ['plan', { REGISTRY_TRUST_ROOT: '', REGISTRY_TRUST_CONFIG: '', REGISTRY_TRUST_JSON: '' }, {}],
@@ -109,7 +111,6 @@ t.test('wrong usage names the word, and what was probably meant', async (t) => {
   const table: readonly (readonly [string, string])[] = [
     ['paln', 'there is no command "paln"; did you mean plan?'],
     ['destroy', `there is no command "destroy"; there are: ${COMMAND_NAMES.join(', ')}`],
-    ['publish', `the command publish is not in this version; there are: ${COMMAND_NAMES.join(', ')}`],
     ['probe', 'probe needs HOST[:PORT]; see registry-trust probe --help'],
     ['inspect --json', 'inspect needs FILE; see registry-trust inspect --help'],
     ['plan --password-file x', '--password-file means nothing to plan (it is for: inspect)'],
@@ -155,11 +156,6 @@ t.test('a wrong environment variable is named as such', async (t) => {
   t.throws(() => optionsOf('plan', { REGISTRY_TRUST_LOG_LEVEL: 'x' }), {
     message: 'REGISTRY_TRUST_LOG_LEVEL must be debug, info, warn or error, got "x"',
   })
-})
-
-t.test('commands of later versions are told from unknown ones, each of them', async (t) => {
-  for (const name of LATER_COMMANDS)
-    t.throws(() => optionsOf(name), { code: 'USAGE', message: / is not in this version; / }, name)
 })
 
 t.test('help and version are answered before anything else is judged', async (t) => {

@@ -29,6 +29,20 @@ if (imageUnavailable() === undefined) {
     t.equal(await pod.container('agent').script(write), 'EROFS')
   })
 
+  newestSystemdGeneration(t, 'hosts: without any socket, proved by rehearsal', async (t, generation) => {
+    const config = withConfigPath(configForContainers(defaultConfig(generation)))
+    const { node, registry, pod: run } = await deployedNode(t, generation, { config })
+    const pod = await run(podSpec(await render('overlays/hosts')))
+    const { registries } = await untilStatus(pod.container('agent'), ({ state }) => state === 'converged')
+    t.match(registries, [{ state: 'rehearsed', finding: { code: 'trusted' } }])
+    t.match(await node.pull(registry.reference()), { ok: true })
+    await pod.remove()
+    const tree = await contents(node, ...TRUST_FOLDERS)
+    const audit = await run(podSpec(await render('overlays/audit')))
+    await untilStatus(audit.container('agent'), ({ registries: [first] }) => first?.state === 'rehearsed')
+    t.equal(await contents(node, ...TRUST_FOLDERS), tree)
+  })
+
   newestSystemdGeneration(
     t,
     'plain-sidecars: the same for older clusters, whatever starts first',
