@@ -307,7 +307,8 @@ function hashLink(placement: Placement, observed: ObservedSystemTrust, taken: Se
 }
 
 function ownedPaths(owned: AgentState['owned']): readonly string[] {
-  return Object.keys(owned).filter((path) => owned[path]?.target === TARGET && path !== BUNDLE)
+  const isHere = (path: string) => path.startsWith(`${SYSTEM_CERTS}/`) || path.startsWith(`${LOCAL_ANCHORS}/`)
+  return Object.keys(owned).filter((path) => owned[path]?.target === TARGET && path !== BUNDLE && isHere(path))
 }
 
 /** Paths of anchors whose input is broken now: the last good ones stay. */

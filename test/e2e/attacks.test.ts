@@ -182,8 +182,7 @@ t.test('names that climb out of a folder', async (t) => {
   t.teardown(() => node.dispose())
   const { authority } = await startPrivateRegistry(node, HOST)
   const agent = await AgentOnNode.on(node)
-  const look = async () =>
-    [await contents(node, ...TRUST_FOLDERS), await node.run(['ls', '/opt', '/'])].join('\n')
+  const look = async () => [await contents(node, ...TRUST_FOLDERS), await node.run(['ls', '/opt', '/'])].join('\n')
   const before = await look()
   const named = (host: string) => ({ registries: [{ host, ca: 'ca.pem' }] })
   const fileName = (name: string) => ({ ...named(HOST), targets: { systemTrust: { fileName: name } } })

@@ -86,7 +86,9 @@ export const SAMPLE: NodeStatus = {
       reason: 'first apply',
     },
   ],
-  warnings: [{ code: 'SANDBOX_IMAGE_MISSING', message: 'the sandbox image pause:3.9 is not on this node', remedy: 'Pull it.' }],
+  warnings: [
+    { code: 'SANDBOX_IMAGE_MISSING', message: 'the sandbox image pause:3.9 is not on this node', remedy: 'Pull it.' },
+  ],
   problems: [{ code: 'CONFIG_INVALID', message: 'trust.yaml:3:5: unknown key', remedy: 'Correct the file.' }],
   sources: ['/etc/registry-trust/trust.yaml'],
 }
