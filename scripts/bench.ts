@@ -1,4 +1,5 @@
 // The benchmark: each part measures one promise on real nodes. A measurement whose result is wrong ends the run.
+import { spawnSync } from 'node:child_process'
 import { cpus, loadavg, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -7,6 +8,7 @@ import { measureDrift } from './benchmark/drift.ts'
 import { measureIdle } from './benchmark/idle.ts'
 import { measureApply, measureDaemon, measureGap, type Setting } from './benchmark/install.ts'
 import { measureRotation } from './benchmark/rotation.ts'
+import { formatSummary, summarize } from './benchmark/statistics.ts'
 import { measureStorm } from './benchmark/storm.ts'
 import { formatRows, type Row } from './benchmark/table.ts'
 
@@ -49,6 +51,7 @@ const began = performance.now()
 const rows: Row[] = []
 for (const name of names) {
   process.stderr.write(`measuring ${name} …\n`)
+  rows.push({ what: `${name}; meanwhile Node.js alone starts in`, measured: yardstick() })
   rows.push(...((await PARTS[name]?.(setting, { newest, idleSeconds: Number(values['idle-seconds']) })) ?? []))
 }
 console.log(formatRows(rows))
@@ -58,3 +61,13 @@ console.log(
     `took ${Math.round((performance.now() - began) / 1000)} s`,
 )
 process.exit(0)
+
+/** Tells how busy the machine is with other work: numbers are compared only where this one is the same. */
+function yardstick(): string {
+  const times = Array.from({ length: 9 }, () => {
+    const since = performance.now()
+    spawnSync(process.execPath, ['--eval', '0'])
+    return performance.now() - since
+  })
+  return formatSummary(summarize(times))
+}

@@ -10,6 +10,7 @@ import { CONFIG_MAX_BYTES, type ConfigFile, type RawFile, readConfigFile } from 
 import { checkDeclarations, type DeclaredRegistry } from './declarations.ts'
 import { parseDuration } from './duration.ts'
 import { loadEndpoints } from './endpoints.ts'
+import { readForeignFolder, readK3sRegistries } from './foreign-inputs.ts'
 import { generationOf } from './generation.ts'
 import { InputLookup, listQuietly, readInput } from './input-lookup.ts'
 import { loadPublications } from './publish.ts'
@@ -128,6 +129,7 @@ async function collect(paths: readonly string[], files: InputFiles, report: Repo
     }
     if (raw.some((known) => known.path === path)) continue
     folders.push(posix.dirname(path))
+    if (addK3s(path, input, raw, report)) continue
     addInput(path, input, false, raw, report)
     await addFragments(posix.dirname(path), files, raw, report)
   }
@@ -137,11 +139,30 @@ async function collect(paths: readonly string[], files: InputFiles, report: Repo
   return { raw, folders: [...new Set(folders)] }
 }
 
+/** What another tool's files say, as a file of registries.d would. */
+function addDocument(path: string, document: object, raw: RawFile[]): void {
+  raw.push({ path, order: raw.length, isFragment: true, bytes: Buffer.from(JSON.stringify(document)) })
+}
+
+function addK3s(path: string, input: Awaited<ReturnType<typeof readInput>>, raw: RawFile[], report: Report): boolean {
+  if (input.kind !== 'file' || posix.basename(path) === MAIN_FILE) return false
+  const k3s = readK3sRegistries(input.bytes.toString('utf8'))
+  if (k3s === undefined) return false
+  if (k3s.ok) addDocument(path, k3s.document, raw)
+  else for (const reason of k3s.reasons) report.addFile('CONFIG_NOT_SUPPORTED_YET', path, raw.length, reason)
+  return true
+}
+
 async function addFolder(folder: string, files: InputFiles, raw: RawFile[], report: Report): Promise<void> {
   const path = posix.join(folder, MAIN_FILE)
   if (raw.some((known) => known.path === path)) return
   const input = await readInput(files, path, CONFIG_MAX_BYTES)
   if (input.kind === 'absent') {
+    const foreign = await readForeignFolder(folder, files)
+    if (foreign !== undefined) {
+      addDocument(folder, foreign, raw)
+      return
+    }
     const names = (await listQuietly(files, folder)).filter((name) => !name.startsWith('.'))
     const wrong = names.find((name) => /^trust\.(yml|json|ya?ml\..+)$/i.test(name) || name.toLowerCase() === MAIN_FILE)
     if (wrong !== undefined) {

@@ -8,6 +8,7 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Plan } from '../model/plan.ts'
 import type { NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
+import { observeAnchorStore, planAnchorStore } from '../targets/anchor-store.ts'
 import { type CertsTree, CONTAINERS, DOCKER, observeCertsTree, planCertsTree } from '../targets/certs-tree.ts'
 import { type ConfigTargetPlan, observeConfig, planConfig } from '../targets/containerd-config.ts'
 import { type ObservedHosts, observeHosts, planHosts, planMovedFolders } from '../targets/containerd-hosts.ts'
@@ -45,13 +46,17 @@ export async function makePlan(
   const config = await planConfig(input, await observeConfig(facts, state.owned, files))
   const { observed: observedHosts, changes: moved } = await observeWithMoved(input, config, files)
   const hosts = observedHosts === undefined ? NOTHING_TO_DO : await planHosts(input, observedHosts)
-  const system = planSystemTrust(input, await observeSystemTrust(input, files))
+  const store = await observeAnchorStore(input, files)
+  // Where sources have a folder of their own, /etc/ssl/certs is a link to what is made of them.
+  const system =
+    store.family?.sources === undefined ? planSystemTrust(input, await observeSystemTrust(input, files)) : NOTHING_TO_DO
   const planTree = async (tree: CertsTree) => planCertsTree(tree, input, await observeCertsTree(tree, input, files))
   // What containerd reads comes first: pulls wait for it.
   const targets = [
     { changes: moved, problems: [] },
     hosts,
     system,
+    planAnchorStore(input, store),
     await planTree(DOCKER),
     await planTree(CONTAINERS),
     config,

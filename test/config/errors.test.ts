@@ -90,10 +90,10 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
     'CONFIG_INVALID trust.yaml:2:10: drift.zzz is an unknown key; known here: resync, heal, stopAfterFights',
   ],
   'registries: []\n<<: { mode: audit }': [
-    'CONFIG_INVALID trust.yaml:2:1: ["<<"] is an unknown key; known here: mode, anchors, registries, targets, restart, policy, drift',
+    'CONFIG_INVALID trust.yaml:2:1: ["<<"] is an unknown key; known here: mode, anchors, registries, targets, restart, policy, publish, drift',
   ],
   'registries: []\n__proto__: 1': [
-    'CONFIG_INVALID trust.yaml:2:1: __proto__ is an unknown key; known here: mode, anchors, registries, targets, restart, policy, drift',
+    'CONFIG_INVALID trust.yaml:2:1: __proto__ is an unknown key; known here: mode, anchors, registries, targets, restart, policy, publish, drift',
   ],
   // values
   'registries: []\nmode: Audit': [

@@ -210,13 +210,13 @@ t.test('trouble that says nothing about the configuration is REHEARSAL_UNAVAILAB
   })
 })
 
-t.test('a copy that ignores SIGTERM is killed with its helpers after a moment', async (t) => {
+t.test('a copy that ignores SIGTERM is killed with its helpers all the same', async (t) => {
   const { scratch, start } = await prepared(t, generation)
   const stubborn = program(t, `trap "" TERM; echo stubborn >&2; sleep 60; sleep 60`)
   const started = performance.now()
   await t.rejects(start({ binary: stubborn, timeoutMs: 100 }), { code: 'REHEARSAL_UNAVAILABLE' })
   const took = performance.now() - started
-  t.ok(took > 2900 && took < 6000, `${took} ms`)
+  t.ok(took < 2000, `${took} ms`)
   t.same(processesBelow(scratch.folder), [])
 })
 

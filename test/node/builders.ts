@@ -1,6 +1,6 @@
 // The real programs that build, copy and push images on a node, as Debian ships them, each told where to keep its things. None of them
 // gets a flag about certificates: they trust what the node trusts.
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FixtureNode } from './fixture-node.ts'
 import { cacheFolder, tool } from './generations.ts'
@@ -42,6 +42,14 @@ export class Builders {
 
   async docker(...argv: readonly string[]): Promise<ExecResult> {
     return this.#run([tool('docker.io', 'docker'), '--host', `unix://${DOCKER_SOCKET}`, ...argv])
+  }
+
+  /** A shell script as a Task's step runs it, with these programs on its PATH. */
+  async script(text: string, env: { readonly [name: string]: string }, cwd: string): Promise<ExecResult> {
+    const base = environment()
+    const folders = ['buildah', 'skopeo', 'podman'].map((name) => dirname(tool(name, name)))
+    const path = `${folders.join(':')}:${base['PATH'] ?? ''}`
+    return this.#node.exec(['sh', '-c', text], { env: { ...base, ...env, PATH: path }, cwd, timeoutMs: 60_000 })
   }
 
   /** A daemon without networks of its own, which beside images it needs none. */

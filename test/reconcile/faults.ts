@@ -37,7 +37,11 @@ export async function trace(
     counts.set(`${thread} ${call}`, when)
     // The agent reaches everything below its root through open folders.
     const isBelow = line.includes(`${folder}/`) || line.includes('"/proc/self/fd/')
-    if (isBelow) points.set(`${call} ${when}`, { call, when, isEarly })
+    if (isBelow) {
+      // A fault happens in each thread that comes to it: the first one counts.
+      const key = `${call} ${when}`
+      points.set(key, points.get(key) ?? { call, when, isEarly })
+    }
   }
   return [...points.values()]
 }

@@ -19,12 +19,16 @@ const familyOf = (name: Name) => FAMILIES[name] as (typeof FAMILIES)[string]
 
 function nodeOf(t: Test, name: Name): ScratchNode {
   const { bundle, sources } = familyOf(name)
-  const tree: { [path: string]: object | string } = { var: { lib: {} } }
-  const put = (path: string, content: string | object) => {
+  type Folder = { [name: string]: Folder | string }
+  const tree: Folder = { var: { lib: {} } }
+  const put = (path: string, content: Folder | string) => {
     const parts = path.slice(1).split('/')
     const last = parts.pop() ?? ''
     let at = tree
-    for (const part of parts) at = (at[part] ??= {}) as { [path: string]: object | string }
+    for (const part of parts) {
+      at[part] ??= {}
+      at = at[part] as Folder
+    }
     at[last] = content
   }
   put(bundle, `# Distribution Root\n${distribution.pem}`)
