@@ -9,7 +9,8 @@ import type { AgentState, TransactionRecord } from '../model/state.ts'
 import { isHealing, rememberHeals, restoresProvedContent, withoutFights, withoutHealing } from './drift.ts'
 import { mayRestart, type Permission } from './permission.ts'
 import { makePlan, type Planned } from './planning.ts'
-import { PROOF_DEADLINE_MS, type ProofResult, proveRegistries } from './prove.ts'
+import { type ProofResult, proveRegistries } from './prove.ts'
+import { proveDeclared } from './prove-declared.ts'
 import { rehearse } from './rehearse.ts'
 import { type RestartFailure, restartWith, rollBack } from './restart-step.ts'
 import type { RestartReport, Run, RunOptions, RunPorts } from './run.ts'
@@ -97,7 +98,7 @@ function isPureHealing({ plan }: Planned, { state, desired }: Context): boolean 
 async function proveUnchanged(context: Context, planned: Planned): Promise<Run> {
   const { desired, state, facts, cri, options, ports } = context
   const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
-  const proofs = await proveAll(due, cri, ports, desired)
+  const proofs = await proveDeclared(due, cri, ports, desired)
   const base = { state, facts, planned, problems: planned.plan.problems, proofs, applied: [], restarts: [] }
   if (!isLoadUncertain(facts) || !proofs.some(({ finding }) => breaksTrust(finding.code)))
     return { ...base, outcome: 'unchanged' }
@@ -124,7 +125,7 @@ async function refuseAgain({ desired, state, facts, cri, options, ports }: Conte
   )
   const text = `generation ${desired.generation} was rolled back at ${last?.at ?? 'an earlier time'}: ${last?.reason ?? 'the reason is not known any more'}`
   const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
-  const proofs = await proveAll(due, cri, ports, desired)
+  const proofs = await proveDeclared(due, cri, ports, desired)
   const problems = [...planned.plan.problems, problem('GENERATION_ROLLED_BACK', text)]
   return { outcome: 'refused', state, facts, planned, problems, proofs, applied: [], restarts: [] }
 }
@@ -137,7 +138,7 @@ async function refuseRehearsed(
   const text = `containerd ${facts.version} refuses the candidate configuration: ${rehearsal.reason}`
   const error = new AgentError('REHEARSAL_FAILED', text)
   const problems = [...planned.plan.problems, problem(error.code, text)]
-  const proofs = await proveAll(desired.registries, cri, ports, desired)
+  const proofs = await proveDeclared(desired.registries, cri, ports, desired)
   return { outcome: 'refused', state, facts, planned, problems, rehearsal, error, proofs, applied: [], restarts: [] }
 }
 
@@ -163,7 +164,7 @@ export async function carryOut(
     if (failure !== undefined) return failedToRestart(failure, attempt)
   }
   const proofs =
-    restarts.length > 0 ? await proveFresh(attempt) : await proveAll(desired.registries, cri, ports, desired)
+    restarts.length > 0 ? await proveFresh(attempt) : await proveDeclared(desired.registries, cri, ports, desired)
   // What was proved before is put back: when it is not trusted now, the cause lies elsewhere (the file is gone again, or the registry
   // changed its certificate), and undoing would only restore the damage.
   const isHealingOnly = kept.length > 0 && !restart.required && isPureHealing(attempt.planned, attempt)
@@ -313,7 +314,7 @@ function lostHosts(
 async function failedToWrite(error: AgentError, attempt: Attempt): Promise<Run> {
   const { desired, cri, ports, problems, state } = attempt
   const outcome = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
-  const proofs = await proveAll(desired.registries, cri, ports, desired)
+  const proofs = await proveDeclared(desired.registries, cri, ports, desired)
   const all = [...problems, problem(error.code, error.message)]
   return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts: [] }
 }
@@ -370,28 +371,11 @@ async function undoFiles({ transaction, ports }: Attempt): Promise<boolean> {
   }
 }
 
-async function proveAll(
-  registries: readonly Registry[],
-  cri: CriClient,
-  ports: RunPorts,
-  desired: DesiredState,
-): Promise<readonly ProofResult[]> {
-  const { clock, logins } = ports
-  const [byHandshake, byPull] = [true, false].map((isTls) =>
-    registries.filter(({ proof }) => (proof.level === 'tls') === isTls),
-  )
-  const proofs = await Promise.all([
-    proveRegistries(byPull ?? [], cri, { clock, timeoutMs: PROOF_DEADLINE_MS, login: logins?.for(desired) }),
-    proveByHandshake(byHandshake ?? [], desired, ports),
-  ])
-  return proofs.flat()
-}
-
 /** With a connection of its own: the one from before a restart leads to a socket that is gone. */
 async function proveFresh({ desired, facts, ports }: Context): Promise<readonly ProofResult[]> {
   const cri = ports.connectCri(facts.socket)
   try {
-    return await proveAll(desired.registries, cri, ports, desired)
+    return await proveDeclared(desired.registries, cri, ports, desired)
   } finally {
     cri.close()
   }

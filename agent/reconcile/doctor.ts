@@ -8,7 +8,8 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import { readCertsTree } from './look.ts'
 import { observeContainerd } from './observe.ts'
 import { makePlan } from './planning.ts'
-import { isProved, PROOF_DEADLINE_MS, proveRegistries } from './prove.ts'
+import { isProved } from './prove.ts'
+import { proveDeclared } from './prove-declared.ts'
 import { chooseRestart } from './restart.ts'
 import type { RunPorts } from './run.ts'
 
@@ -69,11 +70,7 @@ export async function examine({ desired, problems, address }: DoctorRequest, por
         await readCertsTree(plan.certsDirectory, ports.files),
       ))
         ailments.push({ severity, where: path, what: message, remedy })
-    const proofs = await proveRegistries(wanted.registries, cri, {
-      clock: ports.clock,
-      timeoutMs: PROOF_DEADLINE_MS,
-      login: ports.logins?.for(wanted),
-    })
+    const proofs = await proveDeclared(wanted.registries, cri, ports, wanted)
     for (const proof of proofs)
       if (proof.finding.code !== 'trusted')
         ailments.push({

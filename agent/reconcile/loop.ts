@@ -15,7 +15,8 @@ import {
   statusOf,
 } from './memory.ts'
 import { NO_RUNTIME } from './observe.ts'
-import { PROOF_DEADLINE_MS, type ProofResult, proveRegistries } from './prove.ts'
+import type { ProofResult } from './prove.ts'
+import { proveDeclared } from './prove-declared.ts'
 import { applyRun, auditRun } from './reconcile.ts'
 import type { Run, RunPorts } from './run.ts'
 
@@ -141,11 +142,7 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
     if (due.length === 0) return
     const cri = ports.connectCri(run.facts.socket)
     try {
-      const proofs = await proveRegistries(due, cri, {
-        clock,
-        timeoutMs: PROOF_DEADLINE_MS,
-        login: ports.logins?.for(desired),
-      })
+      const proofs = await proveDeclared(due, cri, ports, desired)
       memory = rememberProofs(memory, proofs)
       events.onProofs(proofs)
       // What broke since is looked at as a whole: the files may have been damaged.

@@ -7,7 +7,7 @@ import { applyTo, type Context } from './apply.ts'
 import { NO_RUNTIME, observeContainerd } from './observe.ts'
 import { applyOffline, type OfflineContext, planOffline } from './offline.ts'
 import { makePlan } from './planning.ts'
-import { PROOF_DEADLINE_MS, proveRegistries } from './prove.ts'
+import { proveDeclared } from './prove-declared.ts'
 import { rehearse } from './rehearse.ts'
 import { reviveContainerd } from './revive.ts'
 import type { Run, RunOptions, RunPorts } from './run.ts'
@@ -41,11 +41,7 @@ export async function auditRun(desired: DesiredState, options: RunOptions, ports
     const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
     return {
       ...run,
-      proofs: await proveRegistries(due, cri, {
-        clock: ports.clock,
-        timeoutMs: PROOF_DEADLINE_MS,
-        login: ports.logins?.for(desired),
-      }),
+      proofs: await proveDeclared(due, cri, ports, desired),
     }
   } finally {
     cri.close()

@@ -8,7 +8,7 @@ import type { AgentState, PreviousState, StepRecord } from '../model/state.ts'
 import { sha256 } from '../targets/target.ts'
 import type { Context } from './apply.ts'
 import { mayRestart, type Permission } from './permission.ts'
-import { PROOF_DEADLINE_MS, proveRegistries } from './prove.ts'
+import { proveDeclared } from './prove-declared.ts'
 import { withNode } from './reconcile.ts'
 import { restartWith } from './restart-step.ts'
 import type { RestartReport, Run, RunOptions, RunPorts } from './run.ts'
@@ -105,11 +105,7 @@ async function revertTo(
   )
   const cri = ports.connectCri(facts.socket)
   try {
-    const proofs = await proveRegistries(desired.registries, cri, {
-      clock: ports.clock,
-      timeoutMs: PROOF_DEADLINE_MS,
-      login: ports.logins?.for(desired),
-    })
+    const proofs = await proveDeclared(desired.registries, cri, ports, desired)
     return { ...base, outcome: 'rolled-back', state: saved, problems: [], proofs }
   } finally {
     cri.close()

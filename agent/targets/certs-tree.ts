@@ -7,6 +7,7 @@ import { type Problem, problem } from '../model/errors.ts'
 import type { Change, OwnedPath, RegularFile } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
+import { decodeCertificates } from '../pki/decode.ts'
 import { planTreeRemoval } from './certs-tree-removal.ts'
 import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
 
@@ -41,7 +42,7 @@ export type ObservedTree = {
   readonly hidden: ReadonlyMap<string, readonly string[]>
 }
 
-type TreeInput = Pick<TargetInput, 'desired' | 'owned'>
+type TreeInput = Pick<TargetInput, 'desired' | 'owned'> & Partial<Pick<TargetInput, 'unverified'>>
 
 /** What one host folder shall hold. */
 type Wanted = { readonly host: string; readonly ca: RegularFile }
@@ -135,9 +136,10 @@ function heldPaths(tree: CertsTree, { desired, owned }: TreeInput): Set<string> 
 
 type HostPlan = Pick<TargetPlan, 'changes' | 'problems'> & { readonly keep: readonly string[] }
 
-function planHost(tree: CertsTree, { host, ca }: Wanted, input: TreeInput, observed: ObservedTree): HostPlan {
+function planHost(tree: CertsTree, { host, ca: declared }: Wanted, input: TreeInput, observed: ObservedTree): HostPlan {
   const folder = `${observed.certs.path}/${host}`
   const found = observed.folders.get(folder) ?? { state: ABSENT, files: new Map() }
+  const ca = input.unverified?.has(host) === true ? withOld(declared, found) : declared
   const base = { target: tree.target, subject: host, folder: observed.certs.path, forgets: [] } as const
   const leave = (why: string): HostPlan => ({
     changes: [],
@@ -182,6 +184,16 @@ function besideFallback(
   return leave(
     `a new folder of ${host} in ${tree.base}/certs.d would hide ${hidden.join(', ')} in ${tree.fallback}/${host}`,
   )
+}
+
+/** The old anchors stay beside the new ones until the new ones verify what the registry serves. */
+function withOld(declared: RegularFile, { files }: HostFolder): RegularFile {
+  const old = [CA_FILE, CA_BESIDE_FOREIGN].flatMap((name) => {
+    const state = files.get(name)
+    return state?.kind === 'file' ? decodeCertificates(state.bytes).certificates.map(({ pem }) => pem) : []
+  })
+  const text = declared.bytes.toString('utf8')
+  return rootFile(text + [...new Set(old)].filter((pem) => !text.includes(pem)).join(''))
 }
 
 function holdsAll(bytes: Buffer, ca: RegularFile): boolean {

@@ -9,7 +9,7 @@ import type { Row } from './table.ts'
 
 const POLL_MS = 2
 /** Damages come apart from each other: the agent answers the first of a series at once and the rest with a pause. */
-const APART_MS = 450
+const APART_MS = 600
 
 type Damage = {
   readonly what: string

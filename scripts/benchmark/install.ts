@@ -1,5 +1,6 @@
 // From the decision to a pull that works: `apply` on a fresh node, and the running daemon that is given its first registry. With
 // config_path unset one restart of containerd is in it, with config_path set none.
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Generation } from '../../test/node/generations.ts'
 import { RIVALS } from './rivals.ts'
 import { formatSummary, summarize } from './statistics.ts'
@@ -7,6 +8,8 @@ import { type ApplyReport, type ConfigPath, HOST, Subject } from './subject.ts'
 import type { Row } from './table.ts'
 
 const GAP_POLL_MS = 5
+/** A daemon that has just started looks once more as soon as its watches are in place. */
+const AT_REST_MS = 1_000
 const TRUST = { registries: [{ host: HOST, ca: 'ca.pem' }] }
 const TARGET = { unset: '650 ms', set: '200 ms' } as const
 
@@ -20,6 +23,7 @@ export async function measureApply(
   for (const generation of generations) {
     const times: number[] = []
     const rehearsals: number[] = []
+    const pulls: number[] = []
     for (let run = 0; run < runs; run++) {
       await onNode(generation, configPath, bundle, async (subject) => {
         await subject.publish(TRUST, subject.authority.pem)
@@ -28,6 +32,7 @@ export async function measureApply(
         expect(report, configPath)
         times.push(time)
         rehearsals.push(report.rehearsal?.durationMs ?? Number.NaN)
+        pulls.push(await subject.timeOfAnotherPull())
       })
     }
     rows.push({
@@ -36,6 +41,7 @@ export async function measureApply(
       target: TARGET[configPath],
       rivals: configPath === 'unset' ? RIVALS.restart : RIVALS.noRestart,
     })
+    rows.push({ what: '  of it the pull itself, with unpacking', measured: formatSummary(summarize(pulls)) })
     rows.push({ what: '  of it the rehearsal', measured: formatSummary(summarize(rehearsals)), rivals: 'none has one' })
   }
   return rows
@@ -53,6 +59,7 @@ export async function measureDaemon(
         await subject.publish({ registries: [] }, subject.authority.pem)
         await subject.startDaemon()
         await subject.until(async () => (await subject.state()) === 'converged', performance.now(), 20)
+        await sleep(AT_REST_MS)
         const since = performance.now()
         await subject.publish(TRUST, subject.authority.pem)
         times.push(await subject.untilPullWorks(since))

@@ -9,6 +9,7 @@ import type { Authority } from '../../test/node/certificates.ts'
 import { CriProbe } from '../../test/node/cri-client.ts'
 import { CONTAINERD_SOCKET, type FixtureNode } from '../../test/node/fixture-node.ts'
 import type { Generation } from '../../test/node/generations.ts'
+import { tinyImage } from '../../test/node/image.ts'
 import type { Service } from '../../test/node/namespaces.ts'
 import type { FixtureRegistry } from '../../test/node/registry.ts'
 import { defaultConfig, startSandboxNode, withConfigPath } from '../../test/node/sandbox-node.ts'
@@ -116,6 +117,15 @@ export class Subject {
       if (performance.now() - since > PATIENCE_MS) throw new Error(`the pull does not work: ${pulled.message}`)
       await sleep(PULL_POLL_MS)
     }
+  }
+
+  /** How long a pull takes that downloads and unpacks an image, on a node that trusts the registry. */
+  async timeOfAnotherPull(): Promise<number> {
+    await this.registry.store('library/another', '1', tinyImage('another'))
+    const since = performance.now()
+    const pulled = await this.#cri.pull(this.registry.reference('library/another:1'))
+    if (!pulled.ok) throw new Error(`the other pull does not work: ${pulled.message}`)
+    return performance.now() - since
   }
 
   /** The longest time between two answers of CRI until `done` resolves. */

@@ -14,7 +14,7 @@ t.test('a folder is walked, and each place is told with what to write instead', 
     'task.yaml': 'args:\n  - --skip-tls-verify\n',
     deep: {
       'build.sh': 'buildah push --tls-verify=false x\n',
-      image: Buffer.from([0, 1]).toString() + '--tls-verify=false',
+      image: `${Buffer.from([0, 1]).toString()}--tls-verify=false`,
     },
     node_modules: { x: '--tls-verify=false' },
   })

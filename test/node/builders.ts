@@ -23,6 +23,8 @@ export class Builders {
     await node.run(['mkdir', '-p', HOME, '/etc/docker', '/etc/containers'])
     await node.writeFile('/etc/containers/policy.json', '{"default":[{"type":"insecureAcceptAnything"}]}')
     await node.writeFile('/etc/containers/registries.conf', 'unqualified-search-registries = []\n')
+    const storage = `[storage]\ndriver = "vfs"\ngraphroot = "${HOME}/storage"\nrunroot = "${HOME}/storage-run"\n`
+    await node.writeFile('/etc/containers/storage.conf', storage)
     const runtime = `[engine]\nconmon_path = ["${tool('conmon', 'conmon')}"]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n`
     await node.writeFile('/etc/containers/containers.conf', runtime)
     return new Builders(node)

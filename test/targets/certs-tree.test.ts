@@ -182,3 +182,15 @@ t.test('a file in place of the folder of the tool: reported where the target is 
   t.same(await planOn(node, corp, EMPTY_STATE), { changes: [], problems: [] })
   t.match((await planOn(node, switched(corp, 'docker', 'on'), EMPTY_STATE)).problems, [{ code: 'TARGET_READ_ONLY' }])
 })
+
+t.test('while the new anchors do not verify the registry, the old ones stay beside them', async (t) => {
+  const node = scratchNode(t.testdir(WITH_DOCKER))
+  const state = await reconcile(node, corp, EMPTY_STATE)
+  const next = desired({ anchors: [anchor('next', caB)], registries: [registry(HOST, 'next')] })
+  const input = { desired: next, owned: state.owned, unverified: new Set([HOST]) }
+  const plan = planCertsTree(DOCKER, input, await observeCertsTree(DOCKER, input, node.files))
+  const both = await node.carryOut(plan.changes, state)
+  t.equal(read(node, `${FOLDER}/ca.crt`), caB.pem + caA.pem)
+  await reconcile(node, next, both)
+  t.equal(read(node, `${FOLDER}/ca.crt`), caB.pem)
+})
