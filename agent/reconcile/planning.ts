@@ -12,6 +12,7 @@ import { observeAnchorStore, planAnchorStore } from '../targets/anchor-store.ts'
 import { type CertsTree, CONTAINERS, DOCKER, observeCertsTree, planCertsTree } from '../targets/certs-tree.ts'
 import { type ConfigTargetPlan, observeConfig, planConfig } from '../targets/containerd-config.ts'
 import { type ObservedHosts, observeHosts, planHosts, planMovedFolders } from '../targets/containerd-hosts.ts'
+import { observeMirrors, planMirrors } from '../targets/containers-mirrors.ts'
 import { withoutLinkedFolders } from '../targets/linked-folders.ts'
 import { observeSystemTrust, planSystemTrust } from '../targets/system-trust.ts'
 import { NOTHING_TO_DO, type TargetInput } from '../targets/target.ts'
@@ -51,6 +52,7 @@ export async function makePlan(
   const system =
     store.family?.sources === undefined ? planSystemTrust(input, await observeSystemTrust(input, files)) : NOTHING_TO_DO
   const planTree = async (tree: CertsTree) => planCertsTree(tree, input, await observeCertsTree(tree, input, files))
+  const mirrors = planMirrors(input, await observeMirrors(files))
   // What containerd reads comes first: pulls wait for it.
   const targets = [
     { changes: moved, problems: [] },
@@ -59,6 +61,7 @@ export async function makePlan(
     planAnchorStore(input, store),
     await planTree(DOCKER),
     await planTree(CONTAINERS),
+    mirrors,
     config,
   ]
   const { kept, problems } = await withoutLinkedFolders(
@@ -80,7 +83,7 @@ export async function makePlan(
       warnings: [
         ...anchorProblems(desired, (anchor) => !isHeld(anchor)),
         ...sandboxWarning(facts),
-        ...[hosts, config].flatMap(({ warnings = [] }) => warnings),
+        ...[hosts, config, mirrors].flatMap(({ warnings = [] }) => warnings),
       ],
     },
     candidateConfig: config.candidate,

@@ -2,7 +2,8 @@
 // /etc/docker, the containers tools (CRI-O, podman, buildah, skopeo) read /etc/containers. All *.crt of a host folder count: a CA of
 // someone else stays and ours lies beside it. Source: docs.docker.com "certificates", containers-certs.d(5).
 import { posix } from 'node:path'
-import { type DesiredState, trustOf } from '../model/desired-state.ts'
+import { parseUrl } from '../containerd/endpoint.ts'
+import { type DesiredState, trustOf, trustOfMirror } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { Change, OwnedPath, RegularFile } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
@@ -49,7 +50,7 @@ type Wanted = { readonly host: string; readonly ca: RegularFile }
 
 export async function observeCertsTree(tree: CertsTree, input: TreeInput, files: NodeFiles): Promise<ObservedTree> {
   const certs = `${tree.base}/certs.d`
-  const hosts = wantedHosts(input.desired).map(({ host }) => host)
+  const hosts = wantedHosts(input.desired, tree).map(({ host }) => host)
   const owned = Object.keys(ownedBy(tree, input.owned)).map((path) =>
     isOwnedFolder(input.owned, path) ? path : posix.dirname(path),
   )
@@ -92,7 +93,7 @@ async function observeFolder(folder: string, files: NodeFiles): Promise<HostFold
 export function planCertsTree(tree: CertsTree, input: TreeInput, observed: ObservedTree): TargetPlan {
   const { enabled } = input.desired.targets[tree.target]
   const isUnused = Object.keys(ownedBy(tree, input.owned)).length === 0
-  const wanted = enabled === 'off' ? [] : wantedHosts(input.desired)
+  const wanted = enabled === 'off' ? [] : wantedHosts(input.desired, tree)
   if (wanted.length === 0 && isUnused) return NOTHING_TO_DO
   const isThere = observed.base.state.kind === 'folder'
   if (!isThere && enabled !== 'on' && isUnused) return NOTHING_TO_DO
@@ -118,17 +119,34 @@ export function planCertsTree(tree: CertsTree, input: TreeInput, observed: Obser
 }
 
 /** Every declared host with anchors of its own; a host whose anchor is broken now keeps what it has. */
-function wantedHosts(desired: DesiredState): readonly Wanted[] {
-  return desired.registries.flatMap((registry) => {
+function wantedHosts(desired: DesiredState, { target }: CertsTree): readonly Wanted[] {
+  const found = new Map<string, Set<string>>()
+  const add = (host: string, pems: readonly string[]) => {
+    if (pems.length > 0) found.set(host, new Set([...(found.get(host) ?? []), ...pems]))
+  }
+  for (const registry of desired.registries) {
     const { certificates, held } = trustOf(registry, desired)
-    if (held || certificates.length === 0) return []
-    return [{ host: registry.host, ca: rootFile(certificates.map(({ pem }) => pem).join('')) }]
-  })
+    if (held) continue
+    add(
+      registry.host,
+      certificates.map(({ pem }) => pem),
+    )
+    // The containers tools ask mirrors too; dockerd does not.
+    for (const mirror of target === 'containers' ? (registry.mirrors ?? []) : [])
+      add(
+        parseUrl(mirror.url)?.host ?? '',
+        trustOfMirror(mirror, desired).map(({ pem }) => pem),
+      )
+  }
+  return [...found].map(([host, pems]) => ({ host, ca: rootFile([...pems].join('')) }))
 }
 
 function heldPaths(tree: CertsTree, { desired, owned }: TreeInput): Set<string> {
   if (desired.targets[tree.target].enabled === 'off') return new Set()
-  const held = new Set(desired.registries.filter((registry) => trustOf(registry, desired).held).map(({ host }) => host))
+  const isHeld = desired.registries.filter((registry) => trustOf(registry, desired).held)
+  const held = new Set(
+    isHeld.flatMap(({ host, mirrors = [] }) => [host, ...mirrors.map(({ url }) => parseUrl(url)?.host ?? '')]),
+  )
   return new Set(
     Object.entries(ownedBy(tree, owned)).flatMap(([path, { subject }]) => (held.has(subject) ? [path] : [])),
   )
@@ -219,8 +237,10 @@ function foldersToCreate(tree: CertsTree, observed: ObservedTree): readonly Chan
   }))
 }
 
-export function ownedBy({ target }: CertsTree, owned: AgentState['owned']): AgentState['owned'] {
-  return Object.fromEntries(Object.entries(owned).filter(([, owner]) => owner.target === target))
+/** Of this tree alone: the target may own other files beside it. */
+export function ownedBy({ target, base }: CertsTree, owned: AgentState['owned']): AgentState['owned'] {
+  const isHere = (path: string) => path === base || path === `${base}/certs.d` || path.startsWith(`${base}/certs.d/`)
+  return Object.fromEntries(Object.entries(owned).filter(([path, owner]) => owner.target === target && isHere(path)))
 }
 
 export function isOwnedFolder(owned: AgentState['owned'], path: string): boolean {
