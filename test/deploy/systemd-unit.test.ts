@@ -11,13 +11,16 @@ const HOST = 'harbor.example.net'
 const UNIT = 'registry-trust.service'
 
 newestSystemdGeneration(t, 'the systemd unit', async (t, generation) => {
-  const program = `#!/bin/sh\nunset NODE_OPTIONS\nexec ${process.execPath} ${ROOT}/dist/registry-trust.cjs "$@"\n`
+  const program = `#!/bin/sh\nunset NODE_OPTIONS\nexec /usr/local/lib/node /usr/local/lib/registry-trust.cjs "$@"\n`
   const node = await systemdNode(t, {
     generation,
     runContainers: true,
     binds: [join(ROOT, 'dist'), dirname(process.execPath)],
     files: { [`/etc/systemd/system/${UNIT}`]: readFileSync(join(ROOT, 'daemonset/systemd', UNIT), 'utf8') },
   })
+  // Installed on the node: a checkout may lie in /tmp, which the unit does not see (PrivateTmp).
+  await node.run(['cp', process.execPath, '/usr/local/lib/node'])
+  await node.run(['cp', join(ROOT, 'dist/registry-trust.cjs'), '/usr/local/lib/registry-trust.cjs'])
   await node.writeFile('/usr/local/bin/registry-trust', program, 0o755)
   const { registry, authority } = await startPrivateRegistry(node, HOST)
   await node.writeFile('/etc/registry-trust/ca.pem', authority.pem)
