@@ -4,6 +4,7 @@ import type { Watching } from '../model/ports.ts'
 import type { NodeStatus } from '../model/status.ts'
 import { startLoop } from '../reconcile/loop.ts'
 import type { Run } from '../reconcile/run.ts'
+import { servedWatch } from '../reconcile/served.ts'
 import { CONTAINERS, DOCKER } from '../targets/certs-tree.ts'
 import { LOCAL_ANCHORS, SYSTEM_CERTS } from '../targets/system-trust.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
@@ -13,6 +14,16 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   const { options, version, node, ports, inputs, watcher, log, loadConfig, signal } = wiring
   const metrics = await wiring.createMetrics()
   const logins = new Map<string, boolean | undefined>()
+  const served = servedWatch(ports)
+  const tellFacts = ({ registries }: NodeStatus) => {
+    const facts = registries.map(({ host }) => ({
+      registry: host,
+      loginAccepted: logins.get(host),
+      servedNotAfter: served.of(host)?.notAfter,
+      proofEverySeconds: loop.proofEverySeconds(host),
+    }))
+    metrics.registryFacts(facts)
+  }
   const loop = startLoop({
     identity: { node, version },
     address: options.containerdAddress,
@@ -23,8 +34,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
       onConfig: (valid) => metrics.config(valid),
       onStatus: (status: NodeStatus) => {
         metrics.observeStatus(status)
-        const facts = status.registries.map(({ host }) => ({ registry: host, loginAccepted: logins.get(host) }))
-        metrics.registryFacts(facts)
+        tellFacts(status)
       },
       onProofs: (proofs) => {
         for (const { host, level, finding, durationMs, loginAccepted } of proofs) {
@@ -35,6 +45,8 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
       onRun(run, facts) {
         measure(metrics, run, facts)
         watchNode(run)
+        // Beside the loop: a registry that does not answer holds up nothing.
+        void served.look(loop.registries()).then(() => tellFacts(loop.status()))
       },
     },
   })

@@ -1,5 +1,5 @@
 // The daemon's loop: level-based, one run at a time. An event only says "look again"; what to do follows from what is there.
-import type { DesiredState } from '../model/desired-state.ts'
+import type { DesiredState, Registry } from '../model/desired-state.ts'
 import { type AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
 import { isLoginFailure, provesTrust } from '../model/finding.ts'
 import { type AgentState, EMPTY_STATE } from '../model/state.ts'
@@ -59,6 +59,9 @@ export type LoopOptions = {
 
 export type Loop = {
   status(): NodeStatus
+  /** Of the configuration in force. */
+  registries(): readonly Registry[]
+  proofEverySeconds(host: string): number | undefined
   /** Look again, now or as soon as the run under way has ended. */
   poke(options?: { readonly byHand?: boolean; readonly prove?: boolean }): void
   readiness(): { readonly ready: boolean; readonly checks: readonly { name: string; ok: boolean; message: string }[] }
@@ -197,6 +200,11 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
   const startedAt = clock.now()
   return {
     status: () => statusOf(memory, state, identity),
+    registries: () => memory.desired?.registries ?? [],
+    proofEverySeconds(host) {
+      const registry = memory.desired?.registries.find((one) => one.host === host)
+      return registry === undefined ? undefined : registry.proof.everyMs / 1000
+    },
     poke(options = {}) {
       pending = {
         look: true,

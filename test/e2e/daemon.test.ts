@@ -1,6 +1,7 @@
 // The daemon on a real node: becomes ready, follows the configuration, survives the absence of containerd, never reverts the node.
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { startSandboxNode } from '../node/sandbox-node.ts'
 import {
@@ -33,6 +34,12 @@ t.test('from start to ready, through a change of CA, to the end', async (t) => {
   t.match(metrics, new RegExp(`^registry_trust_registry_trusted\\{registry="${HOST}"\\} 1$`, 'm'))
   t.match(metrics, /^registry_trust_containerd_restarts_total\{reason="apply",result="succeeded"\} 1$/m)
   t.match(metrics, /^registry_trust_config_valid 1$/m)
+  t.match(metrics, /^x509_cert_not_after\{[^}]*ca\.crt/m)
+  const later = await until(
+    async () => (await daemon.get('/metrics')).body,
+    /^registry_trust_served_certificate_not_after_timestamp_seconds\{registry="harbor\.example\.net"\} \d/m,
+  )
+  t.match(later, /^registry_trust_proof_interval_seconds\{registry="harbor\.example\.net"\} 600$/m)
   t.match(JSON.parse((await daemon.get('/openapi.json')).body), { openapi: /^3\.1/, paths: { '/status': {} } })
   t.match(await node.pull(registry.reference()), { ok: true })
   const shown = await agent.status()
@@ -112,6 +119,16 @@ t.test('containerd absent at the start and gone later: alive, not ready, and rec
   t.equal((await daemon.get('/readyz')).status, 200)
   t.match(await node.pull(registry.reference()), { ok: true })
 })
+
+async function until(ask: () => Promise<string>, wanted: RegExp): Promise<string> {
+  const deadline = Date.now() + 10_000
+  for (;;) {
+    const answer = await ask()
+    if (wanted.test(answer)) return answer
+    if (Date.now() > deadline) throw new Error(`not ${wanted}:\n${answer}`)
+    await sleep(50)
+  }
+}
 
 /** A folder as the kubelet keeps it: a new timestamped folder, then `..data` renamed over the old link. */
 function configMapVolume(folder: string) {
