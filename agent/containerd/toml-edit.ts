@@ -58,14 +58,10 @@ export async function removeKey(text: string, key: readonly string[], options: E
 /** All edits as if made one after the other, for the price of one: the text is read once and the outcome checked once. */
 export async function editKeys(text: string, edits: readonly Edit[], { path }: EditOptions): Promise<string> {
   const before = parseToml(text, { path, code: 'CONTAINERD_CONFIG_UNREADABLE' })
-  let expected = before
-  const needed: Edit[] = []
-  for (const edit of edits) {
-    const next = afterEdit(expected, edit, path)
-    if (next === expected) continue
-    expected = next
-    needed.push(edit)
-  }
+  const outcome = foresee(before, edits, path)
+  // A table that only the header of a sub-table implied is gone with it in the text, and not in the table that stands for it here.
+  if (outcome === undefined) return await oneByOne(text, edits, path)
+  const { expected, needed } = outcome
   if (needed.length === 0) return text
   const document = await parse(text, path)
   const edited = apply(text, needed.flatMap((edit) => planEdit(document, edit)).concat(planNewTables(document, needed)))
@@ -76,6 +72,26 @@ export async function editKeys(text: string, edits: readonly Edit[], { path }: E
   }
   if (isAsExpected(edited, expected, keysOf(needed), path)) return edited
   return await oneByOne(text, needed, path)
+}
+
+type Outcome = { readonly expected: TomlTable; readonly needed: readonly Edit[] }
+
+/** What the edits make of the table, and which of them change anything; undefined where only doing them one by one can tell. */
+function foresee(before: TomlTable, edits: readonly Edit[], path: string): Outcome | undefined {
+  let expected = before
+  const needed: Edit[] = []
+  for (const edit of edits) {
+    try {
+      const next = afterEdit(expected, edit, path)
+      if (next === expected) continue
+      expected = next
+      needed.push(edit)
+    } catch (thrown) {
+      if (needed.length === 0 || !(thrown instanceof AgentError)) throw thrown
+      return undefined
+    }
+  }
+  return { expected, needed }
 }
 
 /** Edits that meet in one place, as in an inline table, can only be placed when the one before is done. */

@@ -163,7 +163,8 @@ t.test('removing a key removes that key and nothing else', async (t) => {
     const edited = await removeKey(text, path_, { path })
     if (edited !== text) removals++
     const kept = edited.split(/\r?\n/)
-    const isMadeOfOldLines = kept.every((one) => text.includes(one) || one.includes('{'))
+    // The line of an inline table, or its last one where it spans several, loses its part and keeps the rest.
+    const isMadeOfOldLines = kept.every((one) => text.includes(one) || /[{}]/.test(one))
     return (
       isMadeOfOldLines &&
       isDeepStrictEqual(omit(evaluate(edited), path_), omit(evaluate(text), path_)) &&

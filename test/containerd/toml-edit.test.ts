@@ -291,3 +291,11 @@ t.test('several edits at once say what they say one after the other', async (t) 
   ] as const
   for (const [text, edits, expected] of cases) t.equal(await editKeys(text, edits, { path }), expected, expected)
 })
+
+t.test('edits of which one is only possible after another are made one by one', async (t) => {
+  const edits = [
+    { kind: 'remove', key: ['é 😀', 'é 😀'] },
+    { kind: 'set', key: ['é 😀'], value: ['x', 'y'] },
+  ] as const
+  t.match(await editKeys('["é 😀"."é 😀"]', edits, { path: 'config.toml' }), /^\s*"é 😀" = \["x", "y"\]\s*$/)
+})
