@@ -1,6 +1,8 @@
 // Profile `hosts`: without any socket of the node the agent writes host directories and proves them by the rehearsal.
 import { join } from 'node:path'
 import t from 'tap'
+import type { FixtureNode } from '../node/fixture-node.ts'
+import type { Generation } from '../node/generations.ts'
 import { defaultConfig, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
 import { AgentOnNode, generationsToTest, startPrivateRegistry } from './agent-on-node.ts'
 
@@ -10,10 +12,7 @@ for (const generation of generationsToTest()) {
   t.test(`containerd ${generation.version}: trusted without a socket`, async (t) => {
     const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
     t.teardown(() => node.dispose())
-    // The agent looks where packages put the binary; on this node it is on PATH only.
-    const place =
-      'if [ -e /usr/bin/containerd ]; then mount --bind "$1" /usr/bin/containerd; else mount -t tmpfs tmpfs /usr/local/bin && ln -s "$1" /usr/local/bin/containerd; fi'
-    await node.run(['sh', '-c', place, 'sh', join(generation.bin, 'containerd')])
+    await installBinary(node, generation)
     const { registry, authority } = await startPrivateRegistry(node, HOST)
     const agent = await AgentOnNode.on(node)
     const targets = { targets: { systemTrust: { enabled: false } } }
@@ -39,6 +38,7 @@ if (generation === undefined) throw new Error('no containerd to test on')
 t.test('without config_path nothing is edited: the restart that is needed is reported', async (t) => {
   const node = await startSandboxNode({ generation })
   t.teardown(() => node.dispose())
+  await installBinary(node, generation)
   const { authority } = await startPrivateRegistry(node, HOST)
   const agent = await AgentOnNode.on(node)
   await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }] }, { 'ca.pem': authority.pem })
@@ -48,3 +48,10 @@ t.test('without config_path nothing is edited: the restart that is needed is rep
   t.match(applied.report.restartPending, /config_path is not set.*no socket/)
   t.equal(await node.readFile('/etc/containerd/config.toml'), config)
 })
+
+/** The agent looks where packages put the binary; on a fixture node it is on PATH only. */
+async function installBinary(node: FixtureNode, { bin }: Generation): Promise<void> {
+  const place =
+    'if [ -e /usr/bin/containerd ]; then mount --bind "$1" /usr/bin/containerd; else mount -t tmpfs tmpfs /usr/local/bin && ln -s "$1" /usr/local/bin/containerd; fi'
+  await node.run(['sh', '-c', place, 'sh', join(bin, 'containerd')])
+}
