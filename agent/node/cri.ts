@@ -70,7 +70,8 @@ export function connectCri(socket: string): CriClient {
       } catch (error) {
         options.signal?.throwIfAborted()
         if (!isServiceError(error)) throw error
-        return { ok: false, status: status[error.code], text: error.details }
+        const code = isStarting(error) ? status.UNAVAILABLE : error.code
+        return { ok: false, status: status[code], text: error.details }
       }
     },
     async digestsFrom(host, options) {
@@ -155,6 +156,13 @@ function method(methods: Methods, name: string): CriMethod {
 }
 
 /** UNIMPLEMENTED is never transient: containerd serves all of CRI or nothing of it (measured by polling every millisecond). */
+/** What the CRI plugin answers between the moment its socket is there and the end of its own start; seen on 1.6 under load. */
+const STARTING = 'server is not initialized yet'
+
+function isStarting({ details }: ServiceError): boolean {
+  return details.includes(STARTING)
+}
+
 function callFailure(socket: string, name: string, error: ServiceError): AgentError {
   const detail = { socket, call: name, status: status[error.code] }
   const fail = (code: ErrorCode, message: string) => new AgentError(code, message, detail, { cause: error })
@@ -166,6 +174,7 @@ function callFailure(socket: string, name: string, error: ServiceError): AgentEr
     case status.DEADLINE_EXCEEDED:
       return fail('CRI_UNREACHABLE', `containerd at ${socket} does not answer ${name} in time`)
     default:
+      if (isStarting(error)) return fail('CRI_UNREACHABLE', `containerd at ${socket} is still starting`)
       return fail('CRI_CALL_FAILED', `${name} at ${socket} failed: ${status[error.code]}: ${error.details}`)
   }
 }
