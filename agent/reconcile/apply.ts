@@ -48,15 +48,9 @@ export async function applyTo(context: Context): Promise<Run> {
   const planned = settle(await makePlan({ desired, state, facts, migrateAll }, ports.files), context)
   if (planned.plan.changes.length === 0 && !planned.plan.restart.required) return proveUnchanged(context, planned)
   if (state.refusedGeneration === desired.generation && !options.byHand) return refuseAgain(context, planned)
-  const [rehearsal, before] = await Promise.all([
-    isPureHealing(planned, context)
-      ? { verdict: 'not-needed' as const, reason: 'it restores what was proved before' }
-      : rehearse(desired, facts, planned, ports, options.signal),
-    provedBefore(context),
-  ])
+  const { before, ...kept } = await foresee(planned, context)
   options.signal?.throwIfAborted()
-  if (rehearsal.verdict === 'failed') return refuseRehearsed(context, planned, rehearsal)
-  const kept = await keepTrust({ planned, rehearsal, changes: planned.plan.changes, problems: [] }, before, context)
+  if (kept.rehearsal.verdict === 'failed') return refuseRehearsed(context, planned, kept.rehearsal)
   return carryOut(kept.changes, kept.planned.plan.restart, {
     ...context,
     planned: kept.planned,
@@ -67,6 +61,22 @@ export async function applyTo(context: Context): Promise<Run> {
     startedAt: ports.clock.now(),
     restarts: [],
   })
+}
+
+/** What the plan would do, tried before anything is written: by the rehearsal, against what each registry is now. For `plan` too. */
+export async function foresee(
+  planned: Planned,
+  context: Context,
+): Promise<Candidate & { readonly before: ReadonlyMap<string, ProofResult> }> {
+  const { desired, facts, options, ports } = context
+  const [rehearsal, before] = await Promise.all([
+    isPureHealing(planned, context)
+      ? { verdict: 'not-needed' as const, reason: 'it restores what was proved before' }
+      : rehearse(desired, facts, planned, ports, options.signal),
+    provedBefore(context),
+  ])
+  const first = { planned, rehearsal, changes: planned.plan.changes, problems: [] }
+  return { ...(rehearsal.verdict === 'failed' ? first : await keepTrust(first, before, context)), before }
 }
 
 /** Leaves out drift that is to be reported only, and what someone else keeps changing back. */

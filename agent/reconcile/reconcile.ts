@@ -3,7 +3,7 @@
 import type { DesiredState } from '../model/desired-state.ts'
 import { AgentError, asAgentError, problem } from '../model/errors.ts'
 import type { AgentState } from '../model/state.ts'
-import { applyTo, type Context } from './apply.ts'
+import { applyTo, type Context, foresee } from './apply.ts'
 import { NO_RUNTIME, observeContainerd } from './observe.ts'
 import { applyOffline, type OfflineContext, planOffline } from './offline.ts'
 import { makePlan } from './planning.ts'
@@ -23,10 +23,32 @@ export async function planRun(desired: DesiredState, options: RunOptions, ports:
   const seen = await observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
   if (seen.state === 'down') return down(state, seen.error)
   try {
-    const { facts } = seen
-    const planned = await makePlan({ desired, state, facts }, ports.files)
-    const rehearsal = await rehearse(desired, facts, planned, ports, options.signal)
-    return { outcome: 'planned', state, problems: planned.plan.problems, facts, planned, rehearsal, ...NOTHING_APPLIED }
+    const { facts, cri } = seen
+    const whole = await makePlan({ desired, state, facts }, ports.files)
+    const isEmpty = whole.plan.changes.length === 0 && !whole.plan.restart.required
+    if (isEmpty) {
+      const rehearsal = await rehearse(desired, facts, whole, ports, options.signal)
+      return {
+        outcome: 'planned',
+        state,
+        problems: whole.plan.problems,
+        facts,
+        planned: whole,
+        rehearsal,
+        ...NOTHING_APPLIED,
+      }
+    }
+    const { planned, rehearsal, changes, problems } = await foresee(whole, {
+      desired,
+      state,
+      facts,
+      cri,
+      options,
+      ports,
+    })
+    const kept = { ...planned, plan: { ...planned.plan, changes } }
+    const all = [...planned.plan.problems, ...problems]
+    return { outcome: 'planned', state, problems: all, facts, planned: kept, rehearsal, ...NOTHING_APPLIED }
   } finally {
     seen.cri.close()
   }

@@ -101,6 +101,8 @@ t.test('a rotation keeps the old CA beside the new one until the new one verifie
   await agent.configure(trust, { 'ca.pem': authority.pem })
   t.equal((await agent.apply()).code, 0)
   await agent.configure(trust, { 'ca.pem': next.authority.pem })
+  const { plan } = await agent.plan()
+  t.match(plan.problems, [{ code: 'ANCHOR_WOULD_ORPHAN' }], 'plan says so before anything is written')
   const early = await agent.apply()
   t.match(early.report.problems, [{ code: 'ANCHOR_WOULD_ORPHAN' }])
   t.match(await node.pull(registry.reference()), { ok: true }, 'the change came too early and broke nothing')
