@@ -87,7 +87,8 @@ while :; do
   # a process that is not our child may end while we wait, hence the loop
   code=0
   wait "$!" || code=$?
-  rm -f /run/fixture/containerd.pid
+  # first the exit, then the pid: who sees no pid must not take this exit for that of the next run
   printf '%s\n' "$code" >>/run/fixture/exits
+  rm -f /run/fixture/containerd.pid
   nap 0.1
 done
