@@ -20,7 +20,9 @@ export function processes({ root = '/' }: { readonly root?: string } = {}): Proc
       const names = namesOf(socket, root)
       const own = await holdersOf(socket, listeners('self', names))
       const holders = own.length > 0 ? own : await holdersOf(socket, otherNamespaces(names))
-      const daemons = holders.flatMap((pid) => describe(pid) ?? []).filter(({ executable }) => !isShim(executable))
+      const daemons = withoutForks(
+        holders.flatMap((pid) => describe(pid) ?? []).filter(({ executable }) => !isShim(executable)),
+      )
       // With socket activation pid 1 holds the socket as well; it is never the daemon then.
       return daemons.length > 1 ? daemons.filter(({ pid }) => pid !== 1) : daemons
     },
@@ -151,17 +153,27 @@ function unitOf(cgroups: string): string | undefined {
     .at(-1)
 }
 
+/** A child that the daemon has forked and that has not executed its program yet still looks like the daemon itself. */
+function withoutForks(daemons: readonly ProcessInfo[]): readonly ProcessInfo[] {
+  if (daemons.length < 2) return daemons
+  const isParent = (pid: number, executable: string) =>
+    daemons.some((other) => other.pid === pid && other.executable === executable)
+  return daemons.filter(({ pid, executable }) => !isParent(statFields(pid)?.parent ?? 0, executable))
+}
+
 function isShim(executable: string): boolean {
   return basename(executable).startsWith('containerd-shim')
 }
 
 /** The name in field 2 may hold spaces and brackets: the other fields begin after the last bracket. */
-function statFields(pid: number): { readonly state: string; readonly startTicks: number } | undefined {
+function statFields(
+  pid: number,
+): { readonly state: string; readonly parent: number; readonly startTicks: number } | undefined {
   const stat = readProc(`${pid}/stat`)
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  const [state, startTicks] = [fields[0], fields[19]]
+  const [state, parent, startTicks] = [fields[0], fields[1], fields[19]]
   if (state === undefined || startTicks === undefined) return undefined
-  return { state, startTicks: Number(startTicks) }
+  return { state, parent: Number(parent), startTicks: Number(startTicks) }
 }
 
 function bootTimeMs(): number {

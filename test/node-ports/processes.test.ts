@@ -84,8 +84,23 @@ t.test('a shim that inherited the socket is not taken for the daemon', async (t)
   const socket = join(folder, 's')
   const child = spawn(process.execPath, ['-e', code, socket, shim], { stdio: 'ignore', detached: true })
   t.teardown(() => process.kill(-(child.pid ?? 0), 'SIGKILL'))
-  const children = () => readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim()
-  await until(() => children() !== '')
+  await until(() => readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim() !== '')
+  await listening(socket)
+  t.same(
+    (await processes().listeningOn(socket)).map(({ pid }) => pid),
+    [child.pid],
+  )
+})
+
+t.test('a child that the daemon forked is not taken for a second daemon', async (t) => {
+  const socket = join(shortFolder(t), 's')
+  // What every child is between fork and exec: the same program, with the socket still open.
+  const code = `const { spawn } = require('child_process')
+    const s = require('net').createServer(() => {}).listen(process.argv[1], () =>
+      spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e6)'], { stdio: ['ignore', 'ignore', 'ignore', s._handle.fd] }))`
+  const child = spawn(process.execPath, ['-e', code, socket], { stdio: 'ignore', detached: true })
+  t.teardown(() => process.kill(-(child.pid ?? 0), 'SIGKILL'))
+  await until(() => readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim() !== '')
   await listening(socket)
   t.same(
     (await processes().listeningOn(socket)).map(({ pid }) => pid),
