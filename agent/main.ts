@@ -16,6 +16,7 @@ import { connectCri } from './node/cri.ts'
 import { nodeFiles } from './node/files.ts'
 import { inputFiles } from './node/input-files.ts'
 import { nodeLock } from './node/lock.ts'
+import { mounts } from './node/mounts.ts'
 import { processes } from './node/processes.ts'
 import { registryLogin } from './node/registry-login.ts'
 import { rehearsalRunner } from './node/rehearsal.ts'
@@ -106,6 +107,7 @@ function wire(options: Wired): Wiring {
     inputs,
     log,
     watcher: watcher({ log }),
+    mounts: mounts(),
     signal: stopping.signal,
     createMetrics: async () => (await import('./telemetry/metrics.ts')).createMetrics({ version: VERSION }),
     paint: painter(process.stdout.isTTY === true, process.env),

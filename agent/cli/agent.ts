@@ -1,7 +1,9 @@
 // `registry-trust agent`: the daemon. Ends on SIGTERM after the run under way; what it put on the node stays.
 import { posix } from 'node:path'
+import { breaksTrust, provesTrust } from '../model/finding.ts'
 import type { Watching } from '../model/ports.ts'
 import type { NodeStatus } from '../model/status.ts'
+import { deletedFolders, staleSources } from '../reconcile/advice.ts'
 import { startLoop } from '../reconcile/loop.ts'
 import type { Run } from '../reconcile/run.ts'
 import { servedWatch } from '../reconcile/served.ts'
@@ -11,10 +13,10 @@ import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 import type { Wiring } from './wiring.ts'
 
 export async function agentCommand(wiring: Wiring): Promise<number> {
-  const { options, version, node, ports, inputs, watcher, log, loadConfig, signal } = wiring
+  const { options, version, node, ports, files, inputs, watcher, log, loadConfig, signal } = wiring
   const metrics = await wiring.createMetrics()
   const logins = new Map<string, boolean | undefined>()
-  const served = servedWatch(ports)
+  const served = servedWatch({ ...ports, onChanged: (host) => loop.proveSoon(host) })
   const tellFacts = ({ registries }: NodeStatus) => {
     const facts = registries.map(({ host }) => ({
       registry: host,
@@ -24,7 +26,18 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     }))
     metrics.registryFacts(facts)
   }
+  const lookAtServed = (failed?: ReadonlySet<string>) =>
+    void served.look(loop.registries(), failed === undefined ? {} : { failed }).then(() => tellFacts(loop.status()))
+  let dependsOn: readonly Folder[] = []
   const loop = startLoop({
+    advisories: (desired) => [...served.changed(), ...staleSources(desired?.sources ?? [], wiring.mounts())],
+    isBlind() {
+      const gone = deletedFolders(
+        dependsOn.map(({ path }) => files.hostPath(path)),
+        wiring.mounts(),
+      )
+      return gone.length === 0 ? undefined : `replaced on the node since they were mounted: ${gone.join(', ')}`
+    },
     identity: { node, version },
     address: options.containerdAddress,
     consentUnrehearsed: options.consentUnrehearsed,
@@ -41,12 +54,15 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
           metrics.proof({ registry: host, level, code: finding.code, durationMs })
           logins.set(host, loginAccepted)
         }
+        for (const { host, finding, at } of proofs) if (provesTrust(finding.code)) served.proved(host, at)
+        const failed = proofs.filter(({ finding }) => breaksTrust(finding.code)).map(({ host }) => host)
+        if (failed.length > 0) lookAtServed(new Set(failed))
       },
       onRun(run, facts) {
         measure(metrics, run, facts)
         watchNode(run)
         // Beside the loop: a registry that does not answer holds up nothing.
-        void served.look(loop.registries()).then(() => tellFacts(loop.status()))
+        lookAtServed()
       },
     },
   })
@@ -54,13 +70,14 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   function watchNode({ facts, planned }: Run): void {
     if (facts === undefined) return
     const { certsDirectory } = planned?.plan ?? {}
-    nodeWatch.follow([
+    dependsOn = [
       { path: posix.dirname(facts.configFile), depth: 0 },
       ...(certsDirectory === undefined ? [] : [{ path: certsDirectory, depth: 1 }]),
       { path: SYSTEM_CERTS, depth: 0 },
       { path: LOCAL_ANCHORS, depth: 0 },
       ...[DOCKER, CONTAINERS].map(({ base }) => ({ path: `${base}/certs.d`, depth: 1 })),
-    ])
+    ]
+    nodeWatch.follow(dependsOn)
   }
   // The node comes first: loading the server takes as long as the first look at containerd.
   const { createServer } = await import('../http/server.ts')

@@ -126,8 +126,13 @@ function formatFinding({ host, finding }: RegistryStatus, paint: Paint): string 
 
 function formatDrift({ drift }: NodeStatus, paint: Paint): string {
   if (drift.length === 0) return ''
-  const rows = drift.map(({ target, path, kind }): readonly Cell[] => [{ text: kind, style: 'yellow' }, path, target])
-  return `${paint('bold', 'DRIFT')}\n${table(rows, { header: ['KIND', 'PATH', 'TARGET'], indent: 2, paint })}`
+  const rows = drift.map(({ target, path, kind, reason }): readonly Cell[] => [
+    { text: kind, style: 'yellow' },
+    path,
+    target,
+    reason,
+  ])
+  return `${paint('bold', 'DRIFT')}\n${table(rows, { header: ['KIND', 'PATH', 'TARGET', 'WHY'], indent: 2, paint })}`
 }
 
 const SOON_MS = 30 * 24 * 3600 * 1000

@@ -1,6 +1,6 @@
 // What a command is handed by main.ts: the options, the ports, and where to write. Commands read neither argv nor env.
 import type { ClusterApi } from '../model/cluster.ts'
-import type { InputFiles, Log, NodeFiles, Watcher } from '../model/ports.ts'
+import type { InputFiles, Log, Mounts, NodeFiles, Watcher } from '../model/ports.ts'
 import type { LoadedConfig } from '../reconcile/loop.ts'
 import type { RunPorts } from '../reconcile/run.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -15,6 +15,7 @@ export type Wiring = {
   readonly files: NodeFiles
   readonly inputs: InputFiles
   readonly watcher: Watcher
+  readonly mounts: Mounts
   readonly log: Log
   /** Loads its library only then: no other command speaks to the API server. */
   readonly connectCluster: () => Promise<ClusterApi>

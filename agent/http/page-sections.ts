@@ -51,10 +51,10 @@ function findingCell(host: string, { code, message, remedy, evidence }: Registry
 
 export function driftSection(found: readonly DriftStatus[]): Html {
   if (found.length === 0) return nothing('Every path is as the agent left it.')
-  const rows = found.map(({ target, path, kind }) =>
+  const rows = found.map(({ target, path, kind, reason }) =>
     row(
       [
-        { label: 'Path', content: html`<code>${path}</code>` },
+        { label: 'Path', content: html`<code>${path}</code><p class="text quiet small">${reason}</p>` },
         { label: 'What', content: html`<span class="pill tone-warn">${kind}</span>` },
         { label: 'Target', content: target },
       ],

@@ -10,6 +10,10 @@ export type ContainerdFacts = {
   /** The process behind the socket; undefined where /proc does not show it (in a Pod). */
   readonly process: ProcessInfo | undefined
   readonly unit: UnitFacts | undefined
+  /** When the daemon started, milliseconds since the epoch; undefined where neither /proc nor systemd shows it. */
+  readonly startedAt?: number
+  /** The system trust store that the daemon reads once, at its first TLS connection. */
+  readonly systemRoots?: SystemRootsFacts
   /** The sandbox (pause) image where it is known and not on the node: no Pod can start before it is pulled. */
   readonly missingSandboxImage: string | undefined
   /** Path of config.toml on the node. */
@@ -22,6 +26,13 @@ export type ContainerdFacts = {
   readonly defaultCertsDirectory: string
   /** The distribution writes config.toml anew at each of its starts: an edit would be lost. */
   readonly isConfigGenerated: boolean
+}
+
+export type SystemRootsFacts = {
+  /** The bundle file. */
+  readonly path: string
+  /** Of the bundle or of its folder, whichever is later. Milliseconds since the epoch. */
+  readonly changedAt: number
 }
 
 export type ObservedContainerd =

@@ -7,10 +7,28 @@ export type TargetName = 'system-trust' | 'containerd-hosts' | 'containerd-confi
 
 /**
  * missing: ours was removed; changed: other bytes or another kind of file; mode: permissions or owner; foreign: someone else's file
- * stands in its place; loaded-differs: the running containerd has not loaded what its file says.
+ * stands in its place; loaded-differs: the running containerd has not loaded what its file says; os-bundle-newer: it trusts by an older
+ * system store than the node's, and that matters; chain-changed: a registry serves another chain, and no proof has succeeded since;
+ * source-stale: an input is mounted in a way that never shows a change.
  */
-export const DRIFT_KINDS = ['missing', 'changed', 'mode', 'foreign', 'loaded-differs'] as const
+export const DRIFT_KINDS = [
+  'missing',
+  'changed',
+  'mode',
+  'foreign',
+  'loaded-differs',
+  'os-bundle-newer',
+  'chain-changed',
+  'source-stale',
+] as const
 export type DriftKind = (typeof DRIFT_KINDS)[number]
+
+/** Nothing that the agent wrote differs, and nothing that it may write would put it right: a person should know, and decide. */
+export const ADVISORY_KINDS: ReadonlySet<DriftKind> = new Set<DriftKind>([
+  'os-bundle-newer',
+  'chain-changed',
+  'source-stale',
+])
 
 export type Action = 'create' | 'update' | 'edit' | 'delete' | 'link'
 

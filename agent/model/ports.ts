@@ -30,7 +30,14 @@ export type FileState =
       readonly mtimeMs: number
     }
   | { readonly kind: 'link'; readonly to: string }
-  | { readonly kind: 'folder'; readonly mode: number; readonly uid: number; readonly gid: number }
+  | {
+      readonly kind: 'folder'
+      readonly mode: number
+      readonly uid: number
+      readonly gid: number
+      /** Absent for a folder that is only planned. */
+      readonly mtimeMs?: number
+    }
   | { readonly kind: 'absent' }
   | { readonly kind: 'other'; readonly what: string }
   /** Present but not readable, too large (> 16 MiB), or reached through a link that leaves the root. */
@@ -68,6 +75,16 @@ export type NodeFiles = {
   /** The path in the agent's own view: root joined with the node path. */
   hostPath(path: string): string
 }
+
+export type MountPoint = {
+  /** In the agent's own view. */
+  readonly path: string
+  /** What was mounted is not there any more: the mount goes on showing it, and nothing new. */
+  readonly isSourceDeleted: boolean
+}
+
+/** In the order in which they were mounted; empty where that can not be told. */
+export type Mounts = () => readonly MountPoint[]
 
 export type RuntimeVersion = { readonly runtimeName: string; readonly runtimeVersion: string }
 
@@ -165,7 +182,7 @@ export type ProcessInfo = {
   readonly argv: readonly string[]
   /** Only what decides how containerd connects and trusts (proxies, SSL_CERT_*, GODEBUG, PATH, HOME): the rest may be secret. */
   readonly environment: { readonly [name: string]: string }
-  /** Milliseconds since the epoch; up to a second too early (the kernel tells its boot time in whole seconds). */
+  /** Milliseconds since the epoch, to some hundredths of a second: good for an order, not as an identity. */
   readonly startedAt: number
   /** systemd unit from /proc/PID/cgroup, e.g. containerd.service. */
   readonly unit?: string
@@ -190,6 +207,8 @@ export type UnitFacts = {
   readonly environment: { readonly [name: string]: string }
   readonly restarts: number
   readonly result: string
+  /** When its main process was started, milliseconds since the epoch; absent while none runs. */
+  readonly startedAt?: number
 }
 
 export type JobOutcome = { readonly result: string; readonly durationMs: number }

@@ -76,6 +76,17 @@ export type AgentState = {
   readonly previous?: PreviousState
   /** When each path was put right after someone else changed it, RFC 3339, the last hour only: tells a fight from an accident. */
   readonly heals?: { readonly [path: string]: readonly string[] }
+  /** Certificates that the system store holds because of us. */
+  readonly systemAnchors?: readonly SystemAnchor[]
+  /** Certificates that were taken out of it, newest last: a containerd that started before goes on trusting them. */
+  readonly withdrawn?: readonly WithdrawnAnchor[]
+}
+
+export type SystemAnchor = { readonly anchor: string; readonly fingerprint: string }
+
+export type WithdrawnAnchor = SystemAnchor & {
+  /** RFC 3339. */
+  readonly at: string
 }
 
 export const EMPTY_STATE: AgentState = { version: 1, generation: '', owned: {}, transactions: [] }

@@ -73,7 +73,13 @@ export type RegistryStatus = {
   readonly lastProof: LastProof | null
 }
 
-export type DriftStatus = { readonly target: TargetName; readonly path: string; readonly kind: DriftKind }
+export type DriftStatus = {
+  /** `registry` and `source`: nothing on the node, `path` is then the registry host or the input file. */
+  readonly target: TargetName | 'registry' | 'source'
+  readonly path: string
+  readonly kind: DriftKind
+  readonly reason: string
+}
 
 export type LastRestart = {
   readonly at: string
@@ -235,10 +241,11 @@ export const STATUS_SCHEMA = objectSchema('The state of one node.', {
   anchors: listSchema(ANCHOR_SCHEMA),
   registries: listSchema(REGISTRY_SCHEMA),
   drift: listSchema(
-    objectSchema('One path that is not as the agent left it.', {
+    objectSchema('One thing that is not as it should be although the configuration did not change.', {
       target: text,
       path: text,
       kind: { type: 'string', enum: DRIFT_KINDS },
+      reason: { ...text, description: 'how it differs and, where nothing can be written to put it right, what does' },
     }),
   ),
   restart: RESTART_SCHEMA,

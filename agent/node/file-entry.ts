@@ -8,7 +8,10 @@ const MAX_BYTES = 16 * 1024 * 1024
 export async function readEntry(entry: string): Promise<FileState> {
   const stat = lstatSync(entry)
   if (stat.isSymbolicLink()) return { kind: 'link', to: readlinkSync(entry) }
-  if (stat.isDirectory()) return { kind: 'folder', mode: stat.mode & 0o7777, uid: stat.uid, gid: stat.gid }
+  if (stat.isDirectory()) {
+    const { mode, uid, gid, mtimeMs } = stat
+    return { kind: 'folder', mode: mode & 0o7777, uid, gid, mtimeMs }
+  }
   if (!stat.isFile()) return { kind: 'other', what: kindOf(stat) }
   // O_NONBLOCK: a pipe that took the file's place meanwhile must not hold the agent.
   const handle = await open(entry, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)

@@ -129,7 +129,7 @@ function describe(pid: number): ProcessInfo | undefined {
     ...(replaced ? { executableReplaced: true } : {}),
     argv: strings(readProc(`${pid}/cmdline`)),
     environment: relevantEnvironment(strings(readProc(`${pid}/environ`))),
-    startedAt: bootTimeMs() + (stat.startTicks * 1000) / TICKS_PER_SECOND,
+    startedAt: Date.now() - uptimeMs() + (stat.startTicks * 1000) / TICKS_PER_SECOND,
     ...(unit === undefined ? {} : { unit }),
   }
 }
@@ -176,8 +176,9 @@ function statFields(
   return { state, parent: Number(parent), startTicks: Number(startTicks) }
 }
 
-function bootTimeMs(): number {
-  return Number(/^btime (\d+)$/m.exec(readProc('stat'))?.[1] ?? 0) * 1000
+/** In hundredths of a second, where the boot time of /proc/stat comes in whole ones. */
+function uptimeMs(): number {
+  return Number(readProc('uptime').split(' ')[0]) * 1000
 }
 
 function allPids(): readonly number[] {

@@ -125,6 +125,8 @@ const state = object({
   refusedGeneration: optional(isText),
   previous: optional(object({ generation: isText, owned, steps, restarted: isFlag })),
   heals: optional(byPath(list(isText))),
+  systemAnchors: optional(list(object({ anchor: isText, fingerprint: isText }))),
+  withdrawn: optional(list(object({ anchor: isText, fingerprint: isText, at: isText }))),
 })
 
 const journal = object({ transaction: isText, generation: isText, at: isText, steps, restarted: isFlag })

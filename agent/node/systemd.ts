@@ -65,7 +65,14 @@ async function unitFacts(bus: MessageBus, name: string): Promise<UnitFacts | und
     environment: relevantEnvironment(texts(service['Environment'])),
     restarts: Number(service['NRestarts'] ?? 0),
     result: text(service['Result']),
+    ...startOf(service['ExecMainStartTimestamp']),
   }
+}
+
+/** systemd tells microseconds since the epoch, 0 for never. */
+function startOf(value: unknown): { readonly startedAt?: number } {
+  const microseconds = Number(value ?? 0)
+  return microseconds > 0 ? { startedAt: Math.floor(microseconds / 1000) } : {}
 }
 
 /** The signal may come before the reply that names the job, so every JobRemoved since the subscription is remembered. */

@@ -14,6 +14,7 @@ import { proveDeclared } from './prove-declared.ts'
 import { rehearse } from './rehearse.ts'
 import { type RestartFailure, restartWith, rollBack } from './restart-step.ts'
 import type { RestartReport, Run, RunOptions, RunPorts } from './run.ts'
+import { rememberSystemAnchors, rootsAreNewer } from './system-anchors.ts'
 import { proveByHandshake } from './tls-proof.ts'
 import { beginTransaction, type Transaction } from './transaction.ts'
 
@@ -191,7 +192,11 @@ export async function carryOut(
   const isDone = applied.length > 0 || restarts.length > 0
   const healed = applied.filter((change) => isHealing(change, state, desired)).map(({ path }) => path)
   const remember = (next: AgentState) =>
-    keepPrevious(rememberHeals(next, healed, ports.clock.now()), state, healed.length === applied.length)
+    keepPrevious(
+      rememberSystemAnchors(rememberHeals(next, healed, ports.clock.now()), state, desired, ports.clock.now()),
+      state,
+      healed.length === applied.length,
+    )
   let saved = state
   try {
     if (isDone) saved = await transaction.commit(record('committed', applied.length, reason, attempt), remember)
@@ -234,13 +239,16 @@ function isTrusted(proof: ProofResult | undefined): boolean {
   return proof !== undefined && provesTrust(proof.finding.code)
 }
 
-/** From 2.0 on CRI Status does not tell config_path: whether the file was read is only known by its effect. */
-function isLoadUncertain({ status }: ContainerdFacts): boolean {
-  return status.loadedConfigPath === undefined
+/**
+ * From 2.0 on CRI Status does not tell config_path, and no version tells which system store it trusts by: whether they were read is only
+ * known by the effect.
+ */
+function isLoadUncertain(facts: ContainerdFacts): boolean {
+  return facts.status.loadedConfigPath === undefined || rootsAreNewer(facts)
 }
 
-/** Registries that the private copy trusts with these very files and the daemon does not: it has not read them. */
-function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): readonly string[] {
+/** Registries that the private copy trusts with these very files and the daemon does not: it has not read them since they changed. */
+export function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): readonly string[] {
   if (rehearsal.verdict !== 'passed') return []
   const trusted = new Set(rehearsal.proofs.filter(({ finding }) => provesTrust(finding.code)).map(({ host }) => host))
   return proofs
@@ -248,8 +256,13 @@ function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): rea
     .map(({ host }) => host)
 }
 
-function notLoaded({ configFile }: ContainerdFacts, hosts: readonly string[]): string {
-  return `the running containerd has not loaded config_path of ${configFile}: it does not trust ${hosts.join(', ')}, a fresh start of it does`
+function notLoaded(facts: ContainerdFacts, hosts: readonly string[]): string {
+  const { configFile, status, systemRoots } = facts
+  const what =
+    status.loadedConfigPath === undefined && !rootsAreNewer(facts)
+      ? `config_path of ${configFile}`
+      : `${systemRoots?.path ?? 'the system trust store'} as it is now`
+  return `the running containerd has not loaded ${what}: it does not trust ${hosts.join(', ')}, a fresh start of it does`
 }
 
 async function provedBefore({ desired, cri, options, ports }: Context): Promise<ReadonlyMap<string, ProofResult>> {

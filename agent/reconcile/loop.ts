@@ -2,8 +2,9 @@
 import type { DesiredState, Registry } from '../model/desired-state.ts'
 import { type AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
 import { isLoginFailure, provesTrust } from '../model/finding.ts'
+import { ADVISORY_KINDS } from '../model/plan.ts'
 import { type AgentState, EMPTY_STATE } from '../model/state.ts'
-import type { NodeStatus } from '../model/status.ts'
+import type { DriftStatus, NodeStatus } from '../model/status.ts'
 import {
   asDrift,
   isRuntimeFinding,
@@ -55,6 +56,10 @@ export type LoopOptions = {
   readonly loadConfig: () => Promise<LoadedConfig>
   readonly ports: RunPorts
   readonly events: LoopEvents
+  /** Drift that is seen beside the runs. */
+  readonly advisories?: (desired: DesiredState | undefined) => readonly DriftStatus[]
+  /** Why only a new process can do the work; undefined: nothing is. */
+  readonly isBlind?: () => string | undefined
 }
 
 export type Loop = {
@@ -64,13 +69,24 @@ export type Loop = {
   proofEverySeconds(host: string): number | undefined
   /** Look again, now or as soon as the run under way has ended. */
   poke(options?: { readonly byHand?: boolean; readonly prove?: boolean }): void
+  /** One registry, without a look at the node. */
+  proveSoon(host: string): void
   readiness(): { readonly ready: boolean; readonly checks: readonly { name: string; ok: boolean; message: string }[] }
   liveness(): { readonly ready: boolean; readonly checks: readonly { name: string; ok: boolean; message: string }[] }
   /** Ends after the run under way; the node stays as it is. */
   stop(): Promise<void>
 }
 
-export function startLoop({ identity, address, consentUnrehearsed, loadConfig, ports, events }: LoopOptions): Loop {
+export function startLoop({
+  identity,
+  address,
+  consentUnrehearsed,
+  loadConfig,
+  ports,
+  events,
+  advisories = () => [],
+  isBlind = () => undefined,
+}: LoopOptions): Loop {
   const { clock, log } = ports
   let memory: Memory = NOTHING_REMEMBERED
   let state: AgentState = EMPTY_STATE
@@ -82,8 +98,15 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
   let nextResyncAt = 0
   let retryMs = FIRST_RETRY_MS
   let lastTold = ''
+  let advised: ReadonlySet<string> = new Set()
+  const overdue = new Set<string>()
 
-  const publish = () => events.onStatus(statusOf(memory, state, identity))
+  const status = () => statusOf(memory, state, identity, advisories(memory.desired))
+  const publish = () => {
+    const now = status()
+    advised = tellAdvisories(log, now.drift, advised)
+    events.onStatus(now)
+  }
 
   const readConfig = async (): Promise<void> => {
     const loaded = await loadConfig()
@@ -104,6 +127,9 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
       return (
         proveAll ||
         known === undefined ||
+        overdue.has(host) ||
+        // That a restart is due may be known by the proofs alone.
+        memory.run?.restartPending !== undefined ||
         isRuntimeFinding(known.finding) ||
         proofDueAt(memory, desired, host) <= now ||
         // What woke us may be the new password.
@@ -117,6 +143,7 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
       knownBefore: freshProofs(memory, desired, now),
       isProofDue: isDue,
     }
+    overdue.clear()
     const run = await (desired.mode === 'audit' ? auditRun : applyRun)(desired, options, ports)
     state = run.state
     memory = rememberRun({ ...memory, generationBefore }, desired, run)
@@ -141,7 +168,8 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
       nextResyncAt = Math.min(nextResyncAt, now)
       return
     }
-    const due = desired.registries.filter(({ host }) => proofDueAt(memory, desired, host) <= now)
+    const due = desired.registries.filter(({ host }) => overdue.has(host) || proofDueAt(memory, desired, host) <= now)
+    overdue.clear()
     if (due.length === 0) return
     const cri = ports.connectCri(run.facts.socket)
     try {
@@ -199,7 +227,7 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
 
   const startedAt = clock.now()
   return {
-    status: () => statusOf(memory, state, identity),
+    status,
     registries: () => memory.desired?.registries ?? [],
     proofEverySeconds(host) {
       const registry = memory.desired?.registries.find((one) => one.host === host)
@@ -211,6 +239,10 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
         byHand: pending.byHand || options.byHand === true,
         prove: pending.prove || options.prove === true,
       }
+      wake.abort()
+    },
+    proveSoon(host) {
+      overdue.add(host)
       wake.abort()
     },
     readiness() {
@@ -233,10 +265,12 @@ export function startLoop({ identity, address, consentUnrehearsed, loadConfig, p
     liveness() {
       const since = runStartedAt ?? clock.now()
       const isStuck = clock.now() - since > STUCK_MS
+      const blind = isBlind()
       const checks = [
         check('loop', !isStuck, `a run has been under way for ${Math.round((clock.now() - since) / 1000)} s`),
+        check('mounts', blind === undefined, blind ?? ''),
       ]
-      return { ready: !isStuck && startedAt <= clock.now(), checks }
+      return { ready: !isStuck && blind === undefined && startedAt <= clock.now(), checks }
     },
     async stop() {
       stopped = true
@@ -292,6 +326,18 @@ function tellOnce(log: RunPorts['log'], loaded: LoadedConfig, { desired, configP
   const text = loaded.problems.map(({ message }) => message).join('; ')
   if (text === configProblems.map(({ message }) => message).join('; ')) return
   log.error('config-rejected', { problems: loaded.problems, inForce: desired?.generation ?? 'none' })
+}
+
+/** Each advisory once, when it comes up; the runs tell of what they heal. */
+function tellAdvisories(
+  log: RunPorts['log'],
+  drift: readonly DriftStatus[],
+  told: ReadonlySet<string>,
+): ReadonlySet<string> {
+  const advisories = drift.filter(({ kind }) => ADVISORY_KINDS.has(kind))
+  const keyOf = ({ kind, path }: DriftStatus) => `${kind} ${path}`
+  for (const one of advisories) if (!told.has(keyOf(one))) log.warn('drift-found', { ...one })
+  return new Set(advisories.map(keyOf))
 }
 
 /** One line for each outcome that a person would act on; the same again is not said twice. */

@@ -2,7 +2,7 @@
 import type { DesiredState } from '../model/desired-state.ts'
 import type { Problem } from '../model/errors.ts'
 import { breaksTrust, type Finding, finding, isLoginFailure, provesTrust } from '../model/finding.ts'
-import type { Change } from '../model/plan.ts'
+import { ADVISORY_KINDS, type Change } from '../model/plan.ts'
 import type { AgentState } from '../model/state.ts'
 import type {
   DriftStatus,
@@ -13,6 +13,7 @@ import type {
   RegistryState,
   RegistryStatus,
 } from '../model/status.ts'
+import { outdatedRoots } from './advice.ts'
 import { configVersionOf } from './facts.ts'
 import type { ProofResult } from './prove.ts'
 import type { Run } from './run.ts'
@@ -137,9 +138,15 @@ export function isRuntimeFinding({ code }: Finding): boolean {
 
 export type StatusIdentity = { readonly node: string; readonly version: string }
 
-export function statusOf(memory: Memory, state: AgentState, { node, version }: StatusIdentity): NodeStatus {
+/** `advisories`: drift that was seen beside the runs. */
+export function statusOf(
+  memory: Memory,
+  state: AgentState,
+  { node, version }: StatusIdentity,
+  advisories: readonly DriftStatus[] = [],
+): NodeStatus {
   const { desired, run, configProblems } = memory
-  const drift = driftOf(memory)
+  const drift = [...driftOf(memory), ...rootsOf(memory, state), ...advisories]
   return {
     node,
     version,
@@ -204,7 +211,12 @@ function nodeState({ run, desired, isApplying }: Memory, state: AgentState, drif
   )
     return 'rolled-back'
   if (run.restartPending !== undefined) return 'restart-pending'
-  return drift.length > 0 ? 'drifted' : 'converged'
+  return drift.some(({ kind }) => !ADVISORY_KINDS.has(kind)) ? 'drifted' : 'converged'
+}
+
+function rootsOf({ run, desired, registries }: Memory, state: AgentState): readonly DriftStatus[] {
+  if (run === undefined || desired === undefined) return []
+  return outdatedRoots(run, desired, state, (host) => registries.get(host)?.finding.code)
 }
 
 /** What differs from the last committed state of the same generation and was not put right by the run. */
@@ -221,9 +233,10 @@ function driftOf({ run, desired, generationBefore }: Memory): readonly DriftStat
 function loadedDiffers({ planned, facts, restarts }: Run): readonly DriftStatus[] {
   if (planned?.plan.restart.required !== true || facts === undefined || restarts.length > 0) return []
   if (planned.plan.changes.some(({ target }) => target === 'containerd-config')) return []
-  return [{ target: 'containerd-config', path: facts.configFile, kind: 'loaded-differs' }]
+  const { configFile: path } = facts
+  return [{ target: 'containerd-config', path, kind: 'loaded-differs', reason: planned.plan.restart.reason }]
 }
 
-export function asDrift({ target, path, action, drift }: Change): DriftStatus {
-  return { target, path, kind: drift ?? (action === 'create' ? 'missing' : 'changed') }
+export function asDrift({ target, path, action, drift, reason }: Change): DriftStatus {
+  return { target, path, kind: drift ?? (action === 'create' ? 'missing' : 'changed'), reason }
 }

@@ -18,6 +18,7 @@ import type {
   UnitFacts,
 } from '../model/ports.ts'
 import { USUAL_BINARIES, usualBinary } from './rehearse.ts'
+import { systemRootsFacts } from './system-roots.ts'
 
 const CALL_MS = 5_000
 
@@ -50,6 +51,9 @@ export async function observeContainerd(
     const layout = chooseLayout(candidates, unit?.name ?? process?.unit)
     const configFile = configFileOf(process, unit, layout)
     const config = await ports.files.readFollowing(configFile)
+    const startedAt = process?.startedAt ?? unit?.startedAt
+    const environment = process?.environment ?? unit?.environment ?? {}
+    const systemRoots = await systemRootsFacts(ports.files, { environment })
     const imports = config.kind === 'file' ? await readImports(config.bytes, configFile, ports.files) : []
     const facts: ContainerdFacts = {
       socket,
@@ -61,6 +65,8 @@ export async function observeContainerd(
       configFile,
       config,
       imports,
+      ...(startedAt === undefined ? {} : { startedAt }),
+      ...(systemRoots === undefined ? {} : { systemRoots }),
       layout: layout.name,
       defaultCertsDirectory: layout.certsDirectory,
       isConfigGenerated: layout.isConfigGenerated,

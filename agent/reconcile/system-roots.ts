@@ -1,5 +1,7 @@
 // The node's own trust store as Go reads it (crypto/x509 root_unix.go): one bundle file, and every file of the certificate folders.
 // Through the files port, so below --root; what can not be read is passed over, as Go does.
+import { posix } from 'node:path'
+import type { SystemRootsFacts } from '../model/observed-state.ts'
 import type { NodeFiles } from '../model/ports.ts'
 import type { ChainCertificate } from '../pki/chain-certificate.ts'
 import { rootsInPem } from '../pki/trusted-roots.ts'
@@ -45,6 +47,21 @@ export async function readSystemRoots(
     }
   }
   return roots
+}
+
+/** Which store that is, and when it last changed; undefined where there is none. */
+export async function systemRootsFacts(
+  files: NodeFiles,
+  { environment = {} }: SystemRootOptions = {},
+): Promise<SystemRootsFacts | undefined> {
+  const { SSL_CERT_FILE: file = '' } = environment
+  for (const path of file === '' ? BUNDLES : [file]) {
+    const bundle = await files.readFollowing(path)
+    if (bundle.kind !== 'file') continue
+    const folder = await files.readFollowing(posix.dirname(path))
+    return { path, changedAt: Math.max(bundle.mtimeMs, (folder.kind === 'folder' ? folder.mtimeMs : undefined) ?? 0) }
+  }
+  return undefined
 }
 
 async function readPem(path: string, files: NodeFiles, seen: Set<string>) {

@@ -1,6 +1,7 @@
 // The alerts, once: the PrometheusRule, the plain rules file and the list in the documentation are made from this table.
 // Expressions name metrics through the agent's own table and finding codes through the agent's own list, so they can not part.
 import { breaksTrust, FINDINGS, type FindingCode, provesTrust } from '../../agent/model/finding.ts'
+import { ADVISORY_KINDS, type DriftKind } from '../../agent/model/plan.ts'
 import { m } from './metric-names.ts'
 
 /** Every alert has its page below this address. */
@@ -29,7 +30,13 @@ const CODES = Object.keys(FINDINGS) as readonly FindingCode[]
 /** About the runtime: one alert for the node instead of one for each registry. */
 const RUNTIME: ReadonlySet<FindingCode> = new Set(['containerd-down', 'cri-not-loaded'])
 const BREAKING = CODES.filter(breaksTrust).join('|')
+/** Kinds of drift that the agent can not heal: each has an alert of its own, or that of the registry. */
+const ADVISORY = [...ADVISORY_KINDS].join('|')
 const FAILING = CODES.filter((code) => !breaksTrust(code) && !provesTrust(code) && !RUNTIME.has(code)).join('|')
+
+function isDrift(kind: DriftKind): string {
+  return `sum without (kind) (${m.drift}{kind="${kind}"}) > 0`
+}
 
 /** Under a plain scrape configuration there may be no label `node`. */
 const NODE = '{{ or $labels.node $labels.instance }}'
@@ -103,10 +110,28 @@ const node: readonly Alert[] = [
     name: 'RegistryTrustDriftNotHealed',
     severity: 'warning',
     for: '15m',
-    expr: `sum without (kind) (${m.drift}) > 0`,
+    expr: `sum without (kind) (${m.drift}{kind!~"${ADVISORY}"}) > 0`,
     summary: `{{ $value }} paths of {{ $labels.target }} on node ${NODE} are not as declared.`,
     description:
       'Somebody changed them and the agent has not put them right: it only reports (mode: audit, drift.heal: false), may not write there, or has stopped fighting.',
+  },
+  {
+    name: 'RegistryTrustRootsOutdated',
+    severity: 'info',
+    for: '1h',
+    expr: isDrift('os-bundle-newer'),
+    summary: `containerd on node ${NODE} trusts by an older system store than the node has.`,
+    description:
+      'containerd reads the system trust store once. A CA that was taken out of it is still trusted, or one that was added is not yet; a restart of containerd puts that right.',
+  },
+  {
+    name: 'RegistryTrustSourceStale',
+    severity: 'warning',
+    for: '15m',
+    expr: isDrift('source-stale'),
+    summary: `On node ${NODE} {{ $value }} of the agent's inputs are mounted such that no change arrives.`,
+    description:
+      'A file mounted by subPath is never updated by the kubelet, and a mount whose source was replaced goes on showing the old one. The node keeps what it learned last.',
   },
   {
     name: 'RegistryTrustWritersFighting',

@@ -26,7 +26,8 @@ const LABELS: { readonly [name in OwnLabel]: string } = {
   registry: 'a host as declared under `registries`',
   code: 'a finding code; `registry_trust_registry_finding` has one at a time for a registry, `registry_trust_proofs_total` those that occurred',
   level: codes(PROOF_LEVELS),
-  target: '`system-trust`, `containerd-hosts`, `containerd-config`, `docker`, `containers`',
+  target:
+    '`system-trust`, `containerd-hosts`, `containerd-config`, `docker`, `containers`; `registry` and `source` where it is neither of them',
   kind: codes(DRIFT_KINDS),
   path: 'a file that the agent manages',
   anchor: 'a name under `anchors`, or that of a `ca` file',

@@ -40,8 +40,8 @@ REGISTRIES
     to do: Wait.
 
 DRIFT
-  KIND     PATH                                               TARGET
-  changed  /etc/containerd/certs.d/harbor.example.net/ca.crt  containerd-hosts
+  KIND     PATH                                               TARGET            WHY
+  changed  /etc/containerd/certs.d/harbor.example.net/ca.crt  containerd-hosts  its content differs
 
 ANCHORS
   NAME       EXPIRES              SUBJECT                FINGERPRINT

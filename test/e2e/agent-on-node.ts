@@ -108,7 +108,12 @@ export type StatusReport = {
     readonly finding: { readonly code: string }
   }[]
   readonly problems: readonly { readonly code: string; readonly message: string }[]
-  readonly drift: readonly { readonly target: string; readonly path: string; readonly kind: string }[]
+  readonly drift: readonly {
+    readonly target: string
+    readonly path: string
+    readonly kind: string
+    readonly reason: string
+  }[]
   readonly restart: { readonly pending: boolean; readonly reason: string | null }
   readonly transactions: readonly { readonly result: string; readonly restarted: boolean }[]
 }

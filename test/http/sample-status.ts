@@ -68,7 +68,14 @@ export const SAMPLE: NodeStatus = {
     },
   ],
   registries: [TRUSTED, UNPROVED, UNTRUSTED],
-  drift: [{ target: 'containerd-hosts', path: '/etc/containerd/certs.d/harbor.example.net/ca.crt', kind: 'changed' }],
+  drift: [
+    {
+      target: 'containerd-hosts',
+      path: '/etc/containerd/certs.d/harbor.example.net/ca.crt',
+      kind: 'changed',
+      reason: 'its content differs',
+    },
+  ],
   restart: {
     pending: true,
     reason: 'config_path is not loaded yet',

@@ -1,7 +1,7 @@
 // What happens to a node, as the agent's metrics tell it, and which alerts must fire for it: these, and no others.
 // The same scenarios run against a real Prometheus by the wall clock, and in `promtool test rules` over days of simulated time.
 import type { FindingCode } from '../../agent/model/finding.ts'
-import type { NodeStatus, RegistryStatus } from '../../agent/model/status.ts'
+import type { DriftStatus, NodeStatus, RegistryStatus } from '../../agent/model/status.ts'
 import type { Metrics } from '../../agent/telemetry/metrics.ts'
 
 export const HARBOR = 'harbor.example.net'
@@ -130,12 +130,36 @@ export const SCENARIOS: readonly Scenario[] = [
     ],
     trouble(metrics, at) {
       const drift = [
-        { target: 'containerd-hosts', path: HOSTS_FILE, kind: 'changed' },
-        { target: 'containerd-hosts', path: `${HOSTS_FILE}.old`, kind: 'missing' },
+        { target: 'containerd-hosts', path: HOSTS_FILE, kind: 'changed', reason: 'its content differs' },
+        { target: 'containerd-hosts', path: `${HOSTS_FILE}.old`, kind: 'missing', reason: 'it is missing' },
+        // A chain that is not proved yet is told by the proof of the registry, not here.
+        { target: 'registry', path: HARBOR, kind: 'chain-changed', reason: 'it serves another chain' },
       ] as const
       metrics.observeStatus(status(at, { state: 'drifted', drift }))
     },
   },
+  advisory(
+    'roots',
+    60,
+    { target: 'system-trust', path: '/etc/ssl/certs/ca-certificates.crt', kind: 'os-bundle-newer' },
+    {
+      name: 'RegistryTrustRootsOutdated',
+      severity: 'info',
+      labels: { target: 'system-trust' },
+      summary: 'containerd on node roots trusts by an older system store than the node has.',
+    },
+  ),
+  advisory(
+    'subpath',
+    15,
+    { target: 'source', path: '/etc/registry-trust/trust.yaml', kind: 'source-stale' },
+    {
+      name: 'RegistryTrustSourceStale',
+      severity: 'warning',
+      labels: { target: 'source' },
+      summary: "On node subpath 1 of the agent's inputs are mounted such that no change arrives.",
+    },
+  ),
   {
     name: 'fight',
     alerts: [
@@ -338,6 +362,21 @@ function served(name: string, left: number, severity: string): Scenario {
     ],
     trouble: (metrics, at) =>
       metrics.registryFacts([{ registry: HARBOR, servedNotAfter: time(at + left) }, { registry: LAB }]),
+  }
+}
+
+function advisory(
+  name: string,
+  minutes: number,
+  { target, path, kind }: Omit<DriftStatus, 'reason'>,
+  alert: ExpectedAlert,
+): Scenario {
+  return {
+    name,
+    quietFor: minutes * MINUTE,
+    alerts: [alert],
+    trouble: (metrics, at) =>
+      metrics.observeStatus(status(at, { drift: [{ target, path, kind, reason: 'as the kind says' }] })),
   }
 }
 

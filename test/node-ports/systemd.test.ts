@@ -89,6 +89,8 @@ t.test('a restart is over when the job is; containers run on, the socket and the
   t.equal(after.length, 1)
   t.not(after[0]?.pid, daemon?.pid)
   t.ok((after[0]?.startedAt ?? 0) > (daemon?.startedAt ?? 0))
+  const told = (await port.unit(UNIT))?.startedAt ?? 0
+  t.ok(Math.abs(told - (after[0]?.startedAt ?? 0)) < 100, 'systemd and /proc agree when it started')
   t.match(await port.unit(UNIT), { activeState: 'active', mainPid: await node.containerdPid() })
 })
 

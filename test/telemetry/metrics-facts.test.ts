@@ -86,7 +86,7 @@ t.test('the number of series is bounded by the configuration, whatever happens',
   const churn = (round: number) => {
     const code = codes[round % codes.length] ?? 'dns'
     const registries = SAMPLE.registries.map((registry) => ({ ...registry, finding: { ...registry.finding, code } }))
-    const drift = [{ target: 'docker', path: `/etc/docker/certs.d/${round}`, kind: 'missing' }] as const
+    const drift = [{ target: 'docker', path: `/etc/docker/certs.d/${round}`, kind: 'missing', reason: '' }] as const
     metrics.observeStatus({ ...SAMPLE, generation: String(round), registries, drift })
     for (const { host } of registries) metrics.proof({ registry: host, level: 'pull', code, durationMs: round })
     metrics.registryFacts(registries.map(({ host }) => ({ registry: host, loginAccepted: round % 2 === 0 })))

@@ -1,0 +1,79 @@
+// Drift that nothing the agent may write puts right (ADVISORY_KINDS): told with what does. Pure.
+import { type DesiredState, trustOf } from '../model/desired-state.ts'
+import type { FindingCode } from '../model/finding.ts'
+import type { MountPoint } from '../model/ports.ts'
+import type { AgentState } from '../model/state.ts'
+import type { DriftStatus } from '../model/status.ts'
+import { ignoredHosts } from './apply.ts'
+import type { Run } from './run.ts'
+import { rootsAreNewer, stillTrusted } from './system-anchors.ts'
+
+/**
+ * The system store is newer than what the running containerd trusts by, and that matters: a registry is not trusted for it, or a
+ * certificate that was taken out is trusted still. Where every registry's CA comes through hosts.toml it does not matter.
+ */
+export function outdatedRoots(
+  run: Run,
+  desired: DesiredState,
+  state: AgentState,
+  codeOf: (host: string) => FindingCode | undefined,
+): readonly DriftStatus[] {
+  const { facts, rehearsal, proofs, restarts } = run
+  if (facts?.systemRoots === undefined || restarts.length > 0) return []
+  const { path, changedAt } = facts.systemRoots
+  const told = (reason: string): DriftStatus => ({ target: 'system-trust', path, kind: 'os-bundle-newer', reason })
+  const bySystem = desired.registries
+    .filter((registry) => trustOf(registry, desired).certificates.length === 0)
+    .map(({ host }) => host)
+    .filter((host) => codeOf(host) === 'unknown-authority')
+  const ignored = rehearsal === undefined ? [] : ignoredHosts(proofs, rehearsal)
+  const untrusted = [...new Set([...bySystem, ...ignored])]
+  const withdrawn = stillTrusted(state, facts)
+  return [
+    ...(untrusted.length > 0 && rootsAreNewer(facts)
+      ? [
+          told(
+            `it changed at ${instant(changedAt)}, containerd has read it only once since its start at ${instant(facts.startedAt)}, and does not trust ${untrusted.join(', ')}: restart containerd`,
+          ),
+        ]
+      : []),
+    ...(withdrawn.length > 0
+      ? [
+          told(
+            `${withdrawn.map(({ anchor, fingerprint }) => `${anchor} (${fingerprint})`).join(', ')} was taken out at ${withdrawn.at(-1)?.at}; containerd, started at ${instant(facts.startedAt)}, may trust it until it is restarted`,
+          ),
+        ]
+      : []),
+  ]
+}
+
+/** Inputs whose changes never arrive: mounted as a single file (a subPath is never updated), or from what was deleted since. */
+export function staleSources(sources: readonly string[], mounts: readonly MountPoint[]): readonly DriftStatus[] {
+  return sources.flatMap((path): DriftStatus[] => {
+    const mount = mountOf(path, mounts)
+    if (mount === undefined || (mount.path !== path && !mount.isSourceDeleted)) return []
+    const reason = mount.isSourceDeleted
+      ? `${mount.path} shows what was deleted or replaced since it was mounted: restart the Pod`
+      : 'it is mounted as a single file (subPath), which is never updated: mount its folder instead'
+    return [{ target: 'source', path, kind: 'source-stale', reason }]
+  })
+}
+
+/** Folders that the agent sees through a mount whose source is gone: only a new process sees the node's. */
+export function deletedFolders(folders: readonly string[], mounts: readonly MountPoint[]): readonly string[] {
+  return folders.filter((folder) => mountOf(folder, mounts)?.isSourceDeleted === true)
+}
+
+/** The innermost mount; of two on one path the later covers the earlier. */
+function mountOf(path: string, mounts: readonly MountPoint[]): MountPoint | undefined {
+  return mounts
+    .filter((mount) => path === mount.path || path.startsWith(mount.path === '/' ? '/' : `${mount.path}/`))
+    .reduce<MountPoint | undefined>(
+      (inner, mount) => (inner === undefined || mount.path.length >= inner.path.length ? mount : inner),
+      undefined,
+    )
+}
+
+function instant(ms: number | undefined): string {
+  return ms === undefined ? 'an unknown time' : new Date(ms).toISOString()
+}
