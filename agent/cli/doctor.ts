@@ -5,13 +5,14 @@ import type { Wiring } from './wiring.ts'
 
 const STYLE: { readonly [severity in Severity]: Style } = { error: 'red', warning: 'yellow', info: 'dim' }
 
-export async function doctorCommand({ options, ports, loadConfig, paint, print }: Wiring): Promise<number> {
+export async function doctorCommand({ options, ports, mounts, loadConfig, paint, print }: Wiring): Promise<number> {
   const loaded = await loadConfig()
   const report = await examine(
     {
       desired: loaded.ok ? loaded.desired : undefined,
       problems: loaded.ok ? [] : loaded.problems,
       address: options.containerdAddress,
+      mounts: mounts(),
     },
     ports,
   )

@@ -1,12 +1,13 @@
 // Drift that nothing the agent may write puts right (ADVISORY_KINDS): told with what does. Pure.
 import { type DesiredState, trustOf } from '../model/desired-state.ts'
 import type { FindingCode } from '../model/finding.ts'
+import type { ContainerdFacts, SystemRootsFacts } from '../model/observed-state.ts'
 import type { MountPoint } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import type { DriftStatus } from '../model/status.ts'
-import { ignoredHosts } from './apply.ts'
+import { ignoredHosts, rootsAreNewer } from './not-loaded.ts'
 import type { Run } from './run.ts'
-import { rootsAreNewer, stillTrusted } from './system-anchors.ts'
+import { stillTrusted } from './system-anchors.ts'
 
 /**
  * The system store is newer than what the running containerd trusts by, and that matters: a registry is not trusted for it, or a
@@ -20,31 +21,31 @@ export function outdatedRoots(
 ): readonly DriftStatus[] {
   const { facts, rehearsal, proofs, restarts } = run
   if (facts?.systemRoots === undefined || restarts.length > 0) return []
-  const { path, changedAt } = facts.systemRoots
-  const told = (reason: string): DriftStatus => ({ target: 'system-trust', path, kind: 'os-bundle-newer', reason })
+  const withdrawn = withdrawnButTrusted(state, facts)
   const bySystem = desired.registries
     .filter((registry) => trustOf(registry, desired).certificates.length === 0)
     .map(({ host }) => host)
     .filter((host) => codeOf(host) === 'unknown-authority')
   const ignored = rehearsal === undefined ? [] : ignoredHosts(proofs, rehearsal)
-  const untrusted = [...new Set([...bySystem, ...ignored])]
-  const withdrawn = stillTrusted(state, facts)
-  return [
-    ...(untrusted.length > 0 && rootsAreNewer(facts)
-      ? [
-          told(
-            `it changed at ${instant(changedAt)}, containerd has read it only once since its start at ${instant(facts.startedAt)}, and does not trust ${untrusted.join(', ')}: restart containerd`,
-          ),
-        ]
-      : []),
-    ...(withdrawn.length > 0
-      ? [
-          told(
-            `${withdrawn.map(({ anchor, fingerprint }) => `${anchor} (${fingerprint})`).join(', ')} was taken out at ${withdrawn.at(-1)?.at}; containerd, started at ${instant(facts.startedAt)}, may trust it until it is restarted`,
-          ),
-        ]
-      : []),
-  ]
+  const untrusted = [...new Set([...bySystem, ...ignored])].join(', ')
+  if (untrusted === '' || !rootsAreNewer(facts)) return withdrawn
+  const changed = `it changed at ${instant(facts.systemRoots.changedAt)}`
+  const reason = `${changed}; containerd, started at ${instant(facts.startedAt)}, reads it once and does not trust ${untrusted}: restart containerd`
+  return [newerThanLoaded(facts.systemRoots, reason), ...withdrawn]
+}
+
+/** Certificates that were taken out of the system store while containerd had it loaded. */
+export function withdrawnButTrusted(state: AgentState, facts: ContainerdFacts): readonly DriftStatus[] {
+  const found = stillTrusted(state, facts)
+  const last = found.at(-1)
+  if (facts.systemRoots === undefined || last === undefined) return []
+  const names = found.map(({ anchor, fingerprint }) => `${anchor} (${fingerprint})`).join(', ')
+  const reason = `${names} was taken out, last at ${last.at}; containerd, started at ${instant(facts.startedAt)}, may trust it until it is restarted`
+  return [newerThanLoaded(facts.systemRoots, reason)]
+}
+
+function newerThanLoaded({ path }: SystemRootsFacts, reason: string): DriftStatus {
+  return { target: 'system-trust', path, kind: 'os-bundle-newer', reason }
 }
 
 /** Inputs whose changes never arrive: mounted as a single file (a subPath is never updated), or from what was deleted since. */

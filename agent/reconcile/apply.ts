@@ -7,6 +7,7 @@ import type { Change, Rehearsal, TargetName } from '../model/plan.ts'
 import type { CriClient } from '../model/ports.ts'
 import type { AgentState, TransactionRecord } from '../model/state.ts'
 import { isHealing, rememberHeals, restoresProvedContent, withoutFights, withoutHealing } from './drift.ts'
+import { ignoredHosts, isLoadUncertain, notLoaded } from './not-loaded.ts'
 import { mayRestart, type Permission } from './permission.ts'
 import { makePlan, type Planned } from './planning.ts'
 import { type ProofResult, proveRegistries } from './prove.ts'
@@ -14,7 +15,7 @@ import { proveDeclared } from './prove-declared.ts'
 import { rehearse } from './rehearse.ts'
 import { type RestartFailure, restartWith, rollBack } from './restart-step.ts'
 import type { RestartReport, Run, RunOptions, RunPorts } from './run.ts'
-import { rememberSystemAnchors, rootsAreNewer } from './system-anchors.ts'
+import { rememberSystemAnchors } from './system-anchors.ts'
 import { proveByHandshake } from './tls-proof.ts'
 import { beginTransaction, type Transaction } from './transaction.ts'
 
@@ -237,32 +238,6 @@ function summary(changes: readonly Change[]): string {
 
 function isTrusted(proof: ProofResult | undefined): boolean {
   return proof !== undefined && provesTrust(proof.finding.code)
-}
-
-/**
- * From 2.0 on CRI Status does not tell config_path, and no version tells which system store it trusts by: whether they were read is only
- * known by the effect.
- */
-function isLoadUncertain(facts: ContainerdFacts): boolean {
-  return facts.status.loadedConfigPath === undefined || rootsAreNewer(facts)
-}
-
-/** Registries that the private copy trusts with these very files and the daemon does not: it has not read them since they changed. */
-export function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): readonly string[] {
-  if (rehearsal.verdict !== 'passed') return []
-  const trusted = new Set(rehearsal.proofs.filter(({ finding }) => provesTrust(finding.code)).map(({ host }) => host))
-  return proofs
-    .filter(({ host, finding }) => finding.code === 'unknown-authority' && trusted.has(host))
-    .map(({ host }) => host)
-}
-
-function notLoaded(facts: ContainerdFacts, hosts: readonly string[]): string {
-  const { configFile, status, systemRoots } = facts
-  const what =
-    status.loadedConfigPath === undefined && !rootsAreNewer(facts)
-      ? `config_path of ${configFile}`
-      : `${systemRoots?.path ?? 'the system trust store'} as it is now`
-  return `the running containerd has not loaded ${what}: it does not trust ${hosts.join(', ')}, a fresh start of it does`
 }
 
 async function provedBefore({ desired, cri, options, ports }: Context): Promise<ReadonlyMap<string, ProofResult>> {

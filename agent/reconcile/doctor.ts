@@ -5,6 +5,8 @@ import type { DesiredState } from '../model/desired-state.ts'
 import { nothingDesired } from '../model/desired-state.ts'
 import { asAgentError, type Problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
+import type { MountPoint } from '../model/ports.ts'
+import { staleSources, withdrawnButTrusted } from './advice.ts'
 import { readCertsTree } from './look.ts'
 import { observeContainerd } from './observe.ts'
 import { makePlan } from './planning.ts'
@@ -37,9 +39,13 @@ export type DoctorRequest = {
   /** What is wrong with the configuration itself. */
   readonly problems: readonly Problem[]
   readonly address: string | undefined
+  readonly mounts: readonly MountPoint[]
 }
 
-export async function examine({ desired, problems, address }: DoctorRequest, ports: RunPorts): Promise<DoctorReport> {
+export async function examine(
+  { desired, problems, address, mounts }: DoctorRequest,
+  ports: RunPorts,
+): Promise<DoctorReport> {
   const ailments: Ailment[] = problems.map((one) => ailment('error', 'configuration', one))
   const wanted = desired ?? nothingDesired(undefined)
   const seen = await observeContainerd({ address, unit: wanted.restart.unit }, ports)
@@ -63,6 +69,10 @@ export async function examine({ desired, problems, address }: DoctorRequest, por
         what: `${plan.changes.length} paths differ from trust.yaml`,
         remedy: 'Run `registry-trust plan` to see them, `registry-trust apply` to put them right.',
       })
+    ailments.push(
+      ...withdrawnButTrusted(state, facts).map(({ path, reason }) => advice('info', path, reason)),
+      ...staleSources(desired?.sources ?? [], mounts).map(({ path, reason }) => advice('warning', path, reason)),
+    )
     if (plan.restart.required) ailments.push(await restartAilment(plan.restart.reason, wanted, facts, ports))
     if (plan.certsDirectory !== undefined)
       for (const { severity, path, message, remedy } of checkTree(
@@ -88,6 +98,15 @@ export async function examine({ desired, problems, address }: DoctorRequest, por
 
 function ailment(severity: Severity, where: string, { message, remedy }: Pick<Problem, 'message' | 'remedy'>): Ailment {
   return { severity, where, what: message, remedy }
+}
+
+const ADVICE: { readonly [severity in 'info' | 'warning']: string } = {
+  info: 'Restart containerd when it suits; at once if the certificate was compromised.',
+  warning: 'Mount the folder of the file (a whole ConfigMap or Secret), then restart the Pod.',
+}
+
+function advice(severity: keyof typeof ADVICE, where: string, what: string): Ailment {
+  return { severity, where, what, remedy: ADVICE[severity] }
 }
 
 function worstFirst(ailments: readonly Ailment[]): readonly Ailment[] {

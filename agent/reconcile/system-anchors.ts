@@ -48,12 +48,3 @@ export function stillTrusted({ withdrawn = [] }: AgentState, facts: ContainerdFa
   const { startedAt } = facts
   return startedAt === undefined ? [] : withdrawn.filter(({ at }) => Date.parse(at) > startedAt)
 }
-
-/** What changed while the daemon came up may have been read: it reads its roots at its first connection. */
-const START_UNCERTAINTY_MS = 100
-
-/** The system store was changed after the daemon started, so the daemon may trust by an older one. */
-export function rootsAreNewer({ startedAt, systemRoots }: ContainerdFacts): boolean {
-  if (startedAt === undefined || systemRoots === undefined) return false
-  return systemRoots.changedAt > startedAt + START_UNCERTAINTY_MS
-}

@@ -119,6 +119,7 @@ t.test('an anchor that was taken out is told until containerd is restarted', asy
     { target: 'system-trust', kind: 'os-bundle-newer', reason: /^old \(sha256:.*may trust it until/ },
   ])
   t.equal(status.state, 'converged')
+  t.match((await agent.command('doctor')).stdout, /info {2}\/etc\/ssl\/certs\/ca-certificates\.crt: old \(sha256:/)
   await node.stopContainerd()
   await node.startContainerd()
   t.same((await daemon.until(({ drift, state }) => drift.length === 0 && state === 'converged')).drift, [])
@@ -135,6 +136,7 @@ t.test('an input that is mounted as a single file is told as stale; its folder i
   const status = await daemon.until(({ drift }) => drift.length > 0)
   t.match(status.drift, [{ target: 'source', path: file, kind: 'source-stale', reason: /mount its folder/ }])
   t.match((await agent.status()).stdout, /source-stale +\S+ca\.pem/)
+  t.match((await agent.command('doctor')).stdout, /warning {2}\S+ca\.pem: it is mounted as a single file/)
   await node.run(['umount', file])
   t.same((await daemon.until(({ drift }) => drift.length === 0)).drift, [])
 })

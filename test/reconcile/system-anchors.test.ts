@@ -4,7 +4,7 @@ import t from 'tap'
 import type { DesiredState } from '../../agent/model/desired-state.ts'
 import type { ContainerdFacts } from '../../agent/model/observed-state.ts'
 import { type AgentState, EMPTY_STATE } from '../../agent/model/state.ts'
-import { rememberSystemAnchors, rootsAreNewer, stillTrusted } from '../../agent/reconcile/system-anchors.ts'
+import { rememberSystemAnchors, stillTrusted } from '../../agent/reconcile/system-anchors.ts'
 
 const NOW = Date.parse('2026-11-21T10:00:00Z')
 const owner = (subject: string) =>
@@ -49,13 +49,4 @@ t.test('what is remembered is bounded', async (t) => {
   for (let round = 0; round < 120; round += 1) state = committed(state, { corp: [String(round)] }, NOW + round)
   t.equal(state.withdrawn?.length, 50)
   t.equal(state.withdrawn?.at(-1)?.fingerprint, '118')
-})
-
-t.test('the store is newer when it changed after the daemon came up', async (t) => {
-  const facts = (startedAt: number | undefined, changedAt: number) =>
-    ({ startedAt, systemRoots: { path: '/b', changedAt } }) as ContainerdFacts
-  t.same(
-    [rootsAreNewer(facts(NOW, NOW + 1_000)), rootsAreNewer(facts(NOW, NOW - 1)), rootsAreNewer(facts(undefined, NOW))],
-    [true, false, false],
-  )
 })
