@@ -52,10 +52,15 @@ function formatNode(status: NodeStatus, paint: Paint): string {
     ['desired', `${status.generation === '' ? 'none yet' : status.generation}${from}, mode ${status.mode}`],
     ['agent', status.version],
   ]
+  if (status.targets.length > 0) rows.splice(-1, 0, ['targets', status.targets.map(targetText).join(', ')])
   if (restart.pending) rows.splice(2, 0, ['restart due', { text: restart.reason ?? 'yes', style: 'yellow' }])
   if (restart.last !== null)
     rows.push(['last restart', `${restart.last.at} ${restart.last.result}: ${restart.last.reason}`])
   return table(rows, { paint })
+}
+
+function targetText({ target, inSync, pending }: NodeStatus['targets'][number]): string {
+  return `${target} ${inSync ? 'in sync' : `${pending} to change`}`
 }
 
 function joined(parts: readonly (string | null)[]): string {
@@ -139,11 +144,12 @@ const SOON_MS = 30 * 24 * 3600 * 1000
 
 function formatAnchors(anchors: readonly AnchorStatus[], now: number, paint: Paint): string {
   if (anchors.length === 0) return ''
-  const rows = anchors.map(({ name, subject, fingerprint, notAfter }): readonly Cell[] => [
+  const rows = anchors.map(({ name, subject, fingerprint, notAfter, installed }): readonly Cell[] => [
     name,
     notAfter === null ? '' : expiry(notAfter, now),
     subject ?? { text: 'no usable certificate', style: 'red' },
     fingerprint === null ? '' : shortFingerprint(fingerprint),
+    `${installed.length} ${installed.length === 1 ? 'file' : 'files'}`,
   ])
   const problems = anchors.flatMap(({ name, findings }) =>
     findings.map(
@@ -151,7 +157,7 @@ function formatAnchors(anchors: readonly AnchorStatus[], now: number, paint: Pai
         `\n  ${harmless(name)}: ${paint('red', harmless(code))} ${harmless(message)}\n    ${remedyLine(remedy, paint)}\n`,
     ),
   )
-  return `${paint('bold', 'ANCHORS')}\n${table(rows, { header: ['NAME', 'EXPIRES', 'SUBJECT', 'FINGERPRINT'], indent: 2, paint })}${problems.join('')}`
+  return `${paint('bold', 'ANCHORS')}\n${table(rows, { header: ['NAME', 'EXPIRES', 'SUBJECT', 'FINGERPRINT', 'INSTALLED'], indent: 2, paint })}${problems.join('')}`
 }
 
 function expiry(notAfter: string, now: number): Cell {

@@ -23,13 +23,13 @@ function soonestFirst(left: AnchorStatus, right: AnchorStatus): number {
   return end(left) - end(right) || left.name.localeCompare(right.name)
 }
 
-function anchorRow({ name, subject, fingerprint, notAfter, findings }: AnchorStatus, now: number): Html {
+function anchorRow({ name, subject, fingerprint, notAfter, installed, findings }: AnchorStatus, now: number): Html {
   const found = findings.map(
     ({ code, message, remedy }) =>
       html`<p class="text"><code>${code}</code> ${message}</p><p class="remedy">${remedy}</p>`,
   )
   const certificate = html`${subject ?? html`<span class="pill tone-bad">no usable certificate</span>`}
-${fingerprint !== null && html`<p class="text quiet"><code>${fingerprint}</code></p>`}${found}`
+${fingerprint !== null && html`<p class="text quiet"><code>${fingerprint}</code></p>`}${found}${places(`${name}-${fingerprint ?? ''}`, installed)}`
   const tone = notAfter === null ? 'bad' : toneOf(daysUntil(notAfter, now))
   return row(
     [
@@ -39,6 +39,13 @@ ${fingerprint !== null && html`<p class="text quiet"><code>${fingerprint}</code>
     ],
     tone,
   )
+}
+
+function places(key: string, installed: readonly string[]): Html {
+  if (installed.length === 0) return html`<p class="text quiet small">not installed on this node</p>`
+  const count = `In ${installed.length} ${installed.length === 1 ? 'file' : 'files'}`
+  const id = key.replaceAll(/[^\w-]/g, '-')
+  return html`<details id="places-${id}"><summary id="places-of-${id}">${count}</summary><ul class="evidence">${installed.map((path) => html`<li><code>${path}</code></li>`)}</ul></details>`
 }
 
 function expiry(notAfter: string, now: number): Html {

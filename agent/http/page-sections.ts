@@ -1,6 +1,6 @@
 // The sections of the page: registries worst first, drift, the last transactions, and what the node is.
 import type { TransactionRecord } from '../model/state.ts'
-import type { DriftStatus, NodeStatus, RegistryState, RegistryStatus } from '../model/status.ts'
+import type { DriftStatus, NodeStatus, RegistryState, RegistryStatus, TargetStatus } from '../model/status.ts'
 import { type Html, html } from './html.ts'
 import { nothing, row, table } from './page-table.ts'
 import { duration, exactTimeElement, howLong, timeElement } from './page-time.ts'
@@ -87,13 +87,25 @@ export function transactionsSection(all: readonly TransactionRecord[], now: numb
   return html`<ol class="timeline">${items}</ol>`
 }
 
-export function nodeSection({ mode, generation, containerd, restart, sources }: NodeStatus, now: number): Html {
+function targetItem({ target, inSync, files, pending }: TargetStatus): Html {
+  const owned = `${files} ${files === 1 ? 'path' : 'paths'}`
+  const state = inSync
+    ? html`<span class="quiet">in sync, ${owned}</span>`
+    : html`<span class="pill tone-warn">${pending} to change</span> <span class="quiet">${owned}</span>`
+  return html`<li><code>${target}</code> ${state}</li>`
+}
+
+export function nodeSection(
+  { mode, generation, containerd, targets, restart, sources }: NodeStatus,
+  now: number,
+): Html {
   const { version, socket, configFile, configVersion, configPath, layout } = containerd
   return html`<dl>
 <dt>containerd</dt><dd>${version ?? 'not reached'}${socket !== null && html` at <code>${socket}</code>`}</dd>
 <dt>Layout</dt><dd>${layout ?? 'not known'}</dd>
 <dt>Configuration of containerd</dt><dd><code>${configFile ?? 'none'}</code>${configVersion !== null && html` (version ${configVersion})`}</dd>
 <dt><code>config_path</code></dt><dd><code>${configPath ?? 'not set'}</code></dd>
+<dt>Targets</dt><dd>${targets.length === 0 ? 'none' : html`<ul class="plain">${targets.map(targetItem)}</ul>`}</dd>
 <dt>Mode</dt><dd>${mode}</dd>
 <dt>Generation</dt><dd><code>${generation === '' ? 'none yet' : generation}</code>${sources.length > 0 && html` from <code>${sources.join(', ')}</code>`}</dd>
 <dt>Restart</dt><dd>${restart.pending ? html`<span class="pill tone-warn">due</span> ${restart.reason}` : 'not needed'}</dd>

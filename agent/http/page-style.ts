@@ -42,6 +42,7 @@ td:last-child,th:last-child{padding-right:0}
 .text{margin:0;overflow-wrap:anywhere}
 details{margin-top:.35rem}summary{width:fit-content;color:var(--link);font-size:.86rem;cursor:pointer}
 .evidence{margin:.3rem 0 0;padding:.5rem .7rem;background:var(--bg);border-radius:6px;list-style:none}
+.plain{margin:0;padding:0;list-style:none}
 .bar{display:block;width:100%;min-width:7rem;height:8px;margin-top:.3rem}
 .bar .track{fill:var(--bar)}.bar .left{fill:var(--tone)}
 .left-text{color:var(--tone);font-weight:600}.tone-ok .left-text{color:inherit;font-weight:inherit}

@@ -3,7 +3,8 @@ import type { Problem } from './errors.ts'
 import type { Finding } from './finding.ts'
 import type { OwnershipKind } from './state.ts'
 
-export type TargetName = 'system-trust' | 'containerd-hosts' | 'containerd-config' | 'docker' | 'containers'
+export const TARGET_NAMES = ['system-trust', 'containerd-hosts', 'containerd-config', 'docker', 'containers'] as const
+export type TargetName = (typeof TARGET_NAMES)[number]
 
 /**
  * missing: ours was removed; changed: other bytes or another kind of file; mode: permissions or owner; foreign: someone else's file

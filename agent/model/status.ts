@@ -2,7 +2,7 @@
 // The two stand in one file and a test keeps them equal. Unknown values are null, never absent: jq needs no special case.
 import type { Problem } from './errors.ts'
 import type { FindingCode } from './finding.ts'
-import { DRIFT_KINDS, type DriftKind, type TargetName } from './plan.ts'
+import { DRIFT_KINDS, type DriftKind, TARGET_NAMES, type TargetName } from './plan.ts'
 import type { TransactionRecord } from './state.ts'
 
 export const NODE_STATES = [
@@ -42,7 +42,19 @@ export type AnchorStatus = {
   readonly subject: string | null
   readonly fingerprint: string | null
   readonly notAfter: string | null
+  /** Files on the node that hold it because of the agent. */
+  readonly installed: readonly string[]
   readonly findings: readonly Problem[]
+}
+
+/** A place that trusts: how much of it is ours, and whether it is as wanted. */
+export type TargetStatus = {
+  readonly target: TargetName
+  readonly inSync: boolean
+  /** Paths that the agent owns or has edited there. */
+  readonly files: number
+  /** Changes that were planned and not made. */
+  readonly pending: number
 }
 
 export type LastProof = {
@@ -105,6 +117,7 @@ export type NodeStatus = {
   readonly containerd: ContainerdStatus
   readonly anchors: readonly AnchorStatus[]
   readonly registries: readonly RegistryStatus[]
+  readonly targets: readonly TargetStatus[]
   readonly drift: readonly DriftStatus[]
   readonly restart: RestartStatus
   /** Newest last. */
@@ -198,7 +211,15 @@ const ANCHOR_SCHEMA = objectSchema('One certificate of a declared anchor.', {
   subject: textOrNull,
   fingerprint: { ...textOrNull, description: 'sha256: and the hexadecimal digest of the DER' },
   notAfter: textOrNull,
+  installed: { ...listSchema(text), description: 'files on the node that hold it because of the agent' },
   findings: listSchema(PROBLEM_SCHEMA),
+})
+
+const TARGET_SCHEMA = objectSchema('A place that trusts.', {
+  target: { type: 'string', enum: TARGET_NAMES },
+  inSync: { type: 'boolean' },
+  files: { ...count, description: 'paths that the agent owns or has edited there' },
+  pending: { ...count, description: 'changes that were planned and not made' },
 })
 
 const CONTAINERD_SCHEMA = objectSchema('The containerd of this node; null where not known.', {
@@ -240,6 +261,7 @@ export const STATUS_SCHEMA = objectSchema('The state of one node.', {
   containerd: CONTAINERD_SCHEMA,
   anchors: listSchema(ANCHOR_SCHEMA),
   registries: listSchema(REGISTRY_SCHEMA),
+  targets: listSchema(TARGET_SCHEMA),
   drift: listSchema(
     objectSchema('One thing that is not as it should be although the configuration did not change.', {
       target: text,

@@ -15,6 +15,7 @@ import type {
 } from '../model/status.ts'
 import { outdatedRoots } from './advice.ts'
 import { configVersionOf } from './facts.ts'
+import { installedAt, targetsOf } from './inventory.ts'
 import type { ProofResult } from './prove.ts'
 import type { Run } from './run.ts'
 
@@ -161,8 +162,9 @@ export function statusOf(
       configPath: run?.planned?.plan.certsDirectory ?? null,
       layout: run?.facts?.layout ?? null,
     },
-    anchors: anchorsOf(desired),
+    anchors: anchorsOf(desired, state),
     registries: desired?.registries.map(({ host }) => registryStatus(host, memory.registries.get(host), run)) ?? [],
+    targets: targetsOf(run, state),
     drift,
     restart: {
       pending: run?.restartPending !== undefined,
@@ -176,18 +178,21 @@ export function statusOf(
   }
 }
 
-function anchorsOf(desired: DesiredState | undefined): NodeStatus['anchors'] {
-  return (desired?.anchors ?? []).flatMap(({ name, certificates, problems }): NodeStatus['anchors'] =>
-    certificates.length === 0
-      ? [{ name, subject: null, fingerprint: null, notAfter: null, findings: problems }]
-      : certificates.map(({ subject, fingerprint, notAfter }) => ({
-          name,
-          subject,
-          fingerprint,
-          notAfter,
-          findings: problems,
-        })),
-  )
+function anchorsOf(desired: DesiredState | undefined, state: AgentState): NodeStatus['anchors'] {
+  if (desired === undefined) return []
+  return desired.anchors.flatMap(({ name, certificates, problems: findings }): NodeStatus['anchors'] => {
+    const installed = installedAt(name, desired, state)
+    if (certificates.length === 0)
+      return [{ name, subject: null, fingerprint: null, notAfter: null, installed, findings }]
+    return certificates.map(({ subject, fingerprint, notAfter }) => ({
+      name,
+      subject,
+      fingerprint,
+      notAfter,
+      installed,
+      findings,
+    }))
+  })
 }
 
 function registryStatus(host: string, known: RegistryMemory | undefined, run: Run | undefined): RegistryStatus {

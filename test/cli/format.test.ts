@@ -14,6 +14,7 @@ containerd    2.1.9, /run/containerd/containerd.sock, plain
 config file   /etc/containerd/config.toml, version 3
 config_path   /etc/containerd/certs.d
 desired       0a1b2c3d4e5f from /etc/registry-trust/trust.yaml, mode enforce
+targets       system-trust in sync, containerd-hosts 1 to change
 agent         0.1.0
 last restart  2026-11-20T09:00:00.000Z succeeded: config_path
 
@@ -44,9 +45,9 @@ DRIFT
   changed  /etc/containerd/certs.d/harbor.example.net/ca.crt  containerd-hosts  its content differs
 
 ANCHORS
-  NAME       EXPIRES              SUBJECT                FINGERPRINT
-  corp-root  2026-12-01 (in 9 d)  CN=Corp Root           sha256:abababababababab…
-  lab                             no usable certificate
+  NAME       EXPIRES              SUBJECT                FINGERPRINT               INSTALLED
+  corp-root  2026-12-01 (in 9 d)  CN=Corp Root           sha256:abababababababab…  2 files
+  lab                             no usable certificate                            0 files
 
   lab: ANCHOR_EMPTY lab.pem has no bytes
     to do: Put the certificate into it.
@@ -66,6 +67,7 @@ t.test('an empty node says so without empty tables', async (t) => {
     containerd: { version: null, socket: null, configFile: null, configVersion: null, configPath: null, layout: null },
     anchors: [],
     registries: [],
+    targets: [],
     drift: [],
     restart: { pending: false, reason: null, last: null },
     transactions: [],

@@ -114,6 +114,8 @@ export type StatusReport = {
     readonly kind: string
     readonly reason: string
   }[]
+  readonly targets: readonly { readonly target: string; readonly inSync: boolean; readonly pending: number }[]
+  readonly anchors: readonly { readonly name: string; readonly installed: readonly string[] }[]
   readonly restart: { readonly pending: boolean; readonly reason: string | null }
   readonly transactions: readonly { readonly result: string; readonly restarted: boolean }[]
 }

@@ -82,10 +82,20 @@ t.test('mode: audit reports and changes nothing', async (t) => {
 t.test('drift.heal: false reports only', async (t) => {
   const { node, agent } = await trustedNode(t, { drift: { heal: false } })
   const daemon = await agent.startDaemon()
-  await daemon.until(({ state }) => state === 'converged')
+  const { targets, anchors } = await daemon.until(({ state }) => state === 'converged')
+  t.match(targets, [
+    { target: 'system-trust', inSync: true, pending: 0 },
+    { target: 'containerd-hosts', inSync: true, pending: 0 },
+    { target: 'containerd-config', inSync: true, files: 1, pending: 0 },
+  ])
+  const [anchor] = anchors
+  t.ok(anchor?.installed.includes(`${FOLDER}/ca.crt`) && anchor.installed.includes('/etc/ssl/certs/ca.pem'))
+  for (const path of anchor?.installed ?? [])
+    t.match(await node.readFile(path), /^-----BEGIN CERTIFICATE-----/, `${path} holds the anchor`)
   await node.run(['rm', `${FOLDER}/ca.crt`])
   const status = await daemon.until(({ state }) => state === 'drifted')
   t.match(status.drift, [{ target: 'containerd-hosts', path: `${FOLDER}/ca.crt`, kind: 'missing' }])
+  t.match(status.targets[1], { target: 'containerd-hosts', inSync: false, pending: 1 })
   await sleep(300)
   t.not((await node.exec(['test', '-e', `${FOLDER}/ca.crt`])).code, 0)
 })

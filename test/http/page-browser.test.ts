@@ -83,7 +83,7 @@ t.test('no accessibility rule is broken, light and dark, wide and narrow, in tro
       for (const status of [SAMPLE, WELL]) {
         site.show(status)
         const { page, found } = await open(context, site.url)
-        for (const summary of await page.locator('summary').all()) await summary.click()
+        for (const summary of await page.locator('#registries summary').all()) await summary.click()
         const { violations, passes } = await axe(page)
         const name = `${colorScheme} ${viewport.width} ${status.state}`
         t.strictSame(
@@ -152,8 +152,8 @@ t.test(
     const found = complaints(page)
     await page.clock.install()
     await page.goto(site.url)
-    await page.locator('summary').click()
-    await page.locator('summary').focus()
+    await page.locator('#registries summary').click()
+    await page.locator('#registries summary').focus()
     const position = await page.evaluate<number>('scrollY')
     const verdict = await page.locator('#verdict').elementHandle()
     site.show({
@@ -199,7 +199,7 @@ t.test('without JavaScript the page is whole and reloads by itself, until it is 
   const { page } = await open(context, site.url)
   t.match(await page.locator('noscript').innerHTML(), 'http-equiv="refresh"')
   t.match(await page.getByRole('table', { name: 'Registries' }).textContent(), 'harbor.example.net')
-  await page.locator('summary').click()
+  await page.locator('#registries summary').click()
   t.ok(await page.getByText('x509: certificate signed').isVisible())
   await page.getByRole('link', { name: 'Stop that' }).click()
   t.equal(await page.locator('noscript').count(), 0)

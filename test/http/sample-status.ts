@@ -57,6 +57,10 @@ export const SAMPLE: NodeStatus = {
       subject: 'CN=Corp Root',
       fingerprint: `sha256:${'ab'.repeat(32)}`,
       notAfter: '2026-12-01T00:00:00.000Z',
+      installed: [
+        '/etc/containerd/certs.d/harbor.example.net/ca.crt',
+        '/usr/local/share/ca-certificates/corp-root.crt',
+      ],
       findings: [],
     },
     {
@@ -64,10 +68,15 @@ export const SAMPLE: NodeStatus = {
       subject: null,
       fingerprint: null,
       notAfter: null,
+      installed: [],
       findings: [{ code: 'ANCHOR_EMPTY', message: 'lab.pem has no bytes', remedy: 'Put the certificate into it.' }],
     },
   ],
   registries: [TRUSTED, UNPROVED, UNTRUSTED],
+  targets: [
+    { target: 'system-trust', inSync: true, files: 4, pending: 0 },
+    { target: 'containerd-hosts', inSync: false, files: 2, pending: 1 },
+  ],
   drift: [
     {
       target: 'containerd-hosts',

@@ -397,6 +397,7 @@ function status(at: number, differs: Partial<NodeStatus> = {}): NodeStatus {
     },
     anchors: anchors(at + 400 * DAY),
     registries: [good(HARBOR, at), good(LAB, at)],
+    targets: [],
     drift: [],
     restart: { pending: false, reason: null, last: null },
     transactions: [],
@@ -409,7 +410,14 @@ function status(at: number, differs: Partial<NodeStatus> = {}): NodeStatus {
 
 function anchors(notAfter: number): NodeStatus['anchors'] {
   return [
-    { name: 'corp-root', subject: 'CN=Corp Root', fingerprint: FINGERPRINT, notAfter: time(notAfter), findings: [] },
+    {
+      name: 'corp-root',
+      subject: 'CN=Corp Root',
+      fingerprint: FINGERPRINT,
+      notAfter: time(notAfter),
+      installed: [],
+      findings: [],
+    },
   ]
 }
 
