@@ -6,12 +6,13 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { parseCommandLine } from '../../agent/cli/args.ts'
 import { loadDesiredState } from '../../agent/config/load.ts'
+import { ADVISORY_KINDS, DRIFT_KINDS } from '../../agent/model/plan.ts'
 import { inputFiles } from '../../agent/node/input-files.ts'
 import { withReference } from '../../scripts/config-reference.ts'
 import { createAuthority } from '../node/certificates.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-const DOCS = ['config', 'install', 'deployment', 'security', 'design'].map((name) => `docs/${name}.md`)
+const DOCS = ['config', 'install', 'deployment', 'drift', 'security', 'design'].map((name) => `docs/${name}.md`)
 
 function read(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8')
@@ -43,6 +44,12 @@ t.test('every example of trust.yaml is accepted as it stands', async (t) => {
     const loaded = await loadDesiredState({ paths: [folder], files: inputFiles(), now: Date.now() })
     t.same(loaded.problems, [], `${path}: ${text}`)
   }
+})
+
+t.test('the table of docs/drift.md has every kind of drift, and the advice last', async (t) => {
+  const kinds = [...read('docs/drift.md').matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, kind]) => kind)
+  t.same(kinds, DRIFT_KINDS)
+  t.same(kinds.slice(-ADVISORY_KINDS.size), [...ADVISORY_KINDS])
 })
 
 t.test('every link leads to something', async (t) => {
