@@ -13,6 +13,7 @@ export async function doctorCommand({ options, ports, mounts, loadConfig, paint,
       problems: loaded.ok ? [] : loaded.problems,
       address: options.containerdAddress,
       mounts: mounts(),
+      stateFolder: options.stateDir,
     },
     ports,
   )

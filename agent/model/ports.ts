@@ -81,6 +81,7 @@ export type MountPoint = {
   readonly path: string
   /** What was mounted is not there any more: the mount goes on showing it, and nothing new. */
   readonly isSourceDeleted: boolean
+  readonly isReadOnly: boolean
 }
 
 /** In the order in which they were mounted; empty where that can not be told. */

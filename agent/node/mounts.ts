@@ -19,9 +19,11 @@ export function mounts({ path = '/proc/self/mountinfo' }: { readonly path?: stri
 }
 
 function parseLine(line: string): MountPoint | undefined {
-  const [, , , source, path] = line.split(' ')
+  const [, , , source, path, options = ''] = line.split(' ')
   if (source === undefined || path === undefined) return undefined
-  return { path: unescaped(path).replace(DELETED, ''), isSourceDeleted: DELETED.test(source) }
+  // Of the mount, and of the file system below it.
+  const isReadOnly = [options, line.split(' ').at(-1) ?? ''].some((words) => words.split(',').includes('ro'))
+  return { path: unescaped(path), isSourceDeleted: DELETED.test(source), isReadOnly }
 }
 
 /** Space, tab, newline and backslash are written as three octal digits. */

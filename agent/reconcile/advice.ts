@@ -66,7 +66,7 @@ export function deletedFolders(folders: readonly string[], mounts: readonly Moun
 }
 
 /** The innermost mount; of two on one path the later covers the earlier. */
-function mountOf(path: string, mounts: readonly MountPoint[]): MountPoint | undefined {
+export function mountOf(path: string, mounts: readonly MountPoint[]): MountPoint | undefined {
   return mounts
     .filter((mount) => path === mount.path || path.startsWith(mount.path === '/' ? '/' : `${mount.path}/`))
     .reduce<MountPoint | undefined>(

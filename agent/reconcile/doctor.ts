@@ -1,18 +1,23 @@
-// `doctor`: everything on this node that is wrong or will be, worst first. Reads, and asks each declared registry once.
+// `doctor`: everything on this node that is wrong or will be, worst first. Reads, and asks each declared registry once;
+// where the agent runs in a Pod, also what that Pod lacks for what trust.yaml asks.
 import { checkTree } from '../containerd/certs-tree.ts'
 import { readContainerdConfig } from '../containerd/config-file.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import { nothingDesired } from '../model/desired-state.ts'
-import { asAgentError, type Problem } from '../model/errors.ts'
+import { type AgentError, asAgentError, type Problem } from '../model/errors.ts'
+import { provesTrust } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
-import type { MountPoint } from '../model/ports.ts'
+import type { Plan } from '../model/plan.ts'
+import type { CriClient, MountPoint } from '../model/ports.ts'
 import { staleSources, withdrawnButTrusted } from './advice.ts'
 import { readCertsTree } from './look.ts'
-import { observeContainerd } from './observe.ts'
-import { makePlan } from './planning.ts'
+import { NO_RUNTIME, observeContainerd, observeOffline } from './observe.ts'
+import { makePlan, type Planned } from './planning.ts'
 import { isProved } from './prove.ts'
 import { proveDeclared } from './prove-declared.ts'
+import { rehearse } from './rehearse.ts'
 import { chooseRestart } from './restart.ts'
+import { missingRights } from './rights.ts'
 import type { RunPorts } from './run.ts'
 
 export type Severity = 'error' | 'warning' | 'info'
@@ -40,25 +45,35 @@ export type DoctorRequest = {
   readonly problems: readonly Problem[]
   readonly address: string | undefined
   readonly mounts: readonly MountPoint[]
+  /** Where the agent keeps its memory, on the node. */
+  readonly stateFolder: string
 }
 
 export async function examine(
-  { desired, problems, address, mounts }: DoctorRequest,
+  { desired, problems, address, mounts, stateFolder }: DoctorRequest,
   ports: RunPorts,
 ): Promise<DoctorReport> {
   const ailments: Ailment[] = problems.map((one) => ailment('error', 'configuration', one))
   const wanted = desired ?? nothingDesired(undefined)
-  const seen = await observeContainerd({ address, unit: wanted.restart.unit }, ports)
+  const rights = (facts?: ContainerdFacts, plan?: Plan) => {
+    const hasRuntime = address !== NO_RUNTIME
+    const { hostPath } = ports.files
+    const found = missingRights({ desired: wanted, facts, plan, mounts, hostPath, stateFolder, hasRuntime })
+    return found.map(({ path: where, ...one }): Ailment => ({ where, ...one }))
+  }
+  const seen = await look(address, wanted, ports)
   if (seen.state === 'down') {
-    ailments.push(ailment('error', seen.socket ?? 'containerd', seen.error))
+    ailments.push(ailment('error', seen.socket ?? 'containerd', seen.error), ...rights())
     return { containerd: null, ailments: worstFirst(ailments) }
   }
   const { facts, cri } = seen
   try {
     ailments.push(...configAilments(facts), ...daemonAilments(facts))
     const state = await ports.store.load()
-    const { plan } = await makePlan({ desired: wanted, state, facts }, ports.files)
+    const planned = await makePlan({ desired: wanted, state, facts }, ports.files)
+    const { plan } = planned
     ailments.push(
+      ...rights(facts, plan),
       ...plan.problems.map((one) => ailment('error', 'plan', one)),
       ...plan.warnings.map((one) => ailment('warning', 'anchors', one)),
     )
@@ -80,20 +95,54 @@ export async function examine(
         await readCertsTree(plan.certsDirectory, ports.files),
       ))
         ailments.push({ severity, where: path, what: message, remedy })
-    const proofs = await proveDeclared(wanted.registries, cri, ports, wanted)
-    for (const proof of proofs)
-      if (proof.finding.code !== 'trusted')
-        ailments.push({
-          severity: isProved(proof) ? 'warning' : 'error',
-          where: proof.host,
-          what: proof.finding.message,
-          remedy: proof.finding.remedy,
-        })
+    if (cri === undefined) ailments.push(...(await rehearsedAilments(wanted, facts, planned, ports)))
+    else
+      for (const proof of await proveDeclared(wanted.registries, cri, ports, wanted))
+        if (proof.finding.code !== 'trusted')
+          ailments.push({
+            severity: isProved(proof) ? 'warning' : 'error',
+            where: proof.host,
+            what: proof.finding.message,
+            remedy: proof.finding.remedy,
+          })
     const { version, socket, configFile } = facts
     return { containerd: { version, socket, configFile }, ailments: worstFirst(ailments) }
   } finally {
-    cri.close()
+    cri?.close()
   }
+}
+
+type Look =
+  | { readonly state: 'ready'; readonly facts: ContainerdFacts; readonly cri: CriClient | undefined }
+  | { readonly state: 'down'; readonly socket: string | undefined; readonly error: AgentError }
+
+/** Without a socket the files are looked at all the same. */
+async function look(address: string | undefined, { restart }: DesiredState, ports: RunPorts): Promise<Look> {
+  if (address !== NO_RUNTIME) return observeContainerd({ address, unit: restart.unit }, ports)
+  try {
+    return { state: 'ready', facts: await observeOffline(restart.unit, ports), cri: undefined }
+  } catch (thrown) {
+    return { state: 'down', socket: undefined, error: asAgentError(thrown) }
+  }
+}
+
+async function rehearsedAilments(
+  desired: DesiredState,
+  facts: ContainerdFacts,
+  planned: Planned,
+  ports: RunPorts,
+): Promise<readonly Ailment[]> {
+  const rehearsal = await rehearse(desired, facts, planned, ports, undefined, { always: true })
+  if (rehearsal.verdict !== 'passed') {
+    const { reason } = rehearsal
+    const remedy = 'Read the reason: without a socket the rehearsal is the only proof there is.'
+    return [
+      { severity: rehearsal.verdict === 'failed' ? 'error' : 'warning', where: 'rehearsal', what: reason, remedy },
+    ]
+  }
+  return rehearsal.proofs
+    .filter(({ finding }) => finding.code !== 'trusted')
+    .map(({ host, finding }) => ailment(provesTrust(finding.code) ? 'warning' : 'error', host, finding))
 }
 
 function ailment(severity: Severity, where: string, { message, remedy }: Pick<Problem, 'message' | 'remedy'>): Ailment {

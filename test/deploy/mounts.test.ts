@@ -115,6 +115,22 @@ if (imageUnavailable() === undefined)
         t.match(answer, fails)
       })
 
+    t.test('doctor names what the Pod lacks, and the profile that has it', async (t) => {
+      const whole = await outcome(asCommand(spec, 'doctor'))
+      t.notMatch(whole.answer, /is not mounted|is mounted read-only/)
+      const lacking = await outcome(withoutMount(asCommand(spec, 'doctor'), 'agent', '/host/etc/containerd'))
+      t.match(lacking.answer, /error {2}\/etc\/containerd\/certs\.d: is not mounted from the node.*hosts\.toml/)
+      const hosts = podSpec(await render('overlays/hosts'))
+      const { code, answer } = await outcome(asCommand(hosts, 'doctor'))
+      t.equal(code, 3, answer)
+      t.match(answer, /error {2}restart: config_path is not set/)
+      t.match(
+        answer,
+        /info {2}\/etc\/ssl\/certs: is mounted read-only, which is needed for targets\.systemTrust\n.*profile `full`/,
+      )
+      t.notMatch(answer, /CRI_UNREACHABLE|containerd\.sock/)
+    })
+
     for (const { container, mountPath, feature, fails } of BY_APPLY)
       t.test(`${container} without ${mountPath}: ${feature}`, async (t) => {
         const { code, answer } = await outcome(withoutMount(asCommand(spec, 'apply', '--json'), container, mountPath))
