@@ -3,7 +3,14 @@ import type { Problem } from './errors.ts'
 import type { Finding } from './finding.ts'
 import type { OwnershipKind } from './state.ts'
 
-export type TargetName = 'system-trust' | 'containerd-hosts' | 'containerd-config' | 'docker' | 'containers'
+export type TargetName =
+  | 'system-trust'
+  | 'containerd-hosts'
+  | 'containerd-config'
+  | 'docker'
+  | 'containers'
+  | 'k3s'
+  | 'crictl'
 
 /**
  * missing: ours was removed; changed: other bytes or another kind of file; mode: permissions or owner; foreign: someone else's file
@@ -61,7 +68,12 @@ export type OwnedPath = {
   readonly target?: TargetName
 }
 
-export type RestartNeed = { readonly required: boolean; readonly reason: string }
+export type RestartNeed = {
+  readonly required: boolean
+  readonly reason: string
+  /** Why the restart is never the agent's to make: a person has to. */
+  readonly byHand?: string
+}
 
 export type Rehearsal =
   | { readonly verdict: 'not-needed'; readonly reason: string }

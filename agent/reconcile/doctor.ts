@@ -1,10 +1,13 @@
 // `doctor`: everything on this node that is wrong or will be, worst first. Reads, and asks each declared registry once.
 import { checkTree } from '../containerd/certs-tree.ts'
 import { readContainerdConfig } from '../containerd/config-file.ts'
+import { CRICTL_FILE, CRICTL_KEYS, crictlEndpointOf, isSameSocket } from '../containerd/crictl.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import { nothingDesired } from '../model/desired-state.ts'
 import { asAgentError, type Problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
+import type { RestartNeed } from '../model/plan.ts'
+import type { NodeFiles } from '../model/ports.ts'
 import { readCertsTree } from './look.ts'
 import { observeContainerd } from './observe.ts'
 import { makePlan } from './planning.ts'
@@ -49,7 +52,7 @@ export async function examine({ desired, problems, address }: DoctorRequest, por
   }
   const { facts, cri } = seen
   try {
-    ailments.push(...configAilments(facts), ...daemonAilments(facts))
+    ailments.push(...configAilments(facts), ...daemonAilments(facts), ...(await crictlAilments(facts, ports.files)))
     const state = await ports.store.load()
     const { plan } = await makePlan({ desired: wanted, state, facts }, ports.files)
     ailments.push(
@@ -63,7 +66,7 @@ export async function examine({ desired, problems, address }: DoctorRequest, por
         what: `${plan.changes.length} paths differ from trust.yaml`,
         remedy: 'Run `registry-trust plan` to see them, `registry-trust apply` to put them right.',
       })
-    if (plan.restart.required) ailments.push(await restartAilment(plan.restart.reason, wanted, facts, ports))
+    if (plan.restart.required) ailments.push(await restartAilment(plan.restart, wanted, facts, ports))
     if (plan.certsDirectory !== undefined)
       for (const { severity, path, message, remedy } of checkTree(
         plan.certsDirectory,
@@ -158,12 +161,31 @@ function daemonAilments({ process, unit, status }: ContainerdFacts): readonly Ai
   ]
 }
 
+/** Pods do not care, but whoever looks for the cause of a failed pull with crictl would look at another runtime. */
+async function crictlAilments({ socket }: ContainerdFacts, files: NodeFiles): Promise<readonly Ailment[]> {
+  const state = await files.readFollowing(CRICTL_FILE)
+  if (state.kind !== 'file') return []
+  const text = state.bytes.toString('utf8')
+  const remedy = `Set it to unix://${socket}, or let the agent do it with targets.crictl.enabled: true.`
+  const finding = (severity: Severity, what: string): Ailment => ({ severity, where: CRICTL_FILE, what, remedy })
+  return CRICTL_KEYS.flatMap((key) => {
+    const named = crictlEndpointOf(text, key)
+    // Without one of its own, images are asked at the runtime's.
+    if (named === undefined && key === 'image-endpoint') return []
+    if (named === undefined)
+      return [finding('info', `names no ${key}: crictl tries well-known sockets one after another`)]
+    if (isSameSocket(named, socket)) return []
+    return [finding('warning', `${key} names ${named}, but CRI of this node answers on ${socket}`)]
+  })
+}
+
 async function restartAilment(
-  reason: string,
+  { reason, byHand }: RestartNeed,
   desired: DesiredState,
   facts: ContainerdFacts,
   ports: RunPorts,
 ): Promise<Ailment> {
+  if (byHand !== undefined) return { severity: 'warning', where: 'restart', what: reason, remedy: capitalized(byHand) }
   const way = await chooseRestart(desired.restart, facts, ports)
   if (way.kind === 'none')
     return {
@@ -178,4 +200,8 @@ async function restartAilment(
     what: reason,
     remedy: 'Run `registry-trust apply`: it restarts containerd once.',
   }
+}
+
+function capitalized(text: string): string {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}.`
 }
