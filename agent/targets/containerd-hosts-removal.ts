@@ -112,6 +112,8 @@ async function planUnmerge(base: ChangeBase, found: HostFolder | undefined, reas
     let without = text
     for (const ca of [CA_BESIDE_FOREIGN, ...distributionCaFiles(subject)])
       without = await unmergeHostsFile(without, { path, ca })
+    // k3s writes a list in any case; without our CA it writes none.
+    if (isWrittenByK3s(text)) without = without.replace(/^[ \t]*ca = \[\]\n/gm, '')
     if (without === text) return nothing
     return { changes: [{ ...base, action: 'edit', reason, after: rewritten(state, without), owns: [] }], problems: [] }
   } catch (thrown) {
