@@ -47,6 +47,8 @@ export type ObservedK3s = {
   readonly isLink: boolean
   readonly tree: ObservedTree
   readonly noDefaultEndpoint: boolean
+  /** The file that k3s reads in place of registries.yaml. */
+  readonly elsewhere?: string
   /** What the running containerd has loaded, as text: it may name our CA files. */
   readonly loadedConfig: string
 }
@@ -83,7 +85,7 @@ export async function observeK3s(
     file: await files.read(registriesFile(distribution)),
     isLink: (await files.read(tree.base)).kind === 'link',
     tree: await observeCertsTree(tree, input, files),
-    noDefaultEndpoint: await hasNoDefaultEndpoint(tree.base, facts, files),
+    ...(await settingsOf(tree.base, facts, files)),
     loadedConfig: facts.config.kind === 'file' ? facts.config.bytes.toString('utf8') : '',
   }
 }
@@ -93,19 +95,26 @@ function ownedHere(distribution: Distribution, owned: TargetInput['owned']): rea
   return Object.keys(owned).filter((path) => owned[path]?.target === TARGET && path.startsWith(base))
 }
 
-async function hasNoDefaultEndpoint(base: string, { unit }: ContainerdFacts, files: NodeFiles): Promise<boolean> {
-  const flag = 'disable-default-registry-endpoint'
-  if (unit?.execStart.some((word) => word === `--${flag}` || word === `--${flag}=true`)) return true
+type Settings = { readonly noDefaultEndpoint: boolean; readonly elsewhere?: string }
+
+/** Of the options of k3s itself: those on which it depends whether and how registries.yaml counts. */
+async function settingsOf(base: string, { unit }: ContainerdFacts, files: NodeFiles): Promise<Settings> {
   const names = (await files.list(`${base}/config.yaml.d`)).map((name) => `${base}/config.yaml.d/${name}`)
-  for (const path of [`${base}/config.yaml`, ...names]) {
-    const state = await files.readFollowing(path)
-    if (
-      state.kind === 'file' &&
-      new RegExp(`^\\s*["']?${flag}["']?\\s*:\\s*["']?true`, 'm').test(state.bytes.toString('utf8'))
+  const states = await Promise.all([`${base}/config.yaml`, ...names].map((path) => files.readFollowing(path)))
+  const texts = states.flatMap((state) => (state.kind === 'file' ? [state.bytes.toString('utf8')] : []))
+  const words = `${unit?.execStart.join('\n') ?? ''}\n`.replaceAll(/^--([a-z-]+)[=\n]/gm, '$1: ')
+  const valueAt = (name: string) => {
+    const found = [words, ...texts].flatMap(
+      (text) => new RegExp(`^[ \\t]*["']?${name}["']?[ \\t]*:[ \\t]*["']?([^\\s"'#]*)`, 'm').exec(text)?.[1] ?? [],
     )
-      return true
+    return found[0]
   }
-  return false
+  const noDefault = valueAt('disable-default-registry-endpoint')
+  const elsewhere = valueAt('private-registry')
+  return {
+    noDefaultEndpoint: noDefault !== undefined && noDefault !== 'false',
+    ...(elsewhere === undefined || elsewhere === `${base}/registries.yaml` ? {} : { elsewhere }),
+  }
 }
 
 export function planK3s(input: TargetInput, observed: ObservedK3s | undefined, edit: RegistriesEditor): K3sPlan {
@@ -125,6 +134,10 @@ export function planK3s(input: TargetInput, observed: ObservedK3s | undefined, e
       noDefaultEndpoint: observed.noDefaultEndpoint,
     })
   const wanted = isOn ? wantedFiles(desired, input, distribution) : new Map<string, string>()
+  if (observed.elsewhere !== undefined && wanted.size > 0) {
+    const what = `${distribution} reads ${observed.elsewhere} (private-registry) in place of ${path}, which was left as it is`
+    return { ...NOT_HERE, problems: [problem('K3S_REGISTRIES_UNSUPPORTED', what)] }
+  }
   const unread = { ok: false, reason: `is a ${file.kind}`, named: new Map<string, string>() } as const
   const edited = text === undefined ? unread : editWith(wanted)
   if (!isPossible || !edited.ok) {
@@ -271,4 +284,15 @@ export function plannedCa(
   }
   const state = observed?.tree.folders.get(folder)?.files.get(name)
   return state?.kind === 'file' ? state.bytes : undefined
+}
+
+/** Whose changes the daemon shall notice at once. */
+export function foldersToWatch(layout: string): readonly { readonly path: string; readonly depth: number }[] {
+  const distribution = DISTRIBUTIONS.find((one) => one === layout)
+  if (distribution === undefined) return []
+  const tree = treeOf(distribution)
+  return [
+    { path: tree.base, depth: 0 },
+    { path: hostsFolderOf(tree), depth: 1 },
+  ]
 }

@@ -151,6 +151,45 @@ t.test('disable-default-registry-endpoint is seen wherever it is set', async (t)
   }
 })
 
+t.test('options of k3s in its unit and its configuration: another file is told, and nothing is written', async (t) => {
+  const { root, plan } = start(t)
+  writeFileSync(join(root, 'etc/rancher/k3s/config.yaml'), 'private-registry: "/opt/registries.yaml" # ours\n')
+  t.match(await plan(EMPTY_STATE), {
+    changes: [],
+    problems: [{ code: 'K3S_REGISTRIES_UNSUPPORTED', message: /k3s reads \/opt\/registries\.yaml/ }],
+  })
+  rmSync(join(root, 'etc/rancher/k3s/config.yaml'))
+  const unit = {
+    name: 'k3s.service',
+    loadState: 'loaded',
+    activeState: 'active',
+    subState: 'running',
+    mainPid: 1,
+    killMode: 'process',
+    execStart: [
+      '/usr/local/bin/k3s',
+      'server',
+      '--private-registry',
+      '/opt/other.yaml',
+      '--disable-default-registry-endpoint',
+    ],
+    environment: {},
+    restarts: 0,
+    result: 'success',
+  }
+  t.match(await plan(EMPTY_STATE, wanted, { ...factsOf('k3s'), unit }), {
+    changes: [],
+    problems: [{ message: /\/opt\/other\.yaml/ }],
+  })
+  const mirrored = start(t, 'mirrors:\n  a.net:\n    endpoint: ["https://m.net"]\n')
+  const flagged = { ...unit, execStart: ['k3s', 'server', '--disable-default-registry-endpoint'] }
+  t.match((await mirrored.plan(EMPTY_STATE, wanted, { ...factsOf('k3s'), unit: flagged })).problems, [
+    { message: /a\.net has mirrors alone/ },
+  ])
+  const usual = { ...unit, execStart: ['k3s', 'agent', '--private-registry=/etc/rancher/k3s/registries.yaml'] }
+  t.same((await plan(EMPTY_STATE, wanted, { ...factsOf('k3s'), unit: usual })).problems, [])
+})
+
 t.test('not on other nodes, not when switched off, not where the folder is missing or a link', async (t) => {
   const { root, plan } = start(t)
   const off = (target: 'k3s' | 'containerd') => ({
