@@ -8,6 +8,7 @@ import { startLoop } from '../reconcile/loop.ts'
 import type { Run } from '../reconcile/run.ts'
 import { servedWatch } from '../reconcile/served.ts'
 import { CONTAINERS, DOCKER } from '../targets/certs-tree.ts'
+import { foldersToWatch } from '../targets/k3s.ts'
 import { LOCAL_ANCHORS, SYSTEM_CERTS } from '../targets/system-trust.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 import type { Wiring } from './wiring.ts'
@@ -75,6 +76,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
       ...(certsDirectory === undefined ? [] : [{ path: certsDirectory, depth: 1 }]),
       { path: SYSTEM_CERTS, depth: 0 },
       { path: LOCAL_ANCHORS, depth: 0 },
+      ...foldersToWatch(facts.layout),
       ...[DOCKER, CONTAINERS].map(({ base }) => ({ path: `${base}/certs.d`, depth: 1 })),
     ]
     nodeWatch.follow(dependsOn)

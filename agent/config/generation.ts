@@ -18,9 +18,15 @@ export function generationOf(desired: GenerationInput): string {
       .toSorted(byFirst),
     [targets.systemTrust.enabled, targets.systemTrust.fileName, targets.containerd.enabled, targets.containerd.layout],
     [targets.docker.enabled, targets.containers.enabled],
+    ...laterTargets(targets),
     [restart.strategy, restart.unit, restart.maxPerHour, restart.backoffMinMs, restart.backoffMaxMs],
   ]
   return createHash('sha256').update(JSON.stringify(canonical)).digest('hex').slice(0, 12)
+}
+
+/** Left out while they are as by default, so that a new version of the agent is no new state of the node. */
+function laterTargets({ k3s, crictl }: DesiredState['targets']): readonly (readonly string[])[] {
+  return k3s.enabled === 'auto' && crictl.enabled === 'off' ? [] : [[k3s.enabled, crictl.enabled]]
 }
 
 /** What is rendered of a registry, besides its anchors' certificates. A plain one is as it was before there was more. */

@@ -204,6 +204,18 @@ const targets = {
       additionalProperties: false,
       properties: { enabled: enabled('auto: where its folder exists.') },
     },
+    k3s: {
+      description: 'registries.yaml of k3s and RKE2, so that their next start keeps what hosts.toml says now.',
+      type: 'object',
+      additionalProperties: false,
+      properties: { enabled: enabled('auto: on their nodes, where /etc/rancher/k3s or /etc/rancher/rke2 exists.') },
+    },
+    crictl: {
+      description: '/etc/crictl.yaml: the CRI socket of this node.',
+      type: 'object',
+      additionalProperties: false,
+      properties: { enabled: bool('Write the socket there. `doctor` checks the file in any case.', false) },
+    },
   },
 } as const
 

@@ -94,6 +94,8 @@ function convert(
       containerd: { enabled: toSwitch(targets.containerd.enabled), layout: targets.containerd.layout },
       docker: { enabled: toSwitch(targets.docker.enabled) },
       containers: { enabled: toSwitch(targets.containers.enabled) },
+      k3s: { enabled: toSwitch(targets.k3s.enabled) },
+      crictl: { enabled: toSwitch(targets.crictl.enabled) },
     },
     restart: {
       strategy: restart.strategy,

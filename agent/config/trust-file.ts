@@ -48,6 +48,8 @@ export type Settings = {
     readonly containerd: { readonly enabled: Enabled; readonly layout: 'auto' | 'hosts' | 'legacy' }
     readonly docker: { readonly enabled: Enabled }
     readonly containers: { readonly enabled: Enabled }
+    readonly k3s: { readonly enabled: Enabled }
+    readonly crictl: { readonly enabled: boolean }
   }
   readonly restart: {
     readonly strategy: RestartStrategy

@@ -1,5 +1,6 @@
 // Where the well-known distributions keep their containerd: data, in the order in which a node is searched.
 // The running process and its unit win over this table; it only answers when they can not be seen.
+import { crictlEndpointOf } from './crictl.ts'
 
 export type LayoutName = 'plain' | 'k3s' | 'rke2' | 'k0s' | 'microk8s'
 
@@ -62,13 +63,8 @@ export function layoutsOfSocket(socket: string): readonly NodeLayout[] {
   return LAYOUTS.filter((layout) => layout.sockets.includes(socket))
 }
 
-/**
- * The socket in /etc/crictl.yaml: a flat file of `key: value` lines, so one line is read and no YAML parser is loaded.
- * Undefined where it names none, or something that is not a unix socket.
- */
+/** The socket that /etc/crictl.yaml names; undefined where it names none, or something that is not a unix socket. */
 export function crictlEndpoint(text: string): string | undefined {
-  const match = /^runtime-endpoint:[ \t]*(?:"([^"\r\n]*)"|'([^'\r\n]*)'|([^\s#"']\S*))[ \t]*(?:#.*)?\r?$/m.exec(text)
-  const value = match?.[1] ?? match?.[2] ?? match?.[3]
-  const path = value?.replace(/^unix:(?:\/\/)?(?=\/)/, '')
+  const path = crictlEndpointOf(text, 'runtime-endpoint')
   return path?.startsWith('/') ? path : undefined
 }

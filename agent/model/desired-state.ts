@@ -143,6 +143,8 @@ export type DesiredState = {
     readonly containerd: { readonly enabled: Switch; readonly layout: 'auto' | 'hosts' | 'legacy' }
     readonly docker: { readonly enabled: Switch }
     readonly containers: { readonly enabled: Switch }
+    readonly k3s: { readonly enabled: Switch }
+    readonly crictl: { readonly enabled: Switch }
   }
   readonly restart: RestartSettings
   readonly policy: Policy
@@ -153,7 +155,8 @@ export type DesiredState = {
 export function nothingDesired(like: DesiredState | undefined): DesiredState {
   const base = like ?? DEFAULTS
   const { wildcard: _, ...rest } = base
-  return { ...rest, mode: 'enforce', generation: 'uninstalled', anchors: [], registries: [] }
+  const targets = { ...base.targets, crictl: { enabled: 'off' as const } }
+  return { ...rest, targets, mode: 'enforce', generation: 'uninstalled', anchors: [], registries: [] }
 }
 
 const DEFAULTS: DesiredState = {
@@ -167,6 +170,8 @@ const DEFAULTS: DesiredState = {
     containerd: { enabled: 'auto', layout: 'auto' },
     docker: { enabled: 'auto' },
     containers: { enabled: 'auto' },
+    k3s: { enabled: 'auto' },
+    crictl: { enabled: 'off' },
   },
   restart: { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 60_000, backoffMaxMs: 1_800_000 },
   policy: {
@@ -210,6 +215,18 @@ export function needsHostFolder(registry: Registry, desired: DesiredState): bool
   const { mirrors = [], headers = {}, skipVerify, plainHttp, clientCertificate } = registry
   if (trustOf(registry, desired).certificates.length > 0 || mirrors.length > 0) return true
   return skipVerify === true || plainHttp === true || clientCertificate !== undefined || Object.keys(headers).length > 0
+}
+
+/** What a place that knows CAs alone can not say. */
+export function asksForMoreThanTrust({
+  mirrors = [],
+  headers,
+  clientCertificate,
+  skipVerify,
+  plainHttp,
+}: Registry): boolean {
+  if (mirrors.length > 0 || headers !== undefined || clientCertificate !== undefined) return true
+  return skipVerify === true || plainHttp === true
 }
 
 /** Every registry that gets a folder in certs.d: the wildcard too. */

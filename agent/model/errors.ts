@@ -168,6 +168,19 @@ export const ERRORS = {
     remedy: 'Another tool wrote this file: add the CA there, or remove the file so that the agent can manage it.',
     retryable: false,
   },
+  K3S_REGISTRIES_UNSUPPORTED: {
+    remedy:
+      'Name the CA file there by hand (configs."HOST".tls.ca_file), or bring the file into the form described in docs/compatibility.md.',
+    retryable: false,
+  },
+  K3S_REGISTRIES_FOREIGN: {
+    remedy: 'Take that ca_file out of registries.yaml, so that the anchors of trust.yaml can stand there, or leave it.',
+    retryable: false,
+  },
+  K3S_RESTART_DUE: {
+    remedy: 'Restart k3s or rke2 on this node when it suits you: the kubelet and containerd restart with it.',
+    retryable: true,
+  },
   // files
   NODE_FILE_UNREADABLE: { remedy: 'Make the path named readable for root on the node.', retryable: true },
   FILE_OUTSIDE_TARGET: {

@@ -3,7 +3,15 @@ import type { Problem } from './errors.ts'
 import type { Finding } from './finding.ts'
 import type { OwnershipKind } from './state.ts'
 
-export const TARGET_NAMES = ['system-trust', 'containerd-hosts', 'containerd-config', 'docker', 'containers'] as const
+export const TARGET_NAMES = [
+  'system-trust',
+  'containerd-hosts',
+  'containerd-config',
+  'docker',
+  'containers',
+  'k3s',
+  'crictl',
+] as const
 export type TargetName = (typeof TARGET_NAMES)[number]
 
 /**
@@ -80,7 +88,12 @@ export type OwnedPath = {
   readonly target?: TargetName
 }
 
-export type RestartNeed = { readonly required: boolean; readonly reason: string }
+export type RestartNeed = {
+  readonly required: boolean
+  readonly reason: string
+  /** Why the restart is never the agent's to make: a person has to. */
+  readonly byHand?: string
+}
 
 export type Rehearsal =
   | { readonly verdict: 'not-needed'; readonly reason: string }

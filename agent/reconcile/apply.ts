@@ -3,7 +3,7 @@ import type { DesiredState, Registry } from '../model/desired-state.ts'
 import { AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
 import { breaksTrust, type Finding, provesTrust } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
-import type { Change, Rehearsal, TargetName } from '../model/plan.ts'
+import type { Change, Rehearsal, RestartNeed, TargetName } from '../model/plan.ts'
 import type { CriClient } from '../model/ports.ts'
 import type { AgentState, TransactionRecord } from '../model/state.ts'
 import { isHealing, rememberHeals, restoresProvedContent, withoutFights, withoutHealing } from './drift.ts'
@@ -154,15 +154,15 @@ async function refuseRehearsed(
   return { outcome: 'refused', state, facts, planned, problems, rehearsal, error, proofs, applied: [], restarts: [] }
 }
 
-export async function carryOut(
-  kept: readonly Change[],
-  restart: { required: boolean; reason: string },
-  attempt: Attempt,
-): Promise<Run> {
+function permissionFor({ reason, byHand }: RestartNeed, attempt: Attempt): Promise<Permission> | Permission {
+  return byHand === undefined ? mayRestart(attempt, attempt.rehearsal, reason) : { allowed: false, reason: byHand }
+}
+
+export async function carryOut(kept: readonly Change[], restart: RestartNeed, attempt: Attempt): Promise<Run> {
   const { desired, cri, ports, state, transaction, restarts, rehearsal, facts, options } = attempt
   const harmless = kept.filter(({ target }) => target !== 'containerd-config')
   const risky = kept.filter(({ target }) => target === 'containerd-config')
-  const permission = restart.required ? await mayRestart(attempt, rehearsal, restart.reason) : undefined
+  const permission = restart.required ? await permissionFor(restart, attempt) : undefined
   const isLeftToNextStart = attempt.isRemoval === true && permission?.allowed === false
   const unrestarted = isLeftToNextStart ? [...harmless, ...risky] : harmless
   try {
@@ -287,7 +287,10 @@ async function keepTrust(
   const isKept = rehearsal.verdict === 'not-rehearsed' || rehearsal.verdict === 'not-needed'
   if (isKept || (rehearsal.verdict === 'passed' && lostHosts(rehearsal.proofs, before).size === 0))
     return { planned, rehearsal, changes: planned.plan.changes, problems }
-  const changes = first.changes.filter(({ target, subject }) => !OF_A_HOST.has(target) || !unverified.has(subject))
+  // registries.yaml serves all hosts in one file, and may name no CA file that is not written: it waits.
+  const changes = first.changes.filter(
+    ({ target, subject }) => target !== 'k3s' && (!OF_A_HOST.has(target) || !unverified.has(subject)),
+  )
   return { ...first, changes, problems }
 }
 

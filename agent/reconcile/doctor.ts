@@ -2,13 +2,14 @@
 // where the agent runs in a Pod, also what that Pod lacks for what trust.yaml asks.
 import { checkTree } from '../containerd/certs-tree.ts'
 import { readContainerdConfig } from '../containerd/config-file.ts'
+import { CRICTL_FILE, CRICTL_KEYS, crictlEndpointOf, isSameSocket } from '../containerd/crictl.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import { nothingDesired } from '../model/desired-state.ts'
 import { type AgentError, asAgentError, type Problem } from '../model/errors.ts'
 import { provesTrust } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
-import type { Plan } from '../model/plan.ts'
-import type { CriClient, MountPoint } from '../model/ports.ts'
+import type { Plan, RestartNeed } from '../model/plan.ts'
+import type { CriClient, MountPoint, NodeFiles } from '../model/ports.ts'
 import { staleSources, withdrawnButTrusted } from './advice.ts'
 import { readCertsTree } from './look.ts'
 import { NO_RUNTIME, observeContainerd, observeOffline } from './observe.ts'
@@ -68,7 +69,7 @@ export async function examine(
   }
   const { facts, cri } = seen
   try {
-    ailments.push(...configAilments(facts), ...daemonAilments(facts))
+    ailments.push(...configAilments(facts), ...daemonAilments(facts), ...(await crictlAilments(facts, ports.files)))
     const state = await ports.store.load()
     const planned = await makePlan({ desired: wanted, state, facts }, ports.files)
     const { plan } = planned
@@ -88,7 +89,7 @@ export async function examine(
       ...withdrawnButTrusted(state, facts).map(({ path, reason }) => advice('info', path, reason)),
       ...staleSources(desired?.sources ?? [], mounts).map(({ path, reason }) => advice('warning', path, reason)),
     )
-    if (plan.restart.required) ailments.push(await restartAilment(plan.restart.reason, wanted, facts, ports))
+    if (plan.restart.required) ailments.push(await restartAilment(plan.restart, wanted, facts, ports))
     if (plan.certsDirectory !== undefined)
       for (const { severity, path, message, remedy } of checkTree(
         plan.certsDirectory,
@@ -226,12 +227,31 @@ function daemonAilments({ process, unit, status }: ContainerdFacts): readonly Ai
   ]
 }
 
+/** Pods do not care, but whoever looks for the cause of a failed pull with crictl would look at another runtime. */
+async function crictlAilments({ socket }: ContainerdFacts, files: NodeFiles): Promise<readonly Ailment[]> {
+  const state = await files.readFollowing(CRICTL_FILE)
+  if (state.kind !== 'file') return []
+  const text = state.bytes.toString('utf8')
+  const remedy = `Set it to unix://${socket}, or let the agent do it with targets.crictl.enabled: true.`
+  const finding = (severity: Severity, what: string): Ailment => ({ severity, where: CRICTL_FILE, what, remedy })
+  return CRICTL_KEYS.flatMap((key) => {
+    const named = crictlEndpointOf(text, key)
+    // Without one of its own, images are asked at the runtime's.
+    if (named === undefined && key === 'image-endpoint') return []
+    if (named === undefined)
+      return [finding('info', `names no ${key}: crictl tries well-known sockets one after another`)]
+    if (isSameSocket(named, socket)) return []
+    return [finding('warning', `${key} names ${named}, but CRI of this node answers on ${socket}`)]
+  })
+}
+
 async function restartAilment(
-  reason: string,
+  { reason, byHand }: RestartNeed,
   desired: DesiredState,
   facts: ContainerdFacts,
   ports: RunPorts,
 ): Promise<Ailment> {
+  if (byHand !== undefined) return { severity: 'warning', where: 'restart', what: reason, remedy: capitalized(byHand) }
   const way = await chooseRestart(desired.restart, facts, ports)
   if (way.kind === 'none')
     return {
@@ -246,4 +266,8 @@ async function restartAilment(
     what: reason,
     remedy: 'Run `registry-trust apply`: it restarts containerd once.',
   }
+}
+
+function capitalized(text: string): string {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}.`
 }

@@ -48,7 +48,7 @@ export async function observeContainerd(
     const process = onlyOne(await ports.processes.listeningOn(socket))
     const candidates = layoutsOfSocket(socket)
     const unit = await findUnit(options.unit, process, candidates, ports.systemd)
-    const layout = chooseLayout(candidates, unit?.name ?? process?.unit)
+    const layout = chooseLayout(await presentOf(candidates, ports.files), unit?.name ?? process?.unit)
     const configFile = configFileOf(process, unit, layout)
     const config = await ports.files.readFollowing(configFile)
     const startedAt = process?.startedAt ?? unit?.startedAt
@@ -167,6 +167,14 @@ async function exists(path: string, files: NodeFiles): Promise<boolean> {
 
 function onlyOne(owners: readonly ProcessInfo[]): ProcessInfo | undefined {
   return owners.length === 1 ? owners[0] : undefined
+}
+
+/** In a Pod without D-Bus no unit can be seen: then the folder of its configuration tells a distribution. */
+async function presentOf(candidates: readonly NodeLayout[], files: NodeFiles): Promise<readonly NodeLayout[]> {
+  const present: NodeLayout[] = []
+  for (const layout of candidates)
+    if ((await files.readFollowing(posix.dirname(layout.configFile))).kind === 'folder') present.push(layout)
+  return [...present, ...candidates]
 }
 
 /** k3s and RKE2 share a socket: the unit tells them apart. A socket of no layout is a plain containerd somewhere else. */

@@ -1,11 +1,13 @@
 // Puts the plans of all targets together. A new target is one line in `planTargets`.
 import { posix } from 'node:path'
+import { editRegistries } from '../config/registries-edit.ts'
 import { hostDirectoryName } from '../containerd/hosts-toml.ts'
 import type { MovedFolder } from '../containerd/migrate.ts'
+import { renderString } from '../containerd/toml.ts'
 import { type DesiredState, type TrustAnchor, withWildcard } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
-import type { Change, Plan } from '../model/plan.ts'
+import type { Change, Plan, RestartNeed } from '../model/plan.ts'
 import type { NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import { observeAnchorStore, planAnchorStore } from '../targets/anchor-store.ts'
@@ -13,9 +15,12 @@ import { type CertsTree, CONTAINERS, DOCKER, observeCertsTree, planCertsTree } f
 import { type ConfigTargetPlan, observeConfig, planConfig } from '../targets/containerd-config.ts'
 import { type ObservedHosts, observeHosts, planHosts, planMovedFolders } from '../targets/containerd-hosts.ts'
 import { observeMirrors, planMirrors } from '../targets/containers-mirrors.ts'
+import { observeCrictl, planCrictl } from '../targets/crictl.ts'
+import { type K3sPlan, type ObservedK3s, observeK3s, planK3s, plannedCa } from '../targets/k3s.ts'
 import { withoutLinkedFolders } from '../targets/linked-folders.ts'
 import { observeSystemTrust, planSystemTrust } from '../targets/system-trust.ts'
 import { NOTHING_TO_DO, type TargetInput } from '../targets/target.ts'
+import { NO_RUNTIME } from './observe.ts'
 
 export type Planned = {
   readonly plan: Plan
@@ -43,7 +48,10 @@ export async function makePlan(
   { desired, state, facts, unverified = new Set(), migrateAll = false }: PlanInput,
   files: NodeFiles,
 ): Promise<Planned> {
-  const input: TargetInput = { desired, owned: state.owned, unverified, migrateAll }
+  const base: TargetInput = { desired, owned: state.owned, unverified, migrateAll }
+  const observedK3s = await observeK3s(base, facts, files)
+  const k3s = planK3s(base, observedK3s, editRegistries)
+  const input: TargetInput = { ...base, namedByDistribution: k3s.named }
   const config = await planConfig(input, await observeConfig(facts, state.owned, files))
   const { observed: observedHosts, changes: moved } = await observeWithMoved(input, config, files)
   const hosts = observedHosts === undefined ? NOTHING_TO_DO : await planHosts(input, observedHosts)
@@ -52,17 +60,21 @@ export async function makePlan(
   const system =
     store.family?.sources === undefined ? planSystemTrust(input, await observeSystemTrust(input, files)) : NOTHING_TO_DO
   const planTree = async (tree: CertsTree) => planCertsTree(tree, input, await observeCertsTree(tree, input, files))
+  const socket = facts.socket === NO_RUNTIME ? undefined : facts.socket
+  const crictl = planCrictl(input, socket, await observeCrictl(files))
   const mirrors = planMirrors(input, await observeMirrors(files))
   // What containerd reads comes first: pulls wait for it.
   const targets = [
     { changes: moved, problems: [] },
     hosts,
+    k3s,
     system,
     planAnchorStore(input, store),
     await planTree(DOCKER),
     await planTree(CONTAINERS),
     mirrors,
-    config,
+    crictl,
+    { ...config, problems: problemsOfConfig(config, k3s, facts) },
   ]
   const { kept, problems } = await withoutLinkedFolders(
     targets.flatMap(({ changes }) => changes),
@@ -72,7 +84,7 @@ export async function makePlan(
     plan: {
       generation: desired.generation,
       changes: kept,
-      restart: config.restart ?? { required: false, reason: '' },
+      restart: config.restart ?? restartOfDistribution(config, k3s, facts),
       certsDirectory: config.certsDirectory,
       problems: [
         ...anchorProblems(desired, isHeld),
@@ -83,15 +95,64 @@ export async function makePlan(
       warnings: [
         ...anchorProblems(desired, (anchor) => !isHeld(anchor)),
         ...sandboxWarning(facts),
-        ...[hosts, config, mirrors].flatMap(({ warnings = [] }) => warnings),
+        ...[hosts, k3s, config, mirrors].flatMap(({ warnings = [] }) => warnings),
       ],
     },
     candidateConfig: config.candidate,
     leftOut: [],
     conflicts: [],
     stagedHosts:
-      observedHosts === undefined ? [] : stageHosts(desired, config.moved, observedHosts, [...moved, ...hosts.changes]),
+      observedHosts === undefined
+        ? []
+        : withCaOfDistribution(
+            stageHosts(desired, config.moved, observedHosts, [...moved, ...hosts.changes]),
+            k3s,
+            observedK3s,
+          ),
   }
+}
+
+/** Where k3s or RKE2 write a config.toml without config_path, their registries.yaml is the way and the file needs no edit. */
+function problemsOfConfig(config: ConfigTargetPlan, { named }: K3sPlan, facts: ContainerdFacts): readonly Problem[] {
+  const isTheirs = facts.isConfigGenerated && named.size > 0
+  return isTheirs ? config.problems.filter(({ code }) => code !== 'CONFIG_EDIT_UNSUPPORTED') : config.problems
+}
+
+/** Never the agent's to make: the kubelet restarts with it, and on a server the API and its database too. */
+function restartOfDistribution(
+  { certsDirectory }: ConfigTargetPlan,
+  { named }: K3sPlan,
+  facts: ContainerdFacts,
+): RestartNeed {
+  const loaded = facts.config.kind === 'file' ? facts.config.bytes.toString('utf8') : ''
+  const due = certsDirectory !== undefined ? [] : [...named].filter(([, caFile]) => !loaded.includes(caFile))
+  if (due.length === 0) return { required: false, reason: '' }
+  const hosts = due.map(([host]) => host).join(', ')
+  return {
+    required: true,
+    reason: `this ${facts.layout} sets no config_path, so the CA of ${hosts} counts from its next start on`,
+    byHand: `restart ${facts.unit?.name ?? facts.layout} when it suits you: the kubelet and containerd restart with it, so the agent does not`,
+  }
+}
+
+/** hosts.toml of k3s names our CA file by its place on the node, which the copy of containerd does not see. */
+function withCaOfDistribution(
+  staged: Planned['stagedHosts'],
+  k3s: K3sPlan,
+  observed: ObservedK3s | undefined,
+): Planned['stagedHosts'] {
+  return staged.flatMap(({ path, bytes }) => {
+    const text = bytes.toString('utf8')
+    const caFile = [...k3s.named.values()].find((one) => text.includes(renderString(one)))
+    const ca = caFile === undefined ? undefined : plannedCa(k3s, observed, caFile)
+    if (caFile === undefined || ca === undefined) return [{ path, bytes }]
+    const beside = 'registry-trust-k3s.crt'
+    const moved = text.replaceAll(renderString(caFile), renderString(beside))
+    return [
+      { path: `${posix.dirname(path)}/${beside}`, bytes: ca },
+      { path, bytes: Buffer.from(moved) },
+    ]
+  })
 }
 
 function sandboxWarning({ missingSandboxImage: image, configFile }: ContainerdFacts): readonly Problem[] {

@@ -27,7 +27,9 @@ export async function rehearse(
   signal?: AbortSignal,
   { always }: { readonly always: boolean } = { always: false },
 ): Promise<Rehearsal> {
-  const touchesContainerd = planned.plan.changes.some(({ target }) => target.startsWith('containerd-'))
+  const touchesContainerd = planned.plan.changes.some(
+    ({ target }) => target.startsWith('containerd-') || target === 'k3s',
+  )
   if (!always && !touchesContainerd && !planned.plan.restart.required)
     return { verdict: 'not-needed', reason: 'nothing that containerd reads would change' }
   const binary = facts.process?.executable ?? facts.unit?.execStart[0] ?? (await usualBinary(files))

@@ -13,9 +13,11 @@ import { planTreeRemoval } from './certs-tree-removal.ts'
 import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
 
 export type CertsTree = {
-  readonly target: 'docker' | 'containers'
+  readonly target: 'docker' | 'containers' | 'k3s'
   /** `auto`: the target is on where this folder exists. */
   readonly base: string
+  /** The host folders lie below it; `certs.d` unless told. */
+  readonly folder?: string
   /** Where the same programs look when this tree has no folder for a host. */
   readonly fallback?: string
 }
@@ -23,7 +25,11 @@ export type CertsTree = {
 export const DOCKER: CertsTree = { target: 'docker', base: '/etc/docker' }
 export const CONTAINERS: CertsTree = { target: 'containers', base: '/etc/containers', fallback: '/etc/docker/certs.d' }
 
-const CA_FILE = 'ca.crt'
+export function hostsFolderOf({ base, folder = 'certs.d' }: CertsTree): string {
+  return `${base}/${folder}`
+}
+
+export const CA_FILE = 'ca.crt'
 /** Ours in a folder where someone else's ca.crt stands. */
 const CA_BESIDE_FOREIGN = 'registry-trust.crt'
 const ABSENT: FileState = { kind: 'absent' }
@@ -49,7 +55,7 @@ type TreeInput = Pick<TargetInput, 'desired' | 'owned'> & Partial<Pick<TargetInp
 type Wanted = { readonly host: string; readonly ca: RegularFile }
 
 export async function observeCertsTree(tree: CertsTree, input: TreeInput, files: NodeFiles): Promise<ObservedTree> {
-  const certs = `${tree.base}/certs.d`
+  const certs = hostsFolderOf(tree)
   const hosts = wantedHosts(input.desired, tree).map(({ host }) => host)
   const owned = Object.keys(ownedBy(tree, input.owned)).map((path) =>
     isOwnedFolder(input.owned, path) ? path : posix.dirname(path),
@@ -238,8 +244,9 @@ function foldersToCreate(tree: CertsTree, observed: ObservedTree): readonly Chan
 }
 
 /** Of this tree alone: the target may own other files beside it. */
-export function ownedBy({ target, base }: CertsTree, owned: AgentState['owned']): AgentState['owned'] {
-  const isHere = (path: string) => path === base || path === `${base}/certs.d` || path.startsWith(`${base}/certs.d/`)
+export function ownedBy(tree: CertsTree, owned: AgentState['owned']): AgentState['owned'] {
+  const [{ base, target }, certs] = [tree, hostsFolderOf(tree)]
+  const isHere = (path: string) => path === base || path === certs || path.startsWith(`${certs}/`)
   return Object.fromEntries(Object.entries(owned).filter(([path, owner]) => owner.target === target && isHere(path)))
 }
 

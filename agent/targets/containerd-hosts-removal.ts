@@ -1,9 +1,11 @@
 // What of ours leaves the host directories when a registry is not declared any more: hosts.toml before the CA it names, a folder that
 // held nothing else as a whole, and out of other people's hosts.toml only what was added to it.
 import { posix } from 'node:path'
+import { distributionCaFiles, isWrittenByK3s } from '../containerd/k3s-hosts.ts'
 import { unmergeHostsFile } from '../containerd/merge-hosts.ts'
 import { asAgentError, type Problem, problem } from '../model/errors.ts'
 import type { Change, RegularFile } from '../model/plan.ts'
+import type { FileState } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import type { HostFolder, ObservedHosts } from './containerd-hosts.ts'
 import { sha256, type TargetPlan } from './target.ts'
@@ -41,7 +43,10 @@ export async function planRemoval(
     const subject = all[0]?.[1].subject ?? ''
     const base = { target: TARGET, action: 'delete', subject, folder: posix.dirname(folder), owns: [] } as const
     const reason = `${subject} is not declared any more`
-    const entries = all.filter(([, owner]) => owner.kind === 'whole')
+    const rendered = renderedByK3s(found?.files.get(HOSTS_FILE), subject)
+    const isWhole = ([path, owner]: (typeof all)[number]) =>
+      owner.kind === 'whole' && !(rendered === 'with-others' && path.endsWith(`/${HOSTS_FILE}`))
+    const entries = all.filter(isWhole)
     for (const [path] of all.filter((entry) => !entries.includes(entry))) {
       const plan = await planUnmerge({ ...base, folder, path, forgets: [path] }, found, reason)
       changes.push(...plan.changes)
@@ -52,6 +57,7 @@ export async function planRemoval(
     )
     const changed = present.filter(([path, owner]) => {
       const state = found?.files.get(posix.basename(path))
+      if (rendered === 'alone' && path.endsWith(`/${HOSTS_FILE}`)) return false
       return state?.kind !== 'file' || sha256(state.bytes) !== owner.sha256
     })
     for (const [path] of changed)
@@ -85,6 +91,16 @@ export async function planRemoval(
   return { changes, problems }
 }
 
+/**
+ * What k3s made of the registries.yaml that names our CA file. alone: it says nothing else of weight, and the next start, which does not find
+ * the CA named any more, makes the same of the rest; with-others: it asks other hosts too.
+ */
+function renderedByK3s(state: FileState | undefined, host: string): 'no' | 'alone' | 'with-others' {
+  const text = state?.kind === 'file' ? state.bytes.toString('utf8') : ''
+  if (!isWrittenByK3s(text) || !distributionCaFiles(host).some((path) => text.includes(`"${path}"`))) return 'no'
+  return /^\s*\[host\./m.test(text) ? 'with-others' : 'alone'
+}
+
 /** Takes our CA file out of a hosts.toml of someone else; whatever they changed since stays. */
 async function planUnmerge(base: ChangeBase, found: HostFolder | undefined, reason: string): Promise<TargetPlan> {
   const { path, subject, folder } = base
@@ -93,7 +109,11 @@ async function planUnmerge(base: ChangeBase, found: HostFolder | undefined, reas
   if (state?.kind !== 'file') return nothing
   const text = state.bytes.toString('utf8')
   try {
-    const without = await unmergeHostsFile(text, { path, ca: CA_BESIDE_FOREIGN })
+    let without = text
+    for (const ca of [CA_BESIDE_FOREIGN, ...distributionCaFiles(subject)])
+      without = await unmergeHostsFile(without, { path, ca })
+    // k3s writes a list in any case; without our CA it writes none.
+    if (isWrittenByK3s(text)) without = without.replace(/^[ \t]*ca = \[\]\n/gm, '')
     if (without === text) return nothing
     return { changes: [{ ...base, action: 'edit', reason, after: rewritten(state, without), owns: [] }], problems: [] }
   } catch (thrown) {

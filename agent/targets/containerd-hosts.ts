@@ -4,9 +4,17 @@
 // Source: containerd docs/hosts.md; shape A is the one that 1.6, 1.7 and 2.x read alike.
 import { posix } from 'node:path'
 import { hostDirectoryName, isManaged } from '../containerd/hosts-toml.ts'
-import { mergeHostsFile } from '../containerd/merge-hosts.ts'
+import { isWrittenByK3s } from '../containerd/k3s-hosts.ts'
+import { mergeHostsFile, namesCa } from '../containerd/merge-hosts.ts'
 import type { MovedFolder } from '../containerd/migrate.ts'
-import { type Certificate, needsHostFolder, type Registry, trustOf, withWildcard } from '../model/desired-state.ts'
+import {
+  asksForMoreThanTrust,
+  type Certificate,
+  needsHostFolder,
+  type Registry,
+  trustOf,
+  withWildcard,
+} from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { Change, OwnedPath, RegularFile } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
@@ -134,7 +142,7 @@ type HostPlan = {
 async function planHost(
   registry: Registry,
   folder: string,
-  { desired, owned, unverified }: TargetInput,
+  { desired, owned, unverified, namedByDistribution }: TargetInput,
   observed: ObservedHosts,
 ): Promise<HostPlan> {
   const { host } = registry
@@ -171,6 +179,9 @@ async function planHost(
     return foreign(host, folder, `there is a ${found.state.kind} in place of the folder`)
 
   const hostsState = found.files.get(HOSTS_FILE) ?? { kind: 'absent' }
+  const namedCa = asksForMoreThanTrust(registry) ? undefined : namedByDistribution?.get(host)
+  if (owned[hostsPath] !== undefined && isRenderedFor(host, namedCa, hostsState, hostsPath))
+    return { changes: [], problems: [], keep: [folder, ...pathsBelow(folder, owned)] }
   const ours = isOurs(hostsPath, hostsState, owned)
   if (!ours && asksForMoreThanTrust(registry)) {
     return foreign(
@@ -185,7 +196,7 @@ async function planHost(
   if (isDockerStyle(hostsState) && !ours && owned[folder] === undefined)
     return { changes: beside, problems: [], keep: [besidePath] }
   if (!ours) {
-    const merged = await mergeForeign({ ...base, path: hostsPath }, hostsState)
+    const merged = await mergeForeign({ ...base, path: hostsPath }, hostsState, namedCa !== undefined)
     // What is there already stays also where nothing more can be added.
     return {
       ...merged,
@@ -202,9 +213,15 @@ async function planHost(
   }
 }
 
-function asksForMoreThanTrust({ mirrors = [], headers, clientCertificate, skipVerify, plainHttp }: Registry): boolean {
-  if (mirrors.length > 0 || headers !== undefined || clientCertificate !== undefined) return true
-  return skipVerify === true || plainHttp === true
+/** k3s has started since and wrote the file from a registries.yaml that names our CA: it says what is wanted. */
+function isRenderedFor(host: string, ca: string | undefined, state: FileState, path: string): boolean {
+  if (ca === undefined || state.kind !== 'file') return false
+  const text = state.bytes.toString('utf8')
+  return isWrittenByK3s(text) && namesCa(text, { host, ca, path })
+}
+
+function pathsBelow(folder: string, owned: AgentState['owned']): readonly string[] {
+  return Object.keys(owned).filter((path) => posix.dirname(path) === folder)
 }
 
 /** The old anchors stay beside the new ones until the new ones verify what the registry serves. */
@@ -221,11 +238,11 @@ function isDockerStyle(hosts: FileState): boolean {
 }
 
 /** Our CA file named in a hosts.toml that stays someone else's. */
-async function mergeForeign(base: ChangeBase, state: FileState): Promise<Omit<HostPlan, 'keep'>> {
+async function mergeForeign(base: ChangeBase, state: FileState, isInStep: boolean): Promise<Omit<HostPlan, 'keep'>> {
   const { path, subject: host } = base
   if (state.kind !== 'file') return foreign(host, path, `there is a ${state.kind} in its place`)
   const text = state.bytes.toString('utf8')
-  const merged = await mergeHostsFile(text, { host, path, ca: CA_BESIDE_FOREIGN })
+  const merged = await mergeHostsFile(text, { host, path, ca: CA_BESIDE_FOREIGN, isInStep })
   if (!merged.ok) return foreign(host, path, merged.problem.message.replace(`${path}: `, ''))
   const plan = { problems: [], ...(merged.warning === undefined ? {} : { warnings: [merged.warning] }) }
   if (merged.text === text) return { ...plan, changes: [] }

@@ -4,7 +4,7 @@ import { type Problem, problem } from '../model/errors.ts'
 import type { Change } from '../model/plan.ts'
 import type { NodeFiles } from '../model/ports.ts'
 
-const CHECKED: readonly Change['target'][] = ['containerd-hosts', 'docker', 'containers']
+const CHECKED: readonly Change['target'][] = ['containerd-hosts', 'docker', 'containers', 'k3s']
 
 export async function withoutLinkedFolders(
   changes: readonly Change[],

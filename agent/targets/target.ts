@@ -14,6 +14,8 @@ export type TargetInput = {
   readonly unverified: ReadonlySet<string>
   /** Legacy registry sections are to be moved also where no declared registry needs it (`migrate`). */
   readonly migrateAll: boolean
+  /** By host: the CA file that the registries.yaml of k3s or RKE2 names, and so every hosts.toml that they write. */
+  readonly namedByDistribution?: ReadonlyMap<string, string>
 }
 
 export type TargetPlan = {

@@ -159,6 +159,8 @@ const TARGETS: { readonly [name in TargetName]: true } = {
   'containerd-config': true,
   docker: true,
   containers: true,
+  k3s: true,
+  crictl: true,
 }
 
 /** A counter that appears at 1 has no increase: `rate()` and alerts on it would miss the first event. */

@@ -1,5 +1,5 @@
 // The tables of docs/metrics.md and docs/runbooks/README.md in Markdown.
-import { DRIFT_KINDS } from '../../agent/model/plan.ts'
+import { DRIFT_KINDS, TARGET_NAMES } from '../../agent/model/plan.ts'
 import { NODE_STATES, PROOF_LEVELS } from '../../agent/model/status.ts'
 import { type LabelName, METRICS } from '../../agent/telemetry/metric-table.ts'
 import { RECONCILE_RESULTS, RESTART_REASONS, RESTART_RESULTS } from '../../agent/telemetry/metrics.ts'
@@ -26,8 +26,7 @@ const LABELS: { readonly [name in OwnLabel]: string } = {
   registry: 'a host as declared under `registries`',
   code: 'a finding code; `registry_trust_registry_finding` has one at a time for a registry, `registry_trust_proofs_total` those that occurred',
   level: codes(PROOF_LEVELS),
-  target:
-    '`system-trust`, `containerd-hosts`, `containerd-config`, `docker`, `containers`; `registry` and `source` where it is neither of them',
+  target: `${codes(TARGET_NAMES)}; \`registry\` and \`source\` where it is neither of them`,
   kind: codes(DRIFT_KINDS),
   path: 'a file that the agent manages',
   anchor: 'a name under `anchors`, or that of a `ca` file',

@@ -118,6 +118,11 @@ t.test('each profile can write what it says and nothing else', async (t) => {
   t.same(writable(specOf('hosts-proof'), 'agent'), ['/etc/containerd/certs.d', '/var/lib/registry-trust'])
   const full = ['/etc/containerd', '/etc/ssl/certs', '/usr/local/share/ca-certificates', '/var/lib/registry-trust']
   t.same(writable(specOf('full'), 'agent'), full)
+  for (const name of ['k3s', 'rke2'])
+    t.same(
+      writable(specOf(name), 'agent').filter((path) => path.includes('rancher')),
+      [`/etc/rancher/${name}`, `/var/lib/rancher/${name}/agent/etc/containerd`],
+    )
   t.same(writable(specOf('full'), 'cri-proxy'), [])
   t.same(writable(specOf('full'), 'restarter'), ['/etc/containerd'])
 })

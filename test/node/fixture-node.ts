@@ -42,13 +42,16 @@ export abstract class FixtureNode {
   #nextHost = FIRST_HOST
   #containers = 0
 
-  constructor(namespaces: Namespaces, generation: Generation) {
+  readonly #socket: string
+
+  constructor(namespaces: Namespaces, generation: Generation, socket = CONTAINERD_SOCKET) {
     this.#namespaces = namespaces
     this.generation = generation
     this.scratch = namespaces.scratch
     this.name = namespaces.name
     this.pid = namespaces.pid
-    this.#cri = new CriProbe(namespaces.path(CONTAINERD_SOCKET))
+    this.#socket = socket
+    this.#cri = new CriProbe(namespaces.path(socket))
   }
 
   /** containerd's pid as the node sees it, or undefined while it does not run. */
@@ -148,7 +151,7 @@ export abstract class FixtureNode {
   async ready(timeoutMs = READY_MS): Promise<CriVersion> {
     const deadline = Date.now() + timeoutMs
     for (;;) {
-      const version = existsSync(this.path(CONTAINERD_SOCKET)) ? await this.criVersion() : undefined
+      const version = existsSync(this.path(this.#socket)) ? await this.criVersion() : undefined
       if (version !== undefined && (version.ok || version.code === 'UNIMPLEMENTED')) return version
       if (Date.now() > deadline)
         throw new Error(`containerd does not answer on ${this.name}:\n${(await this.log()).slice(-2_000)}`)

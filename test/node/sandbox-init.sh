@@ -82,7 +82,10 @@ exec >/dev/null 2>&1
 
 while :; do
   while [ -e /run/fixture/hold ]; do nap 0.02; done
-  env -i PATH="$path" HOME=/root containerd </dev/null >>"$scratch/containerd.log" 2>&1 8>&- &
+  # where a distribution tells containerd its places
+  arguments=()
+  [ ! -e /run/fixture/arguments ] || mapfile -t arguments </run/fixture/arguments
+  env -i PATH="$path" HOME=/root containerd ${arguments[@]+"${arguments[@]}"} </dev/null >>"$scratch/containerd.log" 2>&1 8>&- &
   printf '%s\n' "$!" >/run/fixture/containerd.pid
   # a process that is not our child may end while we wait, hence the loop
   code=0

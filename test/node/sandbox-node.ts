@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { CONTAINERD_CONFIG, configForContainers, FixtureNode } from './fixture-node.ts'
+import { CONTAINERD_CONFIG, CONTAINERD_SOCKET, configForContainers, FixtureNode } from './fixture-node.ts'
 import { type Generation, nodePath } from './generations.ts'
 import { Namespaces } from './namespaces.ts'
 
@@ -18,6 +18,14 @@ export type SandboxNodeOptions = {
   readonly hosts?: { readonly [name: string]: string }
   /** false: the node comes up without containerd. */
   readonly startContainerd?: boolean
+  /** Where containerd's files lie, as a distribution starts it; its usual places unless told. */
+  readonly places?: ContainerdPlaces
+}
+
+export type ContainerdPlaces = {
+  readonly config: string
+  readonly socket: string
+  readonly arguments: readonly string[]
 }
 
 export const CERTS_D = '/etc/containerd/certs.d'
@@ -82,15 +90,16 @@ export class SandboxNode extends FixtureNode {
 }
 
 export async function startSandboxNode(options: SandboxNodeOptions): Promise<SandboxNode> {
-  const { generation, config = 'default' } = options
+  const { generation, config = 'default', places } = options
   const namespaces = await Namespaces.open({
     init: 'sandbox-init.sh',
     argv: (name, scratch) => [scratch, name, nodePath(generation)],
   })
-  const node = new SandboxNode(namespaces, generation)
+  const node = new SandboxNode(namespaces, generation, places?.socket ?? CONTAINERD_SOCKET)
   try {
     const text = configText(generation, config, options.runContainers ?? false)
-    if (text !== undefined) await node.writeFile(CONTAINERD_CONFIG, text)
+    if (text !== undefined) await node.writeFile(places?.config ?? CONTAINERD_CONFIG, text)
+    if (places !== undefined) await node.writeFile('/run/fixture/arguments', places.arguments.join('\n'))
     for (const [name, address] of Object.entries(options.hosts ?? {})) await node.setHost(name, address)
     await Promise.all([node.startNameServer(), options.startContainerd !== false && node.startContainerd()])
     return node
