@@ -6,6 +6,7 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Rehearsal, TargetName } from '../model/plan.ts'
 import type { CriClient } from '../model/ports.ts'
 import type { AgentState, TransactionRecord } from '../model/state.ts'
+import { isLegacyRemoval } from '../targets/legacy-files.ts'
 import { isHealing, rememberHeals, restoresProvedContent, withoutFights, withoutHealing } from './drift.ts'
 import { mayRestart, type Permission } from './permission.ts'
 import { makePlan, type Planned } from './planning.ts'
@@ -45,7 +46,7 @@ export type Attempt = Context & {
 export async function applyTo(context: Context): Promise<Run> {
   const { desired, state, facts, options, ports } = context
   const { migrateAll = false } = options
-  const planned = settle(await makePlan({ desired, state, facts, migrateAll }, ports.files), context)
+  const planned = settle(await makePlan({ desired, state, facts, migrateAll }, ports), context)
   if (planned.plan.changes.length === 0 && !planned.plan.restart.required) return proveUnchanged(context, planned)
   if (state.refusedGeneration === desired.generation && !options.byHand) return refuseAgain(context, planned)
   const { before, ...kept } = await foresee(planned, context)
@@ -83,15 +84,17 @@ export async function foresee(
 function settle(planned: Planned, { desired, state, options, ports }: Context): Planned {
   if (options.byHand) return planned
   const { plan } = planned
-  const { kept, problems, conflicts } = desired.drift.heal
+  const { problems, conflicts, ...settled } = desired.drift.heal
     ? withoutFights(plan.changes, state, desired, ports.clock.now())
     : withoutHealing(plan.changes, state, desired)
+  const isConfig = ({ target }: Change) => target === 'containerd-config'
+  const isConfigLeft = plan.changes.some((change) => isConfig(change) && !settled.kept.includes(change))
+  // They belong together: a file goes only when config.toml does not name it any more.
+  const kept = isConfigLeft ? settled.kept.filter((change) => !isConfig(change)) : settled.kept
   const leftOut = plan.changes.filter((change) => !kept.includes(change))
   if (leftOut.length === 0) return planned
   // A restart for an edit that is not made would change nothing.
-  const restart = leftOut.some(({ target }) => target === 'containerd-config')
-    ? { required: false, reason: '' }
-    : plan.restart
+  const restart = isConfigLeft ? { required: false, reason: '' } : plan.restart
   return {
     ...planned,
     plan: { ...plan, changes: kept, restart, problems: [...plan.problems, ...problems] },
@@ -110,7 +113,7 @@ async function proveUnchanged(context: Context, planned: Planned): Promise<Run> 
   const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
   const proofs = await proveDeclared(due, cri, ports, desired)
   const base = { state, facts, planned, problems: planned.plan.problems, proofs, applied: [], restarts: [] }
-  if (!isLoadUncertain(facts) || !proofs.some(({ finding }) => breaksTrust(finding.code)))
+  if (!isLoadUncertain(facts, planned) || !proofs.some(({ finding }) => breaksTrust(finding.code)))
     return { ...base, outcome: 'unchanged' }
   const rehearsal = await rehearse(desired, facts, planned, ports, options.signal, { always: true })
   const ignored = ignoredHosts(proofs, rehearsal)
@@ -161,8 +164,7 @@ export async function carryOut(
   const harmless = kept.filter(({ target }) => target !== 'containerd-config')
   const risky = kept.filter(({ target }) => target === 'containerd-config')
   const permission = restart.required ? await mayRestart(attempt, rehearsal, restart.reason) : undefined
-  const isLeftToNextStart = attempt.isRemoval === true && permission?.allowed === false
-  const unrestarted = isLeftToNextStart ? [...harmless, ...risky] : harmless
+  const unrestarted = [...harmless, ...unrestartedOf(risky, permission, attempt)]
   try {
     await transaction.execute(unrestarted)
   } catch (thrown) {
@@ -183,7 +185,7 @@ export async function carryOut(
       ? []
       : proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(attempt.before.get(host)))
   if (worse.length > 0) return undoWorse(worse, permission, attempt)
-  const ignored = restart.required || !isLoadUncertain(facts) ? [] : ignoredHosts(proofs, rehearsal)
+  const ignored = restart.required || !isLoadUncertain(facts, attempt.planned) ? [] : ignoredHosts(proofs, rehearsal)
   if (ignored.length > 0) return carryOut(kept, { required: true, reason: notLoaded(facts, ignored) }, attempt)
 
   const applied = permission?.allowed === false ? unrestarted : [...harmless, ...risky]
@@ -201,6 +203,14 @@ export async function carryOut(
   const run = { ...base(attempt), state: saved, proofs, applied, restarts }
   if (permission?.allowed === false) return { ...run, outcome: 'deferred', restartPending: permission.reason }
   return { ...run, outcome: isDone ? 'applied' : 'unchanged' }
+}
+
+/** What changes of containerd's configuration without the restart that makes it valid. */
+function unrestartedOf(risky: readonly Change[], permission: Permission | undefined, attempt: Attempt) {
+  if (permission === undefined) return risky
+  if (permission.allowed || attempt.isRemoval !== true) return []
+  // Left to the next start. A file that the running containerd still reads would fail its pulls when it is gone.
+  return risky.filter((change) => !isLegacyRemoval(change, attempt.facts.configFile))
 }
 
 /** Putting right what others changed is no new state: `rollback` still goes back over the change before it. */
@@ -234,9 +244,9 @@ function isTrusted(proof: ProofResult | undefined): boolean {
   return proof !== undefined && provesTrust(proof.finding.code)
 }
 
-/** From 2.0 on CRI Status does not tell config_path: whether the file was read is only known by its effect. */
-function isLoadUncertain({ status }: ContainerdFacts): boolean {
-  return status.loadedConfigPath === undefined
+/** From 2.0 on CRI Status does not tell config_path, and cri-proxy may not tell sections: then only the effect shows what was read. */
+function isLoadUncertain({ status }: ContainerdFacts, { legacyFiles }: Planned): boolean {
+  return legacyFiles === undefined ? status.loadedConfigPath === undefined : status.loadedTlsFiles === undefined
 }
 
 /** Registries that the private copy trusts with these very files and the daemon does not: it has not read them. */
@@ -249,7 +259,7 @@ function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): rea
 }
 
 function notLoaded({ configFile }: ContainerdFacts, hosts: readonly string[]): string {
-  return `the running containerd has not loaded config_path of ${configFile}: it does not trust ${hosts.join(', ')}, a fresh start of it does`
+  return `the running containerd has not loaded ${configFile} as it is now: it does not trust ${hosts.join(', ')}, a fresh start of it does`
 }
 
 async function provedBefore({ desired, cri, options, ports }: Context): Promise<ReadonlyMap<string, ProofResult>> {
@@ -294,13 +304,19 @@ async function keepTrust(
   )
   const unverified = new Set(lost.keys())
   const { migrateAll = false } = options
-  const planned = settle(await makePlan({ desired, state, facts, unverified, migrateAll }, ports.files), context)
+  const planned = settle(await makePlan({ desired, state, facts, unverified, migrateAll }, ports), context)
   const rehearsal = await rehearse(desired, facts, planned, ports, options.signal)
   const isKept = rehearsal.verdict === 'not-rehearsed' || rehearsal.verdict === 'not-needed'
   if (isKept || (rehearsal.verdict === 'passed' && lostHosts(rehearsal.proofs, before).size === 0))
     return { planned, rehearsal, changes: planned.plan.changes, problems }
-  const changes = first.changes.filter(({ target, subject }) => !OF_A_HOST.has(target) || !unverified.has(subject))
-  return { ...first, changes, problems }
+  const isMeant = ({ target, subject }: Change) => OF_A_HOST.has(target) && unverified.has(subject)
+  const changes = first.changes.filter((change) => !isMeant(change))
+  if (first.planned.legacyFiles === undefined) return { ...first, changes, problems }
+  // config.toml would name files that are not written.
+  const { plan } = first.planned
+  const restart = { required: false, reason: '' }
+  const harmless = changes.filter(({ target }) => target !== 'containerd-config')
+  return { ...first, planned: { ...first.planned, plan: { ...plan, restart } }, changes: harmless, problems }
 }
 
 /** What the planned anchors do for each registry: as the rehearsal pulled, or else as a handshake of our own tells. */

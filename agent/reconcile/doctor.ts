@@ -51,7 +51,7 @@ export async function examine({ desired, problems, address }: DoctorRequest, por
   try {
     ailments.push(...configAilments(facts), ...daemonAilments(facts))
     const state = await ports.store.load()
-    const { plan } = await makePlan({ desired: wanted, state, facts }, ports.files)
+    const { plan } = await makePlan({ desired: wanted, state, facts }, ports)
     ailments.push(
       ...plan.problems.map((one) => ailment('error', 'plan', one)),
       ...plan.warnings.map((one) => ailment('warning', 'anchors', one)),
