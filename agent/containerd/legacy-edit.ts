@@ -184,7 +184,7 @@ async function plan(request: LegacyRequest): Promise<LegacyPlan> {
       problems.push(settled)
       continue
     }
-    accepted.set(wish.host, settled)
+    accepted.set(wish.host, { usesOwnCa: settled.usesOwnCa })
     edits.set(endpoint, sets({ key }, settled.values))
   }
   const refused = wishes.filter(({ host }) => !accepted.has(host)).map(({ host }) => host)

@@ -1,11 +1,14 @@
 // `layout: legacy` on real nodes: sections of config.toml instead of host directories, one restart, none for a rotation, and everything
 // given back. containerd 2 does not read them and is left as it is.
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import t from 'tap'
-import { createAuthority, issueServer } from '../node/certificates.ts'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { createAuthority, issueClient, issueServer } from '../node/certificates.ts'
 import type { Generation } from '../node/generations.ts'
 import { startRegistry } from '../node/registry.ts'
-import { type SandboxNode, startSandboxNode } from '../node/sandbox-node.ts'
+import { startSandboxNode } from '../node/sandbox-node.ts'
+import { startFaultServer } from '../node/tls-servers.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -37,7 +40,7 @@ const [first, ...later] = generationsToTest()
 if (first === undefined) throw new Error('no containerd to test on')
 const readers = [first, ...later].filter(({ label }) => label.startsWith('1.'))
 
-async function lab(t: Tap.Test, generation: Generation, config?: string) {
+async function lab(t: Test, generation: Generation, config?: string) {
   const node = await startSandboxNode({ generation, ...(config === undefined ? {} : { config }) })
   t.teardown(() => node.dispose())
   const a = await startPrivateRegistry(node, HOST)
@@ -46,12 +49,6 @@ async function lab(t: Tap.Test, generation: Generation, config?: string) {
   const files = { 'ca.pem': a.authority.pem, 'other.pem': b.authority.pem }
   return { node, a, b, agent, files, before: await contents(node, ...TRUST_FOLDERS) }
 }
-
-declare namespace Tap {
-  type Test = { teardown(work: () => Promise<void>): void }
-}
-
-const reset = (node: SandboxNode, file: string, text: string) => node.writeFile(file, text)
 
 for (const generation of readers) {
   t.test(
@@ -126,55 +123,95 @@ for (const generation of readers) {
       t.match(await node.run(['ls', '-A', '/var/lib/registry-trust']), /^(lock\n)?$/, 'the agent remembers nothing')
     },
   )
-
-  t.test(`containerd ${generation.version}: damage is healed, and the layout may change later`, async (t) => {
-    const { node, a, b, agent, files, before } = await lab(t, generation)
-    await agent.configure({ registries: [one, two], ...LEGACY }, files)
-    t.equal((await agent.apply()).code, 0)
-    const good = await contents(node, ...TRUST_FOLDERS)
-    const config = await node.readFile(CONFIG)
-    const daemon = await agent.startDaemon()
-    await daemon.until(({ state }) => state === 'converged')
-    for (const damage of [`echo x > ${FOLDER}/${HOST}/ca.crt`, `rm -r ${FOLDER}/${HOST}`, `rm -r ${FOLDER}`]) {
-      await node.run(['sh', '-c', damage])
-      const began = Date.now()
-      while ((await contents(node, ...TRUST_FOLDERS)) !== good && Date.now() - began < 5_000);
-      t.equal(await contents(node, ...TRUST_FOLDERS), good, `${damage}: healed`)
-    }
-    t.equal(await node.restarts(), 1, 'without a restart')
-    await node.stopContainerd()
-    await reset(node, CONFIG, config.replace(/\n\s*ca_file[^\n]*harbor[^\n]*/, ''))
-    await node.startContainerd()
-    await daemon.until(({ transactions }) => transactions.filter(({ restarted }) => restarted).length === 2)
-    t.equal(await node.readFile(CONFIG), config, 'a key that someone took out is back')
-    t.match(await node.pull(a.registry.reference()), { ok: true })
-    await daemon.service.stop()
-
-    await agent.configure({ registries: [one, two], ...AUTO })
-    const restarts = await node.restarts()
-    const moved = await agent.apply()
-    t.equal(moved.code, 0, JSON.stringify(moved.report))
-    t.equal(await node.restarts(), restarts + 1)
-    t.notMatch(await node.readFile(CONFIG), /registry-trust/)
-    t.not((await node.exec(['test', '-e', FOLDER])).code, 0, 'the old files are gone')
-    t.match(await node.pull(a.registry.reference()), { ok: true })
-    t.match(await node.pull(b.registry.reference()), { ok: true })
-    t.equal((await node.run(['ls', `/etc/containerd/certs.d/${HOST}`])).trim(), 'ca.crt\nhosts.toml')
-
-    await agent.configure({ registries: [one, two], ...LEGACY })
-    const there = await contents(node, ...TRUST_FOLDERS)
-    const refused = await agent.apply()
-    t.match(refused.report.problems, [
-      { code: 'LAYOUT_LEGACY_UNUSABLE', message: /config_path/, remedy: /targets\.containerd\.layout to auto/ },
-    ])
-    t.equal(await contents(node, ...TRUST_FOLDERS), there, 'config_path is set: nothing changed')
-    t.match(await node.pull(a.registry.reference()), { ok: true })
-    await agent.configure({ registries: [one, two], ...AUTO })
-    const gone = await agent.command('uninstall')
-    t.equal(gone.code, 0, gone.stdout)
-    t.equal(await contents(node, ...TRUST_FOLDERS), before)
-  })
 }
+
+t.test('damage is healed, and the layout may change later', async (t) => {
+  const { node, a, b, agent, files, before } = await lab(t, readers.at(-1) ?? first)
+  await agent.configure({ registries: [one, two], ...LEGACY }, files)
+  t.equal((await agent.apply()).code, 0)
+  const good = await contents(node, ...TRUST_FOLDERS)
+  const config = await node.readFile(CONFIG)
+  const daemon = await agent.startDaemon()
+  await daemon.until(({ state }) => state === 'converged')
+  for (const damage of [`echo x > ${FOLDER}/${HOST}/ca.crt`, `rm -r ${FOLDER}/${HOST}`, `rm -r ${FOLDER}`]) {
+    await node.run(['sh', '-c', damage])
+    const began = Date.now()
+    while ((await contents(node, ...TRUST_FOLDERS)) !== good && Date.now() - began < 5_000) await sleep(40)
+    t.equal(await contents(node, ...TRUST_FOLDERS), good, `${damage}: healed`)
+  }
+  t.equal(await node.restarts(), 1, 'without a restart')
+  await node.stopContainerd()
+  await node.writeFile(CONFIG, config.replace(/\n\s*ca_file[^\n]*harbor[^\n]*/, ''))
+  await node.startContainerd()
+  await daemon.until(({ transactions }) => transactions.filter(({ restarted }) => restarted).length === 2)
+  t.equal(await node.readFile(CONFIG), config, 'a key that someone took out is back')
+  t.match(await node.pull(a.registry.reference()), { ok: true })
+  await daemon.service.stop()
+
+  await agent.configure({ registries: [one, two], ...AUTO })
+  const restarts = await node.restarts()
+  const moved = await agent.apply()
+  t.equal(moved.code, 0, JSON.stringify(moved.report))
+  t.equal(await node.restarts(), restarts + 1)
+  t.notMatch(await node.readFile(CONFIG), /registry-trust/)
+  t.not((await node.exec(['test', '-e', FOLDER])).code, 0, 'the old files are gone')
+  t.match(await node.pull(a.registry.reference()), { ok: true })
+  t.match(await node.pull(b.registry.reference()), { ok: true })
+  t.equal((await node.run(['ls', `/etc/containerd/certs.d/${HOST}`])).trim(), 'ca.crt\nhosts.toml')
+
+  await agent.configure({ registries: [one, two], ...LEGACY })
+  const there = await contents(node, ...TRUST_FOLDERS)
+  const refused = await agent.apply()
+  t.match(refused.report.problems, [
+    { code: 'LAYOUT_LEGACY_UNUSABLE', message: /config_path/, remedy: /targets\.containerd\.layout to auto/ },
+  ])
+  t.equal(await contents(node, ...TRUST_FOLDERS), there, 'config_path is set: nothing changed')
+  t.match(await node.pull(a.registry.reference()), { ok: true })
+  await agent.configure({ registries: [one, two], ...AUTO })
+  const gone = await agent.command('uninstall')
+  t.equal(gone.code, 0, gone.stdout)
+  t.equal(await contents(node, ...TRUST_FOLDERS), before)
+})
+
+t.test('a client certificate: named in config.toml, renewed without a restart, its key nowhere else', async (t) => {
+  const node = await startSandboxNode({ generation: first })
+  t.teardown(() => node.dispose())
+  const authority = await createAuthority(node.scratch, 'Root of mutual')
+  const certificate = await issueServer(authority, node.scratch, [HOST])
+  const body = '{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'
+  const answer = { status: 404, headers: { 'content-type': 'application/json' }, body }
+  await startFaultServer(node, {
+    host: HOST,
+    fault: 'client-certificate',
+    certificate,
+    clientAuthority: authority,
+    answer,
+  })
+  const agent = await AgentOnNode.on(node)
+  const before = await contents(node, ...TRUST_FOLDERS)
+  const issue = async (name: string) => {
+    const { pem, keyFile } = await issueClient(authority, node.scratch, name)
+    return { 'client.pem': pem, 'client.key': await readFile(keyFile, 'utf8') }
+  }
+  const clientCertificate = { certFile: 'client.pem', keyFile: 'client.key' }
+  await agent.configure(
+    { registries: [{ ...one, clientCertificate }], ...LEGACY },
+    { 'ca.pem': authority.pem, ...(await issue('node')) },
+  )
+  const applied = await agent.apply()
+  t.equal(applied.code, 0, JSON.stringify(applied.report))
+  t.match(applied.report.findings, [{ finding: { code: 'trusted' } }])
+  t.equal((await node.run(['stat', '-c', '%a %u', `${FOLDER}/${HOST}/client.key`])).trim(), '600 0')
+  const renewed = await issue('node-renewed')
+  await agent.configure({ registries: [{ ...one, clientCertificate }], ...LEGACY }, renewed)
+  t.equal((await agent.apply()).code, 0)
+  t.equal(await node.readFile(`${FOLDER}/${HOST}/client.key`), renewed['client.key'])
+  t.equal(await node.restarts(), 1)
+  t.equal((await agent.command('uninstall')).code, 0)
+  t.equal(await contents(node, ...TRUST_FOLDERS), before)
+  const places = ['/etc/containerd', '/var/lib/registry-trust', '/dev/shm', '/run']
+  t.equal((await node.exec(['grep', '-rl', 'PRIVATE KEY', ...places])).stdout, '', 'no private key is left anywhere')
+})
 
 t.test('what others say of a host stays, and containerd that does not come back is put back', async (t) => {
   const plugin = `plugins."${first.expected.registryPlugin}".registry`
@@ -206,8 +243,9 @@ t.test('what others say of a host stays, and containerd that does not come back 
   const wrapper = [
     '#!/bin/sh',
     'case "$*" in *-c\\ *) exec /run/real-containerd "$@";; esac',
-    `grep -q third ${CONFIG} && exit 1`,
-    'exec /run/real-containerd "$@"',
+    `grep -q third ${CONFIG} || exec /run/real-containerd "$@"`,
+    `{ echo 'disabled_plugins = ["io.containerd.grpc.v1.cri"]'; cat ${CONFIG}; } >/run/bad.toml`,
+    'exec /run/real-containerd -c /run/bad.toml "$@"',
     '',
   ].join('\n')
   const binary = join(first.bin, 'containerd')
