@@ -199,8 +199,8 @@ t.test('an anchor that is broken now keeps section and file, also when the layou
 })
 
 t.test('another layout later: the sections go, host directories come, as if legacy had never been', async (t) => {
-  const tree = { var: { lib: {} }, etc: { containerd: { 'config.toml': ORIGINAL } } }
-  const folder = t.testdir({ node: tree, fresh: tree })
+  const tree = () => ({ var: { lib: {} }, etc: { containerd: { 'config.toml': ORIGINAL } } })
+  const folder = t.testdir({ node: tree(), fresh: tree() })
   const [node, fresh] = [scratchNode(join(folder, 'node')), scratchNode(join(folder, 'fresh'))]
   const state = await carryOut(node, harbor, EMPTY_STATE)
   const moved = await planOn(node, auto(harbor), state)
