@@ -9,6 +9,7 @@ import type { Run } from '../reconcile/run.ts'
 import { servedWatch } from '../reconcile/served.ts'
 import { CONTAINERS, DOCKER } from '../targets/certs-tree.ts'
 import { foldersToWatch } from '../targets/k3s.ts'
+import { legacyFolder } from '../targets/legacy-files.ts'
 import { LOCAL_ANCHORS, SYSTEM_CERTS } from '../targets/system-trust.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 import type { Wiring } from './wiring.ts'
@@ -73,6 +74,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     const { certsDirectory } = planned?.plan ?? {}
     dependsOn = [
       { path: posix.dirname(facts.configFile), depth: 0 },
+      { path: legacyFolder(facts.configFile), depth: 1 },
       ...(certsDirectory === undefined ? [] : [{ path: certsDirectory, depth: 1 }]),
       { path: SYSTEM_CERTS, depth: 0 },
       { path: LOCAL_ANCHORS, depth: 0 },
@@ -178,7 +180,11 @@ function measure(metrics: Metrics, run: Run, { healed, durationMs }: RunFacts): 
   metrics.writerConflicts(run.planned?.conflicts ?? [])
   const folder = run.planned?.plan.certsDirectory ?? ''
   const files = run.planned?.stagedHosts.filter(({ path }) => path.endsWith('.crt')) ?? []
-  metrics.certificates(files.map(({ path, bytes }) => ({ path: `${folder}/${path}`, pem: bytes.toString('utf8') })))
+  const named = run.planned?.legacyFiles?.filter(({ path }) => path.endsWith('.crt')) ?? []
+  metrics.certificates([
+    ...files.map(({ path, bytes }) => ({ path: `${folder}/${path}`, pem: bytes.toString('utf8') })),
+    ...named.map(({ path, bytes }) => ({ path, pem: bytes.toString('utf8') })),
+  ])
 }
 
 function resultOf({ outcome }: Run): ReconcileResult {

@@ -5,7 +5,6 @@ import type { ConfigFile } from './config-file.ts'
 import { didYouMean } from './did-you-mean.ts'
 import { checkEndpoints } from './endpoints.ts'
 import { checkProofImage } from './image-reference.ts'
-import { notSupportedYet } from './not-supported-yet.ts'
 import { checkRegistryHost, hostName } from './registry-host.ts'
 import { type Place, placeText, type Report } from './report.ts'
 import { MAX_REGISTRIES } from './schema.ts'
@@ -43,7 +42,6 @@ export function checkDeclarations(
   policy: DeclarationPolicy,
   report: Report,
 ): Declarations {
-  for (const file of files) refuseUnsupported(file, '', file.value, [], report)
   const anchors = files.flatMap(anchorsOf)
   const registries = files.flatMap(registriesOf)
   for (const anchor of anchors) checkAnchor(anchor, report)
@@ -51,18 +49,6 @@ export function checkDeclarations(
   for (const registry of registries) checkRegistry(registry, knownNames, policy, report)
   checkDuplicates(registries, report)
   return { anchors, registries }
-}
-
-function refuseUnsupported(file: ConfigFile, pointer: string, value: unknown, keys: readonly string[], report: Report) {
-  const text = keys.length === 0 ? undefined : notSupportedYet(keys, value)
-  if (text !== undefined) {
-    report.add('CONFIG_NOT_SUPPORTED_YET', file.place(pointer, 'key'), file.subject(pointer), text)
-    return
-  }
-  if (typeof value !== 'object' || value === null) return
-  for (const [key, child] of Object.entries(value)) {
-    refuseUnsupported(file, `${pointer}/${escapePointer(key)}`, child, [...keys, key], report)
-  }
 }
 
 function mapAt(file: ConfigFile, key: string): object {

@@ -23,7 +23,6 @@ export type CredentialsEntry = {
   readonly tokenFile?: string
 }
 
-/** Keys that this version refuses (not-supported-yet.ts) are not listed: nothing reads them. */
 export type RegistryEntry = {
   readonly host: string
   readonly ca?: string

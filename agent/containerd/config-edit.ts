@@ -163,7 +163,7 @@ function versionInWords(config: ContainerdConfig): string {
     : `declares version ${config.declaredVersion}`
 }
 
-function schemaNotAccepted(config: ContainerdConfig, version: ContainerdVersion): string {
+export function schemaNotAccepted(config: ContainerdConfig, version: ContainerdVersion): string {
   const accepted = acceptedSchemas(version).join(', ')
   const advice =
     config.effectiveVersion === 1

@@ -30,6 +30,8 @@ export type RehearsalRequest = {
   readonly scratch: string
   /** Host directories for the test pulls; undefined leaves config_path as the candidate has it. */
   readonly certsDirectory: string | undefined
+  /** Where the copy finds a file that legacy registry sections name; absent: where they say. */
+  legacyFile?(path: string): string
 }
 
 /** `candidate` undefined: containerd runs with its defaults. The runner gives root, state and address on the command line. */
@@ -151,12 +153,28 @@ function placesTouched(file: ContainerdConfig, own: ConfigSchema, request: Rehea
 function registryEdits(
   file: ContainerdConfig,
   schema: ConfigSchema,
-  { certsDirectory }: RehearsalRequest,
+  { certsDirectory, legacyFile }: RehearsalRequest,
   always: boolean,
 ): readonly Edit[] {
   const key = [...schema.registry, 'config_path']
+  if (certsDirectory === undefined && legacyFile !== undefined) return legacyEdits(file.parsed, schema, legacyFile)
   if (certsDirectory === undefined || !(always || itemAt(file.parsed, key) !== undefined)) return []
   return [set(key, certsDirectory)]
+}
+
+function legacyEdits(
+  parsed: TomlTable,
+  schema: ConfigSchema,
+  legacyFile: NonNullable<RehearsalRequest['legacyFile']>,
+): readonly Edit[] {
+  const configs = [...schema.registry, 'configs']
+  return Object.keys(tableAt(parsed, configs) ?? {}).flatMap((host) =>
+    ['ca_file', 'cert_file', 'key_file'].flatMap((name) => {
+      const key = [...configs, host, 'tls', name]
+      const path = stringAt(parsed, key) ?? ''
+      return path === '' ? [] : [set(key, legacyFile(posix.resolve('/', path)))]
+    }),
+  )
 }
 
 /** The others need devices, pools or sockets of the node. The snapshotter decides nothing about registries. */

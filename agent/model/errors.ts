@@ -139,6 +139,15 @@ export const ERRORS = {
       "Declare the registry with its CA in trust.yaml, then take skip_verify out of the host folder's hosts.toml.",
     retryable: false,
   },
+  LAYOUT_LEGACY_UNUSABLE: {
+    remedy: 'Set targets.containerd.layout to auto in trust.yaml: then the agent writes hosts.toml files instead.',
+    retryable: false,
+  },
+  LEGACY_CA_FOREIGN: {
+    remedy:
+      "Add the declared CA to the file named, or take the key out of containerd's configuration so that the agent can set it.",
+    retryable: true,
+  },
   SANDBOX_IMAGE_MISSING: {
     remedy: "Pull or preload the sandbox (pause) image named in containerd's configuration: no Pod starts without it.",
     retryable: true,

@@ -98,6 +98,8 @@ export type RuntimeStatus = {
   readonly loadedConfigPath?: string
   /** The daemon loaded legacy mirrors or configs. Undefined where verbose Status does not tell. */
   readonly loadedLegacy?: boolean
+  /** CA files and client certificates that the loaded legacy sections name. Undefined where verbose Status does not tell. */
+  readonly loadedTlsFiles?: readonly string[]
   readonly sandboxImage?: string
 }
 

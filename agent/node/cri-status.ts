@@ -31,6 +31,7 @@ export function parseStatus(reply: StatusReply): RuntimeStatus {
     ...(deprecations === undefined ? {} : { deprecations }),
     ...(typeof loadedConfigPath === 'string' ? { loadedConfigPath } : {}),
     ...(loadedLegacy === undefined ? {} : { loadedLegacy }),
+    ...(registry !== undefined && 'configs' in registry ? { loadedTlsFiles: tlsFiles(registry) } : {}),
     ...(typeof sandboxImage === 'string' && sandboxImage !== '' ? { sandboxImage } : {}),
   }
 }
@@ -45,6 +46,14 @@ function deprecationsOf(conditions: readonly RuntimeCondition[]): readonly strin
 /** 1.6 and 1.7 show the loaded sections; one that is missing is null, an empty one `{}`. */
 function legacyBySections(registry: JsonObject): boolean {
   return ['mirrors', 'configs'].some((section) => Object.keys(asObject(registry[section]) ?? {}).length > 0)
+}
+
+/** Paths alone: beside them stand passwords. */
+function tlsFiles(registry: JsonObject): readonly string[] {
+  return Object.values(asObject(registry['configs']) ?? {}).flatMap((config) => {
+    const tls = asObject(asObject(config)?.['tls'])
+    return [tls?.['caFile'], tls?.['certFile']].filter((path) => typeof path === 'string' && path !== '') as string[]
+  })
 }
 
 /** 2.x shows nothing of the registry sections but the warnings that they cause. */

@@ -6,6 +6,7 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Rehearsal, RestartNeed, TargetName } from '../model/plan.ts'
 import type { CriClient } from '../model/ports.ts'
 import type { AgentState, TransactionRecord } from '../model/state.ts'
+import { isLegacyRemoval } from '../targets/legacy-files.ts'
 import { isHealing, rememberHeals, restoresProvedContent, withoutFights, withoutHealing } from './drift.ts'
 import { ignoredHosts, isLoadUncertain, notLoaded } from './not-loaded.ts'
 import { mayRestart, type Permission } from './permission.ts'
@@ -47,7 +48,7 @@ export type Attempt = Context & {
 export async function applyTo(context: Context): Promise<Run> {
   const { desired, state, facts, options, ports } = context
   const { migrateAll = false } = options
-  const planned = settle(await makePlan({ desired, state, facts, migrateAll }, ports.files), context)
+  const planned = settle(await makePlan({ desired, state, facts, migrateAll }, ports), context)
   if (planned.plan.changes.length === 0 && !planned.plan.restart.required) return proveUnchanged(context, planned)
   if (state.refusedGeneration === desired.generation && !options.byHand) return refuseAgain(context, planned)
   const { before, ...kept } = await foresee(planned, context)
@@ -85,15 +86,17 @@ export async function foresee(
 function settle(planned: Planned, { desired, state, options, ports }: Context): Planned {
   if (options.byHand) return planned
   const { plan } = planned
-  const { kept, problems, conflicts } = desired.drift.heal
+  const { problems, conflicts, ...settled } = desired.drift.heal
     ? withoutFights(plan.changes, state, desired, ports.clock.now())
     : withoutHealing(plan.changes, state, desired)
+  const isConfig = ({ target }: Change) => target === 'containerd-config'
+  const isConfigLeft = plan.changes.some((change) => isConfig(change) && !settled.kept.includes(change))
+  // They belong together: a file goes only when config.toml does not name it any more.
+  const kept = isConfigLeft ? settled.kept.filter((change) => !isConfig(change)) : settled.kept
   const leftOut = plan.changes.filter((change) => !kept.includes(change))
   if (leftOut.length === 0) return planned
   // A restart for an edit that is not made would change nothing.
-  const restart = leftOut.some(({ target }) => target === 'containerd-config')
-    ? { required: false, reason: '' }
-    : plan.restart
+  const restart = isConfigLeft ? { required: false, reason: '' } : plan.restart
   return {
     ...planned,
     plan: { ...plan, changes: kept, restart, problems: [...plan.problems, ...problems] },
@@ -112,7 +115,7 @@ async function proveUnchanged(context: Context, planned: Planned): Promise<Run> 
   const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
   const proofs = await proveDeclared(due, cri, ports, desired)
   const base = { state, facts, planned, problems: planned.plan.problems, proofs, applied: [], restarts: [] }
-  if (!isLoadUncertain(facts) || !proofs.some(({ finding }) => breaksTrust(finding.code)))
+  if (!isLoadUncertain(facts, isLegacy(planned)) || !proofs.some(({ finding }) => breaksTrust(finding.code)))
     return { ...base, outcome: 'unchanged' }
   const rehearsal = await rehearse(desired, facts, planned, ports, options.signal, { always: true })
   const ignored = ignoredHosts(proofs, rehearsal)
@@ -127,7 +130,7 @@ async function proveUnchanged(context: Context, planned: Planned): Promise<Run> 
     startedAt: ports.clock.now(),
     restarts: [],
   }
-  return carryOut([], { required: true, reason: notLoaded(facts, ignored) }, attempt)
+  return carryOut([], { required: true, reason: notLoaded(facts, isLegacy(planned), ignored) }, attempt)
 }
 
 /** What was rolled back once is not tried again by itself: the node stays as it is until the input changes or a person says so. */
@@ -163,8 +166,7 @@ export async function carryOut(kept: readonly Change[], restart: RestartNeed, at
   const harmless = kept.filter(({ target }) => target !== 'containerd-config')
   const risky = kept.filter(({ target }) => target === 'containerd-config')
   const permission = restart.required ? await permissionFor(restart, attempt) : undefined
-  const isLeftToNextStart = attempt.isRemoval === true && permission?.allowed === false
-  const unrestarted = isLeftToNextStart ? [...harmless, ...risky] : harmless
+  const unrestarted = [...harmless, ...unrestartedOf(risky, permission, attempt)]
   try {
     await transaction.execute(unrestarted)
   } catch (thrown) {
@@ -185,8 +187,10 @@ export async function carryOut(kept: readonly Change[], restart: RestartNeed, at
       ? []
       : proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(attempt.before.get(host)))
   if (worse.length > 0) return undoWorse(worse, permission, attempt)
-  const ignored = restart.required || !isLoadUncertain(facts) ? [] : ignoredHosts(proofs, rehearsal)
-  if (ignored.length > 0) return carryOut(kept, { required: true, reason: notLoaded(facts, ignored) }, attempt)
+  const ignored =
+    restart.required || !isLoadUncertain(facts, isLegacy(attempt.planned)) ? [] : ignoredHosts(proofs, rehearsal)
+  if (ignored.length > 0)
+    return carryOut(kept, { required: true, reason: notLoaded(facts, isLegacy(attempt.planned), ignored) }, attempt)
 
   const applied = permission?.allowed === false ? unrestarted : [...harmless, ...risky]
   const reason = applied.length > 0 ? summary(applied) : restart.reason
@@ -207,6 +211,14 @@ export async function carryOut(kept: readonly Change[], restart: RestartNeed, at
   const run = { ...base(attempt), state: saved, proofs, applied, restarts }
   if (permission?.allowed === false) return { ...run, outcome: 'deferred', restartPending: permission.reason }
   return { ...run, outcome: isDone ? 'applied' : 'unchanged' }
+}
+
+/** What changes of containerd's configuration without the restart that makes it valid. */
+function unrestartedOf(risky: readonly Change[], permission: Permission | undefined, attempt: Attempt) {
+  if (permission === undefined) return risky
+  if (permission.allowed || attempt.isRemoval !== true) return []
+  // Left to the next start. A file that the running containerd still reads would fail its pulls when it is gone.
+  return risky.filter((change) => !isLegacyRemoval(change, attempt.facts.configFile))
 }
 
 /** Putting right what others changed is no new state: `rollback` still goes back over the change before it. */
@@ -234,6 +246,10 @@ function summary(changes: readonly Change[]): string {
   const subjects = [...new Set(changes.map(({ subject }) => subject).filter((subject) => subject !== ''))]
   const some = subjects.slice(0, 5).join(', ') || 'containerd'
   return `${changes.length} ${changes.length === 1 ? 'change' : 'changes'} for ${some}${subjects.length > 5 ? ' …' : ''}`
+}
+
+function isLegacy({ legacyFiles }: Planned): boolean {
+  return legacyFiles !== undefined
 }
 
 function isTrusted(proof: ProofResult | undefined): boolean {
@@ -282,16 +298,21 @@ async function keepTrust(
   )
   const unverified = new Set(lost.keys())
   const { migrateAll = false } = options
-  const planned = settle(await makePlan({ desired, state, facts, unverified, migrateAll }, ports.files), context)
+  const planned = settle(await makePlan({ desired, state, facts, unverified, migrateAll }, ports), context)
   const rehearsal = await rehearse(desired, facts, planned, ports, options.signal)
   const isKept = rehearsal.verdict === 'not-rehearsed' || rehearsal.verdict === 'not-needed'
   if (isKept || (rehearsal.verdict === 'passed' && lostHosts(rehearsal.proofs, before).size === 0))
     return { planned, rehearsal, changes: planned.plan.changes, problems }
   // registries.yaml serves all hosts in one file, and may name no CA file that is not written: it waits.
-  const changes = first.changes.filter(
-    ({ target, subject }) => target !== 'k3s' && (!OF_A_HOST.has(target) || !unverified.has(subject)),
-  )
-  return { ...first, changes, problems }
+  const isMeant = ({ target, subject }: Change) =>
+    target === 'k3s' || (OF_A_HOST.has(target) && unverified.has(subject))
+  const changes = first.changes.filter((change) => !isMeant(change))
+  if (first.planned.legacyFiles === undefined) return { ...first, changes, problems }
+  // config.toml would name files that are not written.
+  const { plan } = first.planned
+  const restart = { required: false, reason: '' }
+  const harmless = changes.filter(({ target }) => target !== 'containerd-config')
+  return { ...first, planned: { ...first.planned, plan: { ...plan, restart } }, changes: harmless, problems }
 }
 
 /** What the planned anchors do for each registry: as the rehearsal pulled, or else as a handshake of our own tells. */

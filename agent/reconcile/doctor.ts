@@ -71,7 +71,7 @@ export async function examine(
   try {
     ailments.push(...configAilments(facts), ...daemonAilments(facts), ...(await crictlAilments(facts, ports.files)))
     const state = await ports.store.load()
-    const planned = await makePlan({ desired: wanted, state, facts }, ports.files)
+    const planned = await makePlan({ desired: wanted, state, facts }, ports)
     const { plan } = planned
     ailments.push(
       ...rights(facts, plan),

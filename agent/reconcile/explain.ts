@@ -1,11 +1,16 @@
 // `explain IMAGE`: what a pull of this image uses on this node, in order, and where it fails.
 import { chooseHost, directoryNames, type HostChoice } from '../containerd/certs-tree.ts'
+import { readContainerdConfig } from '../containerd/config-file.ts'
+import { renderEndpoint } from '../containerd/endpoint.ts'
 import { defaultServer } from '../containerd/hosts-toml.ts'
+import { endpointsOf as legacyEndpointsOf, readLegacyRegistry } from '../containerd/legacy-registry.ts'
+import { parseContainerdVersion } from '../containerd/schema.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import { nothingDesired } from '../model/desired-state.ts'
 import { AgentError } from '../model/errors.ts'
 import type { Finding } from '../model/finding.ts'
 import { hostOf } from '../model/image-reference.ts'
+import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { RegistryCredentials } from '../model/ports.ts'
 import { readCertsTree } from './look.ts'
 import { observeContainerd } from './observe.ts'
@@ -54,7 +59,7 @@ export async function explainImage({ image, desired, address }: ExplainRequest, 
   const { facts, cri } = seen
   try {
     const state = await ports.store.load()
-    const { plan } = await makePlan({ desired: wanted, state, facts }, ports.files)
+    const { plan } = await makePlan({ desired: wanted, state, facts }, ports)
     // A config_path that is only planned is not read yet.
     const isSet = !plan.changes.some(({ target }) => target === 'containerd-config')
     const folder = isSet ? plan.certsDirectory : undefined
@@ -76,11 +81,37 @@ export async function explainImage({ image, desired, address }: ExplainRequest, 
         'broken' in choice && choice.broken !== undefined
           ? [`${folder}/${choice.directory}/hosts.toml: ${choice.broken}`]
           : [],
-      endpoints: endpointsOf(choice, host, folder ?? ''),
+      endpoints:
+        (folder === undefined ? legacyEndpoints(host, facts) : undefined) ?? endpointsOf(choice, host, folder ?? ''),
       finding: proof.finding,
     }
   } finally {
     cri.close()
+  }
+}
+
+/** What the registry sections of config.toml say, where nothing sets config_path. */
+function legacyEndpoints(
+  host: string,
+  { config, configFile, version: text }: ContainerdFacts,
+): readonly Endpoint[] | undefined {
+  const version = parseContainerdVersion(text)
+  if (config.kind !== 'file' || version === undefined) return undefined
+  try {
+    const legacy = readLegacyRegistry(readContainerdConfig(config.bytes, { path: configFile }), version)
+    return legacyEndpointsOf(host, legacy).map((endpoint) => {
+      const tls = legacy.tls.get(endpoint.host)
+      return {
+        url: renderEndpoint(endpoint),
+        ca: tls?.caFile === undefined ? [] : [tls.caFile],
+        skipVerify: tls?.skipVerify === true,
+        capabilities: ALL,
+        clientCertificate: tls?.client !== undefined,
+      }
+    })
+  } catch {
+    // What is wrong with the file is said by the plan for it.
+    return undefined
   }
 }
 

@@ -14,9 +14,16 @@ export function rootsAreNewer({ startedAt, systemRoots }: ContainerdFacts): bool
   return systemRoots.changedAt > startedAt + START_UNCERTAINTY_MS
 }
 
-/** From 2.0 on CRI Status does not tell config_path, and no version tells by which system store it trusts. */
-export function isLoadUncertain(facts: ContainerdFacts): boolean {
-  return facts.status.loadedConfigPath === undefined || rootsAreNewer(facts)
+/**
+ * From 2.0 on CRI Status does not tell config_path, cri-proxy may not tell legacy sections (`isLegacy`), and no version tells by which system
+ * store it trusts.
+ */
+export function isLoadUncertain(facts: ContainerdFacts, isLegacy: boolean): boolean {
+  return isConfigUncertain(facts, isLegacy) || rootsAreNewer(facts)
+}
+
+function isConfigUncertain({ status }: ContainerdFacts, isLegacy: boolean): boolean {
+  return (isLegacy ? status.loadedTlsFiles : status.loadedConfigPath) === undefined
 }
 
 /** Registries that the private copy trusts with these very files and the daemon does not: it has not read them since they changed. */
@@ -28,11 +35,11 @@ export function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsa
     .map(({ host }) => host)
 }
 
-export function notLoaded(facts: ContainerdFacts, hosts: readonly string[]): string {
-  const { configFile, status, systemRoots } = facts
+export function notLoaded(facts: ContainerdFacts, isLegacy: boolean, hosts: readonly string[]): string {
+  const { configFile, systemRoots } = facts
   const suspects = [
-    ...(status.loadedConfigPath === undefined ? [`config_path of ${configFile}`] : []),
-    ...(rootsAreNewer(facts) && systemRoots !== undefined ? [`${systemRoots.path} as it is now`] : []),
+    ...(isConfigUncertain(facts, isLegacy) ? [configFile] : []),
+    ...(rootsAreNewer(facts) && systemRoots !== undefined ? [systemRoots.path] : []),
   ]
-  return `the running containerd has not loaded ${suspects.join(' or ')}: it does not trust ${hosts.join(', ')}, a fresh start of it does`
+  return `the running containerd has not loaded ${suspects.join(' or ')} as it is now: it does not trust ${hosts.join(', ')}, a fresh start of it does`
 }

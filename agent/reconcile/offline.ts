@@ -81,7 +81,7 @@ type Seen = {
 async function look({ desired, state, options, ports }: OfflineContext): Promise<Seen | Run> {
   try {
     const facts = await observeOffline(desired.restart.unit, ports)
-    const planned = await makePlan({ desired, state, facts }, ports.files)
+    const planned = await makePlan({ desired, state, facts }, ports)
     const rehearsal = await rehearse(desired, facts, planned, ports, options.signal, { always: true })
     const base = { state, facts, planned, problems: planned.plan.problems, rehearsal }
     return { base, proofs: proofsOf(rehearsal, ports.clock.now()) }

@@ -8,7 +8,7 @@ import { type DesiredState, type TrustAnchor, withWildcard } from '../model/desi
 import { type Problem, problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Plan, RestartNeed } from '../model/plan.ts'
-import type { NodeFiles } from '../model/ports.ts'
+import type { NodeFiles, StateStore } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import { observeAnchorStore, planAnchorStore } from '../targets/anchor-store.ts'
 import { type CertsTree, CONTAINERS, DOCKER, observeCertsTree, planCertsTree } from '../targets/certs-tree.ts'
@@ -19,7 +19,7 @@ import { observeCrictl, planCrictl } from '../targets/crictl.ts'
 import { type K3sPlan, type ObservedK3s, observeK3s, planK3s, plannedCa } from '../targets/k3s.ts'
 import { withoutLinkedFolders } from '../targets/linked-folders.ts'
 import { observeSystemTrust, planSystemTrust } from '../targets/system-trust.ts'
-import { NOTHING_TO_DO, type TargetInput } from '../targets/target.ts'
+import { NOTHING_TO_DO, type TargetInput, type TargetPlan } from '../targets/target.ts'
 import { NO_RUNTIME } from './observe.ts'
 
 export type Planned = {
@@ -28,6 +28,8 @@ export type Planned = {
   readonly candidateConfig: Buffer | undefined
   /** Files of the declared registries' host directories as they will be, relative to certs.d. */
   readonly stagedHosts: readonly { readonly path: string; readonly bytes: Buffer }[]
+  /** Present with `layout: legacy`: the files that config.toml names, by their paths on the node. */
+  readonly legacyFiles?: readonly { readonly path: string; readonly bytes: Buffer }[]
   /** Drift that is not put right: `drift.heal` is off, or someone else keeps changing the path. */
   readonly leftOut: readonly Change[]
   /** Paths of the latter kind. */
@@ -46,15 +48,19 @@ export type PlanInput = {
 /** Reads the node and decides; changes nothing. config.toml comes last: its change needs a restart. */
 export async function makePlan(
   { desired, state, facts, unverified = new Set(), migrateAll = false }: PlanInput,
-  files: NodeFiles,
+  ports: { readonly files: NodeFiles; readonly store: Pick<StateStore, 'backup'> },
 ): Promise<Planned> {
+  const { files } = ports
   const base: TargetInput = { desired, owned: state.owned, unverified, migrateAll }
   const observedK3s = await observeK3s(base, facts, files)
   const k3s = planK3s(base, observedK3s, editRegistries)
   const input: TargetInput = { ...base, namedByDistribution: k3s.named }
-  const config = await planConfig(input, await observeConfig(facts, state.owned, files))
+  const config = await planConfig(input, await observeConfig(facts, input, ports))
   const { observed: observedHosts, changes: moved } = await observeWithMoved(input, config, files)
-  const hosts = observedHosts === undefined ? NOTHING_TO_DO : await planHosts(input, observedHosts)
+  const hosts =
+    observedHosts === undefined
+      ? await planUnreadHosts(input, config, facts, files)
+      : await planHosts(input, observedHosts)
   const store = await observeAnchorStore(input, files)
   // Where sources have a folder of their own, /etc/ssl/certs is a link to what is made of them.
   const system =
@@ -99,6 +105,7 @@ export async function makePlan(
       ],
     },
     candidateConfig: config.candidate,
+    ...(config.legacyFiles === undefined ? {} : { legacyFiles: config.legacyFiles }),
     leftOut: [],
     conflicts: [],
     stagedHosts:
@@ -168,6 +175,20 @@ async function observeWithMoved(
 ): Promise<{ readonly observed: ObservedHosts | undefined; readonly changes: readonly Change[] }> {
   if (certsDirectory === undefined) return { observed: undefined, changes: [] }
   return planMovedFolders(moved, await observeHosts(input, certsDirectory, files))
+}
+
+/** Host directories of the agent's own that containerd does not read any more, because config.toml says it all. */
+async function planUnreadHosts(
+  input: TargetInput,
+  { legacyFiles }: Pick<ConfigTargetPlan, 'legacyFiles'>,
+  { defaultCertsDirectory }: ContainerdFacts,
+  files: NodeFiles,
+): Promise<TargetPlan> {
+  const isOwned = Object.values(input.owned).some(({ target }) => target === 'containerd-hosts')
+  if (legacyFiles === undefined || !isOwned) return NOTHING_TO_DO
+  const { wildcard: _, ...desired } = input.desired
+  const nothing = { ...input, desired: { ...desired, registries: [] } }
+  return planHosts(nothing, await observeHosts(nothing, defaultCertsDirectory, files))
 }
 
 /** Nothing of the anchor can be used now: what it put on the node stays. */

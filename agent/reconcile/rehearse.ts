@@ -42,14 +42,21 @@ export async function rehearse(
   const scratch = await runner.scratch().catch(asAgentError)
   if (scratch instanceof AgentError) return { verdict: 'not-rehearsed', reason: scratch.message }
   try {
+    // What the plan would write lies in the scratch folder; everything else where the agent sees it.
+    const staged = new Map(planned.legacyFiles?.map(({ path }, index) => [path, `legacy/${index}`]))
     const candidate = await rehearsalConfig(planned.candidateConfig, {
       containerdVersion: facts.version,
       configFile: facts.configFile,
       imports: facts.imports,
       scratch: scratch.folder,
       certsDirectory: planned.plan.certsDirectory === undefined ? undefined : `${scratch.folder}/certs.d`,
+      legacyFile(path) {
+        const copy = staged.get(path)
+        return copy === undefined ? files.hostPath(path) : `${scratch.folder}/${copy}`
+      },
     })
     for (const { relativePath, bytes } of candidate) await scratch.write(relativePath, bytes)
+    for (const { path, bytes } of planned.legacyFiles ?? []) await scratch.write(staged.get(path) ?? '', bytes)
     for (const { path, bytes } of planned.stagedHosts) await scratch.write(`certs.d/${path}`, bytes)
     const environment = facts.process?.environment ?? facts.unit?.environment ?? {}
     const daemon = await runner.start({

@@ -29,14 +29,16 @@ export async function uninstallRun(
 
 async function removeEverything(context: Context): Promise<Run> {
   const { desired, state, facts, options, ports } = context
-  const planned = await makePlan({ desired, state, facts }, ports.files)
+  const planned = await makePlan({ desired, state, facts }, ports)
   const config = await planConfigRemoval(context, planned.plan.certsDirectory, planned.plan.changes)
   const changes = [...planned.plan.changes, ...config.changes]
   const problems = [...planned.plan.problems, ...config.problems]
-  const restart = {
-    required: config.changes.length > 0,
-    reason: `${facts.configFile} is put back, and containerd reads that file only when it starts`,
-  }
+  const restart = planned.plan.restart.required
+    ? planned.plan.restart
+    : {
+        required: config.changes.length > 0,
+        reason: `${facts.configFile} is put back, and containerd reads that file only when it starts`,
+      }
   const plan = { ...planned.plan, changes, problems, restart }
   const candidate = config.changes.length > 0 ? config.candidate : planned.candidateConfig
   const whole = { ...planned, plan, candidateConfig: candidate }
@@ -70,6 +72,7 @@ async function planConfigRemoval(
   const nothing = { changes: [], problems: [], candidate: undefined }
   const owner = state.owned[facts.configFile]
   if (owner === undefined || facts.config.kind !== 'file' || certsDirectory === undefined) return nothing
+  if (planned.some(({ path }) => path === facts.configFile)) return nothing
   const moved = await planMovedRemoval(state, planned, facts, certsDirectory, ports)
   const others = await othersIn(certsDirectory, state, planned, ports)
   if (others.length > 0) {
@@ -153,7 +156,7 @@ async function planMovedRemoval(
   { files }: RunPorts,
 ): Promise<MovedRemoval> {
   const entries = Object.entries(owned).filter(
-    ([path, { target }]) => target === 'containerd-config' && path !== configFile,
+    ([path, { target }]) => target === 'containerd-config' && path !== configFile && dirname(path) === certsDirectory,
   )
   const changes: Change[] = []
   const problems: Problem[] = []

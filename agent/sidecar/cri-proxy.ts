@@ -147,7 +147,7 @@ function imageService(cri: CriClient, declared: Declared, log: Log): Handlers {
 
 /** In the form in which containerd itself tells it, so that the agent reads both alike. */
 function statusMessage(now: Awaited<ReturnType<CriClient['status']>>): Message {
-  const { runtimeReady, networkReady, deprecations, loadedConfigPath, loadedLegacy, sandboxImage } = now
+  const { runtimeReady, networkReady, deprecations, loadedConfigPath, loadedLegacy, loadedTlsFiles, sandboxImage } = now
   const warnings = Object.fromEntries((deprecations ?? []).map((id) => [id, '']))
   const deprecated = {
     type: 'ContainerdHasNoDeprecationWarnings',
@@ -155,7 +155,12 @@ function statusMessage(now: Awaited<ReturnType<CriClient['status']>>): Message {
     message: JSON.stringify(warnings),
   }
   const tellsRegistry = loadedConfigPath !== undefined || (loadedLegacy !== undefined && deprecations === undefined)
-  const registry = { configPath: loadedConfigPath, mirrors: loadedLegacy === true ? { '*': {} } : {} }
+  const configs = loadedTlsFiles?.map((caFile) => ({ tls: { caFile } }))
+  const registry = {
+    configPath: loadedConfigPath,
+    mirrors: loadedLegacy === true ? { '*': {} } : {},
+    ...(configs && { configs: { ...configs } }),
+  }
   const config = { ...(tellsRegistry && { registry }), ...(sandboxImage !== undefined && { sandboxImage }) }
   return {
     status: {

@@ -1,15 +1,27 @@
 // containerd's own config.toml: one key, `config_path`, set once, so that host directories are read at all.
-// This is the only target that asks for a restart; from then on no change of a registry needs one.
+// This is the only target that asks for a restart; from then on no change of a registry needs one. With `layout: legacy` it carries the
+// sections of that layout instead (containerd-legacy.ts); what is left of them goes when the layout is another one.
 import { posix } from 'node:path'
 import { type ConfigPathPlan, planConfigPath } from '../containerd/config-edit.ts'
 import { readContainerdConfig } from '../containerd/config-file.ts'
+import { withoutOwnLegacy } from '../containerd/legacy-edit.ts'
 import { legacyCaFiles, type MigrationFacts, type MovedFolder } from '../containerd/migrate.ts'
 import { needsHostFolder, trustOf, withWildcard } from '../model/desired-state.ts'
-import { type Problem, problem } from '../model/errors.ts'
+import { asAgentError, type Problem, problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
+import type { Change } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
-import type { AgentState } from '../model/state.ts'
 import { decodeCertificates } from '../pki/decode.ts'
+import {
+  heldInLegacy,
+  isLoaded,
+  type LegacyPorts,
+  type LegacyTargetPlan,
+  type ObservedLegacy,
+  observeLegacy,
+  planLegacyLayout,
+} from './containerd-legacy.ts'
+import { planLegacyRemovals } from './legacy-files.ts'
 import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
 
 export type ObservedConfig = {
@@ -21,13 +33,17 @@ export type ObservedConfig = {
   /** The config file itself, links not followed. */
   readonly file: FileState
   readonly folder: FileState
+  /** What `layout: legacy` needs or has left; undefined: nothing. */
+  readonly ownLegacy: ObservedLegacy | undefined
 }
 
 export async function observeConfig(
   facts: ContainerdFacts,
-  owned: AgentState['owned'],
-  files: NodeFiles,
+  input: Pick<TargetInput, 'desired' | 'owned'>,
+  ports: LegacyPorts,
 ): Promise<ObservedConfig> {
+  const { files } = ports
+  const { owned } = input
   const file = await files.read(facts.configFile)
   const folder = await files.readFollowing(posix.dirname(facts.configFile))
   const directories = configPathOf(facts)
@@ -37,7 +53,14 @@ export async function observeConfig(
   const names = await files.list(target)
   const existingFolders = names.filter((name) => !name.startsWith('.') && owned[`${target}/${name}`] === undefined)
   const uselessCaFiles = await uselessCas(facts, files)
-  return { facts, file, folder, legacy: { existingFolders, uselessCaFiles }, directoriesWithHosts: withHosts }
+  return {
+    facts,
+    file,
+    folder,
+    legacy: { existingFolders, uselessCaFiles },
+    directoriesWithHosts: withHosts,
+    ownLegacy: await observeLegacy(facts, input, ports),
+  }
 }
 
 function configPathOf({ config, configFile }: ContainerdFacts): readonly string[] {
@@ -70,17 +93,153 @@ export type ConfigTargetPlan = TargetPlan & {
   readonly candidate: Buffer | undefined
   /** Host folders that take over what the config file said so far. */
   readonly moved: readonly MovedFolder[]
+  /** Present with `layout: legacy`: the files that the config file names then. */
+  readonly legacyFiles?: LegacyTargetPlan['staged']
 }
 
 export async function planConfig(input: TargetInput, observed: ObservedConfig): Promise<ConfigTargetPlan> {
-  const { facts } = observed
+  const { facts, ownLegacy } = observed
+  const { enabled, layout } = input.desired.targets.containerd
   const current = facts.config.kind === 'file' ? facts.config.bytes : undefined
   const unchanged = { ...NOTHING_TO_DO, candidate: current, certsDirectory: undefined, moved: [] }
-  if (input.desired.targets.containerd.enabled === 'off') return unchanged
+  if (enabled === 'off' && ownLegacy === undefined) return unchanged
   if (facts.config.kind !== 'file' && facts.config.kind !== 'absent') {
     const text = `${facts.configFile} can not be read: ${facts.config.kind === 'unreadable' ? facts.config.reason : `it is a ${facts.config.kind}`}`
     return { ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }
   }
+  if (ownLegacy === undefined) return planHostsLayout(input, observed, current)
+  if (layout === 'legacy' || enabled === 'off') return inLegacy(input, observed, ownLegacy, unchanged)
+  const held = heldInLegacy(input, ownLegacy)
+  if (held.length === 0) return leaveLegacy(input, observed, ownLegacy, unchanged)
+  const text = `${facts.configFile}: the sections of layout: legacy stay until the anchors of ${held.join(', ')} can be read again`
+  const plan = await inLegacy(input, observed, ownLegacy, unchanged)
+  return { ...plan, warnings: [...(plan.warnings ?? []), problem('MIGRATION_NOTE', text)] }
+}
+
+async function inLegacy(
+  input: TargetInput,
+  observed: ObservedConfig,
+  ownLegacy: ObservedLegacy,
+  unchanged: ConfigTargetPlan,
+): Promise<ConfigTargetPlan> {
+  const { facts } = observed
+  if (input.migrateAll) {
+    const text = `${facts.configFile}: nothing was moved to host directories, because trust.yaml asks for layout: legacy`
+    return { ...unchanged, problems: [problem('LAYOUT_LEGACY_UNUSABLE', text)] }
+  }
+  const plan = await planLegacyLayout(input, facts, ownLegacy)
+  if ('refused' in plan) return { ...unchanged, problems: [plan.refused] }
+  const { changes, removals, problems, bytes, staged } = plan
+  const isChanged =
+    bytes === undefined ? unchanged.candidate !== undefined : unchanged.candidate?.equals(bytes) !== true
+  const obstacle = isChanged ? editObstacle(observed) : undefined
+  if (obstacle !== undefined) return { ...unchanged, problems: [...problems, obstacle] }
+  // A key is read with its certificate, and containerd tells the latter.
+  const named = staged
+    .map(({ path }) => path)
+    .filter((path) => !path.endsWith('.key') && bytes?.includes(path) === true)
+  const notLoaded = named.filter((path) => isLoaded(path, facts.status) === false)
+  const stillRead = removals.filter(({ forgets }) => forgets.some((path) => isLoaded(path, facts.status) !== false))
+  const reason = isChanged
+    ? `registry.configs changes in ${facts.configFile}, and containerd reads that file only when it starts`
+    : stillRead.length > 0
+      ? `the running containerd may still read ${stillRead.map(({ path }) => path).join(', ')}`
+      : `the running containerd has not loaded the sections of ${facts.configFile} that name ${notLoaded.join(', ')}`
+  const edit = isChanged ? [configChange(bytes, staged.length > 0, 'registry.configs', observed)] : []
+  return {
+    ...unchanged,
+    candidate: bytes,
+    legacyFiles: staged,
+    problems,
+    changes: [...changes, ...edit, ...removals],
+    restart: { required: isChanged || stillRead.length > 0 || notLoaded.length > 0, reason },
+  }
+}
+
+/** The layout is another one now: the agent's own sections go, and what others say of registries is moved as ever. */
+async function leaveLegacy(
+  input: TargetInput,
+  observed: ObservedConfig,
+  ownLegacy: ObservedLegacy,
+  unchanged: ConfigTargetPlan,
+): Promise<ConfigTargetPlan> {
+  const { facts } = observed
+  const { folder } = ownLegacy.files
+  const { configFile } = facts
+  const rest = await restOf({ configFile, bytes: unchanged.candidate, folder, original: ownLegacy.original })
+  if ('code' in rest) return { ...unchanged, problems: [rest] }
+  const plan = await planHostsLayout(input, observed, rest.bytes)
+  const removal = planLegacyRemovals(input.owned, new Set(), ownLegacy.files)
+  if (rest.bytes === unchanged.candidate) {
+    const stillRead = removal.changes.some(({ forgets }) =>
+      forgets.some((path) => isLoaded(path, facts.status) !== false),
+    )
+    const restart = { required: true, reason: `the running containerd may still read files of ${folder}` }
+    return {
+      ...plan,
+      changes: [...plan.changes, ...removal.changes],
+      problems: [...plan.problems, ...removal.problems],
+      ...(stillRead && plan.restart?.required !== true ? { restart } : {}),
+    }
+  }
+  // What can not be had the other way stays as it is.
+  if (plan.problems.length > 0) return { ...unchanged, problems: plan.problems }
+  const obstacle = editObstacle(observed)
+  if (obstacle !== undefined) return { ...unchanged, problems: [obstacle] }
+  const isEdited = plan.changes.length > 0
+  const edit = isEdited ? plan.changes : [configChange(rest.bytes, false, 'registry.configs', observed)]
+  const reason = `the sections of layout: legacy go from ${configFile}, and containerd reads that file only when it starts`
+  return {
+    ...plan,
+    candidate: isEdited ? plan.candidate : rest.bytes,
+    changes: [...edit, ...removal.changes],
+    problems: removal.problems,
+    restart: { required: true, reason },
+  }
+}
+
+async function restOf(
+  own: Parameters<typeof withoutOwnLegacy>[0],
+): Promise<{ readonly bytes: Buffer | undefined } | Problem> {
+  try {
+    return { bytes: await withoutOwnLegacy(own) }
+  } catch (thrown) {
+    const { code, message } = asAgentError(thrown)
+    return problem(code, message)
+  }
+}
+
+/** config.toml, whole: `isOurs` while something of the agent's is left in it. */
+function configChange(
+  bytes: Buffer | undefined,
+  isOurs: boolean,
+  what: string,
+  { facts: { configFile }, file }: ObservedConfig,
+): Change {
+  const was = file.kind === 'file' ? file : rootFile('')
+  const { mode, uid, gid } = was
+  return {
+    target: 'containerd-config',
+    action: bytes === undefined ? 'delete' : file.kind === 'absent' ? 'create' : 'edit',
+    path: configFile,
+    drift: file.kind === 'absent' ? 'missing' : 'changed',
+    reason: isOurs ? `set ${what} of the declared registries` : `${what} of the agent is taken out`,
+    subject: '',
+    folder: posix.dirname(configFile),
+    after: bytes === undefined ? { kind: 'absent' } : { kind: 'file', bytes, mode, uid, gid },
+    owns: isOurs && bytes !== undefined ? [{ path: configFile, kind: 'edited', sha256: sha256(bytes) }] : [],
+    forgets: isOurs ? [] : [configFile],
+  }
+}
+
+/** `current`: config.toml without what `layout: legacy` wrote into it. */
+async function planHostsLayout(
+  input: TargetInput,
+  observed: ObservedConfig,
+  current: Buffer | undefined,
+): Promise<ConfigTargetPlan> {
+  const { facts } = observed
+  const unchanged = { ...NOTHING_TO_DO, candidate: current, certsDirectory: undefined, moved: [] }
   const plan = await planConfigPath({
     configFile: facts.configFile,
     bytes: current,
@@ -118,21 +277,26 @@ function alreadySet(
   return { ...unchanged, certsDirectory: directory, restart: { required: true, reason } }
 }
 
+/** Why config.toml can not be changed on this node. */
+function editObstacle({ facts, file, folder }: ObservedConfig): Problem | undefined {
+  const because = (text: string) => problem('CONFIG_EDIT_UNSUPPORTED', text)
+  if (facts.isConfigGenerated)
+    return because(`${facts.configFile} is written anew by ${facts.layout} at each start, so an edit would be lost`)
+  if (file.kind !== 'file' && file.kind !== 'absent')
+    return because(`${facts.configFile} is a ${file.kind}; the agent edits regular files only`)
+  if (folder.kind !== 'folder')
+    return because(`${posix.dirname(facts.configFile)} does not exist, so containerd reads no file there`)
+  return undefined
+}
+
 function edit(
   plan: Extract<ConfigPathPlan, { kind: 'edit' | 'create' }>,
-  { facts, file, folder }: ObservedConfig,
+  observed: ObservedConfig,
   unchanged: ConfigTargetPlan,
 ): ConfigTargetPlan {
-  const refuse = (text: string): ConfigTargetPlan => {
-    const problems: Problem[] = [problem('CONFIG_EDIT_UNSUPPORTED', text)]
-    return { ...unchanged, problems }
-  }
-  if (facts.isConfigGenerated)
-    return refuse(`${facts.configFile} is written anew by ${facts.layout} at each start, so an edit would be lost`)
-  if (file.kind !== 'file' && file.kind !== 'absent')
-    return refuse(`${facts.configFile} is a ${file.kind}; the agent edits regular files only`)
-  if (folder.kind !== 'folder')
-    return refuse(`${posix.dirname(facts.configFile)} does not exist, so containerd reads no file there`)
+  const { facts, file } = observed
+  const obstacle = editObstacle(observed)
+  if (obstacle !== undefined) return { ...unchanged, problems: [obstacle] }
   const after = file.kind === 'file' ? { ...file, bytes: plan.bytes } : rootFile(plan.bytes)
   const { mode, uid, gid, bytes } = after
   const migration = plan.kind === 'edit' ? plan.migration : undefined
@@ -149,7 +313,7 @@ function edit(
     changes: [
       {
         target: 'containerd-config',
-        action: plan.kind,
+        action: file.kind === 'absent' ? 'create' : 'edit',
         path: facts.configFile,
         drift: file.kind === 'absent' ? 'missing' : 'changed',
         reason:

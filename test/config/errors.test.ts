@@ -266,10 +266,6 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
   'policy: { allowWildcard: true }\nregistries: [{ host: "*", credentials: { tokenFile: t } }]': [
     'CONFIG_INVALID trust.yaml:2:27: registries[0].credentials means nothing for host "*", which names no registry',
   ],
-  // known, but not done yet
-  'registries: []\ntargets: { containerd: { layout: legacy } }': [
-    'CONFIG_NOT_SUPPORTED_YET trust.yaml:2:26: targets.containerd.layout is not supported yet: this version does not do layout: legacy',
-  ],
 }
 
 t.test('every error says where, which key, what was expected and what was found', async (t) => {

@@ -15,6 +15,7 @@ type Options = {
   readonly version?: string
   readonly imports?: readonly (readonly [path: string, text: string])[]
   readonly certsDirectory?: string | undefined
+  readonly legacyFile?: (path: string) => string
 }
 
 async function rehearse(text: string | undefined, options: Options = {}) {
@@ -24,6 +25,7 @@ async function rehearse(text: string | undefined, options: Options = {}) {
     imports: (options.imports ?? []).map(([path, content]) => ({ path, bytes: Buffer.from(content) })),
     scratch: SCRATCH,
     certsDirectory: 'certsDirectory' in options ? options.certsDirectory : `${SCRATCH}/certs.d`,
+    ...(options.legacyFile === undefined ? {} : { legacyFile: options.legacyFile }),
   })
   return files.map(({ relativePath, bytes }) => ({ relativePath, text: bytes.toString('utf8') }))
 }
@@ -295,4 +297,27 @@ t.test('a candidate that is not TOML is an error with its position', async (t) =
   await t.rejects(rehearse('version = 2\n[a\n'), { code: 'CONTAINERD_CONFIG_UNREADABLE' })
   await t.rejects(rehearse('version = 7\n'), { code: 'CONTAINERD_CONFIG_UNSUPPORTED' })
   await t.rejects(rehearse(undefined, { version: 'dev' }), { code: 'REHEARSAL_UNAVAILABLE' })
+})
+
+t.test('files of legacy sections are read where the copy finds them, and nothing else of them changes', async (t) => {
+  const text = `version = 2
+[${CRI}.registry.configs."a.test".tls]
+  ca_file = "/etc/containerd/registry-trust/a.test/ca.crt"
+  insecure_skip_verify = false
+[${CRI}.registry.configs."b.test".tls]
+  ca_file = "etc/pki/b.pem"
+  cert_file = "/b.cert"
+  key_file = "/b.key"
+[${CRI}.registry.configs."c.test".tls]
+  ca_file = ""
+`
+  const legacyFile = (path: string) => `/host${path}`
+  const configs = async (certsDirectory: string | undefined) =>
+    itemAt(await rehearseMain(text, { certsDirectory, legacyFile }), ['plugins', CRI_ID, 'registry', 'configs'])
+  t.same(await configs(undefined), {
+    'a.test': { tls: { ca_file: '/host/etc/containerd/registry-trust/a.test/ca.crt', insecure_skip_verify: false } },
+    'b.test': { tls: { ca_file: '/host/etc/pki/b.pem', cert_file: '/host/b.cert', key_file: '/host/b.key' } },
+    'c.test': { tls: { ca_file: '' } },
+  })
+  t.match(await configs(`${SCRATCH}/certs.d`), { 'b.test': { tls: { cert_file: '/b.cert' } } }, 'not read there')
 })

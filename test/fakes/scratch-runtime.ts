@@ -39,14 +39,15 @@ const UNIT: UnitFacts = {
   result: 'success',
 }
 
-/** config_path as the stand-in has loaded it lies beside the root: it outlives the agent's process, as containerd does. */
+/** config.toml as the stand-in has loaded it lies beside the root: it outlives the agent's process, as containerd does. */
 function runtime(root: string) {
   const memory = `${root}.loaded`
+  const config = () => (existsSync(memory) ? readFileSync(memory, 'utf8') : '')
   return {
-    loaded: () => (existsSync(memory) ? readFileSync(memory, 'utf8') : ''),
+    loaded: () => /^\s*config_path = "([^"]+)"/m.exec(config())?.[1] ?? '',
+    caFiles: () => [...config().matchAll(/^\s*ca_file = "([^"]+)"/gm)].map((match) => match[1] ?? ''),
     restart() {
-      const config = existsSync(join(root, CONFIG)) ? readFileSync(join(root, CONFIG), 'utf8') : ''
-      writeFileSync(memory, /^\s*config_path = "([^"]+)"/m.exec(config)?.[1] ?? '')
+      writeFileSync(memory, existsSync(join(root, CONFIG)) ? readFileSync(join(root, CONFIG), 'utf8') : '')
     },
   }
 }
@@ -59,7 +60,8 @@ function criClient(root: string, isTrusted: (host: string) => boolean): CriClien
       networkReady: true,
       deprecations: [],
       loadedConfigPath: runtime(root).loaded(),
-      loadedLegacy: false,
+      loadedLegacy: runtime(root).caFiles().length > 0,
+      loadedTlsFiles: runtime(root).caFiles(),
     }),
     async pullImage(reference) {
       const host = reference.split('/')[0] ?? ''
@@ -86,9 +88,11 @@ function criClient(root: string, isTrusted: (host: string) => boolean): CriClien
 }
 
 export function scratchPorts(root: string): RunPorts {
-  const { loaded, restart } = runtime(root)
+  const { loaded, caFiles, restart } = runtime(root)
   const files = nodeFiles({ root })
   const isServed = (host: string) => {
+    const legacy = `/etc/containerd/registry-trust/${host}/ca.crt`
+    if (caFiles().includes(legacy) && existsSync(join(root, legacy))) return true
     const folder = join(root, CERTS_D, host)
     return loaded() === CERTS_D && existsSync(join(folder, 'hosts.toml')) && existsSync(join(folder, 'ca.crt'))
   }

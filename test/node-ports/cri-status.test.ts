@@ -24,6 +24,7 @@ t.test('lets no password or header out', async (t) => {
     networkReady: false,
     loadedConfigPath: '',
     loadedLegacy: true,
+    loadedTlsFiles: [],
     sandboxImage: 'pause:3.6',
   })
   t.notMatch(JSON.stringify(parsed), /hunter2|s3cret/)
@@ -41,6 +42,17 @@ t.test('tells legacy sections from the shown registry, empty and missing ones be
     )
     t.equal(loadedLegacy, legacy, JSON.stringify({ mirrors, configs }))
   }
+})
+
+t.test('tells which files the loaded sections name, where it is told', async (t) => {
+  const configs = {
+    'r.test': { tls: { insecure_skip_verify: false, caFile: '/ca.pem', certFile: '/c.pem', keyFile: '/k.pem' } },
+    'a.test': { auth: { username: 'u', password: 'hunter2' }, tls: { caFile: '', certFile: '' } },
+  }
+  t.same(parseStatus(reply({ registry: { configPath: '', configs } })).loadedTlsFiles, ['/ca.pem', '/c.pem'])
+  t.same(parseStatus(reply({ registry: { configPath: '', configs: null } })).loadedTlsFiles, [])
+  t.equal(parseStatus(reply({ registry: { configPath: '', mirrors: {} } })).loadedTlsFiles, undefined)
+  t.equal(parseStatus(reply({})).loadedTlsFiles, undefined)
 })
 
 t.test('tells them from the deprecation warnings where no registry is shown', async (t) => {

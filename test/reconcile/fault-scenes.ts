@@ -31,6 +31,12 @@ export function scenes(): readonly Scene[] {
     anchors: [anchor('corp', first), anchor('lab', third)],
     registries: [registry(HOST, 'corp'), registry(OTHER, 'lab')],
   })
+  const legacy = (state: DesiredState, generation: string): DesiredState => ({
+    ...state,
+    generation,
+    targets: { ...state.targets, containerd: { enabled: 'auto', layout: 'legacy' } },
+  })
+  const [oneLegacy, twoLegacy] = [legacy(one, '444444444444'), legacy(two, '555555555555')]
   const apply = (state: DesiredState): Step => ({ command: 'apply', desired: state })
   return [
     { name: 'install on a fresh node', before: [], act: apply(one) },
@@ -39,6 +45,10 @@ export function scenes(): readonly Scene[] {
     { name: 'rollback of a removal', before: [apply(two), apply(one)], act: { command: 'rollback', desired: one } },
     { name: 'rollback of the installation', before: [apply(one)], act: { command: 'rollback', desired: one } },
     { name: 'uninstall', before: [apply(two)], act: { command: 'uninstall', desired: two } },
+    { name: 'layout: legacy, a second registry', before: [apply(oneLegacy)], act: apply(twoLegacy) },
+    { name: 'layout: legacy, removal of a registry', before: [apply(twoLegacy)], act: apply(oneLegacy) },
+    { name: 'layout: legacy, uninstall', before: [apply(twoLegacy)], act: { command: 'uninstall', desired: two } },
+    { name: 'layout: legacy to auto', before: [apply(twoLegacy)], act: apply(two) },
   ]
 }
 

@@ -19,8 +19,8 @@ t.test('the store is newer when it changed after the daemon came up', async (t) 
 
 t.test('only what may not be loaded is suspected', async (t) => {
   const [newer, older] = [NOW + 1_000, NOW - 1_000]
-  t.match(notLoaded(facts(NOW, newer, ''), ['h']), 'not loaded /b.crt as it is now: it does not trust h,')
-  t.match(notLoaded(facts(NOW, older), ['h']), 'not loaded config_path of /c.toml: it')
-  t.match(notLoaded(facts(NOW, newer), ['h']), 'not loaded config_path of /c.toml or /b.crt as it is now: it')
-  t.equal(isLoadUncertain(facts(NOW, older, '')), false)
+  t.match(notLoaded(facts(NOW, newer, ''), false, ['h']), 'not loaded /b.crt as it is now: it does not trust h,')
+  t.match(notLoaded(facts(NOW, older), false, ['h']), 'not loaded /c.toml as it is now: it')
+  t.match(notLoaded(facts(NOW, newer), true, ['h']), 'not loaded /c.toml or /b.crt as it is now: it')
+  t.equal(isLoadUncertain(facts(NOW, older, ''), false), false)
 })

@@ -59,7 +59,7 @@ for (const generation of generations())
     const folder = shortFolder(t)
     const host = `[plugins."${generation.expected.registryPlugin}".registry]`
     const secret = generation.expected.statusShowsRegistry
-      ? `[plugins."${generation.expected.registryPlugin}".registry.configs."${HOST}".auth]\nusername = "robot"\npassword = "hunter2"\n`
+      ? `[plugins."${generation.expected.registryPlugin}".registry.configs."${HOST}".auth]\nusername = "robot"\npassword = "hunter2"\n[plugins."${generation.expected.registryPlugin}".registry.configs."${HOST}".tls]\nca_file = "/etc/pki/ca.pem"\n`
       : ''
     const config = sanitisedConfig(generation, folder).replace(
       /\[plugins\."[^"]+"\.registry\]\n.*\n/,
