@@ -26,6 +26,7 @@ export type TektonObject = KubernetesObject & {
     readonly steps?: readonly Step[]
     readonly sidecars?: readonly Step[]
     readonly stepTemplate?: object
+    readonly resourcetemplates?: readonly TektonObject[]
     readonly tasks?: readonly {
       readonly name: string
       readonly taskRef: { readonly name: string }
