@@ -1,16 +1,18 @@
 # The image of the agent and its sidecars: a C library, Node and two JavaScript files. No shell, no package manager, and nothing runs in the
-# final stage, so that it can be built for any architecture on any other. scripts/image builds it; by hand:
-#   buildah build --timestamp 0 --build-arg BUILD_BASE=… --build-arg BASE=… -t registry-trust .
-# BASE: anything with glibc >= 2.34 and libstdc++ (a distroless "cc" image); pin it by digest. BUILD_BASE: anything with npm.
-# BUNDLE: where /out comes from; an image that has it ready makes the build stage, and with it every network access, unnecessary.
+# final stage, so that it can be built for amd64 and arm64 on either. scripts/image builds it; by hand:
+#   buildah build --timestamp 0 --platform linux/arm64 --build-arg BUILD_BASE=… --build-arg BUNDLE=build --build-arg BASE=… -t registry-trust .
+# BASE: anything with glibc >= 2.34 and libstdc++ (a distroless "cc" image); pin it by digest. BUILD_BASE: anything with npm and tar,
+# for the machine that builds.
+# BUNDLE: where /out comes from (buildah 1.28 does not find the stage by the default alone); an image that has it ready makes the build stage, and with it every network access, unnecessary.
 ARG BASE
 ARG BUILD_BASE=scratch
 ARG BUNDLE=build
 
-FROM ${BUILD_BASE} AS build
+FROM --platform=$BUILDPLATFORM ${BUILD_BASE} AS build
+ARG TARGETARCH
 WORKDIR /src
 COPY . .
-RUN npm ci && node_modules/.bin/node scripts/image-content.ts /out
+RUN npm ci && node_modules/.bin/node scripts/image-content.ts /out $TARGETARCH
 
 FROM ${BUNDLE} AS bundle
 

@@ -1,9 +1,11 @@
 // Puts together what the image holds besides its base: the bundles, the Node binary as it was published, the bill of materials and the
 // licences. Two runs on the same sources give the same bytes.
+// usage: image-content.ts [FOLDER [ARCHITECTURE]], the latter as images name it: amd64 or arm64, by default this machine's
 import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { billOfMaterials, type Lock, licenceList } from './bill-of-materials.ts'
+import { copyNodeBinary } from './node-binary.ts'
 
 const root = join(import.meta.dirname, '..')
 const out = process.argv[2] ?? join(root, 'dist/image')
@@ -14,11 +16,10 @@ mkdirSync(folder, { recursive: true })
 execFileSync(process.execPath, [join(root, 'scripts/build.ts'), folder], { cwd: root, stdio: 'inherit' })
 for (const name of readdirSync(folder).filter((name) => name.endsWith('.map'))) rmSync(join(folder, name))
 
-// The package of node_modules is the binary of the Node project, byte for byte: whoever likes can compare.
-copyFileSync(process.execPath, join(out, 'node'))
-chmodSync(join(out, 'node'), 0o755)
-
 const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as Lock
+// The binary of the Node project, byte for byte: whoever likes can compare.
+copyNodeBinary(process.argv[3], lock, join(out, 'node'))
+
 const bom = billOfMaterials(lock, process.versions.node)
 writeFileSync(join(folder, 'sbom.cdx.json'), `${JSON.stringify(bom, null, 2)}\n`)
 writeFileSync(join(folder, 'LICENCES.txt'), licenceList(bom))

@@ -285,7 +285,7 @@ function filesOf(volume: Volume, maps: ConfigMaps): { readonly [key: string]: st
 }
 
 /** The kubelet's AtomicWriter. */
-async function writeConfigMap(
+export async function writeConfigMap(
   node: FixtureNode,
   path: string,
   files: { readonly [key: string]: string },

@@ -20,23 +20,23 @@ export function imageUnavailable(): string | undefined {
 
 let building: Promise<string> | undefined
 
-/** Path of the OCI archive. */
+/** Path of the OCI archive. A file given from outside is taken as it is: one that was built elsewhere, or before the sources changed. */
 export function imageArchive(): Promise<string> {
-  building ??= build()
+  const given = process.env['REGISTRY_TRUST_TEST_IMAGE']
+  building ??= given !== undefined && given !== '' ? Promise.resolve(given) : builtImage('own')
   return building
 }
 
-/** A file given from outside is taken as it is: one that was built elsewhere, or before the sources changed. */
-async function build(): Promise<string> {
-  const given = process.env['REGISTRY_TRUST_TEST_IMAGE']
-  if (given !== undefined && given !== '') return given
-  const archive = join(ROOT, `dist/test-image-${sourcesDigest()}.tar`)
+/** The archive that scripts/image makes with these flags; `kind` tells one that is kept from those of other flags. */
+export async function builtImage(kind: string, ...flags: readonly string[]): Promise<string> {
+  const archive = join(ROOT, `dist/test-image-${kind}-${sourcesDigest()}.tar`)
   if (!existsSync(archive)) {
     const fresh = `${archive}.${process.pid}`
-    await run(join(ROOT, 'scripts/image'), ['--output', fresh, '--tag', IMAGE], {
+    await run(join(ROOT, 'scripts/image'), ['--output', fresh, '--tag', IMAGE, ...flags], {
       maxBuffer: 16 * 1024 * 1024,
     })
-    await run('sh', ['-c', 'rm -f "$1"/test-image-*.tar && mv "$3" "$2"', 'sh', join(ROOT, 'dist'), archive, fresh])
+    const replace = 'rm -f "$1"-*.tar && mv "$3" "$2"'
+    await run('sh', ['-c', replace, 'sh', join(ROOT, `dist/test-image-${kind}`), archive, fresh])
   }
   return archive
 }
@@ -47,8 +47,12 @@ function sourcesDigest(): string {
     'Dockerfile',
     'scripts/build.ts',
     'scripts/image',
+    'scripts/image-bases.sh',
     'scripts/image-content.ts',
+    'scripts/node-binary.ts',
+    '.dockerignore',
     'package-lock.json',
+    'tsconfig.json',
   ]
   const hash = createHash('sha256')
   for (const file of files.toSorted()) hash.update(file).update(readFileSync(join(ROOT, file)))

@@ -193,6 +193,22 @@ t.test('uninstall: with the rights of full, once, after the sidecars', async (t)
   t.same(named(uninstall, 'done').volumeMounts, undefined)
 })
 
+t.test(
+  'no container is given a type of SELinux or a profile of AppArmor but where nothing works without',
+  async (t) => {
+    for (const folder of FOLDERS) {
+      const found = JSON.stringify(objectsOf(folder).filter(({ kind }) => kind === 'DaemonSet'))
+      t.equal(found.includes('seLinuxOptions'), folder === 'overlays/openshift', folder)
+      const profiles = allContainers(podSpec(objectsOf(folder))).flatMap(({ name, securityContext }) =>
+        securityContext?.appArmorProfile === undefined ? [] : [`${name} ${securityContext.appArmorProfile.type}`],
+      )
+      const hasProfile = found.includes('"name":"restarter"') && folder !== 'overlays/plain-sidecars'
+      t.same(profiles, hasProfile ? ['restarter Unconfined'] : [], folder)
+      t.equal(podSpec(objectsOf(folder)).securityContext?.appArmorProfile, undefined, folder)
+    }
+  },
+)
+
 t.test('the namespace allows what the hostPath volumes need, and warns of them', async (t) => {
   const [namespace] = objectsOf('base').filter(({ kind }) => kind === 'Namespace')
   t.match(namespace?.metadata.labels, {

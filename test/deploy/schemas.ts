@@ -5,11 +5,15 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { DaemonSet } from 'kubernetes-models/apps/v1/DaemonSet'
+import { Deployment } from 'kubernetes-models/apps/v1/Deployment'
+import { Lease } from 'kubernetes-models/coordination.k8s.io/v1/Lease'
 import { NetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1/NetworkPolicy'
+import { ClusterRoleBinding } from 'kubernetes-models/rbac.authorization.k8s.io/v1/ClusterRoleBinding'
 import { Role } from 'kubernetes-models/rbac.authorization.k8s.io/v1/Role'
 import { RoleBinding } from 'kubernetes-models/rbac.authorization.k8s.io/v1/RoleBinding'
 import { ConfigMap } from 'kubernetes-models/v1/ConfigMap'
 import { Namespace } from 'kubernetes-models/v1/Namespace'
+import { Pod } from 'kubernetes-models/v1/Pod'
 import { ServiceAccount } from 'kubernetes-models/v1/ServiceAccount'
 import type { KubernetesObject } from './objects.ts'
 
@@ -19,16 +23,23 @@ type Model = new (data: never) => { validate(): void }
 
 const MODELS: { readonly [kind: string]: { readonly model: Model; readonly from: string } } = {
   'apps/v1 DaemonSet': { model: DaemonSet, from: 'apps/v1/DaemonSet' },
+  'apps/v1 Deployment': { model: Deployment, from: 'apps/v1/Deployment' },
+  'coordination.k8s.io/v1 Lease': { model: Lease, from: 'coordination.k8s.io/v1/Lease' },
   'networking.k8s.io/v1 NetworkPolicy': { model: NetworkPolicy, from: 'networking.k8s.io/v1/NetworkPolicy' },
+  'rbac.authorization.k8s.io/v1 ClusterRoleBinding': {
+    model: ClusterRoleBinding,
+    from: 'rbac.authorization.k8s.io/v1/ClusterRoleBinding',
+  },
   'rbac.authorization.k8s.io/v1 Role': { model: Role, from: 'rbac.authorization.k8s.io/v1/Role' },
   'rbac.authorization.k8s.io/v1 RoleBinding': { model: RoleBinding, from: 'rbac.authorization.k8s.io/v1/RoleBinding' },
   'v1 ConfigMap': { model: ConfigMap, from: 'v1/ConfigMap' },
   'v1 Namespace': { model: Namespace, from: 'v1/Namespace' },
+  'v1 Pod': { model: Pod, from: 'v1/Pod' },
   'v1 ServiceAccount': { model: ServiceAccount, from: 'v1/ServiceAccount' },
 }
 
 /** Kinds of operators, which Kubernetes itself does not describe. */
-const NOT_KUBERNETES = /^(monitoring\.coreos\.com|security\.openshift\.io)\//
+const NOT_KUBERNETES = /^(monitoring\.coreos\.com|security\.openshift\.io|(triggers\.)?tekton\.dev)\//
 
 export function isDescribed({ apiVersion }: KubernetesObject): boolean {
   return !NOT_KUBERNETES.test(apiVersion)

@@ -1,64 +1,29 @@
 // The Tekton examples: whole (every name they use is there), and the buildah Task's own script run with the real buildah against a registry
 // that wants a login, with the CA from the published ConfigMap's content.
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { parseAllDocuments } from 'yaml'
 import { configMapKey } from '../../agent/reconcile/publish.ts'
 import { generationsToTest } from '../e2e/agent-on-node.ts'
 import { Builders } from '../node/builders.ts'
 import { createAuthority, issueServer } from '../node/certificates.ts'
 import { startRegistry } from '../node/registry.ts'
 import { startSandboxNode } from '../node/sandbox-node.ts'
+import { environmentOf, stepOf, TEKTON_FOLDER, taskNamed, tasks, tektonObjects } from './tekton-objects.ts'
 
-const FOLDER = join(import.meta.dirname, '../../daemonset/tekton')
 const HOST = 'harbor.example.net'
 const USER = { username: 'robot$ci', password: 'se:cret' }
 
-type Step = {
-  readonly name: string
-  readonly script?: string
-  readonly command?: readonly string[]
-  readonly env?: readonly { readonly name: string; readonly value: string }[]
-}
-type Manifest = {
-  readonly kind: string
-  readonly metadata: { readonly name: string }
-  readonly spec: {
-    readonly params?: readonly { readonly name: string; readonly default?: string }[]
-    readonly steps?: readonly Step[]
-    readonly tasks?: readonly {
-      readonly taskRef: { readonly name: string }
-      readonly params: readonly { readonly name: string }[]
-    }[]
-    readonly volumes?: readonly {
-      readonly configMap?: {
-        readonly name: string
-        readonly items?: readonly { readonly key: string; readonly path: string }[]
-      }
-    }[]
-  }
-}
-
-const manifests = readdirSync(FOLDER)
-  .filter((name) => name.endsWith('.yaml') && name !== 'kustomization.yaml')
-  .flatMap((name) =>
-    parseAllDocuments(readFileSync(join(FOLDER, name), 'utf8')).map((document) => document.toJS() as Manifest),
-  )
-const tasks = manifests.filter(({ kind }) => kind === 'Task')
-const taskNamed = (name: string) => tasks.find(({ metadata }) => metadata.name === name)
-
 t.test('the pipeline uses Tasks that are there, and gives every parameter without a default', async (t) => {
-  const pipeline = manifests.find(({ kind }) => kind === 'Pipeline')
+  const pipeline = tektonObjects.find(({ kind }) => kind === 'Pipeline')
   for (const { taskRef, params } of pipeline?.spec.tasks ?? []) {
     const task = taskNamed(taskRef.name)
-    t.ok(task, taskRef.name)
     const given = params.map(({ name }) => name)
-    for (const { name, default: preset } of task?.spec.params ?? [])
+    for (const { name, default: preset } of task.spec.params ?? [])
       t.ok(preset !== undefined || given.includes(name), `${taskRef.name} ${name}`)
     for (const name of given)
       t.ok(
-        task?.spec.params?.some((param) => param.name === name),
+        task.spec.params?.some((param) => param.name === name),
         `${taskRef.name} knows ${name}`,
       )
   }
@@ -71,7 +36,7 @@ t.test('the pipeline uses Tasks that are there, and gives every parameter withou
 })
 
 t.test('they mount the ConfigMaps that publish writes, with keys as it spells them', async (t) => {
-  const published = readFileSync(join(FOLDER, '../publish/configmaps.yaml'), 'utf8')
+  const published = readFileSync(join(TEKTON_FOLDER, '../publish/configmaps.yaml'), 'utf8')
   for (const { metadata, spec } of tasks) {
     const maps = (spec.volumes ?? []).flatMap(({ configMap }) => configMap ?? [])
     t.equal(maps.length, 1, metadata.name)
@@ -113,15 +78,10 @@ t.test(
         auths: { [HOST]: { auth: Buffer.from(`${USER.username}:${USER.password}`).toString('base64') } },
       }),
     )
-    const [step] = taskNamed('build-buildah')?.spec.steps ?? []
-    const values: { readonly [name: string]: string } = {
-      '$(params.image)': image,
-      '$(params.dockerfile)': './Dockerfile',
-      '$(results.digest.path)': '/run/digest',
-      '/run/docker-config/config.json': '/run/config.json',
-    }
-    const env = Object.fromEntries((step?.env ?? []).map(({ name, value }) => [name, values[value] ?? value]))
-    const run = () => builders.script(step?.script ?? '', env, '/run/work')
+    const step = stepOf('build-buildah')
+    const values = { 'params.image': image, 'params.dockerfile': './Dockerfile', 'results.digest.path': '/run/digest' }
+    const env = { ...environmentOf(step, values), REGISTRY_AUTH_FILE: '/run/config.json' }
+    const run = () => builders.script(step.script ?? '', env, '/run/work')
 
     const refused = await run()
     t.not(refused.code, 0)

@@ -1,0 +1,123 @@
+// The other ways to the image: for arm64, and through the build stage of the Dockerfile. What takes long is done with REGISTRY_TRUST_FULL=1:
+// the arm64 image is assembled and does the main job on a node, run by an emulator, and the whole Dockerfile is built with `npm ci` in it.
+import { execFile } from 'node:child_process'
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { AgentOnNode, startPrivateRegistry } from '../e2e/agent-on-node.ts'
+import { tool } from '../node/generations.ts'
+import { newestGeneration, sandboxNode } from '../node/node-tests.ts'
+import { defaultConfig, withConfigPath } from '../node/sandbox-node.ts'
+import { builtImage, imageArchive } from './image.ts'
+import { type OciImage, readImage, unpackRoot } from './oci-archive.ts'
+
+const run = promisify(execFile)
+const ROOT = join(import.meta.dirname, '../..')
+const IS_FULL = process.env['REGISTRY_TRUST_FULL'] === '1'
+const BUILD_MS = 600_000
+const HOST = 'harbor.example.net'
+
+t.setTimeout(3 * BUILD_MS)
+
+t.test('for another architecture Node is another, and the program the same bytes', { timeout: BUILD_MS }, async (t) => {
+  const folder = t.testdir({})
+  const content = async (architecture: string) => {
+    const out = join(folder, architecture)
+    await run(process.execPath, [join(ROOT, 'scripts/image-content.ts'), out, architecture], { cwd: ROOT })
+    return out
+  }
+  const [amd64, arm64] = [await content('amd64'), await content('arm64')]
+  t.equal(machineOf(join(amd64, 'node')), 'x86-64')
+  t.equal(machineOf(join(arm64, 'node')), 'aarch64')
+  const program = (out: string) =>
+    readdirSync(join(out, 'registry-trust')).map((name) => [
+      name,
+      readFileSync(join(out, 'registry-trust', name), 'latin1'),
+    ])
+  t.ok(program(amd64).length > 4)
+  t.strictSame(program(arm64), program(amd64))
+  await t.rejects(content('riscv64'), /no package brings Node for riscv64/)
+})
+
+if (IS_FULL)
+  newestGeneration(t, 'the arm64 image does the main job', async (t, generation) => {
+    const archive = await builtImage('arm64', '--platform', 'linux/arm64')
+    const { config } = readImage(archive)
+    t.match(config, { architecture: 'arm64', os: 'linux' })
+    t.same(runAs(config), runAs(readImage(await imageArchive()).config))
+    const node = await sandboxNode(t, { generation, config: withConfigPath(defaultConfig(generation)) })
+    const root = join(node.scratch, 'arm64')
+    unpackRoot(archive, root)
+    const programs = filesIn(root).filter((file) => machineOf(file) !== undefined)
+    t.ok(programs.length > 5, `${programs.length} programs and libraries`)
+    for (const file of programs) t.equal(machineOf(file), 'aarch64', file.slice(root.length))
+
+    const { registry, authority } = await startPrivateRegistry(node, HOST)
+    const agent = await AgentOnNode.on(node)
+    await agent.configure({ registries: [{ host: HOST, ca: 'corp-root.pem' }] }, { 'corp-root.pem': authority.pem })
+    const [interpreter = '', bundle = ''] = config.config.Entrypoint.map((path) => join(root, path))
+    // The image's own loader and libraries; an emulated root (qemu's -L) would show the agent the image's folders as the node's.
+    const libraries = ['lib', 'usr/lib'].map((folder) => join(root, folder, 'aarch64-linux-gnu'))
+    const loader = [join(root, 'lib/ld-linux-aarch64.so.1'), '--library-path', libraries.join(':')]
+    const emulator = process.arch === 'arm64' ? [] : [tool('qemu-user-static', 'qemu-aarch64-static')]
+    const emulated = async (...argv: readonly string[]) =>
+      await node.exec([...emulator, ...loader, interpreter, ...argv], { timeoutMs: 120_000 })
+    const arm64 = async (...argv: readonly string[]) => await emulated(bundle, ...argv)
+    const own = async (...argv: readonly string[]) => await node.exec([process.execPath, bundle, ...argv])
+
+    t.equal((await emulated('-p', 'process.arch')).stdout, 'arm64\n')
+    t.same(await arm64('--version'), await own('--version'))
+    const inspect = ['inspect', join(agent.config, 'corp-root.pem')]
+    t.same(await arm64(...inspect), await own(...inspect))
+    const plan = ['plan', '--config', agent.config, '--json']
+    const planned = timeless(await arm64(...plan))
+    t.match(planned, { code: 2, plan: { rehearsal: { verdict: 'passed' }, restart: { required: false } } })
+    t.same(planned, timeless(await own(...plan)), 'the same plan, to the last reason')
+    t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
+    const started = performance.now()
+    const applied = await arm64('apply', '--config', agent.config, '--json')
+    t.comment(`apply, emulated: ${Math.round(performance.now() - started)} ms`)
+    t.equal(applied.code, 0, applied.stdout + applied.stderr)
+    t.match(JSON.parse(applied.stdout), { outcome: 'applied', rehearsal: { verdict: 'passed' } })
+    t.match(await node.pull(registry.reference()), { ok: true })
+    t.match(await arm64('plan', '--config', agent.config), { code: 0 }, 'a second time there is nothing to do')
+  })
+
+if (IS_FULL)
+  t.test(
+    'the Dockerfile, built whole with npm ci in its build stage, gives the same image',
+    { timeout: BUILD_MS },
+    async (t) => {
+      const staged = readImage(await builtImage('staged', '--build-base', 'local'))
+      const own = readImage(await imageArchive())
+      t.same(staged.layers, own.layers, 'every layer to the last bit')
+      t.same(runAs(staged.config), runAs(own.config))
+    },
+  )
+
+/** All but the labels: they name the commit, and a kept image may be of an earlier one with the same sources. */
+function runAs({ config: { User, Entrypoint, Cmd } }: OciImage['config']): object {
+  return { User, Entrypoint, Cmd }
+}
+
+/** What an ELF file is for, or undefined where it is none. */
+function machineOf(file: string): string | undefined {
+  const header = Buffer.alloc(20)
+  const descriptor = openSync(file, 'r')
+  readSync(descriptor, header)
+  closeSync(descriptor)
+  if (header.readUInt32BE() !== 0x7f454c46) return undefined
+  const machine = header.readUInt16LE(18)
+  return { 62: 'x86-64', 183: 'aarch64' }[machine] ?? `machine ${machine}`
+}
+
+function filesIn(folder: string): readonly string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name))
+}
+
+function timeless({ code, stdout }: { readonly code: number; readonly stdout: string }): unknown {
+  return { code, plan: JSON.parse(stdout.replace(/"durationMs": \d+/g, '"durationMs": 0')) as unknown }
+}
