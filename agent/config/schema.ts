@@ -186,7 +186,8 @@ const targets = {
       properties: {
         enabled: enabled('auto: where containerd runs.'),
         layout: {
-          description: 'hosts: hosts.toml; legacy: config.toml (containerd 1.x only); auto: hosts.',
+          description:
+            'hosts: hosts.toml; legacy: registry.configs in config.toml (containerd 1.x only; CA files and client certificates); auto: hosts.',
           enum: ['auto', 'hosts', 'legacy'],
           default: 'auto',
         },

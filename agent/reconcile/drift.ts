@@ -8,8 +8,11 @@ import type { AgentState } from '../model/state.ts'
 const FIGHT_WINDOW_MS = 3_600_000
 
 /** The change restores a path that the agent owns already, for the generation that is on the node. */
-export function isHealing({ path, owns, after }: Change, state: AgentState, desired: DesiredState): boolean {
+export function isHealing(change: Change, state: AgentState, desired: DesiredState): boolean {
+  const { path, owns, after } = change
   if (state.generation !== desired.generation) return false
+  // It waited for the restart that it needs: nobody damaged anything.
+  if (change.target === 'containerd-config' && change.drift === undefined) return false
   const paths = after.kind === 'tree' ? owns.map((own) => own.path) : [path]
   return paths.every((one) => state.owned[one] !== undefined)
 }

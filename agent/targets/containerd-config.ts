@@ -145,7 +145,7 @@ async function inLegacy(
     : stillRead.length > 0
       ? `the running containerd may still read ${stillRead.map(({ path }) => path).join(', ')}`
       : `the running containerd has not loaded the sections of ${facts.configFile} that name ${notLoaded.join(', ')}`
-  const edit = isChanged ? [configChange(bytes, staged.length > 0, 'registry.configs', observed)] : []
+  const edit = isChanged ? [configChange(bytes, staged.length > 0, input, observed)] : []
   return {
     ...unchanged,
     candidate: bytes,
@@ -187,7 +187,7 @@ async function leaveLegacy(
   const obstacle = editObstacle(observed)
   if (obstacle !== undefined) return { ...unchanged, problems: [obstacle] }
   const isEdited = plan.changes.length > 0
-  const edit = isEdited ? plan.changes : [configChange(rest.bytes, false, 'registry.configs', observed)]
+  const edit = isEdited ? plan.changes : [configChange(rest.bytes, false, input, observed)]
   const reason = `the sections of layout: legacy go from ${configFile}, and containerd reads that file only when it starts`
   return {
     ...plan,
@@ -213,17 +213,17 @@ async function restOf(
 function configChange(
   bytes: Buffer | undefined,
   isOurs: boolean,
-  what: string,
+  { owned }: TargetInput,
   { facts: { configFile }, file }: ObservedConfig,
 ): Change {
-  const was = file.kind === 'file' ? file : rootFile('')
-  const { mode, uid, gid } = was
+  const { mode, uid, gid, ...now } = file.kind === 'file' ? file : rootFile('')
+  const isAsWritten = file.kind === 'file' && sha256(now.bytes) === owned[configFile]?.sha256
   return {
     target: 'containerd-config',
     action: bytes === undefined ? 'delete' : file.kind === 'absent' ? 'create' : 'edit',
     path: configFile,
-    drift: file.kind === 'absent' ? 'missing' : 'changed',
-    reason: isOurs ? `set ${what} of the declared registries` : `${what} of the agent is taken out`,
+    ...(isAsWritten ? {} : { drift: file.kind === 'absent' ? 'missing' : 'changed' }),
+    reason: `registry.configs of ${isOurs ? 'the declared registries is set' : 'the agent is taken out'}`,
     subject: '',
     folder: posix.dirname(configFile),
     after: bytes === undefined ? { kind: 'absent' } : { kind: 'file', bytes, mode, uid, gid },

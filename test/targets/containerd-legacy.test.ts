@@ -8,6 +8,7 @@ import type { ContainerdFacts } from '../../agent/model/observed-state.ts'
 import type { RuntimeStatus } from '../../agent/model/ports.ts'
 import { Secret } from '../../agent/model/secret.ts'
 import { type AgentState, EMPTY_STATE } from '../../agent/model/state.ts'
+import { isHealing } from '../../agent/reconcile/drift.ts'
 import { makePlan, type Planned } from '../../agent/reconcile/planning.ts'
 import { type ScratchNode, scratchNode, treeOf } from './carry-out.ts'
 import { anchor, desired, makeCa, registry } from './sample.ts'
@@ -222,6 +223,17 @@ t.test('containerd was upgraded to 2: refused with layout legacy, moved with lay
   await carryOut(node, auto(harbor), state, { version: 'v2.1.9' })
   t.match(readFileSync(join(node.root, CONFIG), 'utf8'), /config_path = "\/etc\/containerd\/certs\.d"/)
   t.notMatch(readFileSync(join(node.root, CONFIG), 'utf8'), /ca_file/)
+})
+
+t.test('an edit that waits for its restart is no damage, a section that someone took out is', async (t) => {
+  const node = nodeOf(t)
+  const state = await carryOut(node, legacy(registry(HOST, 'a')), EMPTY_STATE)
+  const config = ({ plan }: Planned) => plan.changes.find(({ path }) => path === CONFIG)
+  const waiting = config(await planOn(node, harbor, state))
+  t.ok(waiting !== undefined && !isHealing(waiting, state, harbor))
+  writeFileSync(join(node.root, CONFIG), ORIGINAL)
+  const damaged = config(await planOn(node, legacy(registry(HOST, 'a')), state))
+  t.ok(damaged !== undefined && isHealing(damaged, state, harbor))
 })
 
 t.test('migrate says that trust.yaml asks for the other layout', async (t) => {
