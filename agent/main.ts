@@ -62,6 +62,12 @@ async function main(): Promise<number> {
     stream.write(invocation.text)
     return invocation.exitCode
   }
+  // `plan | head -1`: who has read enough is no reason to end in the middle of a change; the exit code still tells how it went.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE')
+      process.stderr.write(`registry-trust: the answer could not be written: ${error.message}\n`)
+  })
+  process.stderr.on('error', () => undefined)
   const { command, options } = invocation
   return COMMANDS[command](wire(isSidecar(command) ? options : behindSidecars(options)))
 }

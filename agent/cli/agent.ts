@@ -7,14 +7,22 @@ import type { Run } from '../reconcile/run.ts'
 import { servedWatch } from '../reconcile/served.ts'
 import { CONTAINERS, DOCKER } from '../targets/certs-tree.ts'
 import { LOCAL_ANCHORS, SYSTEM_CERTS } from '../targets/system-trust.ts'
+import { logLevels } from '../telemetry/log-level.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 import type { Wiring } from './wiring.ts'
 
 export async function agentCommand(wiring: Wiring): Promise<number> {
-  const { options, version, node, ports, inputs, watcher, log, loadConfig, signal } = wiring
+  const { options, version, node, ports, inputs, watcher, log, signal } = wiring
   const metrics = await wiring.createMetrics()
   const logins = new Map<string, boolean | undefined>()
   const served = servedWatch(ports)
+  const levels = logLevels({ log, clock: ports.clock })
+  const loadConfig = async () => {
+    const loaded = await wiring.loadConfig()
+    // Before anything is done with it: a level for the run that follows must count for that run.
+    if (loaded.ok) levels.configured(loaded.desired.logLevel)
+    return loaded
+  }
   const tellFacts = ({ registries }: NodeStatus) => {
     const facts = registries.map(({ host }) => ({
       registry: host,
@@ -72,6 +80,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     liveness: loop.liveness,
     onReconcile: ({ force }) => loop.poke({ byHand: force }),
     onProve: () => loop.poke({ prove: true }),
+    onLogLevel: ({ level, forMs }) => levels.override(level, forMs),
     ...(tokenFile === undefined ? {} : { token: () => readToken(tokenFile, inputs) }),
     log,
   })
@@ -87,6 +96,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     })
     log.info('stopping', { reason: String(signal.reason) })
   } finally {
+    levels.close()
     await watching.close()
     await nodeWatch.close()
     await loop.stop()
