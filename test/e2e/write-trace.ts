@@ -36,6 +36,12 @@ export function traced(log: string, argv: readonly string[]): readonly string[] 
   ]
 }
 
+/** With what arguments and environment every program was started. */
+export function tracedPrograms(log: string, argv: readonly string[]): readonly string[] {
+  const whole = ['-v', '-s', '65536', '-e', 'trace=execve,execveat', '-e', 'signal=none']
+  return ['strace', '-D', '-f', '--seccomp-bpf', ...whole, '-o', log, ...argv]
+}
+
 export type Write = { readonly call: string; readonly path: string; readonly line: string }
 
 type Process = { cwd: string; readonly descriptors: Map<string, string> }
