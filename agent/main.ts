@@ -69,8 +69,12 @@ async function main(): Promise<number> {
   })
   process.stderr.on('error', () => undefined)
   const { command, options } = invocation
+  // A lost connection to the machine is no reason to leave a change half done, and unproved.
+  if (CHANGE_THE_NODE.includes(command)) process.on('SIGHUP', () => undefined)
   return COMMANDS[command](wire(isSidecar(command) ? options : behindSidecars(options)))
 }
+
+const CHANGE_THE_NODE: readonly Command[] = ['apply', 'migrate', 'rollback', 'uninstall']
 
 function isSidecar(command: Command): boolean {
   return command === 'cri-proxy' || command === 'restarter'
