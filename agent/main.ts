@@ -27,6 +27,7 @@ import { watcher } from './node/watch.ts'
 import { withoutPrivateKeys } from './reconcile/key-vault.ts'
 import { createLoginDesk } from './reconcile/login.ts'
 import { createLog } from './telemetry/log.ts'
+import { logLevels } from './telemetry/log-level.ts'
 
 /** Filled in by the bundler. */
 declare const REGISTRY_TRUST_VERSION: string | undefined
@@ -115,6 +116,7 @@ function wire(options: Wired): Wiring {
     files,
     inputs,
     log,
+    levels: logLevels({ log, clock }),
     watcher: watcher({ log }),
     signal: stopping.signal,
     createMetrics: async () => (await import('./telemetry/metrics.ts')).createMetrics({ version: VERSION }),

@@ -7,16 +7,14 @@ import type { Run } from '../reconcile/run.ts'
 import { servedWatch } from '../reconcile/served.ts'
 import { CONTAINERS, DOCKER } from '../targets/certs-tree.ts'
 import { LOCAL_ANCHORS, SYSTEM_CERTS } from '../targets/system-trust.ts'
-import { logLevels } from '../telemetry/log-level.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 import type { Wiring } from './wiring.ts'
 
 export async function agentCommand(wiring: Wiring): Promise<number> {
-  const { options, version, node, ports, inputs, watcher, log, signal } = wiring
+  const { options, version, node, ports, inputs, watcher, log, levels, signal } = wiring
   const metrics = await wiring.createMetrics()
   const logins = new Map<string, boolean | undefined>()
   const served = servedWatch(ports)
-  const levels = logLevels({ log, clock: ports.clock })
   const loadConfig = async () => {
     const loaded = await wiring.loadConfig()
     // Before anything is done with it: a level for the run that follows must count for that run.

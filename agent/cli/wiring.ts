@@ -1,9 +1,9 @@
 // What a command is handed by main.ts: the options, the ports, and where to write. Commands read neither argv nor env.
 import type { ClusterApi } from '../model/cluster.ts'
-import type { InputFiles, NodeFiles, Watcher } from '../model/ports.ts'
+import type { InputFiles, Log, NodeFiles, Watcher } from '../model/ports.ts'
 import type { LoadedConfig } from '../reconcile/loop.ts'
 import type { RunPorts } from '../reconcile/run.ts'
-import type { Logger } from '../telemetry/log.ts'
+import type { LogLevels } from '../telemetry/log-level.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Options } from './args.ts'
 import type { Paint } from './terminal.ts'
@@ -16,7 +16,8 @@ export type Wiring = {
   readonly files: NodeFiles
   readonly inputs: InputFiles
   readonly watcher: Watcher
-  readonly log: Logger
+  readonly log: Log
+  readonly levels: LogLevels
   /** Loads its library only then: no other command speaks to the API server. */
   readonly connectCluster: () => Promise<ClusterApi>
   readonly loadConfig: () => Promise<LoadedConfig>
