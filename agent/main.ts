@@ -28,6 +28,7 @@ import { watcher } from './node/watch.ts'
 import { withoutPrivateKeys } from './reconcile/key-vault.ts'
 import { createLoginDesk } from './reconcile/login.ts'
 import { createLog } from './telemetry/log.ts'
+import { logLevels } from './telemetry/log-level.ts'
 
 /** Filled in by the bundler. */
 declare const REGISTRY_TRUST_VERSION: string | undefined
@@ -63,9 +64,19 @@ async function main(): Promise<number> {
     stream.write(invocation.text)
     return invocation.exitCode
   }
+  // `plan | head -1`: who has read enough is no reason to end in the middle of a change; the exit code still tells how it went.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE')
+      process.stderr.write(`registry-trust: the answer could not be written: ${error.message}\n`)
+  })
+  process.stderr.on('error', () => undefined)
   const { command, options } = invocation
+  // A lost connection to the machine is no reason to leave a change half done, and unproved.
+  if (CHANGE_THE_NODE.includes(command)) process.on('SIGHUP', () => undefined)
   return COMMANDS[command](wire(isSidecar(command) ? options : behindSidecars(options)))
 }
+
+const CHANGE_THE_NODE: readonly Command[] = ['apply', 'migrate', 'rollback', 'uninstall']
 
 function isSidecar(command: Command): boolean {
   return command === 'cri-proxy' || command === 'restarter'
@@ -106,6 +117,7 @@ function wire(options: Wired): Wiring {
     files,
     inputs,
     log,
+    levels: logLevels({ log, clock }),
     watcher: watcher({ log }),
     mounts: mounts(),
     signal: stopping.signal,

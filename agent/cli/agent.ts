@@ -15,10 +15,16 @@ import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 import type { Wiring } from './wiring.ts'
 
 export async function agentCommand(wiring: Wiring): Promise<number> {
-  const { options, version, node, ports, files, inputs, watcher, log, loadConfig, signal } = wiring
+  const { options, version, node, ports, files, inputs, watcher, log, levels, signal } = wiring
   const metrics = await wiring.createMetrics()
   const logins = new Map<string, boolean | undefined>()
   const served = servedWatch({ ...ports, onChanged: (host) => loop.proveSoon(host) })
+  const loadConfig = async () => {
+    const loaded = await wiring.loadConfig()
+    // Before anything is done with it: a level for the run that follows must count for that run.
+    if (loaded.ok) levels.configured(loaded.desired.logLevel)
+    return loaded
+  }
   const tellFacts = ({ registries }: NodeStatus) => {
     const facts = registries.map(({ host }) => ({
       registry: host,
@@ -93,6 +99,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     liveness: loop.liveness,
     onReconcile: ({ force }) => loop.poke({ byHand: force }),
     onProve: () => loop.poke({ prove: true }),
+    onLogLevel: ({ level, forMs }) => levels.override(level, forMs),
     ...(tokenFile === undefined ? {} : { token: () => readToken(tokenFile, inputs) }),
     log,
   })
@@ -108,6 +115,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     })
     log.info('stopping', { reason: String(signal.reason) })
   } finally {
+    levels.close()
     await watching.close()
     await nodeWatch.close()
     await loop.stop()

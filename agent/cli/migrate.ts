@@ -1,8 +1,9 @@
-// `registry-trust migrate`: as `apply`, and moves every legacy registry section of config.toml to hosts.toml files.
-import { applyRun } from '../reconcile/reconcile.ts'
+// `registry-trust migrate`: as `apply`, and moves every legacy registry section of config.toml to hosts.toml files. Under `mode: audit`
+// it only shows what it would do.
+import { applyRun, planRun } from '../reconcile/reconcile.ts'
 import { answer, withConfig } from './configured.ts'
-import { applyExit } from './exit-codes.ts'
-import { applyJson, formatApply } from './format-run.ts'
+import { applyExit, planExit } from './exit-codes.ts'
+import { applyJson, formatApply, formatPlan, planJson } from './format-run.ts'
 import type { Wiring } from './wiring.ts'
 
 export async function migrateCommand(wiring: Wiring): Promise<number> {
@@ -14,6 +15,11 @@ export async function migrateCommand(wiring: Wiring): Promise<number> {
       consentUnrehearsed,
       migrateAll: true,
       signal: wiring.signal,
+    }
+    if (desired.mode === 'audit') {
+      const plan = await planRun(desired, options, wiring.ports)
+      answer(wiring, planJson(plan), (paint) => formatPlan(plan, paint))
+      return planExit(plan)
     }
     const run = await applyRun(desired, options, wiring.ports)
     answer(wiring, applyJson(run), (paint) => formatApply(run, paint))

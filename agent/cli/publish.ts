@@ -101,11 +101,7 @@ function tell(results: readonly Published[], lastTold: string, { log }: Wiring):
   const text = JSON.stringify(worth)
   if (worth.length > 0 && text !== lastTold)
     for (const { configMap, result, restarted, problem } of worth)
-      log[problem === undefined ? 'info' : 'warn']('published', {
-        configMap,
-        result,
-        restarted,
-        ...(problem === undefined ? {} : { error: problem.message }),
-      })
+      if (problem === undefined) log.info('published', { configMap, result, restarted })
+      else log.warn('published', { configMap, result, restarted, error: problem.message })
   return text
 }

@@ -3,6 +3,7 @@ import type { ClusterApi } from '../model/cluster.ts'
 import type { InputFiles, Log, Mounts, NodeFiles, Watcher } from '../model/ports.ts'
 import type { LoadedConfig } from '../reconcile/loop.ts'
 import type { RunPorts } from '../reconcile/run.ts'
+import type { LogLevels } from '../telemetry/log-level.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Options } from './args.ts'
 import type { Paint } from './terminal.ts'
@@ -17,6 +18,7 @@ export type Wiring = {
   readonly watcher: Watcher
   readonly mounts: Mounts
   readonly log: Log
+  readonly levels: LogLevels
   /** Loads its library only then: no other command speaks to the API server. */
   readonly connectCluster: () => Promise<ClusterApi>
   readonly loadConfig: () => Promise<LoadedConfig>

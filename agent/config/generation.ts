@@ -1,5 +1,5 @@
 // The generation: a short name for everything that decides what is written to the node, and how.
-// Independent of the order of declarations, of where the input lay and of when it was read; `mode`, proofs and drift write nothing.
+// Independent of the order of declarations, of where the input lay and of when it was read; `mode`, proofs, drift and the log write nothing.
 import { createHash } from 'node:crypto'
 import type { DesiredState, Headers, Registry } from '../model/desired-state.ts'
 

@@ -1,6 +1,7 @@
 // The JSON Schema of trust.yaml: the one place that knows every key, its type, its default and what it means.
 // Shipped to users as docs/trust.schema.json (a test keeps the two equal), so that editors complete and check the file.
 // `x-expected` is what a person is told where a pattern does not match.
+import { LOG_LEVELS } from '../model/log-level.ts'
 import { DURATION_PATTERN } from './duration.ts'
 
 export const MAX_REGISTRIES = 1000
@@ -370,6 +371,17 @@ export const TRUST_SCHEMA = {
               },
             },
           },
+        },
+      },
+    },
+    log: {
+      description: 'The log of the daemon.',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        level: {
+          description: 'How much is logged, at once and without a restart; absent: what `--log-level` says.',
+          enum: LOG_LEVELS,
         },
       },
     },

@@ -11,12 +11,12 @@ import { escapePointer } from './yaml-tree.ts'
 
 type Leaf = { readonly file: ConfigFile; readonly pointer: string; readonly value: unknown }
 
-const SECTIONS = ['mode', 'targets', 'restart', 'policy', 'drift'] as const
+const SECTIONS = ['mode', 'targets', 'restart', 'policy', 'drift', 'log'] as const
 
 export const DURATION_MIN_MS = 1000
 export const DURATION_MAX_MS = 24 * 3600 * 1000
 
-export type LoadedSettings = Pick<DesiredState, 'mode' | 'targets' | 'restart' | 'policy' | 'drift'>
+export type LoadedSettings = Pick<DesiredState, 'mode' | 'targets' | 'restart' | 'policy' | 'drift' | 'logLevel'>
 
 export function loadSettings(files: readonly ConfigFile[], report: Report): LoadedSettings {
   const leaves = mergeLeaves(files, report)
@@ -78,7 +78,7 @@ function convert(
   leaves: ReadonlyMap<string, Leaf>,
   report: Report,
 ): LoadedSettings {
-  const { targets, restart, policy, drift } = settings
+  const { targets, restart, policy, drift, log } = settings
   const { maxPerHour, backoff } = restart.budget
   const backoffMinMs = ms('/restart/budget/backoff/min', backoff.min)
   const backoffMaxMs = ms('/restart/budget/backoff/max', backoff.max)
@@ -107,6 +107,7 @@ function convert(
     },
     policy: { ...policy },
     drift: { resyncMs: ms('/drift/resync', drift.resync), heal: drift.heal, stopAfterFights: drift.stopAfterFights },
+    ...(log?.level !== undefined && { logLevel: log.level }),
   }
 }
 

@@ -1,5 +1,6 @@
 // The shape of trust.yaml after the schema has accepted it, and after the defaults are filled in.
 import type { Capability, Headers, ProofLevel, RestartStrategy, Weekday } from '../model/desired-state.ts'
+import type { LogLevel } from '../model/log-level.ts'
 
 export type AnchorEntry = {
   readonly file?: string
@@ -69,4 +70,5 @@ export type Settings = {
     readonly minRsaBits: number
   }
   readonly drift: { readonly resync: string; readonly heal: boolean; readonly stopAfterFights: number }
+  readonly log?: { readonly level?: LogLevel }
 }

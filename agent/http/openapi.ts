@@ -1,10 +1,18 @@
 // The OpenAPI 3.1 document of the agent, built from the schemas that the routes themselves answer with.
+import { LOG_LEVELS } from '../model/log-level.ts'
 import { type JsonSchema, objectSchema, PROBLEM_SCHEMA, REGISTRY_SCHEMA, STATUS_SCHEMA } from '../model/status.ts'
+import { DEFAULT_FOR } from './log-level-request.ts'
 
 /** The answer to POST /reconcile and /prove. */
 export const ACCEPTED_SCHEMA = objectSchema('The request was taken; /status tells how it went.', {
   accepted: { type: 'boolean' },
   force: { type: 'boolean' },
+})
+
+/** The answer to POST /loglevel. */
+export const LOG_LEVEL_SCHEMA = objectSchema('The level of the log, and until when.', {
+  level: { type: 'string', enum: [...LOG_LEVELS] },
+  until: { type: 'string', description: 'RFC 3339, UTC.' },
 })
 
 type Response = {
@@ -75,6 +83,7 @@ export function openApiDocument(version: string): OpenApiDocument {
           'Prove every declared registry now. With force: also where a back-off is running.',
         ),
       },
+      '/loglevel': { post: logLevelOperation() },
     },
     components: {
       schemas: {
@@ -82,6 +91,7 @@ export function openApiDocument(version: string): OpenApiDocument {
         RegistryStatus: REGISTRY_SCHEMA,
         Problem: PROBLEM_SCHEMA,
         Accepted: ACCEPTED_SCHEMA,
+        LogLevel: LOG_LEVEL_SCHEMA,
       },
       securitySchemes: { token: { type: 'http', scheme: 'bearer' } },
     },
@@ -164,11 +174,41 @@ function commandOperation(name: string, summary: string): Operation {
     tags: ['commands'],
     parameters: [flag('force', 'Also where waiting would be the rule.')],
     security: [{ token: [] }],
+    responses: { '202': json('taken', 'Accepted'), ...COMMAND_ERRORS },
+  }
+}
+
+const COMMAND_ERRORS = {
+  '401': json('no bearer token, or the wrong one', 'Problem'),
+  '403': json('the agent has no token configured', 'Problem'),
+  '503': json('not possible now', 'Problem'),
+}
+
+function logLevelOperation(): Operation {
+  const level: Parameter = {
+    name: 'level',
+    in: 'query',
+    required: true,
+    description: 'The level from now on.',
+    schema: { type: 'string', enum: [...LOG_LEVELS] },
+  }
+  const time: Parameter = {
+    name: 'for',
+    in: 'query',
+    required: false,
+    description: `How long (1s to 24h); ${DEFAULT_FOR} where nothing is said. After it the configured level is back.`,
+    schema: { type: 'string' },
+  }
+  return {
+    operationId: 'loglevel',
+    summary: 'Log more, or less, for a while.',
+    tags: ['commands'],
+    parameters: [level, time],
+    security: [{ token: [] }],
     responses: {
-      '202': json('taken', 'Accepted'),
-      '401': json('no bearer token, or the wrong one', 'Problem'),
-      '403': json('the agent has no token configured', 'Problem'),
-      '503': json('not possible now', 'Problem'),
+      '200': json('the level, and until when', 'LogLevel'),
+      '400': json('not a level, or not a duration', 'Problem'),
+      ...COMMAND_ERRORS,
     },
   }
 }

@@ -1,4 +1,4 @@
-// The HTTP server of the agent: health, metrics, status, page and two commands behind a bearer token.
+// The HTTP server of the agent: health, metrics, status, page and a few commands behind a bearer token.
 // It only shows what it is handed: every answer has a schema, so nothing leaves that was not declared.
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { AgentError } from '../model/errors.ts'
@@ -15,7 +15,8 @@ import { type Address, parseAddress } from './address.ts'
 import { authorize } from './authorization.ts'
 import { errorAnswer } from './error-answer.ts'
 import { bothHealthy, type Health, renderHealth } from './health.ts'
-import { ACCEPTED_SCHEMA, openApiDocument } from './openapi.ts'
+import { type LogLevelRequest, parseLogLevelRequest } from './log-level-request.ts'
+import { ACCEPTED_SCHEMA, LOG_LEVEL_SCHEMA, openApiDocument } from './openapi.ts'
 import { pageContentSecurityPolicy, renderPage } from './page.ts'
 
 /** What a command is told; it returns as soon as the work is queued. */
@@ -28,6 +29,8 @@ export type ServerOptions = {
   readonly liveness: () => Health
   readonly onReconcile: (request: CommandRequest) => void | Promise<void>
   readonly onProve: (request: CommandRequest) => void | Promise<void>
+  /** Returns when the level falls back, in milliseconds since the epoch. */
+  readonly onLogLevel: (request: LogLevelRequest) => number
   /** Read anew for each command, so that a rotated token counts at once. Absent or empty: no commands. */
   readonly token?: () => Promise<string | undefined>
   readonly log: Log
@@ -154,12 +157,14 @@ function addStatus(app: FastifyInstance, { status }: ServerOptions): void {
   )
 }
 
-function addCommands(app: FastifyInstance, { onReconcile, onProve, token, log }: ServerOptions): void {
+function addCommands(app: FastifyInstance, { onReconcile, onProve, onLogLevel, token, log }: ServerOptions): void {
+  // Before the body is read: a stranger gets to send nothing.
+  const onRequest = async (request: FastifyRequest) => authorize(request.headers.authorization, await token?.())
+  const errors = { '4xx': PROBLEM_SCHEMA, '5xx': PROBLEM_SCHEMA }
   for (const [path, run] of Object.entries({ '/reconcile': onReconcile, '/prove': onProve })) {
     app.post(path, {
-      schema: { response: { 202: ACCEPTED_SCHEMA, '4xx': PROBLEM_SCHEMA, '5xx': PROBLEM_SCHEMA } },
-      // Before the body is read: a stranger gets to send nothing.
-      onRequest: async (request) => authorize(request.headers.authorization, await token?.()),
+      schema: { response: { 202: ACCEPTED_SCHEMA, ...errors } },
+      onRequest,
       handler: async (request, reply) => {
         const force = hasFlag(request, 'force')
         log.info('command-accepted', { path, force, from: request.ip })
@@ -168,6 +173,15 @@ function addCommands(app: FastifyInstance, { onReconcile, onProve, token, log }:
       },
     })
   }
+  app.post<{ Querystring: { readonly [name: string]: unknown } }>('/loglevel', {
+    schema: { response: { 200: LOG_LEVEL_SCHEMA, ...errors } },
+    onRequest,
+    handler: async (request) => {
+      const wanted = parseLogLevelRequest(request.query)
+      log.info('command-accepted', { path: '/loglevel', level: wanted.level, from: request.ip })
+      return { level: wanted.level, until: new Date(onLogLevel(wanted)).toISOString() }
+    },
+  })
 }
 
 /** `?verbose` and `?verbose=true` are set, `?verbose=false` is not. */

@@ -1,6 +1,7 @@
 // What the configuration asks for, decoded and validated: plain values, no I/O.
 import type { Publication } from './cluster.ts'
 import type { Problem } from './errors.ts'
+import type { LogLevel } from './log-level.ts'
 import type { Secret } from './secret.ts'
 
 export type Certificate = {
@@ -149,6 +150,8 @@ export type DesiredState = {
   readonly restart: RestartSettings
   readonly policy: Policy
   readonly drift: { readonly resyncMs: number; readonly heal: boolean; readonly stopAfterFights: number }
+  /** Of the daemon's log; absent: the command line decides. */
+  readonly logLevel?: LogLevel
 }
 
 /** Nothing is wanted: what uninstalling reconciles to. Restart settings of the configuration in force are kept where there is one. */

@@ -198,8 +198,11 @@ function isExecutable(path: string): boolean {
   }
 }
 
+/** Not what it told of itself: 1.6 and 1.7 log the whole configuration, with the passwords in it, when CRI starts. */
 function lastWords(running: Running): string {
-  return running.output().trim().split('\n').at(-1) || 'it wrote nothing'
+  const lines = running.output().trim().split('\n')
+  const worth = lines.filter((line) => !/\blevel=(?:info|debug)\b|Start cri plugin with config/.test(line))
+  return worth.at(-1) || (lines.join('') === '' ? 'it wrote nothing' : 'it wrote of no error')
 }
 
 function unavailable(why: string, binary: string): AgentError {

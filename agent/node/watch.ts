@@ -47,7 +47,7 @@ async function startWatching(path: string, depth: number, poke: () => void, log:
   })
   watching.on('error', (error) => {
     // Usually no inotify watch is left: the periodic resync sees what this watcher can not.
-    log?.warn('watch failed', { path, reason: error instanceof Error ? error.message : String(error) })
+    log?.warn('watch-failed', { path, reason: error instanceof Error ? error.message : String(error) })
     poke()
   })
   const ready = new Promise<void>((resolve) => watching.once('ready', () => resolve()))

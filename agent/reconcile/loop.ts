@@ -152,7 +152,7 @@ export function startLoop({
     events.onRun(run, { drifted: drifted.length, healed, durationMs: clock.now() - started })
     events.onProofs(run.proofs)
     if (run.outcome !== 'no-containerd') firstEndedAt ??= clock.now()
-    lastTold = tell(log, run, lastTold)
+    lastTold = tell(log, run, memory, lastTold)
     const isDown = run.outcome === 'no-containerd'
     nextResyncAt = clock.now() + (isDown ? retryMs : desired.drift.resyncMs)
     retryMs = isDown ? Math.min(retryMs * 2, LAST_RETRY_MS) : FIRST_RETRY_MS
@@ -341,8 +341,9 @@ function tellAdvisories(
 }
 
 /** One line for each outcome that a person would act on; the same again is not said twice. */
-function tell(log: RunPorts['log'], run: Run, lastTold: string): string {
-  const findings = run.proofs.map(({ host, finding }) => `${host}: ${finding.code}`)
+function tell(log: RunPorts['log'], run: Run, { registries }: Memory, lastTold: string): string {
+  // What is known of each, not what this run has proved: not every run proves every registry.
+  const findings = [...registries].map(([host, { finding }]) => `${host}: ${finding.code}`)
   const said = JSON.stringify([run.outcome, run.restartPending, run.problems.map(({ message }) => message), findings])
   if (run.applied.length > 0 || run.restarts.length > 0)
     log.info('applied', {

@@ -24,7 +24,8 @@ export async function planRun(desired: DesiredState, options: RunOptions, ports:
   if (seen.state === 'down') return down(state, seen.error)
   try {
     const { facts, cri } = seen
-    const whole = await makePlan({ desired, state, facts }, ports)
+    const { migrateAll = false } = options
+    const whole = await makePlan({ desired, state, facts, migrateAll }, ports)
     const isEmpty = whole.plan.changes.length === 0 && !whole.plan.restart.required
     if (isEmpty) {
       const rehearsal = await rehearse(desired, facts, whole, ports, options.signal)

@@ -1,18 +1,15 @@
 // The agent's log: pino behind the Log port, one JSON or text line for one decision, secrets removed before anything is formatted.
 // Lines are written synchronously by this thread: none is lost in a crash, and no worker costs memory.
 import { pino } from 'pino'
+import type { LogLevel } from '../model/log-level.ts'
 import type { Log, LogFields } from '../model/ports.ts'
 import { redactText } from '../model/secret.ts'
+import { type LineWriter, lineOutput } from './line-output.ts'
 import { redactFields } from './redact.ts'
 import { renderTextLine } from './text-line.ts'
 
-export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
-export type LogLevel = (typeof LOG_LEVELS)[number]
-
 export const LOG_FORMATS = ['text', 'json'] as const
 export type LogFormat = (typeof LOG_FORMATS)[number]
-
-export type LineWriter = { write(line: string): void }
 
 export type LogOptions = {
   readonly level: LogLevel
@@ -32,8 +29,8 @@ export type Logger = Log & {
 }
 
 export function createLog(options: LogOptions): Logger {
-  const destination = options.destination ?? pino.destination({ fd: 2, sync: true })
   const now = options.now ?? Date.now
+  const destination = options.destination ?? lineOutput({ fd: 2, lostLine: (count) => lostLine(count, options, now()) })
   const sink = options.format === 'json' ? destination : textSink(destination)
   const root = pino(
     {
@@ -82,6 +79,16 @@ function withoutReserved(fields: LogFields): LogFields {
     Object.entries(fields).map(([name, value]) => [RESERVED.has(name) ? `${name}_` : name, value]),
   )
 }
+
+/** Written past the level: it is about lines that passed it. */
+function lostLine(count: number, { format, base = {} }: LogOptions, now: number): string {
+  const time = new Date(now).toISOString()
+  const fields = redactFields(withoutReserved({ ...base, count }))
+  if (format === 'text') return renderTextLine({ time, level: 'warn', msg: LINES_LOST, fields })
+  return `${JSON.stringify({ level: 'warn', time, ...fields, msg: LINES_LOST })}\n`
+}
+
+export const LINES_LOST = 'log-lines-lost'
 
 function textSink(destination: LineWriter): LineWriter {
   return {

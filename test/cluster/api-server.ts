@@ -11,6 +11,8 @@ export type SeenRequest = { readonly method: string; readonly path: string; read
 
 export class ApiServer {
   readonly requests: SeenRequest[] = []
+  /** What was presented as authorization. */
+  readonly tokens = new Set<string>()
   /** Answered instead of doing it: `PATCH /api/…` → status. */
   readonly refuse = new Map<string, number>()
   readonly #objects = new Map<string, Stored>()
@@ -51,6 +53,7 @@ export class ApiServer {
     const url = new URL(request.url ?? '/', 'http://api')
     const { method = '' } = request
     const contentType = request.headers['content-type'] ?? ''
+    this.tokens.add(request.headers.authorization ?? '')
     this.requests.push({ method, path: url.pathname, contentType })
     const refused = this.refuse.get(`${method} ${url.pathname}`)
     if (refused !== undefined) return fail(response, refused, `${method} of ${url.pathname} is forbidden`)

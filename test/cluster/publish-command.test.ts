@@ -13,6 +13,8 @@ const MAIN = join(import.meta.dirname, '../../agent/main.ts')
 const MAP = '/api/v1/namespaces/builds/configmaps/registry-trust-ca'
 const CERTS = '/api/v1/namespaces/builds/configmaps/registry-trust-certs'
 const LEASE = '/apis/coordination.k8s.io/v1/namespaces/registry-trust/leases/registry-trust-publish'
+/** Shows nowhere. */
+const TOKEN = 'CanaryTokenOfTheCluster7'
 const ca = makeCa('Corp Root')
 const TRUST = {
   registries: [{ host: 'harbor.example.net:5000', ca: 'corp.pem' }],
@@ -38,7 +40,7 @@ async function cluster(t: Test, trust: object = TRUST) {
         cluster: { server: url, 'certificate-authority-data': Buffer.from(authority.pem).toString('base64') },
       },
     ],
-    users: [{ name: 'u', user: { token: 'fixture' } }],
+    users: [{ name: 'u', user: { token: TOKEN } }],
     contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
   }
   writeFileSync(
@@ -63,6 +65,28 @@ async function until(isTrue: () => boolean, ms = 15_000): Promise<void> {
     await sleep(20)
   }
 }
+
+t.test('the token of the API server is sent and shows nowhere, also where it is refused', async (t) => {
+  const { server, argv } = await cluster(t)
+  server.refuse.set(`PATCH ${MAP}`, 403)
+  const run = async (...flags: readonly string[]) => {
+    const child = spawn(process.execPath, [...argv, '--log-level', 'debug', ...flags], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    let said = ''
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => (said += String(chunk)))
+    const [code] = await once(child, 'close')
+    return { code, said }
+  }
+  for (const flags of [[], ['--json']]) {
+    const { code, said } = await run(...flags)
+    t.equal(code, 1)
+    t.match(said, /forbidden/)
+    t.notMatch(said, TOKEN)
+    t.notMatch(said, Buffer.from(TOKEN).toString('base64').slice(0, 30))
+  }
+  t.ok(server.tokens.has(`Bearer ${TOKEN}`), 'it was sent')
+})
 
 t.test('without a section publish there is nothing to do, and that is an error', async (t) => {
   const { argv } = await cluster(t, { registries: [] })

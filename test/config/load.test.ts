@@ -81,6 +81,7 @@ targets:
 restart: { strategy: signal, unit: k3s.service, budget: { maxPerHour: 0, backoff: { min: 5s } } }
 policy: { forbidAnchorsFor: [], minRsaBits: 3072, allowSkipVerify: true }
 drift: { resync: 90s, heal: false, stopAfterFights: 1 }
+log: { level: debug }
 `
   const desired = desiredOf(await loadFiles(folder, { 'trust.yaml': yaml, 'corp-root.pem': root }))
   t.match(desired, {
@@ -100,6 +101,7 @@ drift: { resync: 90s, heal: false, stopAfterFights: 1 }
     restart: { strategy: 'signal', unit: 'k3s.service', maxPerHour: 0, backoffMinMs: 5000, backoffMaxMs: 1_800_000 },
     policy: { forbidAnchorsFor: [], minRsaBits: 3072, allowSkipVerify: true },
     drift: { resyncMs: 90_000, heal: false, stopAfterFights: 1 },
+    logLevel: 'debug',
   })
   const [harbor, plain] = desired.registries
   t.ok(harbor && plain)
@@ -297,7 +299,7 @@ t.test('the generation depends on what is written, not on how it was declared', 
       ', ca: }',
       ' }',
     ),
-    `anchors: { corp: { pem: ${JSON.stringify(root)} }, lab: { file: lab.pem } }\nregistries: [{ host: a.b, anchors: [corp] }, { host: c.d }]\ndrift: { heal: false }`,
+    `anchors: { corp: { pem: ${JSON.stringify(root)} }, lab: { file: lab.pem } }\nregistries: [{ host: a.b, anchors: [corp] }, { host: c.d }]\ndrift: { heal: false }\nlog: { level: debug }`,
   ]
   for (const yaml of same) t.equal(await generation(yaml), base, yaml)
   const other: readonly string[] = [

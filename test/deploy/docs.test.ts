@@ -12,7 +12,7 @@ import { withReference } from '../../scripts/config-reference.ts'
 import { createAuthority } from '../node/certificates.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-const DOCS = ['config', 'install', 'deployment', 'drift', 'security', 'design'].map((name) => `docs/${name}.md`)
+const DOCS = ['config', 'install', 'deployment', 'drift', 'security', 'design', 'logs'].map((name) => `docs/${name}.md`)
 
 function read(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8')

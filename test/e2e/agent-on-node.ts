@@ -68,8 +68,13 @@ export class AgentOnNode {
     await writeFile(join(this.config, 'trust.yaml'), typeof trust === 'string' ? trust : JSON.stringify(trust))
   }
 
+  /** For tests that start the agent in their own way. */
+  argv(name: string, ...flags: readonly string[]): readonly string[] {
+    return [...this.#command, name, '--config', this.config, ...flags]
+  }
+
   async command(name: string, ...flags: readonly string[]): Promise<ExecResult> {
-    return this.node.exec([...this.#command, name, '--config', this.config, ...flags], { timeoutMs: 90_000 })
+    return this.node.exec(this.argv(name, ...flags), { timeoutMs: 90_000 })
   }
 
   async apply(
@@ -88,9 +93,13 @@ export class AgentOnNode {
   }
 
   async startDaemon(...flags: readonly string[]): Promise<Daemon> {
-    const argv = [...this.#command, 'agent', '--config', this.config, '--listen', LISTEN, ...flags]
-    const service = await this.node.start(argv)
+    const service = await this.node.start(this.argv('agent', '--listen', LISTEN, ...flags))
     await service.waitFor(/"msg":"listening"/)
+    return new Daemon(this.node, service)
+  }
+
+  /** The daemon that this service is, or runs. */
+  daemon(service: Service): Daemon {
     return new Daemon(this.node, service)
   }
 

@@ -30,7 +30,7 @@ t.test('without, or with a wrong, bearer token a command is refused with 401 and
     `Bearer ${TOKEN} ${TOKEN}`,
     TOKEN,
   ]
-  for (const url of ['/reconcile', '/prove']) {
+  for (const url of ['/reconcile', '/prove', '/loglevel?level=debug']) {
     for (const authorization of wrong) {
       const answer = await server.inject({
         method: 'POST',
@@ -43,8 +43,35 @@ t.test('without, or with a wrong, bearer token a command is refused with 401 and
     }
   }
   t.strictSame(commands, [])
-  t.equal(entries.filter(({ level, event }) => level === 'warn' && event === 'command-denied').length, 2 * wrong.length)
+  t.equal(entries.filter(({ level, event }) => level === 'warn' && event === 'command-denied').length, 3 * wrong.length)
   t.notMatch(JSON.stringify(entries), /canary/, 'no token in the log')
+})
+
+t.test('the level of the log is changed for a while, and what is not understood is told', async (t) => {
+  const { server, commands, entries } = startFixture(t, { token })
+  const post = (url: string) => server.inject({ method: 'POST', url, headers })
+  const answer = await post('/loglevel?level=debug&for=1h30m')
+  t.equal(answer.statusCode, 200)
+  t.strictSame(answer.json(), { level: 'debug', until: '2026-11-21T12:30:00.000Z' })
+  t.strictSame((await post('/loglevel?level=error')).json(), { level: 'error', until: '2026-11-21T11:10:00.000Z' })
+  t.strictSame(commands, ['loglevel debug 5400000', 'loglevel error 600000'])
+  const wrong: readonly (readonly [string, RegExp])[] = [
+    ['', /level must be one of debug, info, warn, error/],
+    ['?level=verbose', /level must be one of/],
+    ['?level=debug&level=info', /level must be one of/],
+    ['?level=debug&for=soon', /for must be a duration/],
+    ['?level=debug&for=', /for must be a duration/],
+    ['?level=debug&for=1s&for=2s', /for must be a duration/],
+    ['?level=debug&for=25h', /for must be between 1s and 24h/],
+    ['?level=debug&time=1s', /there is no parameter "time"; there are: level, for/],
+  ]
+  for (const [query, message] of wrong) {
+    const refused = await post(`/loglevel${query}`)
+    t.equal(refused.statusCode, 400, query)
+    t.match(refused.json(), { code: 'REQUEST_INVALID', message }, query)
+  }
+  t.equal(commands.length, 2)
+  t.match(entries.find(({ event }) => event === 'command-accepted')?.fields, { path: '/loglevel', level: 'debug' })
 })
 
 t.test('where no token is configured commands are forbidden, whatever is presented', async (t) => {

@@ -16,6 +16,8 @@ export function recordingLog(): { readonly log: Log; readonly entries: LogEntry[
   return { entries, log: { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') } }
 }
 
+export const NOW = Date.parse('2026-11-21T11:00:00.000Z')
+
 export type Fixture = { readonly server: HttpServer; readonly entries: LogEntry[]; readonly commands: string[] }
 
 export function startFixture(t: Test, overrides: Partial<ServerOptions> = {}): Fixture {
@@ -31,6 +33,10 @@ export function startFixture(t: Test, overrides: Partial<ServerOptions> = {}): F
     },
     onProve: async ({ force }) => {
       commands.push(`prove force=${force}`)
+    },
+    onLogLevel: ({ level, forMs }) => {
+      commands.push(`loglevel ${level} ${forMs}`)
+      return NOW + forMs
     },
     log,
     ...overrides,

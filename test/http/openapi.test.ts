@@ -23,6 +23,7 @@ t.test('its schemas are valid JSON Schema 2020-12 and accept what the server ans
     RegistryStatus: UNTRUSTED,
     Problem: SAMPLE.problems[0],
     Accepted: { accepted: true, force: false },
+    LogLevel: { level: 'debug', until: '2026-11-21T11:10:00.000Z' },
   }
   t.strictSame(Object.keys(schemas), Object.keys(samples))
   for (const [name, schema] of Object.entries(schemas)) {

@@ -29,6 +29,7 @@ export async function startAgent(t: Test, feed: (metrics: Metrics, at: number) =
     liveness: fine,
     onReconcile: () => undefined,
     onProve: () => undefined,
+    onLogLevel: () => 0,
     log: recordingLog().log,
     closeTimeoutMs: 100,
   })

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import t from 'tap'
-import { createLog, type LogFormat, type Logger, type LogLevel } from '../../agent/telemetry/log.ts'
+import type { LogLevel } from '../../agent/model/log-level.ts'
+import { createLog, type LogFormat, type Logger } from '../../agent/telemetry/log.ts'
 
 const NOW = Date.parse('2026-11-21T11:00:00.000Z')
 
