@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { loadDesiredState } from '../../agent/config/load.ts'
+import { TRUST_SCHEMA } from '../../agent/config/schema.ts'
 import { trustOf } from '../../agent/model/desired-state.ts'
 import type { InputFiles } from '../../agent/model/ports.ts'
 import { inputFiles } from '../../agent/node/input-files.ts'
@@ -194,6 +195,19 @@ t.test('a file of registries.d can not change the settings', async (t) => {
   t.same(told(result.problems, folder), [
     'CONFIG_INVALID registries.d/team.yaml:2:1: policy belongs into trust.yaml: a file of registries.d may hold anchors and registries alone',
   ])
+})
+
+t.test('no section but anchors and registries may stand in a file of registries.d', async (t) => {
+  const sections = Object.keys(TRUST_SCHEMA.properties).filter((key) => key !== 'anchors' && key !== 'registries')
+  t.ok(sections.length >= 7)
+  for (const section of sections) {
+    const files = {
+      'trust.yaml': 'registries: []',
+      'registries.d/team.yaml': `registries: []\n${section}: ${section === 'mode' ? 'audit' : '{}'}`,
+    }
+    const result = await loadFiles(fresh(), files)
+    t.match(result.problems, [{ message: /belongs into trust\.yaml/ }], section)
+  }
 })
 
 t.test('what is missing is never taken for "nothing to trust"', async (t) => {
