@@ -2,9 +2,10 @@
 // loopback port. What it lacks is what no library has: defaults and validation of single fields, controllers, kubelets.
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { request as httpsRequest } from 'node:https'
+import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
@@ -107,11 +108,18 @@ export class Kubernetes {
 
 /** It lives as long as its test. */
 export async function startKubernetes(t: Test): Promise<Kubernetes> {
-  const folder = t.testdir({})
+  const folder = scratchFolder(t)
   const authority = await createAuthority(folder, 'Cluster')
   const kubernetes = await start(folder, authority)
   t.teardown(() => kubernetes.stop())
   return kubernetes
+}
+
+/** Goes with the test, and leaves the test its own testdir. */
+export function scratchFolder(t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'registry-trust-cluster-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
 }
 
 async function start(folder: string, authority: Authority): Promise<Kubernetes> {

@@ -5,7 +5,14 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { createAuthority, issueServer } from '../node/certificates.ts'
 import { ApiServer } from './api-server.ts'
-import { type Kubernetes, kubeconfigOf, kubernetesUnavailable, startKubernetes, type Tree } from './kubernetes.ts'
+import {
+  type Kubernetes,
+  kubeconfigOf,
+  kubernetesUnavailable,
+  scratchFolder,
+  startKubernetes,
+  type Tree,
+} from './kubernetes.ts'
 
 export const NAMESPACES = ['registry-trust', 'builds', 'tekton-pipelines'] as const
 const ROLLOUTS = '/apis/rbac.authorization.k8s.io/v1/namespaces/tekton-pipelines/roles/rollouts'
@@ -27,26 +34,21 @@ export type TestCluster = {
 
 type Body = (t: Test, cluster: TestCluster) => Promise<void>
 
-/** `each` makes one test for each server; the second server is started once for the file. */
+/** `each` makes one test for each server. */
 export function testClusters(t: Test): { each(title: string, body: Body): void } {
-  const unavailable = kubernetesUnavailable()
-  let started: Promise<Kubernetes> | undefined
-  const kubernetes = () => {
-    started ??= startKubernetes(t)
-    return started
-  }
+  const real = onKubernetes(t)
   return {
     each(title, body) {
       t.test(`${title} (documented API)`, async (sub) => await body(sub, await standIn(sub)))
-      const real = `${title} (Kubernetes server library)`
-      if (unavailable === undefined) t.test(real, async (sub) => await body(sub, await emptied(await kubernetes())))
-      else withoutKubernetes(t, real, unavailable)
+      real.test(`${title} (Kubernetes server library)`, async (sub, kubernetes) => {
+        await body(sub, await emptied(kubernetes))
+      })
     },
   }
 }
 
 /** A test that needs the API server, where there is none: said aloud, and a failure where CI=true or REGISTRY_TRUST_FULL=1. */
-export function withoutKubernetes(t: Test, title: string, reason: string): void {
+function withoutKubernetes(t: Test, title: string, reason: string): void {
   process.stderr.write(`# NOT TESTED: ${title}: ${reason}\n`)
   const isRequired = process.env['CI'] === 'true' || process.env['REGISTRY_TRUST_FULL'] === '1'
   t.test(title, isRequired ? {} : { skip: reason }, async (sub) => {
@@ -54,15 +56,26 @@ export function withoutKubernetes(t: Test, title: string, reason: string): void 
   })
 }
 
-/** `body` with a Kubernetes API server of its own. */
-export function withKubernetes(t: Test, title: string, body: (t: Test, kubernetes: Kubernetes) => Promise<void>): void {
+/** Tests on Kubernetes' server library alone: one server for all of a file. */
+export function onKubernetes(t: Test): {
+  test(title: string, body: (t: Test, kubernetes: Kubernetes) => Promise<void>): void
+} {
   const unavailable = kubernetesUnavailable()
-  if (unavailable === undefined) t.test(title, async (sub) => await body(sub, await startKubernetes(sub)))
-  else withoutKubernetes(t, title, unavailable)
+  let started: Promise<Kubernetes> | undefined
+  return {
+    test(title, body) {
+      if (unavailable !== undefined) withoutKubernetes(t, title, unavailable)
+      else
+        t.test(title, async (sub) => {
+          started ??= startKubernetes(t)
+          await body(sub, await started)
+        })
+    },
+  }
 }
 
 async function standIn(t: Test): Promise<TestCluster> {
-  const folder = t.testdir({})
+  const folder = scratchFolder(t)
   const authority = await createAuthority(folder, 'Cluster')
   const { pem, keyFile } = await issueServer(authority, folder, ['127.0.0.1'])
   const server = new ApiServer({ cert: pem, key: readFileSync(keyFile, 'utf8') })

@@ -24,6 +24,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
 	"k8s.io/apiserver/pkg/authorization/union"
+	"k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	openapinamer "k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/options"
@@ -82,6 +83,8 @@ func run(ctx context.Context, s settings) error {
 
 func configure(s settings) (*server.RecommendedConfig, *options.EtcdOptions, error) {
 	config := server.NewRecommendedConfig(codecs)
+	// one for both servers: clients are to find custom resources beside the others
+	config.AggregatedDiscoveryGroupManager = aggregated.NewResourceManager("apis")
 	if err := options.NewServerRunOptions().ApplyTo(&config.Config); err != nil {
 		return nil, nil, err
 	}

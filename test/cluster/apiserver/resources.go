@@ -222,9 +222,11 @@ type strategy struct {
 	writes, keeps string
 }
 
-func (s strategy) NamespaceScoped() bool                                   { return s.isNamespaced }
-func (strategy) AllowCreateOnUpdate() bool                                 { return false }
-func (strategy) AllowUnconditionalUpdate() bool                            { return true }
+func (s strategy) NamespaceScoped() bool { return s.isNamespaced }
+
+// Kubernetes has these two of Leases the other way round, so that nobody takes one over by accident.
+func (s strategy) AllowCreateOnUpdate() bool                               { return s.plural == "leases" }
+func (s strategy) AllowUnconditionalUpdate() bool                          { return s.plural != "leases" }
 func (strategy) Canonicalize(runtime.Object)                               {}
 func (strategy) Validate(context.Context, runtime.Object) field.ErrorList  { return nil }
 func (strategy) WarningsOnCreate(context.Context, runtime.Object) []string { return nil }
