@@ -42,10 +42,10 @@ build_api_server() {
   (cd "$work/debs" && quietly "${apt[@]}" "${own[@]}" download "${packages[@]}") || return 1
   local deb
   for deb in "$work"/debs/*.deb; do quietly dpkg-deb -x "$deb" "$tree" || return 1; done
+  # the library's 0.36.4 is Kubernetes' 1.36.4
+  version=$(basename "$work"/debs/golang-k8s-apiserver-dev_*.deb | sed 's/^[^_]*_0\.\([0-9.]*\).*/v1.\1/')
   rm -rf "$work/debs" "$work/lists" "$work/cache"
-
-  version=$(sed -n 's/.*DefaultKubeBinaryVersion *= *"\([0-9.]*\)".*/\1/p' "$tree/usr/share/gocode/src/k8s.io/component-base/version/base.go")
-  say "building the API server, Kubernetes ${version:-of unknown version} (some minutes)"
+  say "building the API server of Kubernetes $version (some minutes)"
   cp "$api_server_sources"/*.go "$work/go/src/registry-trust/apiserver/"
   (
     cd "$work/go/src/registry-trust/apiserver"
@@ -54,12 +54,12 @@ build_api_server() {
       CGO_ENABLED=0 HOME=$work PATH=$GOROOT/bin:$PATH
     quietly "$tree/usr/bin/openapi-gen" --output-dir openapi --output-pkg registry-trust/apiserver/openapi --output-file openapi.go \
       --go-header-file /dev/null --report-filename /dev/null "${api_server_types[@]}" &&
-      quietly go build -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v${version:-1.0}.0" -o "$new/bin/apiserver" .
+      quietly go build -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$version" -o "$new/bin/apiserver" .
   ) || return 1
   install -m 755 "$tree/usr/bin/etcd" "$tree/usr/bin/kubectl" "$new/bin/" || return 1
   # a newer suite may one day need a newer C library than this machine has
   quietly "$new/bin/etcd" --version && quietly "$new/bin/kubectl" version --client || return 1
-  printf '%s\n' "v${version}" >"$new/version"
+  printf '%s\n' "$version" >"$new/version"
   api_server_key >"$new/built-from"
   rm -rf "${cache:?}/api-server"
   mv "$new" "$cache/api-server"

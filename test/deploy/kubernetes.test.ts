@@ -87,7 +87,7 @@ kubernetes.test(
     const lease = { namespace: 'registry-trust', name: 'registry-trust-publish' }
     t.equal(await api.holdLease(lease, 'the Pod', 30), true)
     const registries = [registry('harbor.example.net', 'corp')]
-  const corp = { ...desired({ anchors: [anchor('corp', ca)], registries }), publish: publications }
+    const corp = { ...desired({ anchors: [anchor('corp', ca)], registries }), publish: publications }
     const results = await publishAll(corp, api)
     t.same(
       results.map(({ result, problem }) => problem?.message ?? result),
