@@ -57,12 +57,14 @@ onKubernetes(t).test('what runs against a cluster', async (t, kubernetes) => {
   t.ok(commands.length > 10)
   // The variables of docs/runbooks/README.md hold on the other pages as well.
   const variables = commands.filter(({ text }) => /^[A-Z]+=/.test(text)).map(({ text }) => text)
-  let document = ''
+  let isThere = false
   for (const { path, text } of commands) {
-    if (path !== document && path !== 'docs/deployment.md')
+    // docs/deployment.md, which comes first, begins with an empty cluster and leaves one
+    if (path !== 'docs/deployment.md' && !isThere) {
       for (const folder of ['example', 'monitoring'])
         t.match(await kubernetes.kubectl(['apply', '-k', join(ROOT, 'daemonset', folder)]), { status: 0 }, folder)
-    document = path
+      isThere = true
+    }
     await actForTheControllers(kubernetes)
     const script = path.startsWith('docs/runbooks/') ? [...variables, text].join('\n') : text
     t.match(await kubernetes.sh(script, ROOT), { status: 0 }, `${path}: ${text}`)
@@ -116,9 +118,10 @@ newestGeneration(t, 'what runs on a node', async (t, generation) => {
   ]
   const seen = new Set<string>()
   for (const { command, place } of ordered) {
-    // the same line on several pages is the same command
-    if (seen.has(command.text)) continue
-    seen.add(command.text)
+    // the same command on several pages, installed or from the checkout, is run once
+    const what = command.text.replace('./scripts/', '')
+    if (seen.has(what)) continue
+    seen.add(what)
     const { code, stdout, stderr } = await sh(command.text)
     t.ok(place.exits.includes(code), `${command.path}: ${command.text}: ${code}\n${stdout}${stderr}`)
     if (command.text !== './scripts/registry-trust apply --config ./my-config') continue
