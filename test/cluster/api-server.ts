@@ -1,5 +1,5 @@
 // The part of the Kubernetes API that `publish` uses, over real HTTP, as its documentation describes it: server-side apply with field
-// ownership, optimistic locking, watches. It is no Kubernetes: scripts/e2e-cluster runs the same against a real one.
+// ownership, optimistic locking, watches. It is no Kubernetes: test/cluster/test-cluster.ts runs the same cases against Kubernetes' own library.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -7,13 +7,16 @@ import type { AddressInfo } from 'node:net'
 type Tree = { [key: string]: unknown }
 type Stored = { object: Tree; owned: Map<string, ReadonlySet<string>>; version: number }
 
-export type SeenRequest = { readonly method: string; readonly path: string; readonly contentType: string }
+/** `verb` as Kubernetes names it. */
+export type SeenRequest = { readonly verb: string; readonly path: string }
+
+const VERBS: { readonly [method: string]: string } = { GET: 'get', POST: 'create', PUT: 'update', PATCH: 'patch' }
 
 export class ApiServer {
   readonly requests: SeenRequest[] = []
   /** What was presented as authorization. */
   readonly tokens = new Set<string>()
-  /** Answered instead of doing it: `PATCH /api/…` → status. */
+  /** Answered instead of doing it: how `PATCH /api/…` begins → status. */
   readonly refuse = new Map<string, number>()
   readonly #objects = new Map<string, Stored>()
   readonly #watchers = new Map<ServerResponse, string>()
@@ -47,17 +50,23 @@ export class ApiServer {
     return this.#objects.get(path)?.object
   }
 
+  /** Who applied something to it. */
+  managers(path: string): readonly string[] {
+    return [...(this.#objects.get(path)?.owned.keys() ?? [])]
+  }
+
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     let body = ''
     for await (const chunk of request) body += String(chunk)
     const url = new URL(request.url ?? '/', 'http://api')
     const { method = '' } = request
     const contentType = request.headers['content-type'] ?? ''
+    const isWatch = url.searchParams.get('watch') === 'true'
     this.tokens.add(request.headers.authorization ?? '')
-    this.requests.push({ method, path: url.pathname, contentType })
-    const refused = this.refuse.get(`${method} ${url.pathname}`)
+    this.requests.push({ verb: isWatch ? 'watch' : (VERBS[method] ?? method), path: url.pathname })
+    const [, refused] = [...this.refuse].find(([start]) => `${method} ${url.pathname}`.startsWith(start)) ?? []
     if (refused !== undefined) return fail(response, refused, `${method} of ${url.pathname} is forbidden`)
-    if (url.searchParams.get('watch') === 'true') return this.#watch(url, response)
+    if (isWatch) return this.#watch(url, response)
     const found = this.#objects.get(url.pathname)
     switch (method) {
       case 'GET':

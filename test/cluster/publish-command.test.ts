@@ -1,4 +1,5 @@
-// `registry-trust publish` as a user runs it, against the documented API over real HTTP (test/cluster/api-server.ts), not against Kubernetes.
+// `registry-trust publish` as a user runs it, against the documented API over real HTTP and against Kubernetes' own server library
+// (test/cluster/test-cluster.ts). The latter needs what scripts/install-fixtures builds.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -8,6 +9,8 @@ import t, { type Test } from 'tap'
 import { createAuthority, issueServer } from '../node/certificates.ts'
 import { makeCa } from '../targets/sample.ts'
 import { ApiServer } from './api-server.ts'
+import { kubeconfigOf, scratchFolder } from './kubernetes.ts'
+import { type TestCluster, testClusters } from './test-cluster.ts'
 
 const MAIN = join(import.meta.dirname, '../../agent/main.ts')
 const MAP = '/api/v1/namespaces/builds/configmaps/registry-trust-ca'
@@ -26,49 +29,47 @@ const TRUST = {
   },
 }
 
-async function cluster(t: Test, trust: object = TRUST) {
+t.setTimeout(120_000)
+const clusters = testClusters(t)
+
+function publisher(t: Test, kubeconfig: string, trust: object = TRUST) {
   const folder = t.testdir({ config: { 'corp.pem': ca.pem, 'trust.yaml': JSON.stringify(trust) } })
-  const authority = await createAuthority(folder, 'Cluster')
-  const { pem, keyFile } = await issueServer(authority, folder, ['127.0.0.1'])
-  const server = new ApiServer({ cert: pem, key: readFileSync(keyFile, 'utf8') })
-  const url = await server.listen()
-  t.teardown(() => server.close())
-  const parts = {
-    clusters: [
-      {
-        name: 'c',
-        cluster: { server: url, 'certificate-authority-data': Buffer.from(authority.pem).toString('base64') },
-      },
-    ],
-    users: [{ name: 'u', user: { token: TOKEN } }],
-    contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
-  }
-  writeFileSync(
-    join(folder, 'kubeconfig'),
-    JSON.stringify({ apiVersion: 'v1', kind: 'Config', 'current-context': 'x', ...parts }),
-  )
-  const argv = [MAIN, 'publish', '--config', join(folder, 'config'), '--kubeconfig', join(folder, 'kubeconfig')]
+  const argv = [MAIN, 'publish', '--config', join(folder, 'config'), '--kubeconfig', kubeconfig]
   const config = (text: object, corp: string) => {
     writeFileSync(join(folder, 'config/corp.pem'), corp)
     writeFileSync(join(folder, 'config/trust.yaml'), JSON.stringify(text))
   }
-  return { server, argv, config }
+  return { argv, config }
 }
 
-const dataOf = (server: ApiServer, path: string) =>
-  (server.get(path) as { data?: { [key: string]: string } } | undefined)?.data
+async function dataOf(cluster: TestCluster, path: string) {
+  return ((await cluster.get(path)) as { readonly data?: { readonly [key: string]: string } } | undefined)?.data
+}
 
-async function until(isTrue: () => boolean, ms = 15_000): Promise<void> {
+async function until(isTrue: () => Promise<boolean>, ms = 15_000): Promise<void> {
   const deadline = Date.now() + ms
-  while (!isTrue()) {
+  while (!(await isTrue())) {
     if (Date.now() > deadline) throw new Error('it did not come true in time')
     await sleep(20)
   }
 }
 
-t.test('the token of the API server is sent and shows nowhere, also where it is refused', async (t) => {
-  const { server, argv } = await cluster(t)
+/** The documented API with a token of its own, where no ConfigMap may be written. */
+async function refusing(t: Test) {
+  const folder = scratchFolder(t)
+  const authority = await createAuthority(folder, 'Cluster')
+  const { pem, keyFile } = await issueServer(authority, folder, ['127.0.0.1'])
+  const server = new ApiServer({ cert: pem, key: readFileSync(keyFile, 'utf8') })
+  t.teardown(() => server.close())
   server.refuse.set(`PATCH ${MAP}`, 403)
+  const kubeconfig = join(folder, 'kubeconfig')
+  writeFileSync(kubeconfig, kubeconfigOf(await server.listen(), authority.pem, TOKEN))
+  return { server, kubeconfig }
+}
+
+t.test('the token of the API server is sent and shows nowhere, also where it is refused', async (t) => {
+  const { server, kubeconfig } = await refusing(t)
+  const { argv } = publisher(t, kubeconfig)
   const run = async (...flags: readonly string[]) => {
     const child = spawn(process.execPath, [...argv, '--log-level', 'debug', ...flags], {
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -89,17 +90,16 @@ t.test('the token of the API server is sent and shows nowhere, also where it is 
 })
 
 t.test('without a section publish there is nothing to do, and that is an error', async (t) => {
-  const { argv } = await cluster(t, { registries: [] })
+  const { argv } = publisher(t, 'no/such/kubeconfig', { registries: [] })
   const { status, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8' })
   t.equal(status, 1)
   t.match(stderr, /there is no section publish/)
 })
 
-t.test(
+clusters.each(
   'with --watch one holder keeps the ConfigMaps right, against others and along with the input',
-  { timeout: 50_000 },
-  async (t) => {
-    const { server, argv, config } = await cluster(t)
+  async (t, cluster) => {
+    const { argv, config } = publisher(t, cluster.kubeconfig)
     const start = (name: string) => {
       const child = spawn(process.execPath, [...argv, '--watch', '--node-name', name], {
         stdio: ['ignore', 'pipe', 'pipe'],
@@ -108,22 +108,22 @@ t.test(
       return child
     }
     const first = start('first')
-    await until(() => dataOf(server, CERTS) !== undefined)
-    t.same(dataOf(server, MAP), { 'ca-bundle.crt': ca.pem })
-    t.same(dataOf(server, CERTS), { 'harbor.example.net..5000': ca.pem })
-    t.match(server.get(LEASE), { spec: { holderIdentity: 'first' } })
+    await until(async () => (await dataOf(cluster, CERTS)) !== undefined)
+    t.same(await dataOf(cluster, MAP), { 'ca-bundle.crt': ca.pem })
+    t.same(await dataOf(cluster, CERTS), { 'harbor.example.net..5000': ca.pem })
+    t.match(await cluster.get(LEASE), { spec: { holderIdentity: 'first' } })
 
     const second = start('second')
-    await until(() => server.requests.some(({ path }) => path.endsWith('/configmaps')))
-    const map = server.get(MAP) as { data: object }
-    server.put(MAP, { ...map, data: { 'ca-bundle.crt': 'broken', theirs: 'stays' } })
-    await until(() => dataOf(server, MAP)?.['ca-bundle.crt'] === ca.pem, 5_000)
-    t.equal(dataOf(server, MAP)?.['theirs'], 'stays', 'drift is healed within seconds')
+    await until(async () => cluster.count('watch') >= 2)
+    const map = (await cluster.get(MAP)) as { readonly data: object }
+    await cluster.put(MAP, { ...map, data: { 'ca-bundle.crt': 'broken', theirs: 'stays' } })
+    await until(async () => (await dataOf(cluster, MAP))?.['ca-bundle.crt'] === ca.pem, 5_000)
+    t.equal((await dataOf(cluster, MAP))?.['theirs'], 'stays', 'drift is healed within seconds')
 
     const next = makeCa('Next Root')
     config(TRUST, ca.pem + next.pem)
-    await until(() => dataOf(server, MAP)?.['ca-bundle.crt'] === ca.pem + next.pem, 5_000)
-    t.match(server.get(LEASE), { spec: { holderIdentity: 'first' } }, 'the second one holds nothing')
+    await until(async () => (await dataOf(cluster, MAP))?.['ca-bundle.crt'] === ca.pem + next.pem, 5_000)
+    t.match(await cluster.get(LEASE), { spec: { holderIdentity: 'first' } }, 'the second one holds nothing')
     for (const child of [first, second]) {
       child.kill('SIGTERM')
       const [code] = await once(child, 'exit')

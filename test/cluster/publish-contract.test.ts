@@ -1,15 +1,13 @@
-// Contract test: `publish` against the documented Kubernetes API over real HTTP (test/cluster/api-server.ts), not against Kubernetes.
-import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+// Contract test: what `publish` does with the Kubernetes API, against the documented API over real HTTP and against Kubernetes' own server
+// library with a real etcd (test/cluster/test-cluster.ts). The latter needs what scripts/install-fixtures builds.
 import { setTimeout as sleep } from 'node:timers/promises'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { kubernetesApi } from '../../agent/cluster/kubernetes-api.ts'
 import type { Publication } from '../../agent/model/cluster.ts'
 import { publishAll } from '../../agent/reconcile/publish.ts'
-import { createAuthority, issueServer } from '../node/certificates.ts'
 import { SILENT } from '../targets/carry-out.ts'
 import { anchor, desired, makeCa, registry } from '../targets/sample.ts'
-import { ApiServer } from './api-server.ts'
+import { type TestCluster, testClusters } from './test-cluster.ts'
 
 const ca = makeCa('Corp Root')
 const next = makeCa('Next Root')
@@ -27,175 +25,195 @@ const tekton: Publication = {
 }
 const corp = { ...desired({ anchors: [anchor('corp', ca)] }), publish: [tekton] }
 
-async function cluster(t: Test) {
-  const folder = t.testdir({})
-  const authority = await createAuthority(folder, 'Cluster')
-  const { pem, keyFile } = await issueServer(authority, folder, ['127.0.0.1'])
-  const server = new ApiServer({ cert: pem, key: readFileSync(keyFile, 'utf8') })
-  const url = await server.listen()
-  t.teardown(() => server.close())
-  server.put(TEKTON_MAP, {
+const LEASE = '/apis/coordination.k8s.io/v1/namespaces/registry-trust/leases/registry-trust-publish'
+
+t.setTimeout(120_000)
+const clusters = testClusters(t)
+
+/** With Tekton as it is before anybody publishes anything. */
+async function tektonOn(cluster: TestCluster) {
+  await cluster.put(TEKTON_MAP, {
     apiVersion: 'v1',
     kind: 'ConfigMap',
     metadata: { name: 'config-registry-cert' },
     data: { _example: 'theirs' },
   })
-  server.put(CONTROLLER, {
+  const labels = { app: 'controller' }
+  await cluster.put(CONTROLLER, {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
-    metadata: { name: 'c' },
-    spec: { replicas: 1, template: { metadata: { annotations: { other: 'theirs' } } } },
-  })
-  const kubeconfig = join(folder, 'kubeconfig')
-  const parts = {
-    clusters: [
-      {
-        name: 'c',
-        cluster: { server: url, 'certificate-authority-data': Buffer.from(authority.pem).toString('base64') },
+    metadata: { name: 'tekton-pipelines-controller' },
+    spec: {
+      replicas: 1,
+      selector: { matchLabels: labels },
+      template: {
+        metadata: { labels, annotations: { other: 'theirs' } },
+        spec: { containers: [{ name: 'controller', image: 'controller:1' }] },
       },
-    ],
-    users: [{ name: 'u', user: { token: 'fixture' } }],
-    contexts: [{ name: 'x', context: { cluster: 'c', user: 'u' } }],
+    },
+  })
+  return kubernetesApi({ kubeconfig: cluster.kubeconfig, log: SILENT })
+}
+
+async function rollout(cluster: TestCluster) {
+  const { spec } = (await cluster.get(CONTROLLER)) as {
+    readonly spec: { readonly template: { readonly metadata: { readonly annotations: { [name: string]: string } } } }
   }
-  writeFileSync(kubeconfig, JSON.stringify({ apiVersion: 'v1', kind: 'Config', 'current-context': 'x', ...parts }))
-  return { server, api: kubernetesApi({ kubeconfig, log: SILENT }) }
+  return spec.template.metadata.annotations
+}
+async function dataOf(cluster: TestCluster, path = TEKTON_MAP) {
+  return ((await cluster.get(path)) as { readonly data: { readonly [key: string]: string } }).data
 }
 
-const rollout = (server: ApiServer) => {
-  const { template } = (
-    server.get(CONTROLLER) as { spec: { template: { metadata: { annotations: { [name: string]: string } } } } }
-  ).spec
-  return template.metadata.annotations
-}
-const dataOf = (server: ApiServer, path = TEKTON_MAP) => (server.get(path) as { data: { [key: string]: string } }).data
-const patches = (server: ApiServer) => server.requests.filter(({ method }) => method === 'PATCH').length
-
-t.test(
+clusters.each(
   "Tekton's ConfigMap gets the anchors under our own field manager, and its controller is restarted",
-  async (t) => {
-    const { server, api } = await cluster(t)
+  async (t, cluster) => {
+    const api = await tektonOn(cluster)
     t.match(await publishAll(corp, api), [
       { result: 'written', restarted: ['tekton-pipelines/tekton-pipelines-controller'] },
     ])
-    t.same(dataOf(server), { _example: 'theirs', cert: ca.pem })
-    t.match(rollout(server), { other: 'theirs', 'registry-trust.io/content': /^[0-9a-f]{64}$/ })
-    t.ok(
-      server.requests.every(
-        ({ method, contentType }) => method !== 'PATCH' || contentType === 'application/apply-patch+yaml',
-      ),
-    )
+    t.same(await dataOf(cluster), { _example: 'theirs', cert: ca.pem })
+    t.match(await rollout(cluster), { other: 'theirs', 'registry-trust.io/content': /^[0-9a-f]{64}$/ })
+    t.same(await cluster.managers(TEKTON_MAP), ['registry-trust'])
+    t.same(await cluster.managers(CONTROLLER), ['registry-trust'])
   },
 )
 
-t.test('a second run writes nothing and restarts nothing', async (t) => {
-  const { server, api } = await cluster(t)
+clusters.each('a second run writes nothing and restarts nothing', async (t, cluster) => {
+  const api = await tektonOn(cluster)
   await publishAll(corp, api)
-  const [annotations, written] = [rollout(server), patches(server)]
+  const [annotations, written] = [await rollout(cluster), cluster.count('patch')]
+  t.ok(written > 0)
   t.match(await publishAll(corp, api), [{ result: 'unchanged', restarted: [] }])
-  t.same(rollout(server), annotations)
-  t.equal(patches(server), written)
+  t.same(await rollout(cluster), annotations)
+  t.equal(cluster.count('patch'), written)
 })
 
-t.test(
+clusters.each(
   'new content restarts once more; drift is healed, and no restart follows: its readers have the right content',
-  async (t) => {
-    const { server, api } = await cluster(t)
+  async (t, cluster) => {
+    const api = await tektonOn(cluster)
     await publishAll(corp, api)
-    const first = rollout(server)
-    t.match(await publishAll({ ...corp, anchors: [anchor('corp', ca, next)] }, api), [
-      { result: 'written', restarted: [/controller/] },
-    ])
-    t.equal(dataOf(server)['cert'], ca.pem + next.pem)
-    t.notSame(rollout(server), first)
-    const map = server.get(TEKTON_MAP) as { data: object }
-    server.put(TEKTON_MAP, { ...map, data: { ...map.data, cert: 'broken' } })
-    t.match(await publishAll({ ...corp, anchors: [anchor('corp', ca, next)] }, api), [{ result: 'written' }])
-    t.equal(dataOf(server)['cert'], ca.pem + next.pem)
+    const first = await rollout(cluster)
+    const both = { ...corp, anchors: [anchor('corp', ca, next)] }
+    t.match(await publishAll(both, api), [{ result: 'written', restarted: [/controller/] }])
+    t.equal((await dataOf(cluster))['cert'], ca.pem + next.pem)
+    const second = await rollout(cluster)
+    t.notSame(second, first)
+    const map = (await cluster.get(TEKTON_MAP)) as { readonly data: object }
+    await cluster.put(TEKTON_MAP, { ...map, data: { ...map.data, cert: 'broken' } })
+    t.match(await publishAll(both, api), [{ result: 'written', restarted: [] }])
+    t.equal((await dataOf(cluster))['cert'], ca.pem + next.pem)
+    t.same(await rollout(cluster), second)
   },
 )
 
-t.test('what is there already by another hand is taken over without a restart', async (t) => {
-  const { server, api } = await cluster(t)
-  server.put(TEKTON_MAP, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'x' }, data: { cert: ca.pem } })
+clusters.each('what is there already by another hand is taken over without a restart', async (t, cluster) => {
+  const api = await tektonOn(cluster)
+  const metadata = { name: 'config-registry-cert' }
+  await cluster.put(TEKTON_MAP, { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { cert: ca.pem } })
   t.match(await publishAll(corp, api), [{ result: 'unchanged', restarted: [] }])
-  t.same(rollout(server), { other: 'theirs' })
-  const written = patches(server)
+  t.same(await rollout(cluster), { other: 'theirs' })
+  const written = cluster.count('patch')
   await publishAll(corp, api)
-  t.equal(patches(server), written)
+  t.equal(cluster.count('patch'), written)
 })
 
-t.test('a run that was cut short between ConfigMap and restart is finished by the next', async (t) => {
-  const { server, api } = await cluster(t)
-  server.refuse.set(`PATCH ${CONTROLLER}`, 403)
+clusters.each('a run that was cut short between ConfigMap and restart is finished by the next', async (t, cluster) => {
+  const api = await tektonOn(cluster)
+  await cluster.denyRollouts()
   t.match(await publishAll(corp, api), [
     { result: 'failed', problem: { code: 'CLUSTER_FORBIDDEN', message: /answered 403/ } },
   ])
-  t.equal(dataOf(server)['cert'], ca.pem)
-  server.refuse.clear()
+  t.equal((await dataOf(cluster))['cert'], ca.pem)
+  t.same(await rollout(cluster), { other: 'theirs' })
+  await cluster.allowRollouts()
   t.match(await publishAll(corp, api), [{ restarted: [/controller/] }])
   t.match(await publishAll(corp, api), [{ result: 'unchanged', restarted: [] }])
 })
 
-t.test('a Deployment that does not exist is an error, not a new Deployment', async (t) => {
-  const { server, api } = await cluster(t)
+clusters.each('a Deployment that does not exist is an error, not a new Deployment', async (t, cluster) => {
+  const api = await tektonOn(cluster)
   const restart = [{ namespace: 'tekton-pipelines', name: 'other' }]
   t.match(await publishAll({ ...corp, publish: [{ ...tekton, restart }] }, api), [
-    { result: 'failed', problem: { code: 'CLUSTER_FAILED' } },
+    { result: 'failed', problem: { code: 'CLUSTER_FAILED', message: /answered 404/ } },
   ])
-  t.equal(server.get('/apis/apps/v1/namespaces/tekton-pipelines/deployments/other'), undefined)
+  t.equal(await cluster.get('/apis/apps/v1/namespaces/tekton-pipelines/deployments/other'), undefined)
 })
 
-t.test('a tree by hosts: a port as HOST..PORT, a host that is gone loses its key, foreign keys stay', async (t) => {
-  const { server, api } = await cluster(t)
-  const certs: Publication = {
-    namespace: 'builds',
-    name: 'registry-trust-certs',
-    format: 'certs.d',
-    key: '',
-    restart: [],
-    source: 'x',
-  }
-  const path = '/api/v1/namespaces/builds/configmaps/registry-trust-certs'
-  const two = [registry('a.example.net', 'corp'), registry('b.example.net:5000', 'corp')]
-  await publishAll({ ...corp, registries: two, publish: [certs] }, api)
-  t.same(dataOf(server, path), { 'a.example.net': ca.pem, 'b.example.net..5000': ca.pem })
-  await publishAll({ ...corp, registries: two.slice(1), publish: [certs] }, api)
-  t.same(dataOf(server, path), { 'b.example.net..5000': ca.pem })
-})
+clusters.each(
+  'a tree by hosts: a port as HOST..PORT, a host that is gone loses its key, foreign keys stay',
+  async (t, cluster) => {
+    const api = await tektonOn(cluster)
+    const certs: Publication = {
+      namespace: 'builds',
+      name: 'registry-trust-certs',
+      format: 'certs.d',
+      key: '',
+      restart: [],
+      source: 'x',
+    }
+    const path = '/api/v1/namespaces/builds/configmaps/registry-trust-certs'
+    const two = [registry('a.example.net', 'corp'), registry('b.example.net:5000', 'corp')]
+    await publishAll({ ...corp, registries: two, publish: [certs] }, api)
+    t.same(await dataOf(cluster, path), { 'a.example.net': ca.pem, 'b.example.net..5000': ca.pem })
+    const map = (await cluster.get(path)) as { readonly data: object }
+    await cluster.put(path, { ...map, data: { ...map.data, theirs: 'stays' } })
+    await publishAll({ ...corp, registries: two.slice(1), publish: [certs] }, api)
+    t.same(await dataOf(cluster, path), { 'b.example.net..5000': ca.pem, theirs: 'stays' })
+  },
+)
 
-t.test('a broken anchor takes nothing away', async (t) => {
-  const { server, api } = await cluster(t)
+clusters.each('a broken anchor takes nothing away', async (t, cluster) => {
+  const api = await tektonOn(cluster)
   await publishAll(corp, api)
   t.match(await publishAll({ ...corp, anchors: [anchor('corp')] }, api), [{ result: 'held' }])
-  t.equal(dataOf(server)['cert'], ca.pem)
+  t.equal((await dataOf(cluster))['cert'], ca.pem)
 })
 
-t.test('one holder of the lease at a time; it passes on when it is over', async (t) => {
-  const { api } = await cluster(t)
+clusters.each('one holder of the lease at a time; it passes on when it is over', async (t, cluster) => {
+  const api = await tektonOn(cluster)
   const lease = { namespace: 'registry-trust', name: 'registry-trust-publish' }
   t.equal(await api.holdLease(lease, 'a', 30), true)
   t.equal(await api.holdLease(lease, 'b', 30), false)
-  t.equal(await api.holdLease(lease, 'a', 0), true, 'renewed')
-  await sleep(5)
+  t.equal(await api.holdLease(lease, 'a', 30), true, 'renewed')
+  const held = (await cluster.get(LEASE)) as { readonly spec: object }
+  await cluster.put(LEASE, { ...held, spec: { ...held.spec, renewTime: '2020-01-01T00:00:00.000000Z' } })
   t.equal(await api.holdLease(lease, 'b', 30), true, 'taken over')
   t.equal(await api.holdLease(lease, 'a', 30), false)
 })
 
-t.test('a change of a watched ConfigMap is told', async (t) => {
-  const { server, api } = await cluster(t)
+clusters.each('of several that want a lease that is over at the same moment, one gets it', async (t, cluster) => {
+  const api = await tektonOn(cluster)
+  const lease = { namespace: 'registry-trust', name: 'registry-trust-publish' }
+  const metadata = { name: lease.name }
+  await cluster.put(LEASE, { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata, spec: {} })
+  const names = ['a', 'b', 'c', 'd', 'e']
+  const got = await Promise.all(names.map(async (name) => await api.holdLease(lease, name, 30)))
+  t.equal(got.filter(Boolean).length, 1, got.join())
+  t.match(await cluster.get(LEASE), { spec: { holderIdentity: names[got.indexOf(true)] } })
+})
+
+clusters.each('a change of a watched ConfigMap is told', async (t, cluster) => {
+  const api = await tektonOn(cluster)
   let told = 0
   const watching = api.watch([tekton], () => {
     told += 1
   })
-  while (!server.requests.some(({ path }) => path.endsWith('/configmaps'))) await sleep(10)
-  server.put(TEKTON_MAP, { kind: 'ConfigMap', apiVersion: 'v1', metadata: { name: 'config-registry-cert' }, data: {} })
-  while (told === 0) await sleep(10)
-  watching.close()
-  t.ok(told > 0)
+  t.teardown(() => watching.close())
+  while (cluster.count('watch') === 0) await sleep(10)
+  // what was there already when the watch began may be told as well
+  await sleep(50)
+  const before = told
+  const metadata = { name: 'config-registry-cert' }
+  await cluster.put(TEKTON_MAP, { kind: 'ConfigMap', apiVersion: 'v1', metadata, data: {} })
+  while (told === before) await sleep(10)
+  t.ok(told > before)
 })
 
-t.test('an API server that does not answer is named as such', async (t) => {
-  const { server, api } = await cluster(t)
-  await server.close()
+// Keep it the last one: the server is gone afterwards.
+clusters.each('an API server that does not answer is named as such', async (t, cluster) => {
+  const api = await tektonOn(cluster)
+  await cluster.close()
   t.match(await publishAll(corp, api), [{ result: 'failed', problem: { code: 'CLUSTER_UNREACHABLE' } }])
 })

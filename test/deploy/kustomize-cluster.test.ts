@@ -150,7 +150,7 @@ t.test('publish may do exactly what it does, each right on one object by name', 
   const trust = { registries: [{ host: 'harbor.example.net', ca: 'corp.pem' }], publish: { tekton: true, configMaps } }
   cluster.configure(trust, { 'corp.pem': makeCa('Corp Root').pem })
   cluster.watch(t)
-  const asked = () => new Set(cluster.server.requests.map(({ method, path }) => rightFor(method, path)))
+  const asked = () => new Set(cluster.server.requests.map(({ verb, path }) => rightFor(verb, path)))
   const deadline = Date.now() + 20_000
   // A watch is of a collection: the field selector that names the one object is not in the path.
   const wanted = new Set([...rights].map((right) => right.replace(/^(watch \S+ [^/]+)\/.*/, '$1')))
@@ -186,14 +186,10 @@ t.test('lint finds no flag that weakens verification in what is rendered', async
   t.match(lint(weakened), { status: 3 })
 })
 
-const VERBS: { readonly [method: string]: string } = { GET: 'get', PATCH: 'patch', PUT: 'update', POST: 'create' }
-
-function rightFor(method: string, path: string): string {
+function rightFor(verb: string, path: string): string {
   const [, group = '', namespace = '', resource = '', name] =
     /^\/(?:api|apis\/([^/]+))\/v1\/namespaces\/([^/]+)\/([^/]+)(?:\/([^/]+))?$/.exec(path) ?? []
-  return name === undefined
-    ? `watch ${group}/${resource} ${namespace}`
-    : `${VERBS[method] ?? method} ${group}/${resource} ${namespace}/${name}`
+  return `${verb} ${group}/${resource} ${namespace}${name === undefined ? '' : `/${name}`}`
 }
 
 function variablesOf(value: unknown): readonly string[] {

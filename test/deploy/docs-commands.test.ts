@@ -1,0 +1,133 @@
+// Every command that the documentation shows is run: kubectl on Kubernetes' own server library, registry-trust on a fixture node with a
+// private registry, the rest as the table says (test/deploy/documented-commands.ts).
+import { execFile } from 'node:child_process'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import type { Kubernetes } from '../cluster/kubernetes.ts'
+import { onKubernetes } from '../cluster/test-cluster.ts'
+import { startPrivateRegistry } from '../e2e/agent-on-node.ts'
+import { tinyImage } from '../node/image.ts'
+import { newestGeneration, sandboxNode } from '../node/node-tests.ts'
+import { defineCustomKinds } from './custom-kinds.ts'
+import { commandsOn, documentedCommands, insideThePod, RULES, rulesFor } from './documented-commands.ts'
+import { render } from './objects.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const HOST = 'harbor.example.net'
+const DAEMON_SET = '/apis/apps/v1/namespaces/registry-trust/daemonsets/registry-trust'
+
+t.setTimeout(240_000)
+
+t.test('every documented command has one place where it is run, or a reason why not', async (t) => {
+  const commands = documentedCommands()
+  t.ok(commands.length > 50, `${commands.length} commands`)
+  for (const command of commands) t.equal(rulesFor(command).length, 1, `${command.path}: ${command.text}`)
+  for (const { like } of RULES)
+    t.ok(
+      commands.some(({ text }) => like.test(text)),
+      `${like} is still needed`,
+    )
+})
+
+t.test('a command that another test runs stands in that test', async (t) => {
+  const places = commandsOn('other test')
+  t.ok(places.length > 0)
+  for (const { place } of places)
+    t.ok(readFileSync(join(import.meta.dirname, place.test), 'utf8').includes(place.as), `${place.test}: ${place.as}`)
+})
+
+t.test('what runs on any machine', async (t) => {
+  const commands = commandsOn('machine')
+  t.ok(commands.length > 0)
+  for (const { command } of commands) {
+    const run = promisify(execFile)('bash', ['-c', command.text], { cwd: ROOT, timeout: 120_000 })
+    t.match(await run, { stdout: /\S/ }, command.text)
+  }
+})
+
+onKubernetes(t).test('what runs against a cluster', async (t, kubernetes) => {
+  for (const folder of ['monitoring', 'overlays/openshift']) await defineCustomKinds(kubernetes, await render(folder))
+  await kubernetes.request('POST', '/api/v1/nodes', {
+    metadata: { name: 'worker-1' },
+    spec: { taints: [{ key: 'registry-trust.io/untrusted', effect: 'NoSchedule' }] },
+  })
+  const commands = commandsOn('cluster').map(({ command }) => command)
+  t.ok(commands.length > 10)
+  // The variables of docs/runbooks/README.md hold on the other pages as well.
+  const variables = commands.filter(({ text }) => /^[A-Z]+=/.test(text)).map(({ text }) => text)
+  let isThere = false
+  for (const { path, text } of commands) {
+    // docs/deployment.md, which comes first, begins with an empty cluster and leaves one
+    if (path !== 'docs/deployment.md' && !isThere) {
+      for (const folder of ['example', 'monitoring'])
+        t.match(await kubernetes.kubectl(['apply', '-k', join(ROOT, 'daemonset', folder)]), { status: 0 }, folder)
+      isThere = true
+    }
+    await actForTheControllers(kubernetes)
+    const script = path.startsWith('docs/runbooks/') ? [...variables, text].join('\n') : text
+    t.match(await kubernetes.sh(script, ROOT), { status: 0 }, `${path}: ${text}`)
+  }
+})
+
+/** No controller and no kubelet runs here: this makes the Pod, and writes the status, that they would. */
+async function actForTheControllers(kubernetes: Kubernetes): Promise<void> {
+  const { status, body } = await kubernetes.request('GET', DAEMON_SET)
+  if (status !== 200) return
+  const { metadata, spec } = body as {
+    readonly metadata: { readonly generation: number }
+    readonly spec: { readonly template: { readonly metadata: object; readonly spec: object } }
+  }
+  const done = { currentNumberScheduled: 1, desiredNumberScheduled: 1, updatedNumberScheduled: 1, numberAvailable: 1 }
+  const observed = { ...done, numberReady: 1, numberMisscheduled: 0, observedGeneration: metadata.generation }
+  await kubernetes.request('PUT', `${DAEMON_SET}/status`, { ...body, status: observed })
+  await kubernetes.request('POST', '/api/v1/namespaces/registry-trust/pods', {
+    metadata: { ...spec.template.metadata, name: 'registry-trust-worker-1' },
+    spec: { ...spec.template.spec, nodeName: 'worker-1' },
+  })
+}
+
+newestGeneration(t, 'what runs on a node', async (t, generation) => {
+  const node = await sandboxNode(t, { generation })
+  const { registry, authority } = await startPrivateRegistry(node, HOST)
+  await registry.store('library/nginx', '1', tinyImage('nginx'))
+  // A place like the checkout that README.md speaks of.
+  const folder = join(node.scratch, 'checkout')
+  mkdirSync(join(folder, 'my-config'), { recursive: true })
+  symlinkSync(join(ROOT, 'scripts'), join(folder, 'scripts'))
+  const trust = { registries: [{ host: HOST, ca: 'corp-root.pem' }], restart: { strategy: 'signal' } }
+  writeFileSync(join(folder, 'my-config/trust.yaml'), JSON.stringify(trust))
+  for (const place of ['my-config/corp-root.pem', 'corp-root.pem']) writeFileSync(join(folder, place), authority.pem)
+  // Where a Pod has it mounted.
+  await node.writeFile('/etc/registry-trust/trust.yaml', JSON.stringify(trust))
+  await node.writeFile('/etc/registry-trust/corp-root.pem', authority.pem)
+  const sh = async (text: string) => {
+    const script = `cd '${folder}'; PATH="$PWD/scripts:$PATH"; ${text}`
+    return await node.exec(['bash', '-c', script], { timeoutMs: 90_000 })
+  }
+
+  const commands = commandsOn('node')
+  t.ok(commands.length > 10)
+  const [daemon] = commands.filter(({ place }) => place.exits.length === 0)
+  const isLast = (text: string) => text === 'registry-trust uninstall'
+  const ordered = [
+    ...commands.filter(({ command, place }) => place.exits.length > 0 && !isLast(command.text)),
+    ...insideThePod().map((command) => ({ command, place: { exits: [0, 2] } })),
+    ...commands.filter(({ command }) => isLast(command.text)),
+  ]
+  const seen = new Set<string>()
+  for (const { command, place } of ordered) {
+    // the same command on several pages, installed or from the checkout, is run once
+    const what = command.text.replace('./scripts/', '')
+    if (seen.has(what)) continue
+    seen.add(what)
+    const { code, stdout, stderr } = await sh(command.text)
+    t.ok(place.exits.includes(code), `${command.path}: ${command.text}: ${code}\n${stdout}${stderr}`)
+    if (command.text !== './scripts/registry-trust apply --config ./my-config') continue
+    // From here on the daemon runs that the others ask.
+    const service = await node.start(['bash', '-c', `cd '${folder}'; exec ${daemon?.command.text}`])
+    await service.waitFor(/"msg":"listening"/)
+    t.teardown(() => service.stop())
+  }
+})

@@ -1,0 +1,129 @@
+// The manifests on Kubernetes' own server library (test/cluster/kubernetes.ts): applied as they are shipped, and the rights that they give.
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { kubernetesApi } from '../../agent/cluster/kubernetes-api.ts'
+import type { Publication } from '../../agent/model/cluster.ts'
+import { publishAll } from '../../agent/reconcile/publish.ts'
+import type { Kubernetes } from '../cluster/kubernetes.ts'
+import { onKubernetes } from '../cluster/test-cluster.ts'
+import { SILENT } from '../targets/carry-out.ts'
+import { anchor, desired, makeCa, registry } from '../targets/sample.ts'
+import { defineCustomKinds } from './custom-kinds.ts'
+import { DAEMONSET_FOLDER, OVERLAYS, parseObjects, render } from './objects.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+const FOLDERS = ['base', 'example', ...OVERLAYS.map((name) => `overlays/${name}`), 'publish', 'tekton', 'monitoring']
+const CONFIG_MAPS = '/api/v1/namespaces/builds/configmaps'
+
+t.setTimeout(180_000)
+const kubernetes = onKubernetes(t)
+
+const NAMESPACES = ['registry-trust', 'builds', 'tekton-pipelines']
+
+async function makeNamespaces(on: Kubernetes, names = NAMESPACES): Promise<void> {
+  for (const name of names) await on.request('POST', '/api/v1/namespaces', { metadata: { name } })
+}
+
+kubernetes.test(
+  'every shipped folder is accepted as it stands, and applying it again changes nothing',
+  async (t, on) => {
+    await makeNamespaces(on, ['builds', 'tekton-pipelines'])
+    for (const folder of FOLDERS) await defineCustomKinds(on, await render(folder))
+    const overlays = readdirSync(join(DAEMONSET_FOLDER, 'overlays'))
+    t.same([...OVERLAYS].toSorted(), overlays.toSorted(), 'every overlay')
+    for (const folder of FOLDERS) {
+      const apply = ['apply', '--validate=strict', '-k', join(DAEMONSET_FOLDER, folder)]
+      const first = await on.kubectl(apply)
+      t.match(first, { status: 0, stderr: '' }, folder)
+      const second = await on.kubectl(apply)
+      t.match(second, { status: 0, stderr: '' }, folder)
+      t.notMatch(second.stdout, /created|configured/, folder)
+    }
+  },
+)
+
+kubernetes.test('a field that Kubernetes does not know is refused by the server', async (t, on) => {
+  await makeNamespaces(on)
+  const daemonSet = parseObjects(JSON.stringify((await render('base')).find(({ kind }) => kind === 'DaemonSet')))[0]
+  const wrong = JSON.stringify(daemonSet).replace('"dnsPolicy"', '"dnsPolcy"')
+  writeFileSync(join(on.folder, 'wrong.json'), wrong)
+  t.match(await on.kubectl(['apply', '--server-side', '-f', 'wrong.json']), {
+    status: 1,
+    stderr: /unknown field|field not declared in schema/,
+  })
+})
+
+kubernetes.test(
+  'with the shipped rights `publish` does its whole work, and nothing else can be done',
+  async (t, on) => {
+    await makeNamespaces(on)
+    const inTekton = (kind: string) => `/${kind}/namespaces/tekton-pipelines`
+    const put = async (path: string, body: { readonly [key: string]: unknown }) =>
+      t.equal((await on.request('POST', path, body)).status, 201, path)
+    await put(`${inTekton('api/v1')}/configmaps`, { metadata: { name: 'config-registry-cert' } })
+    await put(`${inTekton('apis/apps/v1')}/deployments`, {
+      metadata: { name: 'tekton-pipelines-controller' },
+      spec: { selector: {}, template: { spec: { containers: [{ name: 'c', image: 'c' }] } } },
+    })
+    t.match(await on.kubectl(['apply', '-k', join(DAEMONSET_FOLDER, 'publish')]), { status: 0 })
+
+    const ca = makeCa('Corp Root')
+    const source = 'trust.yaml'
+    const common = { namespace: 'builds', restart: [], source } as const
+    const publications: readonly Publication[] = [
+      { ...common, name: 'registry-trust-ca', key: 'ca-bundle.crt', format: 'bundle' },
+      { ...common, name: 'registry-trust-certs', key: '', format: 'certs.d' },
+      {
+        namespace: 'tekton-pipelines',
+        name: 'config-registry-cert',
+        key: 'cert',
+        format: 'bundle',
+        restart: [{ namespace: 'tekton-pipelines', name: 'tekton-pipelines-controller' }],
+        source,
+      },
+    ]
+    const api = kubernetesApi({ kubeconfig: on.kubeconfig('publisher'), log: SILENT })
+    const lease = { namespace: 'registry-trust', name: 'registry-trust-publish' }
+    t.equal(await api.holdLease(lease, 'the Pod', 30), true)
+    const registries = [registry('harbor.example.net', 'corp')]
+    const corp = { ...desired({ anchors: [anchor('corp', ca)], registries }), publish: publications }
+    const results = await publishAll(corp, api)
+    t.same(
+      results.map(({ result, problem }) => problem?.message ?? result),
+      ['written', 'written', 'written'],
+    )
+    t.same(results.at(-1)?.restarted, ['tekton-pipelines/tekton-pipelines-controller'])
+    let told = 0
+    const watching = api.watch(publications, () => {
+      told += 1
+    })
+    t.teardown(() => watching.close())
+    const isWatched = () =>
+      on.audit().filter(({ verb, user }) => verb === 'watch' && user.endsWith(':registry-trust-publish')).length
+    while (isWatched() < 3) await new Promise((resolve) => setTimeout(resolve, 10))
+    await on.request('PUT', `${CONFIG_MAPS}/registry-trust-ca`, { metadata: { name: 'registry-trust-ca' }, data: {} })
+    while (told === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+
+    const refused = async (method: string, path: string, body?: { readonly [key: string]: unknown }) =>
+      t.equal((await on.request(method, path, body, 'publisher')).status, 403, `${method} ${path}`)
+    t.equal((await on.request('GET', `${CONFIG_MAPS}/registry-trust-ca`, undefined, 'publisher')).status, 200)
+    await refused('GET', CONFIG_MAPS)
+    await refused('GET', `${CONFIG_MAPS}/kube-root-ca.crt`)
+    await refused('POST', CONFIG_MAPS, { metadata: { name: 'other' } })
+    await refused('DELETE', `${CONFIG_MAPS}/registry-trust-ca`)
+    await refused('GET', '/api/v1/namespaces/builds/secrets')
+    await refused('GET', '/api/v1/namespaces/registry-trust/configmaps/registry-trust')
+    await refused('GET', '/api/v1/nodes')
+    await refused('PATCH', `${inTekton('apis/apps/v1')}/deployments/tekton-pipelines-webhook`, {})
+    await refused('POST', '/apis/coordination.k8s.io/v1/namespaces/registry-trust/leases', {
+      metadata: { name: 'other' },
+    })
+    const other = { ...publications[0], namespace: 'builds', name: 'other' } as Publication
+    t.match(await publishAll({ ...corp, publish: [other] }, api), [{ problem: { code: 'CLUSTER_FORBIDDEN' } }])
+  },
+)
+
+kubernetes.test('scripts/e2e-cluster, which runs against any real cluster, passes against it', async (t, on) => {
+  t.match(await on.sh('./scripts/e2e-cluster', ROOT), { status: 0, stdout: /PASSED/, stderr: '' })
+})
