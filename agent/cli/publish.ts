@@ -12,9 +12,10 @@ const RENEW_MS = 10_000
 
 export async function publishCommand(wiring: Wiring): Promise<number> {
   const { options, print } = wiring
+  const desired = await configured(wiring)
   const api = await wiring.connectCluster()
-  if (options.watch) return watchForGood(api, wiring)
-  const results = await publishAll(await configured(wiring), api)
+  if (options.watch) return watchForGood(api, desired, wiring)
+  const results = await publishAll(desired, api)
   print(options.json ? `${JSON.stringify(results, null, 2)}\n` : results.map((one) => line(one, wiring)).join(''))
   return results.every(isGood) ? 0 : 1
 }
@@ -46,9 +47,9 @@ function line({ configMap, result, restarted, problem }: Published, { paint }: W
 }
 
 /** Looks again when a ConfigMap changes, when a file changes, and now and then anyway; renews the lease in between. */
-async function watchForGood(api: ClusterApi, wiring: Wiring): Promise<number> {
+async function watchForGood(api: ClusterApi, first: DesiredState, wiring: Wiring): Promise<number> {
   const { log, node, signal, ports, watcher, options } = wiring
-  let desired = await configured(wiring)
+  let desired = first
   let isDue = true
   let wake = new AbortController()
   const poke = () => {

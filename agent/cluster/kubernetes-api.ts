@@ -23,10 +23,23 @@ export type KubernetesOptions = {
   readonly log: Log
 }
 
-export function kubernetesApi({ kubeconfig, log }: KubernetesOptions): ClusterApi {
+/** Throws AgentError CLUSTER_UNREACHABLE where there is neither a kubeconfig that can be read nor a service account. */
+function credentialsFrom(kubeconfig: string | undefined): KubeConfig {
   const config = new KubeConfig()
-  if (kubeconfig === undefined) config.loadFromCluster()
-  else config.loadFromFile(kubeconfig)
+  try {
+    if (kubeconfig === undefined) config.loadFromCluster()
+    else config.loadFromFile(kubeconfig)
+  } catch (error) {
+    // The parser's own words could repeat a line of the file.
+    const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''
+    const where = kubeconfig ?? 'the service account of this Pod'
+    throw new AgentError('CLUSTER_UNREACHABLE', `${where} can not be read as access to the API server${code}`, {})
+  }
+  return config
+}
+
+export function kubernetesApi({ kubeconfig, log }: KubernetesOptions): ClusterApi {
+  const config = credentialsFrom(kubeconfig)
   const core = config.makeApiClient(CoreV1Api)
   const coordination = config.makeApiClient(CoordinationV1Api)
   const apps = config.makeApiClient(AppsV1Api)

@@ -77,6 +77,10 @@ export const RULES: readonly { readonly like: RegExp; readonly place: Place }[] 
     like: /^\.\/scripts\/image --output registry-trust-image\.tar$/,
     place: { on: 'other test', test: 'image.ts', as: "'scripts/image'), ['--output'" },
   },
+  {
+    like: /^curl --request POST .*\/loglevel\?/,
+    place: { on: 'other test', test: '../http/commands.test.ts', as: '/loglevel?level=debug&for=' },
+  },
   { like: /^cosign (sign|attest) /, place: not(NO_SIGNING) },
 ]
 
