@@ -33,20 +33,20 @@ export type AuditLine = {
   readonly user: string
 }
 
+const PROGRAMS = ['apiserver', 'etcd', 'kubectl'] as const
 const START_MS = 30_000
-const STOP_MS = 5_000
 
 /** Why there is none on this machine, or undefined. */
 export function kubernetesUnavailable(): string | undefined {
   try {
-    for (const program of ['apiserver', 'etcd', 'kubectl']) accessSync(programOf(program), constants.X_OK)
+    for (const program of PROGRAMS) accessSync(programOf(program), constants.X_OK)
     return undefined
   } catch {
     return 'the API server was not built: run scripts/install-fixtures'
   }
 }
 
-export function programOf(name: 'apiserver' | 'etcd' | 'kubectl' | (string & {})): string {
+function programOf(name: (typeof PROGRAMS)[number]): string {
   return join(cacheFolder(), 'api-server/bin', name)
 }
 
@@ -184,10 +184,9 @@ function run(cwd: string, program: string, args: readonly string[]): Process {
     hasEnded,
     async stop() {
       if (hasEnded()) return
-      child.kill('SIGTERM')
-      const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
+      // nothing of it is kept
+      child.kill('SIGKILL')
       await ended
-      clearTimeout(timer)
     },
   }
   child.stdout.on('data', (chunk: Buffer) => {
