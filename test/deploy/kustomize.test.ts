@@ -182,16 +182,23 @@ t.test('plain-sidecars: no field that is younger than Kubernetes 1.29', async (t
   )
 })
 
-t.test('uninstall: with the rights of full, once, after the sidecars', async (t) => {
-  const [full, uninstall] = [specOf('full'), specOf('uninstall')]
-  t.same(
-    allContainers(uninstall).map(({ name }) => name),
-    ['cri-proxy', 'restarter', 'uninstall', 'done'],
-  )
-  t.same(named(uninstall, 'uninstall').volumeMounts, named(full, 'agent').volumeMounts)
-  t.same(named(uninstall, 'uninstall').securityContext, named(full, 'agent').securityContext)
-  t.same(named(uninstall, 'done').volumeMounts, undefined)
-})
+for (const [profile, overlay] of [
+  ['full', 'uninstall'],
+  ['k3s', 'uninstall-k3s'],
+  ['rke2', 'uninstall-rke2'],
+] as const)
+  t.test(`${overlay}: with the rights of ${profile}, once, after the sidecars`, async (t) => {
+    const [whole, uninstall] = [specOf(profile), specOf(overlay)]
+    t.same(
+      allContainers(uninstall).map(({ name }) => name),
+      ['cri-proxy', 'restarter', 'uninstall', 'done'],
+    )
+    t.same(named(uninstall, 'uninstall').volumeMounts, named(whole, 'agent').volumeMounts)
+    t.same(named(uninstall, 'uninstall').env, named(whole, 'agent').env)
+    t.same(named(uninstall, 'uninstall').securityContext, named(whole, 'agent').securityContext)
+    t.same(named(uninstall, 'done').volumeMounts, undefined)
+    t.match(JSON.stringify(uninstall.volumes), /"configMap":\{"name":"registry-trust","optional":true\}/)
+  })
 
 t.test(
   'no container is given a type of SELinux or a profile of AppArmor but where nothing works without',
