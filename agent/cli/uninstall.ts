@@ -12,5 +12,7 @@ export async function uninstallCommand(wiring: Wiring): Promise<number> {
   const options = { address: containerdAddress, byHand: true, consentUnrehearsed, signal: wiring.signal }
   const run = await uninstallRun(desired, options, wiring.ports)
   answer(wiring, applyJson(run), (paint) => formatApply(run, paint))
-  return applyExit(run, { anchors: [], registries: [] })
+  const code = applyExit(run, { anchors: [], registries: [] })
+  // Something of ours is still there, where this Pod can not reach it.
+  return code === 0 && run.problems.some((one) => one.code === 'TARGET_NOT_MOUNTED') ? 3 : code
 }

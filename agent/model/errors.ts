@@ -213,6 +213,10 @@ export const ERRORS = {
     remedy: 'Mount the folder read-write, or switch the target off in trust.yaml.',
     retryable: true,
   },
+  TARGET_NOT_MOUNTED: {
+    remedy: 'Mount the folder (`registry-trust doctor` names the profile or component), or switch the target off.',
+    retryable: true,
+  },
   NO_SPACE: { remedy: 'Free disk space on the node; everything written so far was undone.', retryable: true },
   WRITE_FAILED: { remedy: 'Look at the cause; everything written so far was undone.', retryable: true },
   STATE_UNREADABLE: {

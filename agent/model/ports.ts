@@ -72,6 +72,8 @@ export type NodeFiles = {
   sweep(folder: string): Promise<void>
   /** Bytes that root can still write on the file system of the path; undefined where that can not be told. */
   freeBytes(path: string): Promise<number | undefined>
+  /** False in a Pod that mounts neither the path nor a folder above it: then it only looks absent. */
+  isSeen(path: string): boolean
   /** The path in the agent's own view: root joined with the node path. */
   hostPath(path: string): string
 }

@@ -5,13 +5,20 @@ import { statfs } from 'node:fs/promises'
 import { join } from 'node:path/posix'
 import { AgentError } from '../model/errors.ts'
 import type { FileContent } from '../model/plan.ts'
-import type { FileState, NodeFiles } from '../model/ports.ts'
+import type { FileState, MountPoint, Mounts, NodeFiles } from '../model/ports.ts'
 import { put, putWhole, removeWhole, sweepStaging, type Target, withTarget } from './file-changes.ts'
 import { readEntry } from './file-entry.ts'
 import { reasonOf, writeFailure } from './file-failure.ts'
+import { mounts as mountsOfThisProcess } from './mounts.ts'
 import { errnoOf, type Folder, locate, locateFolder, type Place } from './rooted-folder.ts'
 
-export function nodeFiles({ root }: { readonly root: string }): NodeFiles {
+export function nodeFiles({
+  root,
+  mounts = mountsOfThisProcess(),
+}: {
+  readonly root: string
+  readonly mounts?: Mounts
+}): NodeFiles {
   const serially = oneAtATime()
   const change = (path: string, folder: string, doing: string, work: (target: Target | undefined) => Promise<void>) =>
     serially(async () => {
@@ -32,8 +39,16 @@ export function nodeFiles({ root }: { readonly root: string }): NodeFiles {
     removeFolder: (path, { folder }) => change(path, folder, 'remove', removeWhole),
     sweep: (folder) => serially(() => sweepStaging(root, folder)),
     freeBytes: async (path) => freeBytes(join(root, path)),
+    isSeen: (path) => isSeen(join(root, path), join(root, '/'), mounts()),
     hostPath: (path) => join(root, path),
   }
+}
+
+/** Where nothing is mounted below the root, it is no Pod but a whole tree. `root` ends with a slash. */
+function isSeen(path: string, root: string, mounts: readonly MountPoint[]): boolean {
+  if (root === '/') return true
+  const below = mounts.filter((mount) => mount.path.startsWith(root))
+  return below.length === 0 || below.some((mount) => path === mount.path || path.startsWith(`${mount.path}/`))
 }
 
 async function freeBytes(path: string): Promise<number | undefined> {

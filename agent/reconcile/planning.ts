@@ -20,6 +20,7 @@ import { type K3sPlan, type ObservedK3s, observeK3s, planK3s, plannedCa } from '
 import { withoutLinkedFolders } from '../targets/linked-folders.ts'
 import { observeSystemTrust, planSystemTrust } from '../targets/system-trust.ts'
 import { NOTHING_TO_DO, type TargetInput, type TargetPlan } from '../targets/target.ts'
+import { withoutUnmounted } from '../targets/unmounted.ts'
 import { NO_RUNTIME } from './observe.ts'
 
 export type Planned = {
@@ -82,10 +83,11 @@ export async function makePlan(
     crictl,
     { ...config, problems: problemsOfConfig(config, k3s, facts) },
   ]
-  const { kept, problems } = await withoutLinkedFolders(
+  const seen = withoutUnmounted(
     targets.flatMap(({ changes }) => changes),
     files,
   )
+  const { kept, problems } = await withoutLinkedFolders(seen.kept, files)
   return {
     plan: {
       generation: desired.generation,
@@ -96,6 +98,7 @@ export async function makePlan(
         ...anchorProblems(desired, isHeld),
         ...withWildcard(desired).flatMap(({ problems = [] }) => problems),
         ...targets.flatMap((target) => target.problems),
+        ...seen.problems,
         ...problems,
       ],
       warnings: [
