@@ -21,6 +21,7 @@ import { processes } from './node/processes.ts'
 import { registryLogin } from './node/registry-login.ts'
 import { rehearsalRunner } from './node/rehearsal.ts'
 import { heldPermit, restarterClient } from './node/restarter-client.ts'
+import { awaitSockets } from './node/sidecar-sockets.ts'
 import { stateStore } from './node/state-store.ts'
 import { systemd } from './node/systemd.ts'
 import { tlsProbe } from './node/tls.ts'
@@ -53,6 +54,17 @@ const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number
   status: async (wiring) => (await import('./cli/status.ts')).statusCommand(wiring),
 }
 
+/** They speak to the runtime, and end; the daemon tries again by itself. */
+const SPEAKS_ONCE: ReadonlySet<Command> = new Set<Command>([
+  'plan',
+  'apply',
+  'explain',
+  'doctor',
+  'migrate',
+  'rollback',
+  'uninstall',
+])
+
 async function main(): Promise<number> {
   const invocation = parseCommandLine(process.argv.slice(2), process.env)
   if (invocation.kind === 'version') {
@@ -71,6 +83,7 @@ async function main(): Promise<number> {
   })
   process.stderr.on('error', () => undefined)
   const { command, options } = invocation
+  if (SPEAKS_ONCE.has(command)) await awaitSockets([options.criProxy, options.restarterSocket])
   // A lost connection to the machine is no reason to leave a change half done, and unproved.
   if (CHANGE_THE_NODE.includes(command)) process.on('SIGHUP', () => undefined)
   return COMMANDS[command](wire(isSidecar(command) ? options : behindSidecars(options)))
