@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { makeCa } from '../targets/sample.ts'
+import { kubeconfigOf, scratchFolder } from './kubernetes.ts'
 import { type TestCluster, testClusters } from './test-cluster.ts'
 
 const MAIN = join(import.meta.dirname, '../../agent/main.ts')
@@ -50,7 +51,9 @@ async function until(isTrue: () => Promise<boolean>, ms = 15_000): Promise<void>
 }
 
 t.test('without a section publish there is nothing to do, and that is an error', async (t) => {
-  const { argv } = publisher(t, 'no/such/kubeconfig', { registries: [] })
+  const kubeconfig = join(scratchFolder(t), 'kubeconfig')
+  writeFileSync(kubeconfig, kubeconfigOf('https://127.0.0.1:1', ca.pem, 'nobody'))
+  const { argv } = publisher(t, kubeconfig, { registries: [] })
   const { status, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8' })
   t.equal(status, 1)
   t.match(stderr, /there is no section publish/)
