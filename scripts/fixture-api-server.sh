@@ -51,7 +51,7 @@ build_api_server() {
   (
     cd "$work/go/src/registry-trust/apiserver"
     GOROOT=$(readlink -f "$tree/usr/lib/go")
-    export GOROOT GOPATH=$work/go:$tree/usr/share/gocode GOCACHE=$work/go-cache GO111MODULE=off GOFLAGS='' GOTOOLCHAIN=local GOTELEMETRY=off \
+    export GOROOT GOPATH=$work/go:$tree/usr/share/gocode GOCACHE=$work/go-cache GO111MODULE=off GOFLAGS='' GOTOOLCHAIN=local \
       CGO_ENABLED=0 GOGC=400 HOME=$work PATH=$GOROOT/bin:$PATH
     quietly "$tree/usr/bin/openapi-gen" --output-dir openapi --output-pkg registry-trust/apiserver/openapi --output-file openapi.go \
       --go-header-file /dev/null --report-filename /dev/null "${api_server_types[@]}" &&
