@@ -90,7 +90,9 @@ t.test('the token of the API server is sent and shows nowhere, also where it is 
 })
 
 t.test('without a section publish there is nothing to do, and that is an error', async (t) => {
-  const { argv } = publisher(t, 'no/such/kubeconfig', { registries: [] })
+  const kubeconfig = join(scratchFolder(t), 'kubeconfig')
+  writeFileSync(kubeconfig, kubeconfigOf('https://127.0.0.1:1', ca.pem, 'nobody'))
+  const { argv } = publisher(t, kubeconfig, { registries: [] })
   const { status, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8' })
   t.equal(status, 1)
   t.match(stderr, /there is no section publish/)

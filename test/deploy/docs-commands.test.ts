@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import type { Kubernetes } from '../cluster/kubernetes.ts'
 import { onKubernetes } from '../cluster/test-cluster.ts'
-import { startPrivateRegistry } from '../e2e/agent-on-node.ts'
+import { Daemon, startPrivateRegistry } from '../e2e/agent-on-node.ts'
 import { tinyImage } from '../node/image.ts'
 import { newestGeneration, sandboxNode } from '../node/node-tests.ts'
 import { defineCustomKinds } from './custom-kinds.ts'
@@ -129,5 +129,6 @@ newestGeneration(t, 'what runs on a node', async (t, generation) => {
     const service = await node.start(['bash', '-c', `cd '${folder}'; exec ${daemon?.command.text}`])
     await service.waitFor(/"msg":"listening"/)
     t.teardown(() => service.stop())
+    await new Daemon(node, service).until(({ state }) => state === 'converged')
   }
 })
