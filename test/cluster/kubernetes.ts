@@ -1,8 +1,10 @@
 // The API server that scripts/install-fixtures builds from Kubernetes' own server library (test/cluster/apiserver), with a real etcd, on a
 // loopback port. What it lacks is what no library has: defaults and validation of single fields, controllers, kubelets.
+
 import { execFile, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { request as httpsRequest } from 'node:https'
 import { tmpdir } from 'node:os'
@@ -40,10 +42,24 @@ const START_MS = 30_000
 export function kubernetesUnavailable(): string | undefined {
   try {
     for (const program of PROGRAMS) accessSync(programOf(program), constants.X_OK)
-    return undefined
+    const builtFrom = readFileSync(join(cacheFolder(), 'api-server/built-from'), 'utf8').trim()
+    return builtFrom === keyOfSources()
+      ? undefined
+      : 'the API server is of other sources: run scripts/install-fixtures --full'
   } catch {
-    return 'the API server was not built: run scripts/install-fixtures'
+    return 'the API server was not built: run scripts/install-fixtures --full'
   }
+}
+
+/** As scripts/fixture-api-server.sh makes it. */
+function keyOfSources(): string {
+  const folder = join(import.meta.dirname, 'apiserver')
+  const names = readdirSync(folder)
+    .filter((name) => name.endsWith('.go'))
+    .sort()
+  const hash = createHash('sha256')
+  for (const name of names) hash.update(readFileSync(join(folder, name)))
+  return hash.digest('hex')
 }
 
 function programOf(name: (typeof PROGRAMS)[number]): string {

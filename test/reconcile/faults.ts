@@ -60,7 +60,12 @@ export async function withFault(argv: readonly string[], { call, when, effect }:
 function run(argv: readonly string[]): Promise<{ readonly stdout: string; readonly killed: boolean }> {
   // One thread does all file calls, so that they come in the same order each time.
   const env = { PATH: process.env['PATH'], UV_THREADPOOL_SIZE: '1' }
-  const child = spawn(argv[0] ?? '', argv.slice(1), { env, stdio: ['ignore', 'pipe', 'inherit'], detached: true })
+  // tap would have each child load its own modules first, and the fault would happen there.
+  const child = spawn('env', ['-u', 'NODE_OPTIONS', ...argv], {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true,
+  })
   // A failed write may also be one with which a thread wakes another: the program waits for ever then, and is killed as well.
   const timer = setTimeout(() => process.kill(-(child.pid ?? 0), 'SIGKILL'), HANGS_MS)
   let stdout = ''
