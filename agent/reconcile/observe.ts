@@ -44,8 +44,11 @@ export async function observeContainerd(
   const cri = ports.connectCri(socket)
   try {
     const { runtimeVersion } = await cri.version({ timeoutMs: CALL_MS })
-    const status = await cri.status({ timeoutMs: CALL_MS })
-    const process = onlyOne(await ports.processes.listeningOn(socket))
+    const [status, listeners] = await Promise.all([
+      cri.status({ timeoutMs: CALL_MS }),
+      ports.processes.listeningOn(socket),
+    ])
+    const process = onlyOne(listeners)
     const candidates = layoutsOfSocket(socket)
     const unit = await findUnit(options.unit, process, candidates, ports.systemd)
     const layout = chooseLayout(await presentOf(candidates, ports.files), unit?.name ?? process?.unit)
