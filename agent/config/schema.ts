@@ -2,46 +2,10 @@
 // Shipped to users as docs/trust.schema.json (a test keeps the two equal), so that editors complete and check the file.
 // `x-expected` is what a person is told where a pattern does not match.
 import { LOG_LEVELS } from '../model/log-level.ts'
-import { DURATION_PATTERN } from './duration.ts'
+import { anchorName, anchorNames, bool, duration, enabled, fileName, objectName } from './schema-parts.ts'
 
 export const MAX_REGISTRIES = 1000
 export const MAX_ANCHORS = 500
-
-const duration = (description: string, preset?: string) => ({
-  description,
-  type: 'string',
-  pattern: DURATION_PATTERN,
-  'x-expected': 'a duration such as 30s, 10m or 1h30m',
-  ...(preset === undefined ? {} : { default: preset }),
-})
-
-const fileName = (description: string) => ({ description, type: 'string', minLength: 1, maxLength: 1000 })
-
-const objectName = (description: string) => ({
-  description,
-  type: 'string',
-  pattern: '^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$',
-  'x-expected': 'a name of lower-case letters, digits, "-" and "."',
-})
-
-const bool = (description: string, preset: boolean) => ({ description, type: 'boolean', default: preset })
-
-const enabled = (description: string) => ({ description, enum: ['auto', true, false], default: 'auto' })
-
-const anchorName = {
-  type: 'string',
-  pattern: '^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$',
-  'x-expected':
-    'a name of letters, digits, ".", "_" and "-" (at most 100, not beginning with "." or "-"); it becomes a file name',
-}
-
-const anchorNames = (description: string) => ({
-  description,
-  type: 'array',
-  items: anchorName,
-  uniqueItems: true,
-  maxItems: 50,
-})
 
 const headers = {
   description: 'Sent with every request to this endpoint. Credentials do not belong here.',

@@ -231,12 +231,12 @@ export type Systemd = {
 export type RehearsalRunner = {
   /** A fresh scratch folder in the agent's own file system, removed by `dispose` of the run. */
   scratch(): Promise<RehearsalScratch>
+  /** What `BINARY --version` says, as CRI would: `1.6.20~ds1`. Throws REHEARSAL_UNAVAILABLE when it can not be run. */
+  version(binary: string): Promise<string>
   /**
    * `started: false`: containerd itself refuses the configuration, in its own words. Throws REHEARSAL_UNAVAILABLE when the copy could not
    * be run for a reason that says nothing about the configuration (no binary, no memory, no space, no answer in time).
    */
-  /** What `BINARY --version` says, as CRI would: `1.6.20~ds1`. Throws REHEARSAL_UNAVAILABLE when it can not be run. */
-  version(binary: string): Promise<string>
   start(options: {
     readonly binary: string
     readonly scratch: RehearsalScratch

@@ -155,7 +155,6 @@ function method(methods: Methods, name: string): CriMethod {
   return definition
 }
 
-/** UNIMPLEMENTED is never transient: containerd serves all of CRI or nothing of it (measured by polling every millisecond). */
 /** What the CRI plugin answers between the moment its socket is there and the end of its own start; seen on 1.6 under load. */
 const STARTING = 'server is not initialized yet'
 
@@ -163,6 +162,7 @@ function isStarting({ details }: ServiceError): boolean {
   return details.includes(STARTING)
 }
 
+/** UNIMPLEMENTED is never transient: containerd serves all of CRI or nothing of it (measured by polling every millisecond). */
 function callFailure(socket: string, name: string, error: ServiceError): AgentError {
   const detail = { socket, call: name, status: status[error.code] }
   const fail = (code: ErrorCode, message: string) => new AgentError(code, message, detail, { cause: error })

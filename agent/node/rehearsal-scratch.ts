@@ -8,7 +8,6 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
-  readFileSync,
   realpathSync,
   statfsSync,
 } from 'node:fs'
@@ -19,6 +18,7 @@ import { promisify } from 'node:util'
 import { AgentError } from '../model/errors.ts'
 import type { RehearsalScratch } from '../model/ports.ts'
 import { reasonOf } from './file-failure.ts'
+import { mounts } from './mounts.ts'
 
 /** containerd makes a second socket beside `c.sock`, with this name. */
 const LONGEST_SOCKET = '/c.sock.ttrpc'
@@ -110,10 +110,7 @@ async function remove(folder: string): Promise<void> {
 
 /** Innermost first. containerd unmounts on its way out; after a SIGKILL something may be left. */
 function mountsBelow(folder: string): readonly string[] {
-  const points = readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .map((line) =>
-      (line.split(' ')[4] ?? '').replace(/\\(\d{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8))),
-    )
-  return points.filter((point) => point.startsWith(`${folder}/`)).reverse()
+  return mounts()()
+    .flatMap(({ path }) => (path.startsWith(`${folder}/`) ? [path] : []))
+    .reverse()
 }

@@ -23,7 +23,7 @@ export type ChainCertificate = Extensions & {
   readonly signature: SignatureAlgorithm
   /** SubjectPublicKeyInfo (hex). */
   readonly publicKeyInfo: string
-  /** Of a kind that Go can verify with; `undefined`: any other. */
+  /** Of a kind that Go can verify with; `undefined`: another one. */
   readonly publicKey: KeyObject | undefined
   /** Claims itself as its issuer (same name, and its own key verifies it). */
   readonly isSelfSigned: boolean

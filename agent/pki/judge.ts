@@ -8,7 +8,7 @@ export type JudgeOptions = {
   /** Milliseconds since the epoch. */
   readonly now: number
   readonly minRsaBits: number
-  /** `sha256:` fingerprints; absent: any certificate is accepted. */
+  /** `sha256:` fingerprints; absent: every certificate is accepted. */
   readonly pins?: readonly string[] | undefined
 }
 

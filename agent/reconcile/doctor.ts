@@ -10,6 +10,7 @@ import { provesTrust } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Plan, RestartNeed } from '../model/plan.ts'
 import type { CriClient, MountPoint, NodeFiles } from '../model/ports.ts'
+import type { DriftStatus } from '../model/status.ts'
 import { staleSources, withdrawnButTrusted } from './advice.ts'
 import { readCertsTree } from './look.ts'
 import { NO_RUNTIME, observeContainerd, observeOffline } from './observe.ts'
@@ -86,8 +87,8 @@ export async function examine(
         remedy: 'Run `registry-trust plan` to see them, `registry-trust apply` to put them right.',
       })
     ailments.push(
-      ...withdrawnButTrusted(state, facts).map(({ path, reason }) => advice('info', path, reason)),
-      ...staleSources(desired?.sources ?? [], mounts).map(({ path, reason }) => advice('warning', path, reason)),
+      ...withdrawnButTrusted(state, facts).map((one) => told('info', one, RESTART_LATER)),
+      ...staleSources(desired?.sources ?? [], mounts).map((one) => told('warning', one, MOUNT_THE_FOLDER)),
     )
     if (plan.restart.required) ailments.push(await restartAilment(plan.restart, wanted, facts, ports))
     if (plan.certsDirectory !== undefined)
@@ -150,13 +151,11 @@ function ailment(severity: Severity, where: string, { message, remedy }: Pick<Pr
   return { severity, where, what: message, remedy }
 }
 
-const ADVICE: { readonly [severity in 'info' | 'warning']: string } = {
-  info: 'Restart containerd when it suits; at once if the certificate was compromised.',
-  warning: 'Mount the folder of the file (a whole ConfigMap or Secret), then restart the Pod.',
-}
+const RESTART_LATER = 'Restart containerd when it suits; at once if the certificate was compromised.'
+const MOUNT_THE_FOLDER = 'Mount the folder of the file (a whole ConfigMap or Secret), then restart the Pod.'
 
-function advice(severity: keyof typeof ADVICE, where: string, what: string): Ailment {
-  return { severity, where, what, remedy: ADVICE[severity] }
+function told(severity: Severity, { path: where, reason: what }: DriftStatus, remedy: string): Ailment {
+  return { severity, where, what, remedy }
 }
 
 function worstFirst(ailments: readonly Ailment[]): readonly Ailment[] {

@@ -1,5 +1,5 @@
 // Where the anchors lie on the node and which places are as wanted: read out of what the agent owns and of its last run. Pure.
-import type { DesiredState } from '../model/desired-state.ts'
+import { type DesiredState, withWildcard } from '../model/desired-state.ts'
 import { TARGET_NAMES, type TargetName } from '../model/plan.ts'
 import type { AgentState } from '../model/state.ts'
 import type { TargetStatus } from '../model/status.ts'
@@ -8,14 +8,9 @@ import type { Run } from './run.ts'
 const CERTIFICATE_FILE = /\.(?:crt|pem|0)$/
 
 /** Files that hold the anchor because of the agent: by its own name in the system store, elsewhere by the registries that declare it. */
-export function installedAt(
-  anchor: string,
-  { registries, wildcard }: DesiredState,
-  { owned }: AgentState,
-): readonly string[] {
-  const declared = wildcard === undefined ? registries : [...registries, wildcard]
+export function installedAt(anchor: string, desired: DesiredState, { owned }: AgentState): readonly string[] {
   const hosts = new Set(
-    declared
+    withWildcard(desired)
       .filter(({ anchors, mirrors = [] }) =>
         [anchors, ...mirrors.map((mirror) => mirror.anchors)].flat().includes(anchor),
       )

@@ -4,9 +4,9 @@ import type { RestartSettings } from '../model/desired-state.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { Rehearsal } from '../model/plan.ts'
 import type { TransactionRecord } from '../model/state.ts'
-import type { Context } from './apply.ts'
 import { awaitQuiet, QUIET_PATIENCE_BY_HAND_MS, QUIET_PATIENCE_MS } from './quiet.ts'
 import { chooseRestart, type RestartWay, type RuntimeBefore, rememberRuntime } from './restart.ts'
+import type { Context } from './run.ts'
 import { outsideWindow } from './window.ts'
 
 const HOUR_MS = 3_600_000

@@ -109,7 +109,7 @@ class Follower {
     return asked.verdict.code === 'trusted' ? asked.sight.answer : undefined
   }
 
-  /** An anonymous token, as any client would get it for a public image. */
+  /** An anonymous token, as every client would get it for a public image. */
   async token({ realm, service }: Challenge): Promise<string | undefined> {
     const url = new URL(realm)
     if (service !== undefined) url.searchParams.set('service', service)

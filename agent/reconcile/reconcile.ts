@@ -3,14 +3,15 @@
 import type { DesiredState } from '../model/desired-state.ts'
 import { AgentError, asAgentError, problem } from '../model/errors.ts'
 import type { AgentState } from '../model/state.ts'
-import { applyTo, type Context, foresee } from './apply.ts'
+import { applyTo } from './apply.ts'
+import { foresee } from './foresee.ts'
 import { NO_RUNTIME, observeContainerd } from './observe.ts'
 import { applyOffline, type OfflineContext, planOffline } from './offline.ts'
 import { makePlan } from './planning.ts'
 import { proveDeclared } from './prove-declared.ts'
 import { rehearse } from './rehearse.ts'
 import { reviveContainerd } from './revive.ts'
-import type { Run, RunOptions, RunPorts } from './run.ts'
+import type { Context, Run, RunOptions, RunPorts } from './run.ts'
 import { recover } from './transaction.ts'
 
 const LOCK_PATIENCE_MS = 10_000

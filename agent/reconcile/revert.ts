@@ -6,12 +6,11 @@ import { AgentError, asAgentError, problem } from '../model/errors.ts'
 import type { FileState } from '../model/ports.ts'
 import type { AgentState, PreviousState, StepRecord } from '../model/state.ts'
 import { sha256 } from '../targets/target.ts'
-import type { Context } from './apply.ts'
 import { mayRestart, type Permission } from './permission.ts'
 import { proveDeclared } from './prove-declared.ts'
 import { withNode } from './reconcile.ts'
 import { restartWith } from './restart-step.ts'
-import type { RestartReport, Run, RunOptions, RunPorts } from './run.ts'
+import type { Context, RestartReport, Run, RunOptions, RunPorts } from './run.ts'
 import { beginTransaction } from './transaction.ts'
 
 export async function rollbackRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {

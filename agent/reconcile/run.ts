@@ -1,8 +1,9 @@
 // The values that a run takes and gives: shared by the steps of reconcile/ and shown by http/ and cli/.
+import type { DesiredState } from '../model/desired-state.ts'
 import type { AgentError, Problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Rehearsal } from '../model/plan.ts'
-import type { NodeLock, RestartPermit, TlsProbe } from '../model/ports.ts'
+import type { CriClient, NodeLock, RestartPermit, TlsProbe } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import type { LoginDesk } from './login.ts'
 import type { ObservePorts } from './observe.ts'
@@ -73,4 +74,14 @@ export type Run = {
   /** Why a restart that is due was not made. */
   readonly restartPending?: string
   readonly error?: AgentError
+}
+
+/** What every step of a run is handed: a runtime that answers, and the node's lock held. */
+export type Context = {
+  readonly desired: DesiredState
+  readonly state: AgentState
+  readonly facts: ContainerdFacts
+  readonly cri: CriClient
+  readonly options: RunOptions
+  readonly ports: RunPorts
 }

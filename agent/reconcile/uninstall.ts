@@ -7,11 +7,11 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change } from '../model/plan.ts'
 import type { AgentState } from '../model/state.ts'
 import { sha256 } from '../targets/target.ts'
-import { type Context, carryOut } from './apply.ts'
+import { carryOut } from './apply.ts'
 import { makePlan } from './planning.ts'
 import { withNode } from './reconcile.ts'
 import { rehearse } from './rehearse.ts'
-import type { Run, RunOptions, RunPorts } from './run.ts'
+import type { Context, Run, RunOptions, RunPorts } from './run.ts'
 import { beginTransaction } from './transaction.ts'
 
 const STATE_STAYS: readonly Run['outcome'][] = ['refused', 'rolled-back', 'rollback-failed', 'no-containerd']

@@ -10,7 +10,7 @@ import type { Change, FileContent, OwnedPath } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import { subjectHash } from '../pki/subject-hash.ts'
-import { orderOf } from './bundle-order.ts'
+import { insertInOrder } from './bundle-order.ts'
 import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
 
 const TARGET = 'system-trust'
@@ -364,9 +364,14 @@ function planBundle(
   if (bundle.kind !== 'file') return []
   const before = bundle.bytes.toString('utf8')
   const wanted = new Set(installed.map(({ certificate }) => certificate.pem))
+  const foreign = observed.sources.flatMap(({ path, state }) =>
+    state.kind === 'file' ? [{ path, text: state.bytes.toString('utf8') }] : [],
+  )
+  const ours = installed.map((other) => ({ path: other.source, text: other.certificate.pem }))
   let text = gone.filter((pem) => !wanted.has(pem)).reduce((rest, pem) => rest.replace(pem, ''), before)
   for (const { source, certificate } of installed)
-    if (!text.includes(certificate.pem)) text = insertInOrder(text, source, certificate.pem, installed, observed)
+    if (!text.includes(certificate.pem))
+      text = insertInOrder(text, { path: source, text: certificate.pem }, foreign, ours)
   if (text === before) return []
   return [
     {
@@ -383,25 +388,4 @@ function planBundle(
       forgets: somethingStays || owned[BUNDLE] === undefined ? [] : [BUNDLE],
     },
   ]
-}
-
-function insertInOrder(
-  text: string,
-  source: string,
-  pem: string,
-  installed: readonly Placement[],
-  observed: ObservedSystemTrust,
-): string {
-  const foreign = observed.sources.flatMap(({ path, state }) =>
-    state.kind === 'file' ? [{ path, text: state.bytes.toString('utf8') }] : [],
-  )
-  const order = orderOf(foreign, text)
-  const later = [...foreign, ...installed.map((other) => ({ path: other.source, text: other.certificate.pem }))]
-    .filter(({ path }) => order(path, source) > 0)
-    .sort((a, b) => order(a.path, b.path))
-  for (const next of later) {
-    const at = next.text === '' ? -1 : text.lastIndexOf(next.text)
-    if (at >= 0) return text.slice(0, at) + pem + text.slice(at)
-  }
-  return text === '' || text.endsWith('\n') ? text + pem : `${text}\n${pem}`
 }
