@@ -101,6 +101,13 @@ export function startLoop({
   let advised: ReadonlySet<string> = new Set()
   const overdue = new Set<string>()
 
+  /** What is asked for from here on is for the next turn. */
+  const takeOverdue = (): ReadonlySet<string> => {
+    const taken = new Set(overdue)
+    overdue.clear()
+    return taken
+  }
+
   const status = () => statusOf(memory, state, identity, advisories(memory.desired))
   const publish = () => {
     const now = status()
@@ -122,12 +129,13 @@ export function startLoop({
     const started = clock.now()
     const generationBefore = state.generation
     const now = clock.now()
+    const asked = takeOverdue()
     const isDue = (host: string) => {
       const known = memory.registries.get(host)
       return (
         proveAll ||
         known === undefined ||
-        overdue.has(host) ||
+        asked.has(host) ||
         // That a restart is due may be known by the proofs alone.
         memory.run?.restartPending !== undefined ||
         isRuntimeFinding(known.finding) ||
@@ -143,7 +151,6 @@ export function startLoop({
       knownBefore: freshProofs(memory, desired, now),
       isProofDue: isDue,
     }
-    overdue.clear()
     const run = await (desired.mode === 'audit' ? auditRun : applyRun)(desired, options, ports)
     state = run.state
     memory = rememberRun({ ...memory, generationBefore }, desired, run)
@@ -168,8 +175,8 @@ export function startLoop({
       nextResyncAt = Math.min(nextResyncAt, now)
       return
     }
-    const due = desired.registries.filter(({ host }) => overdue.has(host) || proofDueAt(memory, desired, host) <= now)
-    overdue.clear()
+    const asked = takeOverdue()
+    const due = desired.registries.filter(({ host }) => asked.has(host) || proofDueAt(memory, desired, host) <= now)
     if (due.length === 0) return
     const cri = ports.connectCri(run.facts.socket)
     try {
