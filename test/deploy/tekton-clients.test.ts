@@ -113,7 +113,7 @@ newestGeneration(t, 'the published ConfigMaps make clients in Pods trust', async
     const pushed = await push()
     t.equal(pushed.code, 0, pushed.stderr)
     t.match(
-      registry.accessLog().filter(({ method, url }) => method === 'PUT' && url === '/v2/team/app/manifests/1'),
+      (await registry.accessLog()).filter(({ method, url }) => method === 'PUT' && url === '/v2/team/app/manifests/1'),
       [{ status: 201, userAgent: /go-containerregistry/ }],
     )
     t.notMatch(step.args?.join(' ') ?? '', /skip-tls|insecure/)

@@ -91,9 +91,9 @@ t.test(
     t.equal(pushed.code, 0, pushed.stderr)
     t.match(await node.readFile('/run/digest'), /^sha256:[0-9a-f]{64}/)
     t.ok(
-      registry
-        .accessLog()
-        .some(({ method, url, status }) => method === 'PUT' && url.includes('/manifests/') && status === 201),
+      (await registry.accessLog()).some(
+        ({ method, url, status }) => method === 'PUT' && url.includes('/manifests/') && status === 201,
+      ),
     )
   },
 )

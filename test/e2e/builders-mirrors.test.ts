@@ -37,24 +37,24 @@ t.test(
     })
     const copy = (image: string) =>
       builders.skopeo('copy', `docker://${HOST}/library/${image}:1`, `dir:/run/builders/${image}`)
-    const count = (registry: FixtureRegistry, image: string) =>
-      registry.accessLog().filter(({ url }) => url.startsWith(`/v2/library/${image}/`)).length
+    const count = async (registry: FixtureRegistry, image: string) =>
+      (await registry.accessLog()).filter(({ url }) => url.startsWith(`/v2/library/${image}/`)).length
 
     await agent.configure(trust({}), files)
     t.equal((await agent.apply()).code, 0)
-    const upstreamBefore = count(upstream.registry, 'hello')
+    const upstreamBefore = await count(upstream.registry, 'hello')
     t.equal((await copy('hello')).code, 0)
     t.equal((await builders.podman('pull', `${HOST}/library/hello:1`)).code, 0)
-    t.ok(count(mirror.registry, 'hello') > 0, 'the mirror served')
-    t.equal(count(upstream.registry, 'hello'), upstreamBefore, 'the registry was not asked')
+    t.ok((await count(mirror.registry, 'hello')) > 0, 'the mirror served')
+    t.equal(await count(upstream.registry, 'hello'), upstreamBefore, 'the registry was not asked')
     t.equal((await copy('upstream-only')).code, 0, 'what the mirror lacks comes from the registry')
 
     await agent.configure(trust({ fallback: false }))
     t.equal((await agent.apply()).code, 0)
-    const asksBefore = upstream.registry.accessLog().length
+    const asksBefore = (await upstream.registry.accessLog()).length
     t.equal((await copy('hello')).code, 0)
     t.not((await copy('upstream-only')).code, 0)
-    t.equal(upstream.registry.accessLog().length, asksBefore, 'without fallback the registry is never asked')
+    t.equal((await upstream.registry.accessLog()).length, asksBefore, 'without fallback the registry is never asked')
 
     await agent.configure('registries: []')
     t.equal((await agent.apply()).code, 0)

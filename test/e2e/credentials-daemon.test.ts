@@ -43,10 +43,10 @@ t.test(
     t.match(metrics, `registry_trust_registry_trusted{registry="${BASIC}"} 1`)
     t.match(metrics, `registry_trust_registry_login{registry="${BASIC}"} 0`)
     // Each proof reaches the registry; none brings the password again.
-    const asked = () => registry.accessLog().filter(({ url }) => url.includes('/manifests/')).length
-    const soFar = asked()
-    while (asked() < soFar + 2) await sleep(40)
-    t.equal(wrongLogins(registry), 1, 'the wrong password was sent once')
+    const asked = async () => (await registry.accessLog()).filter(({ url }) => url.includes('/manifests/')).length
+    const soFar = await asked()
+    while ((await asked()) < soFar + 2) await sleep(40)
+    t.equal(await wrongLogins(registry), 1, 'the wrong password was sent once')
     await agent.configure(trust, { regcred: dockerConfig(BASIC, encoded(USER)) })
     await daemon.until(finding('trusted'))
     t.match((await daemon.get('/metrics')).body, `registry_trust_registry_login{registry="${BASIC}"} 1`)

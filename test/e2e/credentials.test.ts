@@ -48,17 +48,17 @@ for (const generation of [generations[0], generations.at(-1)].filter((one) => on
         '.dockerconfigjson': dockerConfig(BASIC, encoded(USER)),
       })
       t.match(untrusted, { code: 3, found: 'unknown-authority' }, 'right credentials do not hide a fault of trust')
-      t.same(registry.accessLog(), [], 'and are not sent to a server that is not trusted')
+      t.same(await registry.accessLog(), [], 'and are not sent to a server that is not trusted')
 
       const none = await prove(place, { host: BASIC })
       t.match(none, { code: 0, found: 'unauthorized' }, 'without credentials trust is proved, and the login is missing')
 
-      const before = wrongLogins(registry)
+      const before = await wrongLogins(registry)
       const wrong = await prove(place, login, {
         '.dockerconfigjson': dockerConfig(BASIC, encoded({ ...USER, password: WRONG })),
       })
       t.match(wrong, { code: 3, found: 'login-refused' }, 'a wrong password is no fault of trust')
-      t.equal(wrongLogins(registry) - before, 1, 'and was sent once')
+      t.equal((await wrongLogins(registry)) - before, 1, 'and was sent once')
       t.notMatch(wrong.text, WRONG, 'no password in the report')
 
       t.match(await prove(place, login, { '.dockerconfigjson': dockerConfig(BASIC, USER) }), {
@@ -101,7 +101,7 @@ for (const generation of [generations[0], generations.at(-1)].filter((one) => on
         code: 3,
         found: 'bad-credentials-file',
       })
-      t.equal(wrongLogins(registry) - before, 1, 'nothing else was ever refused')
+      t.equal((await wrongLogins(registry)) - before, 1, 'nothing else was ever refused')
     })
 
     t.test('a registry with tokens (bearer), the service on another host', async (t) => {
@@ -115,7 +115,7 @@ for (const generation of [generations[0], generations.at(-1)].filter((one) => on
       })
       t.match(wrong, { code: 3, found: 'login-refused' })
       t.equal(
-        tokens.requests().filter(({ known, anonymous }) => !known && !anonymous).length,
+        (await tokens.requests()).filter(({ known, anonymous }) => !known && !anonymous).length,
         1,
         'the wrong password was sent once',
       )

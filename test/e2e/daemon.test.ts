@@ -95,6 +95,7 @@ t.test('a ConfigMap volume that the kubelet swaps is one change', async (t) => {
   const second = await daemon.until(({ generation: now, state }) => now !== first.generation && state === 'converged')
   t.match(second.registries, [{ host: HOST, state: 'trusted' }])
   t.match(await node.pull(registry.reference()), { ok: true })
+  await daemon.service.settled()
   const loads = daemon.service.stderr.split('\n').filter((line) => line.includes('"config-loaded"')).length
   t.equal(loads, 2, 'one load at the start, one for the swap')
   t.equal(second.transactions.length, 1)

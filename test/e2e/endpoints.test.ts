@@ -30,9 +30,9 @@ for (const generation of generationsToTest()) {
       t.equal(applied.code, 0, JSON.stringify(applied.report))
       await node.setHost('elsewhere.example.net', '192.0.2.250')
       t.match(await node.pull('elsewhere.example.net/library/hello:1'), { ok: true }, 'served by the mirror')
-      const before = mirror.registry.accessLog().length
+      const before = (await mirror.registry.accessLog()).length
       t.match(await node.pull(upstream.registry.reference()), { ok: true })
-      t.equal(mirror.registry.accessLog().length, before)
+      t.equal((await mirror.registry.accessLog()).length, before)
     })
 
     t.test(

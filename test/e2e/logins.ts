@@ -14,9 +14,7 @@ export function encoded({ username, password }: { readonly username: string; rea
 }
 
 /** How often somebody tried to log in with what the registry does not know. */
-export function wrongLogins(registry: FixtureRegistry): number {
-  return registry
-    .log()
-    .split('\n')
-    .filter((line) => line.includes('error authenticating user')).length
+export async function wrongLogins(registry: FixtureRegistry): Promise<number> {
+  const lines = (await registry.log()).split('\n')
+  return lines.filter((line) => line.includes('error authenticating user')).length
 }

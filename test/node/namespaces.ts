@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { setImmediate as turn } from 'node:timers/promises'
 
 export type ExecResult = { readonly code: number; readonly stdout: string; readonly stderr: string }
 
@@ -65,6 +66,16 @@ export class Service {
 
   get stderr(): string {
     return this.#err.text
+  }
+
+  /**
+   * Resolves when all that the program has written so far stands in `stdout` and `stderr`. What it did before it wrote can be seen
+   * earlier: its answer comes by another way than its log.
+   */
+  async settled(): Promise<void> {
+    // the event loop reads every pipe that has something between one turn and the next; twice, for a turn that has begun
+    await turn()
+    await turn()
   }
 
   /** Resolves with the first match in what the program has printed or will print, on either stream. */

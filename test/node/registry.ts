@@ -42,13 +42,23 @@ export class FixtureRegistry {
   readonly host: string
   readonly address: string
   readonly port: number
+  readonly #node: FixtureNode
   readonly #storage: string
   readonly #service: Service
+  readonly #url: string
+  #marks = 0
 
-  constructor(host: string, address: string, port: number, storage: string, service: Service) {
+  constructor(
+    node: FixtureNode,
+    { host, address, port, scheme }: { host: string; address: string; port: number; scheme: 'http' | 'https' },
+    storage: string,
+    service: Service,
+  ) {
     this.host = port === 443 ? host : `${host}:${port}`
     this.address = address
     this.port = port
+    this.#node = node
+    this.#url = `${scheme}://${address}:${port}`
     this.#storage = storage
     this.#service = service
   }
@@ -68,19 +78,32 @@ export class FixtureRegistry {
   }
 
   /** Every HTTP request that was answered so far. A connection whose TLS handshake failed is none. */
-  accessLog(): readonly AccessLine[] {
+  async accessLog(): Promise<readonly AccessLine[]> {
+    await this.#everythingLogged()
     const line = /^\S+ - \S+ \[[^\]]*\] "(\S+) (\S+) [^"]*" (\d{3}) \S+ "[^"]*" "([^"]*)"$/gm
-    return [...this.#service.stdout.matchAll(line)].map((match) => ({
+    const lines = [...this.#service.stdout.matchAll(line)].map((match) => ({
       method: match[1] ?? '',
       url: match[2] ?? '',
       status: Number(match[3]),
       userAgent: match[4] ?? '',
     }))
+    return lines.filter(({ url }) => !url.startsWith(MARK))
   }
 
   /** What the registry logs besides: TLS handshake errors of clients that do not trust it stand here. */
-  log(): string {
+  async log(): Promise<string> {
+    await this.#service.settled()
     return this.#service.stderr
+  }
+
+  /** A request is logged after it was answered: one of our own, made now, stands in the log after all that came before. */
+  async #everythingLogged(): Promise<void> {
+    this.#marks += 1
+    const mark = `${MARK}${this.#marks}`
+    const curl = ['curl', '--silent', '--insecure', '--max-time', '5', '--output', '/dev/null', this.#url + mark]
+    const asked = await this.#node.start(curl, { place: 'neighbour' })
+    if ((await asked.exited) !== 0) throw new Error(`${this.host} does not answer`)
+    await this.#service.waitFor(new RegExp(`"GET ${mark} `))
   }
 
   async stop(): Promise<void> {
@@ -88,6 +111,8 @@ export class FixtureRegistry {
   }
 }
 
+/** Where no client but accessLog asks. */
+const MARK = '/mark-in-the-log-'
 let started = 0
 
 export async function startRegistry(node: FixtureNode, options: RegistryOptions): Promise<FixtureRegistry> {
@@ -128,7 +153,7 @@ export async function startRegistry(node: FixtureNode, options: RegistryOptions)
     env: { OTEL_TRACES_EXPORTER: 'none' },
   })
   await service.waitFor(/listening on [^\s]+:\d+/)
-  return new FixtureRegistry(host, address, port, storage, service)
+  return new FixtureRegistry(node, { host, address, port, scheme: certificate ? 'https' : 'http' }, storage, service)
 }
 
 async function passwordFile(folder: string, { username, password }: Credentials): Promise<string> {

@@ -126,7 +126,7 @@ newestGeneration(t, 'asks for a password or a client certificate where told to',
     message: /401/,
   })
   t.match(await node.pull(registry.reference(), { credentials }), { ok: true })
-  t.ok(registry.accessLog().some((line) => line.status === 401))
+  t.ok((await registry.accessLog()).some((line) => line.status === 401))
 
   const server = await startFaultServer(node, {
     host: 'mutual.example.net',
@@ -136,12 +136,12 @@ newestGeneration(t, 'asks for a password or a client certificate where told to',
     answer: { status: 404 },
   })
   t.match(await node.pull('mutual.example.net/library/hello:1'), { ok: false, message: /tls: .*certificate/ })
-  t.same(server.requests(), [], 'refused during the handshake')
+  t.same(await server.requests(), [], 'refused during the handshake')
   const client = await issueClient(root, node.scratch, 'node')
   const hosts = `server = "https://mutual.example.net"\nclient = [["${client.certFile}", "${client.keyFile}"]]\n[host]\n`
   await node.writeFile('/etc/containerd/certs.d/mutual.example.net/hosts.toml', hosts)
   t.match(await node.pull('mutual.example.net/library/hello:1'), { ok: false, code: 'NOT_FOUND' })
-  t.match(server.requests()[0], { method: 'HEAD', url: '/v2/library/hello/manifests/1', authorization: false })
+  t.match((await server.requests())[0], { method: 'HEAD', url: '/v2/library/hello/manifests/1', authorization: false })
 
   await registry.stop()
   t.match(await node.pull(registry.reference(), { credentials }), { ok: false, message: /connection refused/ })

@@ -58,8 +58,9 @@ export class FaultServer {
     this.#service = service
   }
 
-  /** Every HTTP request that came so far. */
-  requests(): readonly SeenRequest[] {
+  /** Every HTTP request that came so far: it is printed before it is answered. */
+  async requests(): Promise<readonly SeenRequest[]> {
+    await this.#service.settled()
     const lines = this.#service.stdout.split('\n').filter((line) => line.startsWith('{'))
     return lines.map((line) => JSON.parse(line) as SeenRequest)
   }

@@ -27,7 +27,8 @@ export class TokenService {
     this.#process = process
   }
 
-  requests(): readonly TokenRequest[] {
+  async requests(): Promise<readonly TokenRequest[]> {
+    await this.#process.settled()
     const lines = this.#process.stdout.split('\n').filter((line) => line.startsWith('{'))
     return lines.map((line) => JSON.parse(line) as TokenRequest)
   }
