@@ -4,7 +4,7 @@ import { appendFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'no
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Generation } from '../../test/node/generations.ts'
 import { round } from './statistics.ts'
-import { cpuMs, HOST, HOST_FOLDER, memoryOf, Subject } from './subject.ts'
+import { cpuMs, HOST, HOST_FOLDER, type MemoryUse, memoryOf, Subject } from './subject.ts'
 import type { Row } from './table.ts'
 
 const EVENTS = 10_000
@@ -12,7 +12,34 @@ const SECONDS = 10
 const STEP_MS = 10
 const FOREIGN = '/etc/containerd/certs.d/busy.example.net'
 
+/** What a storm costs; `healedMs` counts from the last event, `runs` and `cpuMs` from the first. */
+export type Storm = {
+  readonly runs: number
+  readonly cpuMs: number
+  readonly healedMs: number
+  readonly before: MemoryUse
+  readonly after: MemoryUse
+}
+
 export async function measureStorm(generation: Generation, bundle: string): Promise<readonly Row[]> {
+  const { runs, cpuMs, healedMs, before, after } = await runStorm(generation, bundle)
+  return [
+    {
+      what: `${EVENTS} file events in ${SECONDS} s: runs of the agent`,
+      measured: `${runs}`,
+      target: 'bounded, end state right',
+    },
+    { what: '  CPU used', measured: `${round(cpuMs)} ms` },
+    {
+      what: '  memory',
+      measured: `${round(before.rssMiB)} → ${round(after.rssMiB)} MiB RSS, peak ${round(after.peakRssMiB)}`,
+    },
+    { what: '  damage in the midst, healed after the storm', measured: `${round(healedMs)} ms` },
+  ]
+}
+
+/** @throws Error when the node is not as it should be at the end. */
+export async function runStorm(generation: Generation, bundle: string): Promise<Storm> {
   const subject = await Subject.start(generation, 'set', bundle)
   try {
     await subject.publish({ registries: [{ host: HOST, ca: 'ca.pem' }] }, subject.authority.pem)
@@ -24,28 +51,16 @@ export async function measureStorm(generation: Generation, bundle: string): Prom
     const before = await memoryOf(subject, daemon.pid)
     await storm(subject)
     const ca = subject.node.path(`${HOST_FOLDER}/ca.crt`)
-    const healed = await subject.until(() => existsSync(ca), performance.now(), 2)
+    const healedMs = await subject.until(() => existsSync(ca), performance.now(), 2)
     await sleep(1_000)
-    const memory = await memoryOf(subject, daemon.pid)
-    const cpu = (await cpuMs(subject, daemon.pid)) - cpuBefore
+    const after = await memoryOf(subject, daemon.pid)
+    const spentMs = (await cpuMs(subject, daemon.pid)) - cpuBefore
     const runs = (await subject.counter(reconciles)) - runsBefore
     const state = await subject.state()
     if (state !== 'converged') throw new Error(`after the storm the node is ${state}`)
     if (!(await subject.node.pull(subject.registry.reference())).ok)
       throw new Error('after the storm the pull does not work')
-    return [
-      {
-        what: `${EVENTS} file events in ${SECONDS} s: runs of the agent`,
-        measured: `${runs}`,
-        target: 'bounded, end state right',
-      },
-      { what: '  CPU used', measured: `${round(cpu)} ms` },
-      {
-        what: '  memory',
-        measured: `${round(before.rssMiB)} → ${round(memory.rssMiB)} MiB RSS, peak ${round(memory.peakRssMiB)}`,
-      },
-      { what: '  damage in the midst, healed after the storm', measured: `${round(healed)} ms` },
-    ]
+    return { runs, cpuMs: spentMs, healedMs, before, after }
   } finally {
     await subject.dispose()
   }

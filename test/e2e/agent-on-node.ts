@@ -8,7 +8,8 @@ import { findGenerations, fixturesUnavailable, type Generation } from '../node/g
 import type { ExecResult, Service } from '../node/namespaces.ts'
 import { type FixtureRegistry, startRegistry } from '../node/registry.ts'
 
-const BUNDLE = join(import.meta.dirname, '../../dist/registry-trust.cjs')
+/** What users run. */
+export const BUNDLE = join(import.meta.dirname, '../../dist/registry-trust.cjs')
 const LISTEN = '127.0.0.1:9461'
 
 /** The generations to test on; a missing one ends the run where CI=true, and is told loudly elsewhere. */

@@ -15,8 +15,9 @@ t.test('a socket that comes late is waited for', async (t) => {
 
 t.test('one that does not come is not waited for without end, and none costs nothing', async (t) => {
   const began = Date.now()
-  await awaitSockets([undefined, undefined])
-  t.ok(Date.now() - began < 15)
+  await awaitSockets([undefined, undefined], { patienceMs: 60_000 })
+  t.ok(Date.now() - began < 30_000)
+  const waitingSince = Date.now()
   await awaitSockets([join(t.testdir({}), 'never')], { patienceMs: 60 })
-  t.ok(Date.now() - began >= 60)
+  t.ok(Date.now() - waitingSince >= 60)
 })
