@@ -194,7 +194,8 @@ async function plan(request: LegacyRequest): Promise<LegacyPlan> {
     if (table === undefined || edits.has(endpoint)) continue
     edits.set(endpoint, sets(table, ownValues(table, config.parsed, folder)))
   }
-  const all = [...edits.values()].flat()
+  // In one order whatever is kept and whatever is wanted, so that the same sections are always the same bytes.
+  const all = [...edits].toSorted(([one], [other]) => (one < other ? -1 : 1)).flatMap(([, some]) => some)
   if (all.length === 0) return { ...none, accepted, problems }
   const text = await editKeys(config.text, all, { path })
   const after = readContainerdConfig(Buffer.from(text), { path })

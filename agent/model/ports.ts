@@ -313,7 +313,7 @@ export type StateStore = {
   save(state: AgentState): Promise<void>
   /** Keeps bytes in backup/SHA256 and returns the SHA-256 (hex); the same bytes are kept once. */
   keep(bytes: Buffer): Promise<string>
-  /** Throws AgentError STATE_UNREADABLE when they are missing or no longer hash to their name. */
+  /** Throws AgentError STATE_UNREADABLE when they are missing or no longer hash to their name, NODE_FILE_UNREADABLE when it can not be told. */
   backup(sha256: string): Promise<Buffer>
   /** Removes temporary files that a crash left in the state folder. */
   sweep(): Promise<void>

@@ -36,6 +36,8 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
     async backup(sha256) {
       const path = backupPath(requireHash(sha256))
       const kept = await files.read(path)
+      if (kept.kind === 'unreadable')
+        throw new AgentError('NODE_FILE_UNREADABLE', `${path} can not be read: ${kept.reason}`)
       if (kept.kind !== 'file') throw new AgentError('STATE_UNREADABLE', `the backup ${path} is ${kept.kind}`)
       if (hashOf(kept.bytes) !== sha256)
         throw new AgentError('STATE_UNREADABLE', `the backup ${path} no longer holds what was kept`)

@@ -6,7 +6,16 @@ import type { Certificate, TrustAnchor } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { Change } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
-import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
+import {
+  difference,
+  firstUnreadable,
+  isFile,
+  NOTHING_TO_DO,
+  rootFile,
+  sha256,
+  type TargetInput,
+  type TargetPlan,
+} from './target.ts'
 
 const TARGET = 'system-trust'
 
@@ -61,6 +70,11 @@ export function planAnchorStore(
   if (enabled === 'off' && mine.length === 0) return NOTHING_TO_DO
   const wanted = enabled === 'off' ? [] : sourcesOf(family, input)
   if (wanted.length === 0 && mine.length === 0) return NOTHING_TO_DO
+  const unreadable = firstUnreadable(sources)
+  if (unreadable !== undefined) {
+    const text = `${unreadable}; the system store was left as it is`
+    return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', text)] }
+  }
   if (!isWritable) {
     if (enabled !== 'on') return NOTHING_TO_DO
     const text = `${family.bundle} or its sources can not be written, but targets.systemTrust is enabled`

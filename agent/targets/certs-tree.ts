@@ -4,13 +4,24 @@
 import { posix } from 'node:path'
 import { parseUrl } from '../containerd/endpoint.ts'
 import { type DesiredState, trustOf, trustOfMirror } from '../model/desired-state.ts'
-import { type Problem, problem } from '../model/errors.ts'
+import { problem } from '../model/errors.ts'
 import type { Change, OwnedPath, RegularFile } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import { decodeCertificates } from '../pki/decode.ts'
 import { planTreeRemoval } from './certs-tree-removal.ts'
-import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
+import {
+  difference,
+  isFile,
+  NOTHING_TO_DO,
+  pathsIn,
+  rootFile,
+  sha256,
+  type TargetInput,
+  type TargetPlan,
+  unreadableFolders,
+  whatIs,
+} from './target.ts'
 
 export type CertsTree = {
   readonly target: 'docker' | 'containers' | 'k3s'
@@ -110,9 +121,11 @@ export function planCertsTree(tree: CertsTree, input: TreeInput, observed: Obser
     return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
   }
   const changes: Change[] = []
-  const problems: Problem[] = []
-  const keep = heldPaths(tree, input)
+  const unreadable = unreadableFolders(observed.folders)
+  const problems = [...unreadable.values()]
+  const keep = new Set([...heldPaths(tree, input), ...pathsIn(unreadable, Object.keys(ownedBy(tree, input.owned)))])
   for (const one of isThere || enabled === 'on' ? wanted : []) {
+    if (unreadable.has(`${observed.certs.path}/${one.host}`)) continue
     const plan = planHost(tree, one, input, observed)
     changes.push(...plan.changes)
     problems.push(...plan.problems)
@@ -183,7 +196,7 @@ function planHost(tree: CertsTree, { host, ca: declared }: Wanted, input: TreeIn
       keep: [folder, path],
     }
   }
-  if (found.state.kind !== 'folder') return leave(`${folder} is a ${found.state.kind} in place of a folder`)
+  if (found.state.kind !== 'folder') return leave(`${folder} is ${whatIs(found.state)} in place of a folder`)
   const standard = `${folder}/${CA_FILE}`
   const there = found.files.get(CA_FILE) ?? ABSENT
   const isOurs = there.kind === 'absent' || input.owned[standard] !== undefined

@@ -22,7 +22,7 @@ import {
   planLegacyLayout,
 } from './containerd-legacy.ts'
 import { planLegacyRemovals } from './legacy-files.ts'
-import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
+import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
 
 export type ObservedConfig = {
   readonly facts: ContainerdFacts
@@ -106,6 +106,10 @@ export async function planConfig(input: TargetInput, observed: ObservedConfig): 
   if (facts.config.kind !== 'file' && facts.config.kind !== 'absent') {
     const text = `${facts.configFile} can not be read: ${facts.config.kind === 'unreadable' ? facts.config.reason : `it is a ${facts.config.kind}`}`
     return { ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }
+  }
+  if (ownLegacy?.unreadable !== undefined) {
+    const text = `${ownLegacy.unreadable}; ${facts.configFile} and the files that it names were left as they are`
+    return { ...unchanged, problems: [problem('NODE_FILE_UNREADABLE', text)] }
   }
   if (ownLegacy === undefined) return planHostsLayout(input, observed, current)
   if (layout === 'legacy' || enabled === 'off') return inLegacy(input, observed, ownLegacy, unchanged)
@@ -283,7 +287,7 @@ function editObstacle({ facts, file, folder }: ObservedConfig): Problem | undefi
   if (facts.isConfigGenerated)
     return because(`${facts.configFile} is written anew by ${facts.layout} at each start, so an edit would be lost`)
   if (file.kind !== 'file' && file.kind !== 'absent')
-    return because(`${facts.configFile} is a ${file.kind}; the agent edits regular files only`)
+    return because(`${facts.configFile} is ${whatIs(file)}; the agent edits regular files only`)
   if (folder.kind !== 'folder')
     return because(`${posix.dirname(facts.configFile)} does not exist, so containerd reads no file there`)
   return undefined

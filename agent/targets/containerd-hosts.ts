@@ -30,7 +30,18 @@ import {
   TARGET,
 } from './containerd-hosts-removal.ts'
 import { CA_FILE, hostFolderFiles } from './host-folder-files.ts'
-import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
+import {
+  difference,
+  isFile,
+  NOTHING_TO_DO,
+  pathsIn,
+  rootFile,
+  sha256,
+  type TargetInput,
+  type TargetPlan,
+  unreadableFolders,
+  whatIs,
+} from './target.ts'
 
 /** Spegel moves what it finds in certs.d here, and takes over nothing but [host."…"] tables when it writes a file anew. */
 const SPEGEL_BACKUP = '_backup'
@@ -96,10 +107,16 @@ export type HostsPlan = TargetPlan & {
 export async function planHosts(input: TargetInput, observed: ObservedHosts): Promise<HostsPlan> {
   const { desired } = input
   if (desired.targets.containerd.enabled === 'off' && ownedPaths(input.owned).length === 0) return NOTHING_TO_DO
-  const problems: Problem[] = []
+  const unreadable = unreadableFolders(observed.folders)
+  const problems = [...unreadable.values()]
   const warnings: Problem[] = []
   const changes: Change[] = []
-  const keep = new Set<string>()
+  const keep = new Set(
+    pathsIn(
+      unreadable,
+      ownedPaths(input.owned).map(([path]) => path),
+    ),
+  )
   for (const registry of desired.targets.containerd.enabled === 'off' ? [] : withWildcard(desired)) {
     const folder = `${observed.certsDirectory}/${hostDirectoryName(registry.host, observed.names)}`
     const trust = trustOf(registry, desired)
@@ -107,7 +124,7 @@ export async function planHosts(input: TargetInput, observed: ObservedHosts): Pr
       for (const [path, owner] of ownedPaths(input.owned)) if (owner.subject === registry.host) keep.add(path)
       continue
     }
-    if (!needsHostFolder(registry, desired)) continue
+    if (!needsHostFolder(registry, desired) || unreadable.has(folder)) continue
     const plan = await planHost(registry, folder, input, observed)
     for (const path of plan.keep) keep.add(path)
     changes.push(...plan.changes)
@@ -176,7 +193,7 @@ async function planHost(
       keep,
     }
   if (found.state.kind !== 'folder')
-    return foreign(host, folder, `there is a ${found.state.kind} in place of the folder`)
+    return foreign(host, folder, `there is ${whatIs(found.state)} in place of the folder`)
 
   const hostsState = found.files.get(HOSTS_FILE) ?? { kind: 'absent' }
   const namedCa = asksForMoreThanTrust(registry) ? undefined : namedByDistribution?.get(host)
@@ -240,7 +257,7 @@ function isDockerStyle(hosts: FileState): boolean {
 /** Our CA file named in a hosts.toml that stays someone else's. */
 async function mergeForeign(base: ChangeBase, state: FileState, isInStep: boolean): Promise<Omit<HostPlan, 'keep'>> {
   const { path, subject: host } = base
-  if (state.kind !== 'file') return foreign(host, path, `there is a ${state.kind} in its place`)
+  if (state.kind !== 'file') return foreign(host, path, `there is ${whatIs(state)} in its place`)
   const text = state.bytes.toString('utf8')
   const merged = await mergeHostsFile(text, { host, path, ca: CA_BESIDE_FOREIGN, isInStep })
   if (!merged.ok) return foreign(host, path, merged.problem.message.replace(`${path}: `, ''))

@@ -3,7 +3,7 @@
 import { type LegacyWish, type OriginalConfig, planLegacy } from '../containerd/legacy-edit.ts'
 import { legacyCaFiles } from '../containerd/migrate.ts'
 import { type DesiredState, needsHostFolder, type Registry, trustOf, withWildcard } from '../model/desired-state.ts'
-import { type Problem, problem } from '../model/errors.ts'
+import { asAgentError, type Problem, problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { NodeFiles, RuntimeStatus, StateStore } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
@@ -17,6 +17,7 @@ import {
   ownedLegacyPaths,
   planLegacyPuts,
   planLegacyRemovals,
+  unreadableLegacy,
 } from './legacy-files.ts'
 import { rootFile, type TargetInput, type TargetPlan } from './target.ts'
 
@@ -25,6 +26,8 @@ export type ObservedLegacy = {
   readonly original: OriginalConfig | undefined
   /** Fingerprints of what a CA file of someone else holds, by path. */
   readonly foreignCas: ReadonlyMap<string, ReadonlySet<string>>
+  /** What of all this can not be read. */
+  readonly unreadable: string | undefined
 }
 
 export type LegacyPorts = { readonly files: NodeFiles; readonly store: Pick<StateStore, 'backup'> }
@@ -49,22 +52,26 @@ export async function observeLegacy(
     foreignCas.set(path, new Set(certificates.map(({ fingerprint }) => fingerprint)))
   }
   const declared = desired.registries.map(({ host }) => host)
-  return {
-    files: await observeLegacyFiles(folder, declared, files),
-    original: await originalOf(owned[configFile], store),
-    foreignCas,
-  }
+  const observed = await observeLegacyFiles(folder, declared, files)
+  const original = await originalOf(owned[configFile], store)
+  const unreadable = unreadableLegacy(observed)
+  if (typeof original === 'string')
+    return { files: observed, original: undefined, foreignCas, unreadable: unreadable ?? original }
+  return { files: observed, original, foreignCas, unreadable }
 }
 
+/** A text says why it can not be read now. */
 async function originalOf(
   owner: AgentState['owned'][string] | undefined,
   store: LegacyPorts['store'],
-): Promise<OriginalConfig | undefined> {
+): Promise<OriginalConfig | string | undefined> {
   if (owner?.before.kind === 'absent') return { bytes: undefined }
   if (owner?.before.kind !== 'file') return undefined
   try {
     return { bytes: await store.backup(owner.before.sha256) }
-  } catch {
+  } catch (thrown) {
+    const { code, message } = asAgentError(thrown)
+    if (code === 'NODE_FILE_UNREADABLE') return message
     // The sections are then taken out one by one, which keeps whatever else is there.
     return undefined
   }

@@ -6,7 +6,16 @@ import type { DesiredState, Mirror } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { Change } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
-import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
+import {
+  difference,
+  firstUnreadable,
+  isFile,
+  NOTHING_TO_DO,
+  rootFile,
+  sha256,
+  type TargetInput,
+  type TargetPlan,
+} from './target.ts'
 
 const BASE = '/etc/containers'
 const FOLDER = `${BASE}/registries.conf.d`
@@ -36,6 +45,9 @@ export function planMirrors(
   const text = enabled === 'off' ? undefined : renderMirrors(desired)
   const isOurs = owned[MIRRORS_FILE] !== undefined
   if (!isWritable || (text === undefined && !isOurs)) return NOTHING_TO_DO
+  const unreadable = firstUnreadable([[MIRRORS_FILE, file]])
+  if (unreadable !== undefined)
+    return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', `${unreadable}; it was left as it is`)] }
   const base = { target: 'containers', path: MIRRORS_FILE, subject: '', folder: FOLDER } as const
   if (text === undefined) {
     const reason = 'no mirrors are declared any more'

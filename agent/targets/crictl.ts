@@ -4,7 +4,7 @@ import { CRICTL_FILE, nameSocket, withoutSocket } from '../containerd/crictl.ts'
 import { problem } from '../model/errors.ts'
 import type { Change } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
-import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
+import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
 
 const FOLDER = '/etc'
 
@@ -23,12 +23,13 @@ export function planCrictl(
   const owner = owned[CRICTL_FILE]
   const isWanted = desired.targets.crictl.enabled !== 'off' && socket !== undefined
   if (!isWanted && owner === undefined) return NOTHING_TO_DO
-  const leave = (code: 'FILE_FOREIGN' | 'TARGET_READ_ONLY', why: string): TargetPlan => ({
+  const leave = (code: 'FILE_FOREIGN' | 'NODE_FILE_UNREADABLE' | 'TARGET_READ_ONLY', why: string): TargetPlan => ({
     changes: [],
     problems: [problem(code, `${CRICTL_FILE} ${why}; crictl was not told the CRI socket`)],
   })
   const isEditable = file.kind === 'file' || file.kind === 'absent'
-  if (!isEditable && (isWanted || file.kind !== 'link')) return leave('FILE_FOREIGN', `is a ${file.kind}`)
+  if (!isEditable && (isWanted || file.kind !== 'link'))
+    return leave(file.kind === 'unreadable' ? 'NODE_FILE_UNREADABLE' : 'FILE_FOREIGN', `is ${whatIs(file)}`)
   const before = file.kind === 'file' ? file.bytes.toString('utf8') : ''
   const edit = isWanted ? nameSocket(before, socket) : ({ ok: true, text: withoutSocket(before) } as const)
   if (!edit.ok) return leave('FILE_FOREIGN', `can not be edited: ${edit.reason}`)

@@ -16,7 +16,7 @@ import {
   observeCertsTree,
   planCertsTree,
 } from './certs-tree.ts'
-import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
+import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
 
 const TARGET = 'k3s'
 const DISTRIBUTIONS = ['k3s', 'rke2'] as const
@@ -138,7 +138,7 @@ export function planK3s(input: TargetInput, observed: ObservedK3s | undefined, e
     const what = `${distribution} reads ${observed.elsewhere} (private-registry) in place of ${path}, which was left as it is`
     return { ...NOT_HERE, problems: [problem('K3S_REGISTRIES_UNSUPPORTED', what)] }
   }
-  const unread = { ok: false, reason: `is a ${file.kind}`, named: new Map<string, string>() } as const
+  const unread = { ok: false, reason: `is ${whatIs(file)}`, named: new Map<string, string>() } as const
   const edited = text === undefined ? unread : editWith(wanted)
   if (!isPossible || !edited.ok) {
     if (!isPossible && desired.targets.k3s.enabled !== 'on') return NOT_HERE

@@ -7,7 +7,7 @@ import type { Change, OwnedPath } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import type { NamedFile } from './host-folder-files.ts'
-import { difference, isFile, sha256 } from './target.ts'
+import { difference, firstUnreadable, isFile, sha256, whatIs } from './target.ts'
 
 /** Owned by what names them, so that nobody takes them for host directories. */
 const OWNER = 'containerd-config'
@@ -59,6 +59,14 @@ export async function observeLegacyFiles(
   return { folder, state, isWritable, names, hosts }
 }
 
+export function unreadableLegacy({ folder, state, hosts }: ObservedLegacyFiles): string | undefined {
+  const inHosts = [...hosts].flatMap(([host, found]) => [
+    [`${folder}/${host}`, found.state] as const,
+    ...[...found.files].map(([name, file]) => [`${folder}/${host}/${name}`, file] as const),
+  ])
+  return firstUnreadable([[folder, state], ...inHosts])
+}
+
 /** Why the files of this host can not be written. */
 export function obstacleTo(
   host: string,
@@ -72,9 +80,9 @@ export function obstacleTo(
     [`${folder}/${host}`, found?.state ?? ABSENT, 'folder'],
     ...wanted.map(({ name }) => [`${folder}/${host}/${name}`, found?.files.get(name) ?? ABSENT, 'file'] as const),
   ]
-  for (const [path, { kind }, expected] of places)
-    if (kind !== 'absent' && kind !== expected)
-      return problem('FILE_FOREIGN', `${path}: there is a ${kind} in place of a ${expected}${end}`)
+  for (const [path, there, expected] of places)
+    if (there.kind !== 'absent' && there.kind !== expected)
+      return problem('FILE_FOREIGN', `${path}: there is ${whatIs(there)} in place of a ${expected}${end}`)
   const isThere = wanted.every(({ name, content }) => isFile(found?.files.get(name) ?? ABSENT, content))
   if (isThere || isWritable) return undefined
   return problem('TARGET_READ_ONLY', `${folder} can not be written${end}`)

@@ -11,7 +11,16 @@ import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import { subjectHash } from '../pki/subject-hash.ts'
 import { insertInOrder } from './bundle-order.ts'
-import { difference, isFile, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan } from './target.ts'
+import {
+  difference,
+  firstUnreadable,
+  isFile,
+  NOTHING_TO_DO,
+  rootFile,
+  sha256,
+  type TargetInput,
+  type TargetPlan,
+} from './target.ts'
 
 const TARGET = 'system-trust'
 export const SYSTEM_CERTS = '/etc/ssl/certs'
@@ -75,11 +84,6 @@ export async function observeSystemTrust(input: TargetInput, files: NodeFiles): 
   ])
   const writable = await files.isWritable(SYSTEM_CERTS)
   return { layout, writable, unreadable, bundle, sources, paths, fingerprints }
-}
-
-function firstUnreadable(states: Iterable<readonly [string, FileState]>): string | undefined {
-  for (const [path, state] of states) if (state.kind === 'unreadable') return `${path}: ${state.reason}`
-  return undefined
 }
 
 async function readSources(

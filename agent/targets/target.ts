@@ -1,8 +1,9 @@
 // What every place that trusts has in common: observe reads through the NodeFiles port, plan is pure.
 // A new target is one new file and one line in reconcile/planning.ts.
 import { createHash } from 'node:crypto'
+import { posix } from 'node:path'
 import type { DesiredState } from '../model/desired-state.ts'
-import type { Problem } from '../model/errors.ts'
+import { type Problem, problem } from '../model/errors.ts'
 import type { Change, DriftKind, RegularFile, RestartNeed } from '../model/plan.ts'
 import type { FileState } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
@@ -27,6 +28,46 @@ export type TargetPlan = {
 }
 
 export const NOTHING_TO_DO: TargetPlan = { changes: [], problems: [] }
+
+/** Of what can not be read nothing is known: nobody takes it for gone, changed or someone else's. */
+export function firstUnreadable(states: Iterable<readonly [path: string, state: FileState]>): string | undefined {
+  for (const [path, state] of states) if (state.kind === 'unreadable') return `${path} can not be read: ${state.reason}`
+  return undefined
+}
+
+type Folder = { readonly state: FileState; readonly files: ReadonlyMap<string, FileState> }
+
+/** Of folders for one host each, by path: those in which a file that the agent reads or writes can not be read, and so nothing is done. */
+export function unreadableFolders(folders: ReadonlyMap<string, Folder>): ReadonlyMap<string, Problem> {
+  const isRead = ([name]: readonly [string, FileState]) => /\.(toml|crt|cert|key)$/.test(name)
+  return new Map(
+    [...folders].flatMap(([folder, { state, files }]) => {
+      const found = [...files].filter(isRead).map(([name, file]) => [`${folder}/${name}`, file] as const)
+      const what = firstUnreadable([[folder, state], ...found])
+      const text = `${what}; everything in ${folder} was left as it is`
+      return what === undefined ? [] : [[folder, problem('NODE_FILE_UNREADABLE', text)] as const]
+    }),
+  )
+}
+
+/** Of the paths those that are such a folder or lie in one. */
+export function pathsIn(folders: ReadonlyMap<string, unknown>, paths: readonly string[]): readonly string[] {
+  return paths.filter((path) => folders.has(path) || folders.has(posix.dirname(path)))
+}
+
+/** What stands there, for people. */
+export function whatIs(state: FileState): string {
+  switch (state.kind) {
+    case 'absent':
+      return 'nothing'
+    case 'other':
+      return `a ${state.what}`
+    case 'unreadable':
+      return `something that can not be read (${state.reason})`
+    default:
+      return `a ${state.kind}`
+  }
+}
 
 export function sha256(bytes: Buffer | string): string {
   return createHash('sha256').update(bytes).digest('hex')
@@ -54,7 +95,7 @@ export function difference(
   wanted: RegularFile,
 ): { readonly drift: DriftKind; readonly reason: string } {
   if (state.kind === 'absent') return { drift: 'missing', reason: 'it is missing' }
-  if (state.kind !== 'file') return { drift: 'changed', reason: `there is a ${state.kind} in its place` }
+  if (state.kind !== 'file') return { drift: 'changed', reason: `there is ${whatIs(state)} in its place` }
   if (!state.bytes.equals(wanted.bytes)) return { drift: 'changed', reason: 'its content differs' }
   if (state.mode !== wanted.mode)
     return { drift: 'mode', reason: `its mode is ${state.mode.toString(8)} instead of ${wanted.mode.toString(8)}` }

@@ -49,7 +49,7 @@ t.test('each declared registry gets a section, in the table that this containerd
   for (const version of ['1.6.20~ds1', '1.7.24'])
     t.equal(
       (await plan('# ours\nversion = 2\n', [wish(HOST), wish('a.test:5000')], { version })).text,
-      `# ours\nversion = 2\n\n${section(HOST)}\n${section('a.test:5000')}`,
+      `# ours\nversion = 2\n\n${section('a.test:5000')}\n${section(HOST)}`,
     )
   t.equal((await plan('[plugins.cri]\n', [wish(HOST)])).text, `[plugins.cri]\n\n${section(HOST, V1)}`)
   t.equal((await plan('# nothing yet\n', [wish(HOST)])).text, `# nothing yet\nversion = 2\n\n${section(HOST)}`)
@@ -72,7 +72,7 @@ t.test("containerd's own defaults: every other byte stays, and all comes back", 
   ] as const) {
     const text = readFileSync(join(import.meta.dirname, 'golden', file), 'utf8')
     const { text: edited = '' } = await plan(text, [wish(HOST), wish('b.test')], { version })
-    t.equal(edited, `${text}\n${section(HOST)}\n${section('b.test')}`)
+    t.equal(edited, `${text}\n${section('b.test')}\n${section(HOST)}`)
     t.equal((await plan(edited, [], { version, original: text })).text, text)
   }
 })
@@ -138,6 +138,19 @@ t.test('what is kept stays as it is', async (t) => {
   const { text = '' } = await plan(original, [wish(HOST), wish('b.test')])
   t.equal((await plan(text, [], { original, kept: [HOST, 'b.test'] })).text, text)
   t.equal((await plan(text, [wish('b.test')], { original, kept: [HOST] })).text, text)
+  const three = (await plan(original, [wish('a.test'), wish(HOST), wish('b.test')])).text
+  for (const kept of [[HOST], ['b.test']])
+    t.equal(
+      (
+        await plan(
+          text,
+          [HOST, 'a.test', 'b.test'].filter((host) => !kept.includes(host)).map((host) => wish(host)),
+          { original, kept },
+        )
+      ).text,
+      three,
+      'beside a new one too: the same bytes, whichever is kept',
+    )
   t.equal((await plan(original, [], { kept: [HOST] })).text, original, 'and nothing is made of nothing')
 })
 

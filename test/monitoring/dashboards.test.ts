@@ -24,7 +24,7 @@ type Dashboard = {
 }
 
 const DASHBOARDS = [FLEET_DASHBOARD, NODE_DASHBOARD] as unknown as readonly Dashboard[]
-const PATIENCE_MS = 10_000
+const PATIENCE_MS = 60_000
 
 /** As Grafana does before it asks. */
 function substitute(expr: string, node: string): string {

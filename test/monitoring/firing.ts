@@ -4,7 +4,7 @@ import { stringify } from 'yaml'
 import { ruleGroups } from '../../scripts/monitoring/rules.ts'
 import type { FiringAlert, Prometheus } from './prometheus.ts'
 
-const PATIENCE_MS = 15_000
+const PATIENCE_MS = 60_000
 
 /** Waiting is the business of `promtool test rules`: here every alert fires as soon as its expression is true. */
 export function impatientRules(): string {

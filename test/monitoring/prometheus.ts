@@ -48,7 +48,7 @@ export type Prometheus = {
   query(expr: string): Promise<readonly Sample[]>
 }
 
-const READY_MS = 10_000
+const READY_MS = 60_000
 
 /** Where Prometheus runs: here, or in the network of a fixture node. */
 export type Place = {
@@ -109,7 +109,7 @@ export async function startPrometheus(t: Test, options: PrometheusOptions): Prom
 function configuration(targets: readonly Target[]): string {
   const jobs = [...Map.groupBy(targets, ({ job }) => job)]
   return JSON.stringify({
-    global: { scrape_interval: '250ms', scrape_timeout: '250ms', evaluation_interval: '250ms' },
+    global: { scrape_interval: '500ms', scrape_timeout: '500ms', evaluation_interval: '250ms' },
     rule_files: ['rules.yaml'],
     scrape_configs: jobs.map(([job, ofJob]) => ({
       job_name: job,

@@ -93,6 +93,8 @@ async function prepare(scene: Scene, base: string, program: string): Promise<Pre
   return { scene, start, desiredFile, before: treeOf(start), after, ownedBefore: ownedIn(start), ownedAfter, faults }
 }
 
+type Owned = readonly (readonly [path: string, owner: unknown])[]
+
 type Seen = { readonly how: 'died' | 'failed' | 'missed'; readonly end?: 'before' | 'after'; readonly wrong: string }
 
 async function strike(prepared: Prepared, fault: Fault, base: string, program: string): Promise<Seen> {
@@ -117,6 +119,14 @@ async function strike(prepared: Prepared, fault: Fault, base: string, program: s
   const isLess = fault.isEarly && fault.effect !== 'KILL'
   if (!isBefore && !isAfter && !isLess)
     return { how, wrong: `neither: ${difference(now, before)} | ${difference(now, after)}${told}` }
+  // But nothing goes that was to stay, on the disk and in what is remembered as ours.
+  const lost = difference(common(now, [before, after]), common(before, [before, after]))
+  if (lost !== '') return { how, wrong: `what was to stay has changed: ${lost}${told}` }
+  const stay = (JSON.parse(ownedBefore) as Owned)
+    .map(([path]) => path)
+    .filter((path) => ownedAfter.includes(`"${path}"`))
+  const forgotten = stay.filter((path) => !owned.includes(`"${path}"`))
+  if (forgotten.length > 0) return { how, wrong: `not known as ours any more: ${forgotten.join(', ')}${told}` }
   if (!isLess && owned !== (isBefore ? ownedBefore : ownedAfter))
     return { how, wrong: `state.json tells another state${told}` }
   const leftovers = temporariesIn(root)
@@ -144,6 +154,12 @@ function temporariesIn(root: string): readonly string[] {
 function difference(now: Tree, wanted: Tree): string {
   const paths = [...new Set([...Object.keys(now), ...Object.keys(wanted)])].filter((path) => now[path] !== wanted[path])
   return paths.map((path) => `${path}: ${now[path] ?? 'absent'} instead of ${wanted[path] ?? 'absent'}`).join('; ')
+}
+
+/** The part of `tree` that is the same in all of `others`. */
+function common(tree: Tree, [one, ...others]: readonly [Tree, ...Tree[]]): Tree {
+  const paths = Object.keys(one).filter((path) => others.every((other) => other[path] === one[path]))
+  return Object.fromEntries(paths.map((path) => [path, tree[path] ?? 'absent']))
 }
 
 /** `count` of them, evenly. */
