@@ -46,7 +46,7 @@ export async function rehearsalConfig(
     relativePath: `imports/${String(index).padStart(2, '0')}-${posix.basename(file.path)}`,
   }))
   const links = [
-    ...main.imports.filter((path) => isMissingLiteral(path, imports)),
+    ...[main, ...imports].flatMap((file) => file.imports.filter((path) => isMissingLiteral(path, [main, ...imports]))),
     ...copies.map(({ relativePath }) => `${request.scratch}/${relativePath}`),
   ]
   const importEdits: readonly Edit[] =

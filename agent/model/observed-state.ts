@@ -21,6 +21,8 @@ export type ContainerdFacts = {
   readonly config: FileState
   /** Contents of the files that `imports` names, by path, in the order in which containerd merges them. */
   readonly imports: readonly { readonly path: string; readonly bytes: Buffer }[]
+  /** One of them that can not be read now, and why: what containerd would do with it is not known. */
+  readonly unreadableImport?: string
   readonly layout: string
   /** What config_path is set to where nothing sets it. */
   readonly defaultCertsDirectory: string

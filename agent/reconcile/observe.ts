@@ -57,7 +57,7 @@ export async function observeContainerd(
     const startedAt = process?.startedAt ?? unit?.startedAt
     const environment = process?.environment ?? unit?.environment ?? {}
     const systemRoots = await systemRootsFacts(ports.files, { environment })
-    const imports = config.kind === 'file' ? await readImports(config.bytes, configFile, ports.files) : []
+    const imports = await readImports(config, configFile, ports.files)
     const facts: ContainerdFacts = {
       socket,
       version: runtimeVersion,
@@ -67,7 +67,7 @@ export async function observeContainerd(
       missingSandboxImage: await missingSandboxImage(status, config, configFile, cri),
       configFile,
       config,
-      imports,
+      ...imports,
       ...(startedAt === undefined ? {} : { startedAt }),
       ...(systemRoots === undefined ? {} : { systemRoots }),
       layout: layout.name,
@@ -129,7 +129,7 @@ export async function observeOffline(
     missingSandboxImage: undefined,
     configFile,
     config,
-    imports: config.kind === 'file' ? await readImports(config.bytes, configFile, ports.files) : [],
+    ...(await readImports(config, configFile, ports.files)),
     layout: layout.name,
     defaultCertsDirectory: layout.certsDirectory,
     isConfigGenerated: layout.isConfigGenerated,
@@ -217,26 +217,38 @@ function configFileOf(process: ProcessInfo | undefined, unit: UnitFacts | undefi
   return named?.startsWith('/') ? posix.normalize(named) : layout.configFile
 }
 
-/** In the order in which containerd merges them; a pattern may have `*` in its last part only. */
-async function readImports(bytes: Buffer, configFile: string, files: NodeFiles): Promise<ContainerdFacts['imports']> {
+type Imports = Pick<ContainerdFacts, 'imports' | 'unreadableImport'>
+
+/** In the order in which containerd merges them, what imported files import included; a pattern may have `*` in its last part only. */
+async function readImports(config: FileState, configFile: string, files: NodeFiles): Promise<Imports> {
   const found: { path: string; bytes: Buffer }[] = []
-  for (const pattern of patternsOf(bytes, configFile)) {
-    const folder = posix.dirname(pattern)
-    const last = posix.basename(pattern)
-    const isGlob = /[*?[]/.test(last)
-    const matcher = new RegExp(
-      `^${last
-        .replaceAll(/[.+^${}()|\\]/g, '\\$&')
-        .replaceAll('*', '[^/]*')
-        .replaceAll('?', '[^/]')}$`,
-    )
-    const names = isGlob ? (await files.list(folder)).filter((name) => matcher.test(name)) : [last]
-    for (const name of names) {
-      const state = await files.readFollowing(`${folder}/${name}`)
-      if (state.kind === 'file') found.push({ path: `${folder}/${name}`, bytes: state.bytes })
+  const seen = new Set([configFile])
+  const pending = config.kind === 'file' ? [...patternsOf(config.bytes, configFile)] : []
+  for (let pattern = pending.shift(); pattern !== undefined; pattern = pending.shift())
+    for (const path of await matching(pattern, files)) {
+      if (seen.has(path)) continue
+      seen.add(path)
+      const state = await files.readFollowing(path)
+      if (state.kind === 'unreadable')
+        return { imports: found, unreadableImport: `${path} can not be read: ${state.reason}` }
+      if (state.kind !== 'file') continue
+      found.push({ path, bytes: state.bytes })
+      pending.push(...patternsOf(state.bytes, path))
     }
-  }
-  return found
+  return { imports: found }
+}
+
+async function matching(pattern: string, files: NodeFiles): Promise<readonly string[]> {
+  const last = posix.basename(pattern)
+  if (!/[*?[]/.test(last)) return [pattern]
+  const matcher = new RegExp(
+    `^${last
+      .replaceAll(/[.+^${}()|\\]/g, '\\$&')
+      .replaceAll('*', '[^/]*')
+      .replaceAll('?', '[^/]')}$`,
+  )
+  const folder = posix.dirname(pattern)
+  return (await files.list(folder)).filter((name) => matcher.test(name)).map((name) => `${folder}/${name}`)
 }
 
 function patternsOf(bytes: Buffer, path: string): readonly string[] {

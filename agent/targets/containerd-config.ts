@@ -107,6 +107,10 @@ export async function planConfig(input: TargetInput, observed: ObservedConfig): 
     const text = `${facts.configFile} can not be read: ${facts.config.kind === 'unreadable' ? facts.config.reason : `it is a ${facts.config.kind}`}`
     return { ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }
   }
+  if (facts.unreadableImport !== undefined) {
+    const text = `${facts.unreadableImport}; ${facts.configFile} imports it`
+    return { ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }
+  }
   if (ownLegacy?.unreadable !== undefined) {
     const text = `${ownLegacy.unreadable}; ${facts.configFile} and the files that it names were left as they are`
     return { ...unchanged, problems: [problem('NODE_FILE_UNREADABLE', text)] }

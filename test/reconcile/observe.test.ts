@@ -1,8 +1,8 @@
 // Which containerd a node has: the socket is found or named, never guessed. (What the daemon tells is tested on real ones, test/e2e.)
 import t from 'tap'
-import type { CriConnector } from '../../agent/model/ports.ts'
+import type { CriConnector, NodeFiles, RehearsalRunner } from '../../agent/model/ports.ts'
 import { nodeFiles } from '../../agent/node/files.ts'
-import { observeContainerd } from '../../agent/reconcile/observe.ts'
+import { observeContainerd, observeOffline } from '../../agent/reconcile/observe.ts'
 
 /** Fake: stands for a socket on which nobody listens; tells which one was asked. */
 function noRuntime(asked: string[]): CriConnector {
@@ -27,7 +27,11 @@ function noRuntime(asked: string[]): CriConnector {
 
 async function observe(root: string, address?: string) {
   const asked: string[] = []
-  const ports = {
+  return { seen: await observeContainerd({ address, unit: 'auto' }, portsOf(root, asked)), asked }
+}
+
+function portsOf(root: string, asked: string[] = []): Parameters<typeof observeContainerd>[1] {
+  return {
     files: nodeFiles({ root }),
     connectCri: noRuntime(asked),
     processes: { listeningOn: async () => [], isAlive: () => false, terminate() {} },
@@ -38,7 +42,6 @@ async function observe(root: string, address?: string) {
       resetFailed: async () => undefined,
     },
   }
-  return { seen: await observeContainerd({ address, unit: 'auto' }, ports), asked }
 }
 
 const run = { containerd: { 'containerd.sock': '' } }
@@ -75,4 +78,50 @@ t.test('crictl.yaml decides between two, and the option wins over it', async (t)
 t.test('crictl.yaml that names a socket that is not there does not count', async (t) => {
   const root = t.testdir({ etc: { 'crictl.yaml': 'runtime-endpoint: unix:///run/gone.sock\n' }, run })
   t.same((await observe(root)).asked, ['/run/containerd/containerd.sock'])
+})
+
+/** Fake: stands for the containerd program, of which only the version is asked. */
+const runner: RehearsalRunner = { scratch: fail, version: async () => '1.7.24', start: fail }
+
+async function fail(): Promise<never> {
+  throw new Error('not asked for')
+}
+
+async function importsOf(root: string, files: NodeFiles = nodeFiles({ root })) {
+  const facts = await observeOffline('auto', { ...portsOf(root), files, runner })
+  return { paths: facts.imports.map(({ path }) => path), unreadable: facts.unreadableImport }
+}
+
+t.test('imported files that import others: each once, in the order in which containerd merges them', async (t) => {
+  const root = t.testdir({
+    usr: { bin: { containerd: '' } },
+    etc: {
+      containerd: {
+        'config.toml': 'imports = ["conf.d/*.toml", "last.toml", "/etc/containerd/none.toml"]\n',
+        'last.toml': 'imports = ["config.toml", "last.toml"]\n',
+        'conf.d': {
+          'a.toml': 'imports = ["../nested/z.toml", "b.toml"]\n',
+          'b.toml': '',
+          'c.txt': 'imports = ["../nested/no.toml"]\n',
+        },
+        nested: { 'z.toml': 'imports = ["y.toml"]\n', 'y.toml': '', 'no.toml': '' },
+      },
+    },
+  })
+  const names = ['conf.d/a', 'conf.d/b', 'last', 'nested/z', 'nested/y']
+  t.same(await importsOf(root), {
+    paths: names.map((name) => `/etc/containerd/${name}.toml`),
+    unreadable: undefined,
+  })
+})
+
+t.test('an imported file that can not be read is told: what containerd makes of it is not known', async (t) => {
+  const root = t.testdir({
+    usr: { bin: { containerd: '' } },
+    etc: { containerd: { 'config.toml': 'imports = ["a.toml", "b.toml"]\n', 'a.toml': '', 'b.toml': '' } },
+  })
+  const real = nodeFiles({ root })
+  const readFollowing: NodeFiles['readFollowing'] = async (path) =>
+    path === '/etc/containerd/b.toml' ? { kind: 'unreadable', reason: 'EIO: i/o error' } : real.readFollowing(path)
+  t.match((await importsOf(root, { ...real, readFollowing })).unreadable, /^\/etc\/containerd\/b\.toml .*EIO/)
 })

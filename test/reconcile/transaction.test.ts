@@ -35,6 +35,41 @@ function transactionsOf(root: string): readonly { readonly result: string; reado
   return JSON.parse(readFileSync(join(root, STATE, 'state.json'), 'utf8')).transactions
 }
 
+t.test('a folder that can not be read is not taken for undone: the next start tries again', async (t) => {
+  const { root, ports, before } = node(t)
+  const folder = `${CERTS_D}/${HOST}`
+  const file = { kind: 'file', bytes: Buffer.from('x'), mode: 0o644, uid: 0, gid: 0 } as const
+  const base = {
+    target: 'containerd-hosts',
+    action: 'create',
+    reason: 'test',
+    subject: HOST,
+    owns: [],
+    forgets: [],
+  } as const
+  const transaction = beginTransaction(await ports.store.load(), WANTED.generation, ports)
+  await transaction.execute([
+    { ...base, path: CERTS_D, folder: '/etc/containerd', after: { kind: 'folder', mode: 0o755 } },
+    {
+      ...base,
+      path: folder,
+      folder: CERTS_D,
+      after: { kind: 'tree', mode: 0o755, files: [{ name: 'ca.crt', content: file }] },
+    },
+  ])
+  const real = scratchPorts(root)
+  // Fake: a disk error can not be had on demand.
+  const read: typeof real.files.read = async (path) =>
+    path === folder ? { kind: 'unreadable', reason: 'EIO: i/o error' } : real.files.read(path)
+  await t.rejects(recover({ ...real, files: { ...real.files, read } }), {
+    code: 'ROLLBACK_INCOMPLETE',
+    message: /harbor\.example\.net can not be read: EIO/,
+  })
+  t.not(treeOf(root)[folder], undefined, 'it is there still')
+  t.ok(await recover(scratchPorts(root)))
+  t.same(treeOf(root), before)
+})
+
 t.test('a death after the restart is a restart that failed: it counts, and is not repeated at once', async (t) => {
   const { root, ports, before } = node(t)
   // The transaction as far as a dying process comes with it.

@@ -33,7 +33,12 @@ const legacy: DesiredState = {
 }
 const unreadable: FileState = { kind: 'unreadable', reason: 'EIO: i/o error' }
 
-async function planOn({ files, store }: Pick<ScratchNode, 'files' | 'store'>, wanted: DesiredState, state: AgentState) {
+async function planOn(
+  { files, store }: Pick<ScratchNode, 'files' | 'store'>,
+  wanted: DesiredState,
+  state: AgentState,
+  seen: Partial<ContainerdFacts> = {},
+) {
   const facts: ContainerdFacts = {
     socket: '/run/containerd/containerd.sock',
     version: '1.7.24',
@@ -47,6 +52,7 @@ async function planOn({ files, store }: Pick<ScratchNode, 'files' | 'store'>, wa
     layout: 'plain',
     defaultCertsDirectory: '/etc/containerd/certs.d',
     isConfigGenerated: false,
+    ...seen,
   }
   const input = { desired: wanted, state, facts, unverified: new Set<string>(), migrateAll: false }
   return (await makePlan(input, { files, store })).plan
@@ -103,3 +109,15 @@ for (const [name, installed] of Object.entries({ 'host directories': one, 'layou
         t.ok(isDone, 'another registry is done all the same')
       })
   })
+
+t.test('an imported file of config.toml that can not be read: config.toml is left as it is', async (t) => {
+  const etc = { containerd: { 'config.toml': 'version = 2\nimports = ["a.toml"]\n', 'a.toml': '' } }
+  const node = scratchNode(t.testdir({ var: { lib: {} }, etc }))
+  const status = { runtimeReady: true, networkReady: true, loadedConfigPath: '' }
+  const isEdit = ({ path }: { readonly path: string }) => path === CONFIG
+  t.ok((await planOn(node, one, EMPTY_STATE, { status })).changes.some(isEdit), 'config_path is to be set')
+  const unreadableImport = '/etc/containerd/a.toml can not be read: EIO'
+  const { changes, problems } = await planOn(node, one, EMPTY_STATE, { status, unreadableImport })
+  t.notOk(changes.some(isEdit))
+  t.match(problems, [{ code: 'CONTAINERD_CONFIG_UNREADABLE', message: unreadableImport }])
+})
