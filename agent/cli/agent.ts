@@ -7,10 +7,7 @@ import { deletedFolders, staleSources } from '../reconcile/advice.ts'
 import { startLoop } from '../reconcile/loop.ts'
 import type { Run } from '../reconcile/run.ts'
 import { servedWatch } from '../reconcile/served.ts'
-import { CONTAINERS, DOCKER } from '../targets/certs-tree.ts'
-import { foldersToWatch } from '../targets/k3s.ts'
-import { legacyFolder } from '../targets/legacy-files.ts'
-import { LOCAL_ANCHORS, SYSTEM_CERTS } from '../targets/system-trust.ts'
+import { foldersToWatch, type WatchedFolder } from '../reconcile/watched.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 import type { Wiring } from './wiring.ts'
 
@@ -36,7 +33,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   }
   const lookAtServed = (failed?: ReadonlySet<string>) =>
     void served.look(loop.registries(), failed === undefined ? {} : { failed }).then(() => tellFacts(loop.status()))
-  let dependsOn: readonly Folder[] = []
+  let dependsOn: readonly WatchedFolder[] = []
   const loop = startLoop({
     advisories: (desired) => [...served.changed(), ...staleSources(desired?.sources ?? [], wiring.mounts())],
     isBlind() {
@@ -75,18 +72,9 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     },
   })
   const nodeWatch = watchFolders(wiring, () => loop.poke())
-  function watchNode({ facts, planned }: Run): void {
+  function watchNode({ facts, planned, state }: Run): void {
     if (facts === undefined) return
-    const { certsDirectory } = planned?.plan ?? {}
-    dependsOn = [
-      { path: posix.dirname(facts.configFile), depth: 0 },
-      { path: legacyFolder(facts.configFile), depth: 1 },
-      ...(certsDirectory === undefined ? [] : [{ path: certsDirectory, depth: 1 }]),
-      { path: SYSTEM_CERTS, depth: 0 },
-      { path: LOCAL_ANCHORS, depth: 0 },
-      ...foldersToWatch(facts.layout),
-      ...[DOCKER, CONTAINERS].map(({ base }) => ({ path: `${base}/certs.d`, depth: 1 })),
-    ]
+    dependsOn = foldersToWatch({ facts, certsDirectory: planned?.plan.certsDirectory, owned: state.owned })
     nodeWatch.follow(dependsOn)
   }
   // The node comes first: loading the server takes as long as the first look at containerd.
@@ -136,14 +124,12 @@ async function watchedFolders(paths: readonly string[], inputs: Wiring['inputs']
   return [...new Set(folders)].map((path) => ({ path, depth: 1 }))
 }
 
-type Folder = { readonly path: string; readonly depth: number }
-
 /** Watches the node's folders that the agent depends on; which ones is known after the first run, and may change. */
 function watchFolders({ watcher, files }: Wiring, onChange: () => void) {
   let followed = ''
   let watching: Watching | undefined
   return {
-    follow(folders: readonly Folder[]) {
+    follow(folders: readonly WatchedFolder[]) {
       const wanted = JSON.stringify(folders)
       if (wanted === followed) return
       followed = wanted

@@ -1,5 +1,5 @@
 // What the node is like now, as far as the plan needs it.
-import type { AgentError } from './errors.ts'
+import type { AgentError, Problem } from './errors.ts'
 import type { FileState, ProcessInfo, RuntimeStatus, UnitFacts } from './ports.ts'
 
 export type ContainerdFacts = {
@@ -21,8 +21,10 @@ export type ContainerdFacts = {
   readonly config: FileState
   /** Contents of the files that `imports` names, by path, in the order in which containerd merges them. */
   readonly imports: readonly { readonly path: string; readonly bytes: Buffer }[]
-  /** One of them that can not be read now, and why: what containerd would do with it is not known. */
-  readonly unreadableImport?: string
+  /** Where such files may come and go. */
+  readonly importFolders?: readonly string[]
+  /** Why one of them can not be seen: what containerd makes of config.toml is not known then. */
+  readonly unseenImport?: Problem
   readonly layout: string
   /** What config_path is set to where nothing sets it. */
   readonly defaultCertsDirectory: string

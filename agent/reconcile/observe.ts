@@ -3,7 +3,7 @@
 import { posix } from 'node:path'
 import { readContainerdConfig } from '../containerd/config-file.ts'
 import { crictlEndpoint, LAYOUTS, layoutsOfSocket, type NodeLayout } from '../containerd/layouts.ts'
-import { AgentError, asAgentError } from '../model/errors.ts'
+import { AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
 import type { ContainerdFacts, ObservedContainerd } from '../model/observed-state.ts'
 import type {
   CriClient,
@@ -217,25 +217,34 @@ function configFileOf(process: ProcessInfo | undefined, unit: UnitFacts | undefi
   return named?.startsWith('/') ? posix.normalize(named) : layout.configFile
 }
 
-type Imports = Pick<ContainerdFacts, 'imports' | 'unreadableImport'>
+type Imports = Pick<ContainerdFacts, 'imports' | 'importFolders' | 'unseenImport'>
 
 /** In the order in which containerd merges them, what imported files import included; a pattern may have `*` in its last part only. */
 async function readImports(config: FileState, configFile: string, files: NodeFiles): Promise<Imports> {
-  const found: { path: string; bytes: Buffer }[] = []
+  const imports: { path: string; bytes: Buffer }[] = []
+  const folders = new Set<string>()
+  const unseen: Problem[] = []
   const seen = new Set([configFile])
   const pending = config.kind === 'file' ? [...patternsOf(config.bytes, configFile)] : []
-  for (let pattern = pending.shift(); pattern !== undefined; pattern = pending.shift())
+  for (let pattern = pending.shift(); pattern !== undefined; pattern = pending.shift()) {
+    const folder = posix.dirname(pattern)
+    folders.add(folder)
+    const end = `${configFile} imports it, and was left as it is`
+    if (!files.isSeen(folder))
+      unseen.push(problem('TARGET_NOT_MOUNTED', `${pattern} is not mounted into this Pod; ${end}`))
     for (const path of await matching(pattern, files)) {
       if (seen.has(path)) continue
       seen.add(path)
       const state = await files.readFollowing(path)
       if (state.kind === 'unreadable')
-        return { imports: found, unreadableImport: `${path} can not be read: ${state.reason}` }
+        unseen.push(problem('NODE_FILE_UNREADABLE', `${path} can not be read: ${state.reason}; ${end}`))
       if (state.kind !== 'file') continue
-      found.push({ path, bytes: state.bytes })
+      imports.push({ path, bytes: state.bytes })
       pending.push(...patternsOf(state.bytes, path))
     }
-  return { imports: found }
+  }
+  const [unseenImport] = unseen
+  return { imports, importFolders: [...folders], ...(unseenImport === undefined ? {} : { unseenImport }) }
 }
 
 async function matching(pattern: string, files: NodeFiles): Promise<readonly string[]> {

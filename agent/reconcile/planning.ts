@@ -4,7 +4,7 @@ import { editRegistries } from '../config/registries-edit.ts'
 import { hostDirectoryName } from '../containerd/hosts-toml.ts'
 import type { MovedFolder } from '../containerd/migrate.ts'
 import { renderString } from '../containerd/toml.ts'
-import { type DesiredState, type TrustAnchor, withWildcard } from '../model/desired-state.ts'
+import { type DesiredState, needsHostFolder, type TrustAnchor, trustOf, withWildcard } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change, Plan, RestartNeed } from '../model/plan.ts'
@@ -180,15 +180,19 @@ async function observeWithMoved(
   return planMovedFolders(moved, await observeHosts(input, certsDirectory, files))
 }
 
-/** Host directories of the agent's own that containerd does not read any more, because config.toml says it all. */
+/** Host directories of the agent's own that containerd does not read: config.toml says it all, or nobody needs them any more. */
 async function planUnreadHosts(
   input: TargetInput,
-  { legacyFiles }: Pick<ConfigTargetPlan, 'legacyFiles'>,
+  { legacyFiles, problems }: Pick<ConfigTargetPlan, 'legacyFiles' | 'problems'>,
   { defaultCertsDirectory }: ContainerdFacts,
   files: NodeFiles,
 ): Promise<TargetPlan> {
   const isOwned = Object.values(input.owned).some(({ target }) => target === 'containerd-hosts')
-  if (legacyFiles === undefined || !isOwned) return NOTHING_TO_DO
+  const isNeeded = withWildcard(input.desired).some(
+    (registry) => needsHostFolder(registry, input.desired) || trustOf(registry, input.desired).held,
+  )
+  const isUseless = legacyFiles !== undefined || (!isNeeded && problems.length === 0)
+  if (!isUseless || !isOwned) return NOTHING_TO_DO
   const { wildcard: _, ...desired } = input.desired
   const nothing = { ...input, desired: { ...desired, registries: [] } }
   return planHosts(nothing, await observeHosts(nothing, defaultCertsDirectory, files))

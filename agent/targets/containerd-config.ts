@@ -107,10 +107,6 @@ export async function planConfig(input: TargetInput, observed: ObservedConfig): 
     const text = `${facts.configFile} can not be read: ${facts.config.kind === 'unreadable' ? facts.config.reason : `it is a ${facts.config.kind}`}`
     return { ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }
   }
-  if (facts.unreadableImport !== undefined) {
-    const text = `${facts.unreadableImport}; ${facts.configFile} imports it`
-    return { ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }
-  }
   if (ownLegacy?.unreadable !== undefined) {
     const text = `${ownLegacy.unreadable}; ${facts.configFile} and the files that it names were left as they are`
     return { ...unchanged, problems: [problem('NODE_FILE_UNREADABLE', text)] }
@@ -288,6 +284,7 @@ function alreadySet(
 /** Why config.toml can not be changed on this node. */
 function editObstacle({ facts, file, folder }: ObservedConfig): Problem | undefined {
   const because = (text: string) => problem('CONFIG_EDIT_UNSUPPORTED', text)
+  if (facts.unseenImport !== undefined) return facts.unseenImport
   if (facts.isConfigGenerated)
     return because(`${facts.configFile} is written anew by ${facts.layout} at each start, so an edit would be lost`)
   if (file.kind !== 'file' && file.kind !== 'absent')

@@ -287,7 +287,7 @@ export function plannedCa(
 }
 
 /** Whose changes the daemon shall notice at once. */
-export function foldersToWatch(layout: string): readonly { readonly path: string; readonly depth: number }[] {
+export function foldersOfDistribution(layout: string): readonly { readonly path: string; readonly depth: number }[] {
   const distribution = DISTRIBUTIONS.find((one) => one === layout)
   if (distribution === undefined) return []
   const tree = treeOf(distribution)

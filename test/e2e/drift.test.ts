@@ -79,6 +79,26 @@ t.test('mode: audit reports and changes nothing', async (t) => {
   t.equal(await contents(node, ...TRUST_FOLDERS), before)
 })
 
+t.test('what the containers tools read of mirrors is healed at once as well', async (t) => {
+  const node = await startSandboxNode({ generation })
+  t.teardown(() => node.dispose())
+  const { authority } = await startPrivateRegistry(node, HOST)
+  const agent = await AgentOnNode.on(node)
+  await node.run(['mkdir', '-p', '/etc/containers'])
+  const mirrors = [{ url: 'https://mirror.example.net', anchors: ['ca'] }]
+  const registries = [{ host: HOST, ca: 'ca.pem', mirrors }]
+  await agent.configure({ anchors: { ca: { file: 'ca.pem' } }, registries, ...BY_SIGNAL }, { 'ca.pem': authority.pem })
+  const daemon = await agent.startDaemon()
+  await daemon.until(({ state }) => state === 'converged')
+  const path = '/etc/containers/registries.conf.d/50-registry-trust.conf'
+  const good = await node.readFile(path)
+  await node.run(['rm', path])
+  // The resync comes after minutes.
+  const deadline = Date.now() + 10_000
+  while ((await node.exec(['test', '-s', path])).code !== 0 && Date.now() < deadline) await sleep(20)
+  t.equal(await node.readFile(path), good)
+})
+
 t.test('drift.heal: false reports only', async (t) => {
   const { node, agent } = await trustedNode(t, { drift: { heal: false } })
   const daemon = await agent.startDaemon()

@@ -9,30 +9,30 @@ const CALLS =
 const HANGS_MS = 10_000
 
 /** The `when`th call of that name in a thread. */
-export type Point = {
-  readonly call: string
-  readonly when: number
-  /** Before the first call that matched `watershed`. */
-  readonly isEarly: boolean
-}
+export type Point = { readonly call: string; readonly when: number }
 
 export type Fault = Point & { readonly effect: 'KILL' | 'EIO' | 'ENOSPC' | 'EROFS' | 'EACCES' }
 
-export type Ended = { readonly stdout: string; readonly killed: boolean; readonly hits: number }
+export type Ended = {
+  readonly stdout: string
+  readonly killed: boolean
+  /** How often the program came to the fault: never, when its threads ran in another order. */
+  readonly hits: number
+  /** The first time was before it went on to rename a file that matches `watershed`. */
+  readonly isEarly: boolean
+}
 
 /** The points at which the program touches something below `folder`, each once. */
 export async function trace(
   argv: readonly string[],
-  { folder, watershed, log }: { readonly folder: string; readonly watershed: RegExp; readonly log: string },
+  { folder, log }: { readonly folder: string; readonly log: string },
 ): Promise<readonly Point[]> {
   await run(['strace', '-f', '-y', '--seccomp-bpf', '-e', `trace=${CALLS}`, '-o', log, '--', ...argv])
   const counts = new Map<string, number>()
   const points = new Map<string, Point>()
-  let isEarly = true
   for (const line of readFileSync(log, 'utf8').split('\n')) {
     const [, thread, call = ''] = /^(\d+) +(\w+)\(/.exec(line) ?? []
     if (thread === undefined) continue
-    if (watershed.test(line)) isEarly = false
     const when = (counts.get(`${thread} ${call}`) ?? 0) + 1
     counts.set(`${thread} ${call}`, when)
     // The agent reaches everything below its root through open folders.
@@ -40,21 +40,28 @@ export async function trace(
     if (isBelow) {
       // A fault happens in each thread that comes to it: the first one counts.
       const key = `${call} ${when}`
-      points.set(key, points.get(key) ?? { call, when, isEarly })
+      points.set(key, points.get(key) ?? { call, when })
     }
   }
   return [...points.values()]
 }
 
-/** Runs the program with one fault; `hits` is how often it came to it: never, when the threads ran in another order. */
-export async function withFault(argv: readonly string[], { call, when, effect }: Fault, log: string): Promise<Ended> {
+/** Runs the program with one fault. */
+export async function withFault(
+  argv: readonly string[],
+  { call, when, effect }: Fault,
+  { watershed, log }: { readonly watershed: RegExp; readonly log: string },
+): Promise<Ended> {
   // With its seccomp filter strace is quicker, but then it sends no signals.
   const what = effect === 'KILL' ? ['-e', `inject=${call}:signal=KILL:when=${when}`] : []
   const fails = effect === 'KILL' ? [] : ['--seccomp-bpf', '-e', `inject=${call}:error=${effect}:when=${when}`]
-  const options = ['-f', '-e', `trace=${call}`, ...what, ...fails, '-o', log]
+  const options = ['-f', '-e', `trace=${call},?rename,?renameat,?renameat2`, ...what, ...fails, '-o', log]
   const { stdout, killed } = await run(['strace', ...options, '--', ...argv])
-  const hits = killed ? 1 : readFileSync(log, 'utf8').split('(INJECTED)').length - 1
-  return { stdout, killed, hits }
+  const lines = readFileSync(log, 'utf8').split('\n')
+  const hits = lines.flatMap((line, index) => (line.includes('(INJECTED)') ? [index] : []))
+  const isOver = (line: string) => /\brename\w*\(/.test(line) && watershed.test(line) && !line.includes('(INJECTED)')
+  const isEarly = (hits[0] ?? Number.POSITIVE_INFINITY) < lines.findIndex(isOver)
+  return { stdout, killed, hits: killed ? 1 : hits.length, isEarly }
 }
 
 function run(argv: readonly string[]): Promise<{ readonly stdout: string; readonly killed: boolean }> {

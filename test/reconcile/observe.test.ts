@@ -89,7 +89,7 @@ async function fail(): Promise<never> {
 
 async function importsOf(root: string, files: NodeFiles = nodeFiles({ root })) {
   const facts = await observeOffline('auto', { ...portsOf(root), files, runner })
-  return { paths: facts.imports.map(({ path }) => path), unreadable: facts.unreadableImport }
+  return { paths: facts.imports.map(({ path }) => path), folders: facts.importFolders, unseen: facts.unseenImport }
 }
 
 t.test('imported files that import others: each once, in the order in which containerd merges them', async (t) => {
@@ -111,7 +111,8 @@ t.test('imported files that import others: each once, in the order in which cont
   const names = ['conf.d/a', 'conf.d/b', 'last', 'nested/z', 'nested/y']
   t.same(await importsOf(root), {
     paths: names.map((name) => `/etc/containerd/${name}.toml`),
-    unreadable: undefined,
+    folders: ['/etc/containerd/conf.d', '/etc/containerd', '/etc/containerd/nested'],
+    unseen: undefined,
   })
 })
 
@@ -123,5 +124,12 @@ t.test('an imported file that can not be read is told: what containerd makes of 
   const real = nodeFiles({ root })
   const readFollowing: NodeFiles['readFollowing'] = async (path) =>
     path === '/etc/containerd/b.toml' ? { kind: 'unreadable', reason: 'EIO: i/o error' } : real.readFollowing(path)
-  t.match((await importsOf(root, { ...real, readFollowing })).unreadable, /^\/etc\/containerd\/b\.toml .*EIO/)
+  t.match((await importsOf(root, { ...real, readFollowing })).unseen, {
+    code: 'NODE_FILE_UNREADABLE',
+    message: /^\/etc\/containerd\/b\.toml .*EIO/,
+  })
+  t.match((await importsOf(root, { ...real, isSeen: () => false })).unseen, {
+    code: 'TARGET_NOT_MOUNTED',
+    message: /^\/etc\/containerd\/a\.toml is not mounted/,
+  })
 })

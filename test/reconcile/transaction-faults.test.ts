@@ -16,6 +16,8 @@ const ALL = process.env['REGISTRY_TRUST_THOROUGH'] === '1'
 const SAMPLE = 240
 const AT_LEAST = 200
 const AT_ONCE = 2
+/** Once this file is in place the transaction has begun. */
+const JOURNAL = /transaction\.json/
 const ERRORS = ['EIO', 'ENOSPC', 'EROFS', 'EACCES'] as const
 
 t.setTimeout(ALL ? 7_200_000 : 300_000)
@@ -85,7 +87,7 @@ async function prepare(scene: Scene, base: string, program: string): Promise<Pre
   const [after, ownedAfter] = [treeOf(work), ownedIn(work)]
   copyNode(start, work)
   const argv = [process.execPath, program, work, desiredFile, scene.act.command]
-  const points = await trace(argv, { folder: work, watershed: /rename.*transaction\.json/, log: `${base}.log` })
+  const points = await trace(argv, { folder: work, log: `${base}.log` })
   const faults = points.flatMap((point, index) => {
     const errors = ALL ? ERRORS : [ERRORS[index % ERRORS.length] ?? 'EIO']
     return [{ ...point, effect: 'KILL' as const }, ...errors.map((effect) => ({ ...point, effect }))]
@@ -102,7 +104,7 @@ async function strike(prepared: Prepared, fault: Fault, base: string, program: s
   const root = `${base}-root`
   copyNode(start, root)
   const argv = [process.execPath, program, root, desiredFile, scene.act.command]
-  const { stdout, killed, hits } = await withFault(argv, fault, `${base}.log`)
+  const { stdout, killed, hits, isEarly } = await withFault(argv, fault, { watershed: JOURNAL, log: `${base}.log` })
   const how = killed ? 'died' : hits > 0 ? 'failed' : 'missed'
   const told = `\n${stdout.trim()}`
   // What is told to be undone is undone at once, not only by the next run.
@@ -116,7 +118,7 @@ async function strike(prepared: Prepared, fault: Fault, base: string, program: s
   const isBefore = difference(now, before) === ''
   const isAfter = difference(now, after) === ''
   // A folder that can not be read while the plan is made looks like a read-only one: less is planned then, and that is done as a whole.
-  const isLess = fault.isEarly && fault.effect !== 'KILL'
+  const isLess = isEarly && fault.effect !== 'KILL'
   if (!isBefore && !isAfter && !isLess)
     return { how, wrong: `neither: ${difference(now, before)} | ${difference(now, after)}${told}` }
   // But nothing goes that was to stay, on the disk and in what is remembered as ours.

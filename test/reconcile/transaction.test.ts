@@ -13,6 +13,7 @@ import { CERTS_D, CONFIG, SOCKET, STATE, scratchPorts } from '../fakes/scratch-r
 import { treeOf } from '../targets/carry-out.ts'
 import { anchor, desired, makeCa, registry } from '../targets/sample.ts'
 import { layOut } from './fault-scenes.ts'
+import { perform } from './perform.ts'
 
 const HOST = 'harbor.example.net'
 const BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
@@ -258,4 +259,19 @@ t.test('containers after a restart', async (t) => {
     restart(() => undefined, true, withoutPids),
     { message: /knows none of the 2 containers/ },
   )
+})
+
+t.test('config_path taken back by hand: the host directories go all the same once nobody declares them', async (t) => {
+  for (const command of ['apply', 'uninstall'] as const) {
+    const { root, before } = node(t)
+    const original = readFileSync(join(root, CONFIG))
+    t.match(await perform({ command: 'apply', desired: WANTED }, root), { outcome: 'applied' })
+    writeFileSync(join(root, CONFIG), original)
+    const held = { ...WANTED, generation: '222222222222', anchors: [{ ...anchor('corp', CA), certificates: [] }] }
+    await perform({ command: 'apply', desired: held }, root)
+    t.ok(treeOf(root)[`${CERTS_D}/${HOST}/hosts.toml`], 'an anchor that can not be used now takes nothing away')
+    writeFileSync(join(root, CONFIG), original)
+    await perform({ command, desired: desired() }, root)
+    t.same(treeOf(root), before, command)
+  }
 })

@@ -3,6 +3,7 @@
 import { posix } from 'node:path'
 import t from 'tap'
 import type { DesiredState, Mirror } from '../../agent/model/desired-state.ts'
+import { problem } from '../../agent/model/errors.ts'
 import type { ContainerdFacts } from '../../agent/model/observed-state.ts'
 import type { FileState, NodeFiles } from '../../agent/model/ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../agent/model/state.ts'
@@ -116,8 +117,8 @@ t.test('an imported file of config.toml that can not be read: config.toml is lef
   const status = { runtimeReady: true, networkReady: true, loadedConfigPath: '' }
   const isEdit = ({ path }: { readonly path: string }) => path === CONFIG
   t.ok((await planOn(node, one, EMPTY_STATE, { status })).changes.some(isEdit), 'config_path is to be set')
-  const unreadableImport = '/etc/containerd/a.toml can not be read: EIO'
-  const { changes, problems } = await planOn(node, one, EMPTY_STATE, { status, unreadableImport })
+  const unseenImport = problem('NODE_FILE_UNREADABLE', '/etc/containerd/a.toml can not be read: EIO')
+  const { changes, problems } = await planOn(node, one, EMPTY_STATE, { status, unseenImport })
   t.notOk(changes.some(isEdit))
-  t.match(problems, [{ code: 'CONTAINERD_CONFIG_UNREADABLE', message: unreadableImport }])
+  t.same(problems, [unseenImport])
 })
