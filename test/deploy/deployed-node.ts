@@ -22,12 +22,20 @@ export type DeployedNode = PrivateRegistry & {
 export async function deployedNode(
   t: Test,
   generation: Generation,
-  options: { readonly config?: string; readonly files?: { readonly [path: string]: string } } = {},
+  {
+    trust: more = {},
+    ...options
+  }: {
+    readonly config?: string
+    readonly files?: { readonly [path: string]: string }
+    /** What trust.yaml says besides the one registry. */
+    readonly trust?: object
+  } = {},
 ): Promise<DeployedNode> {
   const node = await systemdNode(t, { generation, runContainers: true, ...options })
   const witness = await node.runContainer()
   const [, privateRegistry] = await Promise.all([loadImage(node), startPrivateRegistry(node, HOST)])
-  const trust = { registries: [{ host: HOST, ca: 'ca.pem' }] }
+  const trust = { registries: [{ host: HOST, ca: 'ca.pem' }], ...more }
   const configMaps = {
     'registry-trust': { 'trust.yaml': JSON.stringify(trust), 'ca.pem': privateRegistry.authority.pem },
   }
@@ -48,6 +56,7 @@ export function isVersion2(generation: Generation): boolean {
 
 export type Status = {
   readonly state: string
+  readonly problems: readonly { readonly code: string }[]
   readonly registries: readonly { readonly state: string; readonly finding: { readonly code: string } }[]
   readonly restart: { readonly pending: boolean; readonly reason: string | null }
 }

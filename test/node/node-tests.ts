@@ -6,7 +6,7 @@ import { type SandboxNode, type SandboxNodeOptions, startSandboxNode } from './s
 import { type SystemdNode, type SystemdNodeOptions, startSystemdNode, systemdNodeUnavailable } from './systemd-node.ts'
 
 /** A file of node tests boots many nodes; on a small busy machine tap's own limit is too near. */
-const FILE_TIMEOUT_MS = 240_000
+const FILE_TIMEOUT_MS = 480_000
 
 type Body = (t: Test, generation: Generation) => Promise<void>
 
