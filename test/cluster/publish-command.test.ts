@@ -29,7 +29,7 @@ const TRUST = {
   },
 }
 
-t.setTimeout(120_000)
+t.setTimeout(480_000)
 const clusters = testClusters(t)
 
 function publisher(t: Test, kubeconfig: string, trust: object = TRUST) {

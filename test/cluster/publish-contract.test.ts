@@ -27,7 +27,7 @@ const corp = { ...desired({ anchors: [anchor('corp', ca)] }), publish: [tekton] 
 
 const LEASE = '/apis/coordination.k8s.io/v1/namespaces/registry-trust/leases/registry-trust-publish'
 
-t.setTimeout(120_000)
+t.setTimeout(480_000)
 const clusters = testClusters(t)
 
 /** With Tekton as it is before anybody publishes anything. */

@@ -69,7 +69,7 @@ export async function statusOf(agent: RunningContainer): Promise<Status> {
 }
 
 export async function untilStatus(agent: RunningContainer, holds: (status: Status) => boolean): Promise<Status> {
-  const deadline = Date.now() + 40_000
+  const deadline = Date.now() + 90_000
   let last: Status | undefined
   for (;;) {
     // While containerd is restarted, nothing can be run in a container either.

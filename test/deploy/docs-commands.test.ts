@@ -18,7 +18,7 @@ const ROOT = join(import.meta.dirname, '../..')
 const HOST = 'harbor.example.net'
 const DAEMON_SET = '/apis/apps/v1/namespaces/registry-trust/daemonsets/registry-trust'
 
-t.setTimeout(240_000)
+t.setTimeout(480_000)
 
 t.test('every documented command has one place where it is run, or a reason why not', async (t) => {
   const commands = documentedCommands()

@@ -66,7 +66,7 @@ export async function loadImage(node: FixtureNode): Promise<void> {
     input: archive,
     timeoutMs: 60_000,
   })
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 30_000
   while (!(await node.images()).some(({ tags }) => tags.includes(IMAGE))) {
     if (Date.now() > deadline) throw new Error(`CRI does not see ${IMAGE}: ${JSON.stringify(await node.images())}`)
     await new Promise((resolve) => setTimeout(resolve, 20))

@@ -16,7 +16,7 @@ const ROOT = join(import.meta.dirname, '../..')
 const FOLDERS = ['base', 'example', ...OVERLAYS.map((name) => `overlays/${name}`), 'publish', 'tekton', 'monitoring']
 const CONFIG_MAPS = '/api/v1/namespaces/builds/configmaps'
 
-t.setTimeout(180_000)
+t.setTimeout(480_000)
 const kubernetes = onKubernetes(t)
 
 const NAMESPACES = ['registry-trust', 'builds', 'tekton-pipelines']

@@ -26,7 +26,7 @@ const tekton = await render('tekton')
 const customs = tekton.filter((object) => !isDescribed(object)) as unknown as readonly TektonObject[]
 const tasks = customs.filter(({ kind }) => kind === 'Task')
 
-t.setTimeout(120_000)
+t.setTimeout(480_000)
 
 function only(objects: readonly KubernetesObject[], kind: string): KubernetesObject {
   const [found, ...others] = objects.filter((object) => object.kind === kind)
@@ -120,7 +120,7 @@ t.test('publish: least privilege for its one container', async (t) => {
   t.notOk(volumes?.some(({ hostPath }) => hostPath !== undefined))
 })
 
-t.test('publish may do exactly what it does, each right on one object by name', { timeout: 60_000 }, async (t) => {
+t.test('publish may do exactly what it does, each right on one object by name', { timeout: 240_000 }, async (t) => {
   const rights = new Set<string>()
   t.notOk(publish.some(({ kind }) => /^ClusterRole/.test(kind)))
   for (const { kind, metadata, rules } of publish) {
@@ -151,7 +151,7 @@ t.test('publish may do exactly what it does, each right on one object by name', 
   cluster.configure(trust, { 'corp.pem': makeCa('Corp Root').pem })
   cluster.watch(t)
   const asked = () => new Set(cluster.server.requests.map(({ verb, path }) => rightFor(verb, path)))
-  const deadline = Date.now() + 20_000
+  const deadline = Date.now() + 60_000
   // A watch is of a collection: the field selector that names the one object is not in the path.
   const wanted = new Set([...rights].map((right) => right.replace(/^(watch \S+ [^/]+)\/.*/, '$1')))
   while (![...wanted].every((right) => asked().has(right)) && Date.now() < deadline) await sleep(20)

@@ -12,7 +12,7 @@ import {
 } from './objects.ts'
 import { invalid, isDescribed, unknownFields } from './schemas.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(480_000)
 
 const FOLDERS = ['base', 'example', ...OVERLAYS.map((name) => `overlays/${name}`)]
 const rendered = new Map<string, readonly KubernetesObject[]>()

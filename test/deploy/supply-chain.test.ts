@@ -12,7 +12,7 @@ const ROOT = join(import.meta.dirname, '../..')
 const PERMISSIVE =
   /^(MIT|ISC|BSD-2-Clause|BSD-3-Clause|Apache-2\.0|BlueOak-1\.0\.0|0BSD|Unlicense|CC0-1\.0|\(?BSD-3-Clause OR GPL-2\.0\)?|\(?MIT OR .*\)?|Python-2\.0|PSF-2\.0)$/
 
-t.setTimeout(120_000)
+t.setTimeout(480_000)
 
 async function content(folder: string): Promise<ReadonlyMap<string, string>> {
   await run(process.execPath, [join(ROOT, 'scripts/image-content.ts'), folder], { cwd: ROOT })

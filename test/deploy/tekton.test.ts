@@ -55,7 +55,7 @@ t.test("every step names its command: the controller need not ask a registry for
 
 t.test(
   'the buildah Task builds and pushes over verified TLS, and is refused without the CA',
-  { timeout: 60_000 },
+  { timeout: 240_000 },
   async (t) => {
     const generation = generationsToTest().at(-1)
     if (generation === undefined) throw new Error('no containerd to test with')

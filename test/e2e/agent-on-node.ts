@@ -157,7 +157,7 @@ export class Daemon {
     return JSON.parse((await this.get('/status')).body) as StatusReport
   }
 
-  async until(isTrue: (status: StatusReport) => boolean, timeoutMs = 20_000): Promise<StatusReport> {
+  async until(isTrue: (status: StatusReport) => boolean, timeoutMs = 60_000): Promise<StatusReport> {
     const deadline = Date.now() + timeoutMs
     for (;;) {
       const status = await this.status().catch(() => undefined)

@@ -17,7 +17,7 @@ const ELSEWHERE = '/opt/elsewhere'
 const ANCHORS = '/usr/local/share/ca-certificates'
 const STATE = '/var/lib/registry-trust'
 
-t.setTimeout(300_000)
+t.setTimeout(480_000)
 
 type Attack = {
   readonly name: string

@@ -71,7 +71,7 @@ const isAllowed = ({ call, path, line }: Write) =>
 
 const generations = generationsToTest()
 for (const generation of [generations[0], generations.at(-1)].filter((one) => one !== undefined)) {
-  t.test(`containerd ${generation.version}`, { timeout: 120_000 }, async (t) => {
+  t.test(`containerd ${generation.version}`, { timeout: 240_000 }, async (t) => {
     const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
     t.teardown(() => node.dispose())
     await node.writeFile('/etc/docker/daemon.json', '{}')

@@ -10,7 +10,7 @@ const HOST = 'harbor.example.net'
 
 t.test(
   'skopeo and podman ask the mirror first, and the registry only where fallback allows it',
-  { timeout: 60_000 },
+  { timeout: 240_000 },
   async (t) => {
     const generation = generationsToTest().at(-1)
     if (generation === undefined) throw new Error('no containerd to test with')

@@ -83,7 +83,7 @@ const runs = [
 ] as const
 for (const [generation, format] of runs) {
   if (generation === undefined) throw new Error('no containerd to test on')
-  t.test(`containerd ${generation.version}, log as ${format}`, { timeout: 120_000 }, async (t) => {
+  t.test(`containerd ${generation.version}, log as ${format}`, { timeout: 240_000 }, async (t) => {
     const canaries = new Canaries()
     const node = await startSandboxNode({ generation, config: withLegacyLogins(generation, canaries) })
     t.teardown(() => node.dispose())

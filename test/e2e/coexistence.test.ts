@@ -26,7 +26,7 @@ const generations = generationsToTest()
 const [oldest, newest] = [generations[0], generations.at(-1)]
 if (oldest === undefined || newest === undefined) throw new Error('no containerd to test on')
 
-t.setTimeout(240_000)
+t.setTimeout(480_000)
 
 type Teardown = { teardown(work: () => Promise<void>): void }
 

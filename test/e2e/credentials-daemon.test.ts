@@ -12,7 +12,7 @@ const BASIC = 'basic.example.net'
 
 t.test(
   'the daemon sees a corrected password by itself, and never repeats the wrong one',
-  { timeout: 60_000 },
+  { timeout: 240_000 },
   async (t) => {
     const generation = generationsToTest().at(-1)
     if (generation === undefined) throw new Error('no containerd to test with')

@@ -30,7 +30,7 @@ async function prove(
 const generations = generationsToTest()
 // The login's own paths differ between the oldest and the newest alone.
 for (const generation of [generations[0], generations.at(-1)].filter((one) => one !== undefined)) {
-  t.test(`containerd ${generation.version}`, { timeout: 120_000 }, async (t) => {
+  t.test(`containerd ${generation.version}`, { timeout: 240_000 }, async (t) => {
     const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
     t.teardown(() => node.dispose())
     const pki = join(node.scratch, 'pki')

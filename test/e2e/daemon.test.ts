@@ -122,7 +122,7 @@ t.test('containerd absent at the start and gone later: alive, not ready, and rec
 })
 
 async function until(ask: () => Promise<string>, wanted: RegExp): Promise<string> {
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 30_000
   for (;;) {
     const answer = await ask()
     if (wanted.test(answer)) return answer

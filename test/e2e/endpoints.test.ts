@@ -10,7 +10,7 @@ const HOST = 'harbor.example.net'
 const MIRROR = 'mirror.example.net'
 
 for (const generation of generationsToTest()) {
-  t.test(`containerd ${generation.version}`, { timeout: 120_000 }, async (t) => {
+  t.test(`containerd ${generation.version}`, { timeout: 240_000 }, async (t) => {
     const place = await placeOn(t, generation)
     const { node, agent } = place
 

@@ -7,7 +7,7 @@ const HOST = 'harbor.example.net'
 const CONFIG = '/etc/containerd/config.toml'
 
 for (const generation of generationsToTest())
-  t.test(`containerd ${generation.version}`, { timeout: 90_000 }, async (t) => {
+  t.test(`containerd ${generation.version}`, { timeout: 240_000 }, async (t) => {
     const whole = defaultConfig(generation)
     const version = /^version = \d/m.exec(whole)?.[0] ?? ''
     const main = `${version}\nimports = ["/etc/containerd/conf.d/*.toml"]\n`

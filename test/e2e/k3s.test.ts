@@ -57,7 +57,7 @@ async function arrange(t: Test, generation: Generation, distribution: Distributi
 const [, older] = generationsToTest()
 const newest = generationsToTest().at(-1)
 if (older === undefined || newest === undefined) throw new Error('no containerd to test with')
-t.test('k3s with a registries.yaml of its own', { timeout: 120_000 }, async (t) => {
+t.test('k3s with a registries.yaml of its own', { timeout: 240_000 }, async (t) => {
   const { node, agent, declare, pulls } = await arrange(t, newest, 'k3s')
   const [file, certs] = [registriesFile('k3s'), certsFolder('k3s')]
   await node.writeFile(file, REGISTRIES, 0o600)
@@ -130,7 +130,7 @@ t.test('k3s with a registries.yaml of its own', { timeout: 120_000 }, async (t) 
   t.equal((await node.exec(['ls', '/var/lib/registry-trust/state.json'])).code, 2)
 })
 
-t.test('RKE2 without a registries.yaml, told apart from k3s by its folder', { timeout: 60_000 }, async (t) => {
+t.test('RKE2 without a registries.yaml, told apart from k3s by its folder', { timeout: 240_000 }, async (t) => {
   const { node, agent, declare, pulls } = await arrange(t, older, 'rke2')
   const before = await contents(node, '/etc/rancher')
   await declare([HOST], [OTHER])
@@ -149,7 +149,7 @@ t.test('RKE2 without a registries.yaml, told apart from k3s by its folder', { ti
 
 t.test(
   'a k3s that sets no config_path: registries.yaml is the way, and its restart is left to a person',
-  { timeout: 60_000 },
+  { timeout: 240_000 },
   async (t) => {
     const plain = defaultConfig(older)
     const { node, agent, declare, pulls } = await arrange(t, older, 'k3s', plain)

@@ -16,7 +16,7 @@ async function asked(registry: FixtureRegistry, image = 'hello'): Promise<number
 }
 
 for (const generation of generationsToTest()) {
-  t.test(`containerd ${generation.version}`, { timeout: 180_000 }, async (t) => {
+  t.test(`containerd ${generation.version}`, { timeout: 240_000 }, async (t) => {
     const place = await placeOn(t, generation)
     const { node, agent } = place
     const upstream = await serve(place, HOST)

@@ -10,7 +10,7 @@ import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from 
 
 const HOST = 'harbor.example.net'
 const SLOW_HOST = 'slow.example.net'
-const SOON = { timeoutMs: 5_000 }
+const SOON = { timeoutMs: 20_000 }
 const generations = generationsToTest()
 
 /** containerd has loaded config_path, so that the slow registry can be pulled from, and its file no longer says so: a restart is due. */

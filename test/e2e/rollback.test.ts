@@ -16,7 +16,7 @@ import {
 const HOST = 'harbor.example.net'
 const ROLLBACK_LIMIT_MS = 20_000
 
-t.setTimeout(300_000)
+t.setTimeout(480_000)
 
 type Sabotage = {
   readonly name: string

@@ -3,7 +3,7 @@ import t from 'tap'
 import { runStorm } from '../../scripts/benchmark/storm.ts'
 import { BUNDLE, generationsToTest } from './agent-on-node.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(480_000)
 
 t.test('a storm of file events costs little, and nothing is missed at its end', async (t) => {
   const generation = generationsToTest().at(-1)

@@ -12,7 +12,7 @@ const STORE = ['/etc/ssl/certs', LOCAL] as const
 const generation = generationsToTest().at(-1)
 if (generation === undefined) throw new Error('no containerd to test on')
 
-t.setTimeout(240_000)
+t.setTimeout(480_000)
 
 /** How `sort` of the administrator's shell orders names: update-ca-certificates takes over whatever locale it is started with. */
 const SORTS = [

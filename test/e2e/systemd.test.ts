@@ -102,7 +102,7 @@ newestSystemdGeneration(t, 'strategy never: the restart is told as due, and made
   const daemon = await agent.startDaemon()
   // Not by HTTP: the tree of this node has no curl.
   let status = { state: '', restart: { pending: false } }
-  for (const deadline = Date.now() + 20_000; status.state !== 'restart-pending' && Date.now() < deadline; ) {
+  for (const deadline = Date.now() + 60_000; status.state !== 'restart-pending' && Date.now() < deadline; ) {
     const { stdout } = await agent.status('--json')
     if (stdout !== '') status = JSON.parse(stdout)
   }

@@ -94,7 +94,7 @@ t.test('close does not wait longer than its limit for a client that stalls', asy
   const ended = once(socket, 'close')
   const started = performance.now()
   await server.close()
-  t.ok(performance.now() - started < 2000)
+  t.ok(performance.now() - started < 4_500)
   await ended
 })
 

@@ -6,7 +6,7 @@ import { eachGeneration, sandboxNode } from '../node/node-tests.ts'
 import { startRegistry } from '../node/registry.ts'
 import { CERTS_D, defaultConfig, withConfigPath } from '../node/sandbox-node.ts'
 
-const SOON = { timeoutMs: 10_000 }
+const SOON = { timeoutMs: 20_000 }
 const HOST = 'harbor.example.net'
 
 eachGeneration(t, 'pulls as containerd does, and lists what came', async (t, generation) => {

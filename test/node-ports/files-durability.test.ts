@@ -105,7 +105,7 @@ t.test('what is right already causes no call at all', async (t) => {
   t.same(tracedCalls(root, [{ put: '/d/ca.crt', folder: '/d', text: 'CA' }]), [])
 })
 
-t.test('death at any call leaves the old or the new, and sweep the rest', { timeout: 120_000 }, async (t) => {
+t.test('death at any call leaves the old or the new, and sweep the rest', { timeout: 240_000 }, async (t) => {
   const root = t.testdir({})
   const before = { 'old.crt': 'old', h: { 'ca.crt': 'CA' } }
   const operations: readonly Operation[] = [

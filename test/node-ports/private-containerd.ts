@@ -102,7 +102,7 @@ export async function untilCriAnswers(cri: CriClient): Promise<number> {
   return performance.now() - started
 }
 
-export async function until(holds: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+export async function until(holds: () => boolean | Promise<boolean>, timeoutMs = 30_000): Promise<void> {
   const end = performance.now() + timeoutMs
   while (!(await holds())) {
     if (performance.now() > end) throw new Error(`still not true after ${timeoutMs} ms: ${holds}`)

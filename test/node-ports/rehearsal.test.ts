@@ -201,7 +201,7 @@ t.test('trouble that says nothing about the configuration is REHEARSAL_UNAVAILAB
       code: 'REHEARSAL_UNAVAILABLE',
       message: /did not answer within 200 ms: still loading/,
     })
-    t.ok(performance.now() - started < 2000)
+    t.ok(performance.now() - started < 10_000)
     t.same(processesBelow(scratch.folder), [])
   })
 
@@ -221,7 +221,7 @@ t.test('a copy that ignores SIGTERM is killed with its helpers all the same', as
   const started = performance.now()
   await t.rejects(start({ binary: stubborn, timeoutMs: 100 }), { code: 'REHEARSAL_UNAVAILABLE' })
   const took = performance.now() - started
-  t.ok(took < 2000, `${took} ms`)
+  t.ok(took < 10_000, `${took} ms`)
   t.same(processesBelow(scratch.folder), [])
 })
 

@@ -10,7 +10,7 @@ import t, { type Test } from 'tap'
 import { systemd } from '../../agent/node/systemd.ts'
 import { listening, shortFolder } from './private-containerd.ts'
 
-const SOON = { timeoutMs: 5000 }
+const SOON = { timeoutMs: 20_000 }
 const MANAGER = 'org.freedesktop.systemd1.Manager'
 
 type Bus = { readonly socket: string; readonly daemon: ChildProcess }
@@ -78,7 +78,7 @@ t.test('a bus that accepts and says nothing is given up after the deadline', asy
   await t.rejects(systemd({ busSocket: join(folder, 'bus') }).restart('x.service', { timeoutMs: 200 }), {
     code: /RESTART_(UNAVAILABLE|FAILED)/,
   })
-  t.ok(Date.now() - started < 3000)
+  t.ok(Date.now() - started < 10_000)
 })
 
 t.test('a bus without systemd', async (t) => {

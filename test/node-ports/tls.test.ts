@@ -197,7 +197,7 @@ t.test('ends at once when it is told to', async (t) => {
   const started = Date.now()
   const sight = await look(port, { signal: stop.signal })
   t.equal(sight.failure?.kind, 'timeout')
-  t.ok(Date.now() - started < 2_000)
+  t.ok(Date.now() - started < 4_000)
 })
 
 t.test('reads nothing wrong out of damaged handshakes', async (t) => {

@@ -8,7 +8,7 @@ import type { ExecResult, Service } from './namespaces.ts'
 
 const HOME = '/run/builders'
 const DOCKER_SOCKET = '/run/docker.sock'
-const DOCKER_READY_MS = 20_000
+const DOCKER_READY_MS = 60_000
 const STORAGE = ['--root', `${HOME}/store`, '--runroot', `${HOME}/run`, '--storage-driver', 'vfs'] as const
 
 export class Builders {

@@ -24,7 +24,7 @@ const NETWORK = '192.0.2.'
 const NAME_SERVER = `${NETWORK}1`
 const NAMES_FILE = 'names'
 const FIRST_HOST = 10
-const READY_MS = 15_000
+const READY_MS = 60_000
 const POLL_MS = 20
 const CONTAINER_IMAGE = 'fixture.invalid/busybox:1'
 

@@ -34,7 +34,7 @@ const NAMESPACE_FLAGS = {
   neighbour: ['--net', '--pid'],
 } as const satisfies Record<Place, readonly string[]>
 const OVERLAY_MAGIC = 0x794c7630
-const BOOT_MS = 15_000
+const BOOT_MS = 60_000
 
 /** A program that goes on running inside the namespaces. */
 export class Service {
@@ -79,7 +79,7 @@ export class Service {
   }
 
   /** Resolves with the first match in what the program has printed or will print, on either stream. */
-  async waitFor(pattern: RegExp, timeoutMs = 10_000): Promise<RegExpExecArray> {
+  async waitFor(pattern: RegExp, timeoutMs = 30_000): Promise<RegExpExecArray> {
     const stop = new AbortController()
     const limits = { timeoutMs, signal: stop.signal }
     const found = await Promise.race([
@@ -203,7 +203,7 @@ export class Namespaces {
   }
 
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
-    const { timeoutMs = 30_000, input = '' } = options
+    const { timeoutMs = 60_000, input = '' } = options
     const child = spawn(
       'nsenter',
       this.#enter('node', options.cwd, ['setpriv', '--pdeathsig', 'KILL', '--', ...argv]),

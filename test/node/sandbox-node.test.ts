@@ -116,7 +116,7 @@ newestGeneration(t, 'vanishes when the test process is killed', async (t, genera
   t.teardown(() => traces.close())
   t.not(leftovers(traces).length, 0, 'it was there')
   child.kill('SIGKILL')
-  const deadline = Date.now() + 10_000
+  const deadline = Date.now() + 30_000
   while (leftovers(traces).length > 0 && Date.now() < deadline) await sleep(20)
   t.same(leftovers(traces), [])
 })

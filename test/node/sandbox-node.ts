@@ -32,7 +32,7 @@ export const CERTS_D = '/etc/containerd/certs.d'
 
 const HOLD = '/run/fixture/hold'
 const PID_FILE = '/run/fixture/containerd.pid'
-const STOP_MS = 10_000
+const STOP_MS = 30_000
 
 export class SandboxNode extends FixtureNode {
   async containerdPid(): Promise<number | undefined> {

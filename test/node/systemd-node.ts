@@ -23,7 +23,7 @@ export type SystemdNodeOptions = {
 
 export const DBUS_SOCKET = '/run/dbus/system_bus_socket'
 const UNIT = 'containerd.service'
-const BOOT_MS = 30_000
+const BOOT_MS = 60_000
 
 export class SystemdNode extends FixtureNode {
   async containerdPid(): Promise<number | undefined> {

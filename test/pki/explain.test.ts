@@ -142,7 +142,7 @@ t.test('a chain made to cost time is given up', async (t) => {
   const started = Date.now()
   const verdict = verifyChain({ leaf: victim, intermediates: web, roots: [], host: 'reg.example.net', now: NOW })
   t.match(verdict, { ok: false, failure: { kind: 'too-much-work' } })
-  t.ok(Date.now() - started < 2_000)
+  t.ok(Date.now() - started < 6_000)
 })
 
 t.test('damaged certificates are judged or refused, never an exception', async () => {

@@ -18,7 +18,7 @@ import {
   untilCriAnswers,
 } from '../node-ports/private-containerd.ts'
 
-const SOON = { timeoutMs: 5_000 }
+const SOON = { timeoutMs: 20_000 }
 const HOST = '192.0.2.1:5000'
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} }
 const registry: Registry = { host: HOST, anchors: [], proof: { level: 'manifest', everyMs: 1 }, source: 'test' }

@@ -19,7 +19,7 @@ import type { SystemdNode } from '../node/systemd-node.ts'
 import { until } from '../node-ports/private-containerd.ts'
 
 const UNIT = 'containerd.service'
-const SOON = { timeoutMs: 10_000 }
+const SOON = { timeoutMs: 20_000 }
 const BROKEN = 'this is = not [ toml'
 const ALWAYS: RestartPermit = { ask: async () => ({ granted: true, release: async () => undefined }) }
 const RESTART = { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 1, backoffMaxMs: 1 } as const

@@ -61,7 +61,7 @@ t.test(
     const output = lineOutput({ fd: writer, lostLine: (count) => `lost ${count}\n` })
     const began = Date.now()
     for (let i = 0; i < 400; i++) output.write(`${String(i).padStart(999, '0')}\n`)
-    t.ok(Date.now() - began < 2_000, `${Date.now() - began} ms for 400 lines`)
+    t.ok(Date.now() - began < 10_000, `${Date.now() - began} ms for 400 lines`)
     const drained = Buffer.alloc(1 << 20)
     const first = readSync(reader, drained, 0, drained.length, null)
     output.write('after\n')
