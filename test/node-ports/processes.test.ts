@@ -168,7 +168,8 @@ t.test('tells living, ended and zombie processes apart', async (t) => {
     code: 'RESTART_FAILED',
     message: `can not end process ${pid}: it does not live any more`,
   })
-  const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
+  // The child outlives the shell, which would clear it away; what the shell becomes never asks for it.
+  const parent = spawn('sh', ['-c', 'sleep 1 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })
   t.teardown(() => parent.kill('SIGKILL'))
   const [line] = await once(parent.stdout, 'data')
   await until(() => !port.isAlive(Number(String(line).trim())))
