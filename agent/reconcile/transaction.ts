@@ -193,7 +193,10 @@ export async function recover(ports: TransactionPorts): Promise<Recovery | undef
 
 /** Removes temporary folders that a failed call left behind; another tool could take one for a host directory. */
 async function tidy(steps: readonly JournalStep[], ports: TransactionPorts): Promise<void> {
-  for (const folder of new Set(steps.map((step) => step.folder))) await orLog(ports, () => ports.files.sweep(folder))
+  const { files } = ports
+  // What fails is tried once more: after an uninstall nobody comes by again.
+  for (const folder of new Set(steps.map((step) => step.folder)))
+    await orLog(ports, () => files.sweep(folder).catch(() => files.sweep(folder)))
 }
 
 /** For what must not turn a transaction that is done or undone into a failed one. */
