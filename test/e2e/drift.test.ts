@@ -7,6 +7,7 @@ import {
   AgentOnNode,
   BY_SIGNAL,
   contents,
+  contentsOnce,
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
@@ -51,11 +52,8 @@ t.test('every kind of damage is healed without a restart', async (t) => {
   for (const damage of damages) {
     await node.run(['sh', '-c', damage])
     const began = Date.now()
-    while ((await contents(node, ...TRUST_FOLDERS)) !== good) {
-      if (Date.now() - began > 20_000) break
-      await sleep(20)
-    }
-    t.equal(await contents(node, ...TRUST_FOLDERS), good, `${damage}: healed after ${Date.now() - began} ms`)
+    t.equal(await contentsOnce(good, node), good, damage)
+    t.comment(`healed and seen after ${Date.now() - began} ms`)
   }
   t.match(await node.pull(registry.reference()), { ok: true })
   t.equal(await node.containerdPid(), pid, 'no restart')
