@@ -205,6 +205,11 @@ export const ERRORS = {
       'The file was changed after the agent wrote it and is left as it is: remove it by hand if it is not needed.',
     retryable: false,
   },
+  FILE_CHANGED_MEANWHILE: {
+    remedy:
+      'Nothing: the next run plans with what is there now. If it comes again and again, find out who writes the file.',
+    retryable: true,
+  },
   FILE_FOREIGN_OWNER: {
     remedy: 'The file belongs to another user: chown it to root, or remove it.',
     retryable: false,

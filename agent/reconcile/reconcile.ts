@@ -72,9 +72,15 @@ export async function auditRun(desired: DesiredState, options: RunOptions, ports
   }
 }
 
+const MOST_TRIES = 3
+
 /** One transaction. Throws only what is a defect or a broken state folder; everything expected is an outcome. */
 export async function applyRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  return withNode(desired, options, ports, applyTo, applyOffline)
+  let run = await withNode(desired, options, ports, applyTo, applyOffline)
+  // Somebody wrote between the plan and its execution: what is there now is planned with.
+  for (let tries = 1; tries < MOST_TRIES && run.error?.code === 'FILE_CHANGED_MEANWHILE'; tries += 1)
+    run = await withNode(desired, options, ports, applyTo, applyOffline)
+  return run
 }
 
 /** Holds the node's lock, repairs what a crash left, and hands over a runtime that answers. */

@@ -97,6 +97,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
       await orUndo(async () => {
         const captured: JournalStep[] = []
         for (const change of changes) captured.push(...(await captureSteps(change, files, store)))
+        requireBasis(changes, captured)
         await capture(captured)
         for (const change of changes) {
           await executeChange(change, files)
@@ -270,6 +271,17 @@ async function captureBefore(path: string, files: NodeFiles, store: StateStore):
       throw new AgentError('WRITE_FAILED', `${path} can not be read before it is changed: ${state.reason}`)
     default:
       throw state satisfies never
+  }
+}
+
+/** Before anything is written: what an edit was made from is still there. */
+function requireBasis(changes: readonly Change[], captured: readonly JournalStep[]): void {
+  for (const { path, basis } of changes) {
+    const [now, ...again] = captured.flatMap((step) => (step.path === path ? [step.before] : []))
+    // More than once: this very transaction writes it first.
+    if (basis === undefined || again.length > 0 || (now?.kind === 'file' && now.sha256 === basis)) continue
+    const text = `${path} was written by somebody else while the agent was about to edit it; nothing was changed`
+    throw new AgentError('FILE_CHANGED_MEANWHILE', text)
   }
 }
 

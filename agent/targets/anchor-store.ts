@@ -1,11 +1,13 @@
 // System stores that keep sources in one folder and a bundle made of them elsewhere: the RHEL and Azure Linux family (update-ca-trust), SUSE
 // (update-ca-certificates) and Photon. The source goes where the distribution's own tool reads it, and into the bundle at once, so that
 // programs trust it without that tool and a later run of it changes nothing that matters.
+
 import { posix } from 'node:path'
 import type { Certificate, TrustAnchor } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { Change } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
+import { readBundle } from './bundle-file.ts'
 import {
   difference,
   firstUnreadable,
@@ -45,7 +47,7 @@ type Source = { readonly path: string; readonly anchor: string; readonly certifi
 export async function observeAnchorStore(input: AnchorInput, files: NodeFiles): Promise<ObservedAnchorStore> {
   const none = { family: undefined, isWritable: false, bundle: { kind: 'absent' }, sources: new Map() } as const
   for (const family of Object.values(FAMILIES)) {
-    const bundle = await files.read(family.bundle)
+    const bundle = await readBundle(family.bundle, files)
     if (bundle.kind !== 'file') continue
     const sources = new Map<string, FileState>()
     for (const { path } of sourcesOf(family, input)) sources.set(path, await files.read(path))
@@ -187,6 +189,7 @@ function bundleChange(
       subject: '',
       folder: posix.dirname(path),
       after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },
+      basis: sha256(bundle.bytes),
       owns: somethingStays ? [{ path, kind: 'edited', sha256: sha256(text) }] : [],
       forgets: somethingStays || owned[path] === undefined ? [] : [path],
     },

@@ -213,12 +213,16 @@ async function restOf(
   }
 }
 
+function basisOf(config: FileState): { readonly basis?: string } {
+  return config.kind === 'file' ? { basis: sha256(config.bytes) } : {}
+}
+
 /** config.toml, whole: `isOurs` while something of the agent's is left in it. */
 function configChange(
   bytes: Buffer | undefined,
   isOurs: boolean,
   { owned }: TargetInput,
-  { facts: { configFile }, file }: ObservedConfig,
+  { facts: { configFile, config }, file }: ObservedConfig,
 ): Change {
   const { mode, uid, gid, ...now } = file.kind === 'file' ? file : rootFile('')
   const isAsWritten = file.kind === 'file' && sha256(now.bytes) === owned[configFile]?.sha256
@@ -231,6 +235,7 @@ function configChange(
     subject: '',
     folder: posix.dirname(configFile),
     after: bytes === undefined ? { kind: 'absent' } : { kind: 'file', bytes, mode, uid, gid },
+    ...basisOf(config),
     owns: isOurs && bytes !== undefined ? [{ path: configFile, kind: 'edited', sha256: sha256(bytes) }] : [],
     forgets: isOurs ? [] : [configFile],
   }
@@ -328,6 +333,7 @@ function edit(
         subject: '',
         folder: posix.dirname(facts.configFile),
         after: { kind: 'file', bytes, mode, uid, gid },
+        ...basisOf(facts.config),
         owns: [{ path: facts.configFile, kind: 'edited', sha256: sha256(bytes) }],
         forgets: [],
       },

@@ -115,7 +115,8 @@ async function planUnmerge(base: ChangeBase, found: HostFolder | undefined, reas
     // k3s writes a list in any case; without our CA it writes none.
     if (isWrittenByK3s(text)) without = without.replace(/^[ \t]*ca = \[\]\n/gm, '')
     if (without === text) return nothing
-    return { changes: [{ ...base, action: 'edit', reason, after: rewritten(state, without), owns: [] }], problems: [] }
+    const [after, basis] = [rewritten(state, without), sha256(state.bytes)]
+    return { changes: [{ ...base, action: 'edit', reason, after, basis, owns: [] }], problems: [] }
   } catch (thrown) {
     const why = `${asAgentError(thrown).message}; left as it is although ${reason}`
     return { ...nothing, problems: [problem('FILE_CHANGED_BY_OTHERS', why)] }

@@ -2,6 +2,7 @@
 // the same anchors (source in /usr/local/share/ca-certificates, link and hash link in /etc/ssl/certs, bundle), so that a
 // later run of it changes nothing; elsewhere a regular file and a hash link. It never asks for a restart: containerd
 // reads each registry's CA through hosts.toml.
+
 import { X509Certificate } from 'node:crypto'
 import { posix } from 'node:path'
 import type { Certificate, TrustAnchor } from '../model/desired-state.ts'
@@ -10,6 +11,7 @@ import type { Change, FileContent, OwnedPath } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import { subjectHash } from '../pki/subject-hash.ts'
+import { readBundle } from './bundle-file.ts'
 import { insertInOrder } from './bundle-order.ts'
 import {
   difference,
@@ -53,7 +55,7 @@ export type ObservedSystemTrust = {
 }
 
 export async function observeSystemTrust(input: TargetInput, files: NodeFiles): Promise<ObservedSystemTrust> {
-  const bundle = await files.read(BUNDLE)
+  const bundle = await readBundle(BUNDLE, files)
   const certs = await files.readFollowing(SYSTEM_CERTS)
   const local = await files.readFollowing(LOCAL_ANCHORS)
   // What the agent did once decides: a folder that is read-only for a while must not turn one layout into the other.
@@ -388,6 +390,7 @@ function planBundle(
       subject: '',
       folder: SYSTEM_CERTS,
       after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },
+      basis: sha256(bundle.bytes),
       owns: somethingStays ? [{ path: BUNDLE, kind: 'edited', sha256: sha256(text) }] : [],
       forgets: somethingStays || owned[BUNDLE] === undefined ? [] : [BUNDLE],
     },

@@ -77,6 +77,21 @@ t.test('mode: audit reports and changes nothing', async (t) => {
   t.equal(await contents(node, ...TRUST_FOLDERS), before)
 })
 
+t.test('a bundle that somebody writes in place and slowly loses nothing', async (t) => {
+  const { node, agent } = await trustedNode(t)
+  const bundle = '/etc/ssl/certs/ca-certificates.crt'
+  const without = join(node.scratch, 'bundle-before')
+  await node.run(['cp', bundle, without])
+  const daemon = await agent.startDaemon()
+  await daemon.until(({ state }) => state === 'converged')
+  const good = await contents(node, ...TRUST_FOLDERS)
+  for (const pause of ['0.03', '0.06', '0.15', '0.3']) {
+    const write = `: > ${bundle}; sleep ${pause}; head -c 60000 ${without} >> ${bundle}; sleep ${pause}; tail -c +60001 ${without} >> ${bundle}`
+    await node.run(['sh', '-c', write])
+    t.equal(await contentsOnce(good, node), good, `pauses of ${pause} s`)
+  }
+})
+
 t.test('what the containers tools read of mirrors is healed at once as well', async (t) => {
   const node = await startSandboxNode({ generation })
   t.teardown(() => node.dispose())
