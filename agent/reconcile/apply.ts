@@ -225,10 +225,18 @@ async function undoWorse(
   const didRestart = restarts.length > 0 && permission?.allowed === true
   const restored = didRestart ? await rollBack(permission, attempt) : await undoFiles(attempt)
   const outcome = restored ? 'rolled-back' : 'rollback-failed'
-  const state = await transaction.abandon(record(outcome, 0, text, attempt), { refuse: true })
+  const refuse = didRestart || !isWorthAnotherTry(attempt)
+  const state = await transaction.abandon(record(outcome, 0, text, attempt), { refuse })
   const proofs = await proveFresh(attempt)
   const all = [...problems, problem(error.code, text)]
   return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts }
+}
+
+/** A heal of what worked before: somebody else may have written at the same moment. What fails three times in a row is not tried again. */
+function isWorthAnotherTry({ desired, state }: Attempt): boolean {
+  const lately = state.transactions.slice(-2)
+  const isRepeated = lately.length === 2 && lately.every(({ result }) => result !== 'committed')
+  return state.generation === desired.generation && !isRepeated
 }
 
 /** What can not be written down is not kept: the next run would take it for a crash, undo it, and restart once more. */
