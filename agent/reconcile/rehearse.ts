@@ -6,6 +6,7 @@ import { AgentError, asAgentError } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Rehearsal } from '../model/plan.ts'
 import type { Clock, NodeFiles, RehearsalRunner } from '../model/ports.ts'
+import { isRuntimeFinding } from './memory.ts'
 import type { Planned } from './planning.ts'
 import { proveByProbe } from './prove.ts'
 
@@ -19,7 +20,20 @@ export const USUAL_BINARIES = ['/usr/bin/containerd', '/usr/local/bin/containerd
 
 export type RehearsePorts = { readonly files: NodeFiles; readonly runner: RehearsalRunner; readonly clock: Clock }
 
-export async function rehearse(
+export async function rehearse(...request: Parameters<typeof rehearseOnce>): Promise<Rehearsal> {
+  const first = await rehearseOnce(...request)
+  if (!didCopyEnd(first)) return first
+  // On a machine without memory to spare the kernel may have ended it: that says nothing about the candidate.
+  const second = await rehearseOnce(...request)
+  if (!didCopyEnd(second)) return second
+  return { verdict: 'not-rehearsed', reason: 'the private copy of containerd ended while it was asked, twice' }
+}
+
+function didCopyEnd(rehearsal: Rehearsal): boolean {
+  return rehearsal.verdict === 'passed' && rehearsal.proofs.some(({ finding }) => isRuntimeFinding(finding))
+}
+
+async function rehearseOnce(
   desired: DesiredState,
   facts: ContainerdFacts,
   planned: Planned,

@@ -275,3 +275,31 @@ t.test('config_path taken back by hand: the host directories go all the same onc
     t.same(treeOf(root), before, command)
   }
 })
+
+t.test('a private copy that ends while it is asked is started once more; it is no verdict', async (t) => {
+  for (const [deaths, verdict] of [
+    [1, 'passed'],
+    [2, 'not-rehearsed'],
+  ] as const) {
+    const { ports } = node(t)
+    let starts = 0
+    // Fake: a copy that the kernel ends in the middle of its first pull.
+    const runner: RunPorts['runner'] = {
+      ...ports.runner,
+      async start(options) {
+        const daemon = await ports.runner.start(options)
+        starts += 1
+        if (!daemon.started || starts > deaths) return daemon
+        const pullImage: CriClient['pullImage'] = async () => ({
+          ok: false,
+          status: 'UNAVAILABLE',
+          text: 'read ECONNRESET',
+        })
+        return { ...daemon, cri: { ...daemon.cri, pullImage } }
+      },
+    }
+    const { rehearsal } = await applyRun(WANTED, BY_HAND, { ...ports, runner })
+    t.match(rehearsal, { verdict })
+    t.equal(starts, 2)
+  }
+})
