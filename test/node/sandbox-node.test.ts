@@ -68,7 +68,10 @@ eachGeneration(
     const container = await node.runContainer()
     const before = await container.facts()
     t.match(before, { state: 'CONTAINER_RUNNING' })
-    t.equal((await node.readFile(`/proc/${before.pid}/cmdline`)).split('\0')[1], 'sleep', 'its pid is one on the node')
+    const program = async () => (await node.readFile(`/proc/${before.pid}/cmdline`)).split('\0')[1]
+    // Started is told a moment before runc becomes the program.
+    for (const deadline = Date.now() + 30_000; (await program()) === 'init' && Date.now() < deadline; ) await sleep(20)
+    t.equal(await program(), 'sleep', 'its pid is one on the node')
 
     const pid = await node.containerdPid()
     await node.run(['sh', '-c', `kill -s KILL ${pid}`])
