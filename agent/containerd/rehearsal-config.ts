@@ -41,12 +41,13 @@ export async function rehearsalConfig(
 ): Promise<readonly RehearsalFile[]> {
   const main = readContainerdConfig(candidate ?? defaults(request.containerdVersion), { path: request.configFile })
   const imports = request.imports.map(({ path, bytes }) => readContainerdConfig(bytes, { path }))
+  const all = [main, ...imports]
   const copies = imports.map((file, index) => ({
     file,
     relativePath: `imports/${String(index).padStart(2, '0')}-${posix.basename(file.path)}`,
   }))
   const links = [
-    ...[main, ...imports].flatMap((file) => file.imports.filter((path) => isMissingLiteral(path, [main, ...imports]))),
+    ...all.flatMap((file) => file.imports.filter((path) => isMissingLiteral(path, all))),
     ...copies.map(({ relativePath }) => `${request.scratch}/${relativePath}`),
   ]
   const importEdits: readonly Edit[] =

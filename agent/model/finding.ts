@@ -115,3 +115,8 @@ const TRUST_BREAKING: ReadonlySet<FindingCode> = new Set([
 export function breaksTrust(code: FindingCode): boolean {
   return TRUST_BREAKING.has(code)
 }
+
+/** The finding is about the runtime, not about the registry: it says nothing once the runtime answers again. */
+export function isRuntimeFinding({ code }: Finding): boolean {
+  return code === 'containerd-down' || code === 'cri-not-loaded'
+}

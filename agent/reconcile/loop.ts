@@ -1,13 +1,12 @@
 // The daemon's loop: level-based, one run at a time. An event only says "look again"; what to do follows from what is there.
 import type { DesiredState, Registry } from '../model/desired-state.ts'
 import { type AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
-import { isLoginFailure, provesTrust } from '../model/finding.ts'
+import { isLoginFailure, isRuntimeFinding, provesTrust } from '../model/finding.ts'
 import { ADVISORY_KINDS } from '../model/plan.ts'
 import { type AgentState, EMPTY_STATE } from '../model/state.ts'
 import type { DriftStatus, NodeStatus } from '../model/status.ts'
 import {
   asDrift,
-  isRuntimeFinding,
   type Memory,
   NOTHING_REMEMBERED,
   rememberProofs,

@@ -132,11 +132,6 @@ function runtimeFinding({ error }: Run): Finding {
   return finding(code, error?.message ?? 'containerd does not answer')
 }
 
-/** The finding is about the runtime, not about the registry: it says nothing once the runtime answers again. */
-export function isRuntimeFinding({ code }: Finding): boolean {
-  return code === 'containerd-down' || code === 'cri-not-loaded'
-}
-
 export type StatusIdentity = { readonly node: string; readonly version: string }
 
 /** `advisories`: drift that was seen beside the runs. */

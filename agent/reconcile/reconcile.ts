@@ -76,11 +76,15 @@ const MOST_TRIES = 3
 
 /** One transaction. Throws only what is a defect or a broken state folder; everything expected is an outcome. */
 export async function applyRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  let run = await withNode(desired, options, ports, applyTo, applyOffline)
-  // Somebody wrote between the plan and its execution: what is there now is planned with.
-  for (let tries = 1; tries < MOST_TRIES && run.error?.code === 'FILE_CHANGED_MEANWHILE'; tries += 1)
-    run = await withNode(desired, options, ports, applyTo, applyOffline)
-  return run
+  return planningAnew(() => withNode(desired, options, ports, applyTo, applyOffline))
+}
+
+/** Where somebody wrote between the plan and its execution, what is there by then is planned with. */
+export async function planningAnew(once: () => Promise<Run>): Promise<Run> {
+  for (let tries = 1; ; tries += 1) {
+    const run = await once()
+    if (tries === MOST_TRIES || run.error?.code !== 'FILE_CHANGED_MEANWHILE') return run
+  }
 }
 
 /** Holds the node's lock, repairs what a crash left, and hands over a runtime that answers. */

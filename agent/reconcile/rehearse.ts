@@ -3,10 +3,10 @@
 import { rehearsalConfig } from '../containerd/rehearsal-config.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import { AgentError, asAgentError } from '../model/errors.ts'
+import { isRuntimeFinding } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Rehearsal } from '../model/plan.ts'
 import type { Clock, NodeFiles, RehearsalRunner } from '../model/ports.ts'
-import { isRuntimeFinding } from './memory.ts'
 import type { Planned } from './planning.ts'
 import { proveByProbe } from './prove.ts'
 

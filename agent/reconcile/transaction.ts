@@ -1,11 +1,11 @@
 // One transaction: captures what is there, writes the journal, executes the changes in order, and can undo them in
-// reverse, also after a crash. Nothing outside this file decides what "as before" means.
-import { createHash } from 'node:crypto'
-import { posix } from 'node:path'
-import { AgentError, asAgentError } from '../model/errors.ts'
-import type { Change, FileContent, RegularFile } from '../model/plan.ts'
+// reverse, also after a crash. What "as before" means is told by capture.ts and undo.ts alone.
+import { asAgentError } from '../model/errors.ts'
+import type { Change } from '../model/plan.ts'
 import type { Clock, JournalStep, Log, NodeFiles, StateStore } from '../model/ports.ts'
 import type { AgentState, Before, Ownership, TransactionRecord } from '../model/state.ts'
+import { captureBefore, captureSteps, requireBasis } from './capture.ts'
+import { undoSteps } from './undo.ts'
 
 export type TransactionPorts = {
   readonly files: NodeFiles
@@ -225,165 +225,6 @@ async function executeChange(change: Change, files: NodeFiles): Promise<void> {
     default:
       throw after satisfies never
   }
-}
-
-/** A tree is one change and several steps: the folder, then its files. */
-async function captureSteps(change: Change, files: NodeFiles, store: StateStore): Promise<readonly JournalStep[]> {
-  const { path, folder, after } = change
-  const at = async (where: string, becomes: FileContent) => ({
-    path: where,
-    folder,
-    before: await captureBefore(where, files, store),
-    after: afterOf(becomes),
-  })
-  switch (after.kind) {
-    case 'tree':
-      return [
-        await at(path, { kind: 'folder', mode: after.mode }),
-        ...(await Promise.all(after.files.map(({ name, content }) => at(`${path}/${name}`, content)))),
-      ]
-    case 'absent-tree':
-      return [
-        await at(path, { kind: 'absent' }),
-        ...(await Promise.all(after.names.map((name) => at(`${path}/${name}`, { kind: 'absent' })))),
-      ]
-    default:
-      return [await at(path, after)]
-  }
-}
-
-async function captureBefore(path: string, files: NodeFiles, store: StateStore): Promise<Before> {
-  const state = await files.read(path)
-  switch (state.kind) {
-    case 'absent':
-    case 'link':
-      return state
-    case 'folder':
-      return { kind: 'folder', mode: state.mode }
-    case 'file':
-      return { kind: 'file', sha256: await store.keep(state.bytes), mode: state.mode, uid: state.uid, gid: state.gid }
-    case 'other':
-      throw new AgentError(
-        'WRITE_FAILED',
-        `${path} is a ${state.what}; the agent replaces only files, links and folders`,
-      )
-    case 'unreadable':
-      throw new AgentError('WRITE_FAILED', `${path} can not be read before it is changed: ${state.reason}`)
-    default:
-      throw state satisfies never
-  }
-}
-
-/** Before anything is written: what an edit was made from is still there. */
-function requireBasis(changes: readonly Change[], captured: readonly JournalStep[]): void {
-  for (const { path, basis } of changes) {
-    const [now, ...again] = captured.flatMap((step) => (step.path === path ? [step.before] : []))
-    // More than once: this very transaction writes it first.
-    if (basis === undefined || again.length > 0 || (now?.kind === 'file' && now.sha256 === basis)) continue
-    const text = `${path} was written by somebody else while the agent was about to edit it; nothing was changed`
-    throw new AgentError('FILE_CHANGED_MEANWHILE', text)
-  }
-}
-
-function afterOf(content: FileContent): JournalStep['after'] {
-  switch (content.kind) {
-    case 'file':
-      return { kind: 'file', sha256: createHash('sha256').update(content.bytes).digest('hex'), mode: content.mode }
-    case 'link':
-      return { kind: 'link', to: content.to }
-    case 'folder':
-      return { kind: 'folder', mode: content.mode }
-    case 'absent':
-      return { kind: 'absent' }
-    default:
-      throw content satisfies never
-  }
-}
-
-async function undoSteps(steps: readonly JournalStep[], { files, store, log }: TransactionPorts): Promise<void> {
-  const failed: string[] = []
-  const restored = new Set<string>()
-  for (const step of steps.toReversed()) {
-    if (restored.has(step.path)) continue
-    try {
-      for (const path of await undoStep(step, steps, files, store)) restored.add(path)
-    } catch (thrown) {
-      const error = asAgentError(thrown)
-      log.error('undo-failed', { path: step.path, code: error.code, error: error.message })
-      failed.push(`${step.path} (${error.message})`)
-    }
-  }
-  if (failed.length > 0)
-    throw new AgentError('ROLLBACK_INCOMPLETE', `could not put back: ${failed.join('; ')}`, { paths: failed })
-}
-
-/** Restores one path; a folder that was there is put back complete, one that was not goes complete. */
-async function undoStep(
-  step: JournalStep,
-  steps: readonly JournalStep[],
-  files: NodeFiles,
-  store: StateStore,
-): Promise<readonly string[]> {
-  const tree = treeAround(step, steps)
-  if (tree === undefined) {
-    const content = await contentToRestore(step, store)
-    if (content !== undefined) await files.put(step.path, content, { folder: step.folder })
-    return []
-  }
-  const { root, members } = tree
-  const now = await files.read(root.path)
-  if (now.kind === 'unreadable')
-    throw new AgentError('NODE_FILE_UNREADABLE', `${root.path} can not be read: ${now.reason}`)
-  if (root.before.kind === 'folder' && root.after.kind === 'absent' && now.kind === 'absent') {
-    const content = await Promise.all(
-      members.map(async (member) => ({
-        name: posix.basename(member.path),
-        content: (await contentToRestore(member, store)) as RegularFile | undefined,
-      })),
-    )
-    const known = content.flatMap(({ name, content }) => (content === undefined ? [] : [{ name, content }]))
-    await files.putFolder(root.path, known, { folder: root.folder, mode: root.before.mode })
-  } else if (root.before.kind === 'absent' && now.kind === 'folder') {
-    const names = new Set(members.map((member) => posix.basename(member.path)))
-    const others = (await files.list(root.path)).filter((name) => !names.has(name))
-    if (others.length === 0) await files.removeFolder(root.path, { folder: root.folder })
-    else for (const { path } of members.toReversed()) await files.put(path, { kind: 'absent' }, { folder: root.folder })
-  } else if (root.before.kind === 'folder' && root.after.kind === 'folder') {
-    for (const { path } of members.toReversed()) await files.put(path, { kind: 'absent' }, { folder: root.folder })
-    await files.put(root.path, root.before, { folder: root.folder })
-  }
-  return [root.path, ...members.map(({ path }) => path)]
-}
-
-function treeAround(
-  step: JournalStep,
-  steps: readonly JournalStep[],
-): { root: JournalStep; members: readonly JournalStep[] } | undefined {
-  const isTreeRoot = (one: JournalStep) =>
-    (one.after.kind === 'folder' || (one.after.kind === 'absent' && one.before.kind === 'folder')) &&
-    steps.some((other) => posix.dirname(other.path) === one.path && other.folder === one.folder)
-  const root = steps.find((one) => (one.path === step.path || one.path === posix.dirname(step.path)) && isTreeRoot(one))
-  if (root === undefined) return undefined
-  return {
-    root,
-    members: steps.filter((other) => posix.dirname(other.path) === root.path && other.folder === root.folder),
-  }
-}
-
-/** Undefined: a private key of an earlier process, which is kept nowhere; what is there now stays, and the next run writes the right one. */
-async function contentToRestore({ path, before }: JournalStep, store: StateStore): Promise<FileContent | undefined> {
-  try {
-    return await contentOf(before, store)
-  } catch (thrown) {
-    if (path.endsWith('.key') && asAgentError(thrown).code === 'STATE_UNREADABLE') return undefined
-    throw thrown
-  }
-}
-
-async function contentOf(before: Before, store: StateStore): Promise<FileContent> {
-  if (before.kind !== 'file') return before
-  const { mode, uid, gid } = before
-  return { kind: 'file', bytes: await store.backup(before.sha256), mode, uid, gid }
 }
 
 function backupsReferencedBy({ owned, previous }: AgentState): ReadonlySet<string> {

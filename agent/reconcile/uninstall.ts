@@ -6,10 +6,10 @@ import { type Problem, problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change } from '../model/plan.ts'
 import type { AgentState } from '../model/state.ts'
-import { sha256 } from '../targets/target.ts'
+import { basisOf, sha256 } from '../targets/target.ts'
 import { carryOut } from './apply.ts'
 import { makePlan } from './planning.ts'
-import { withNode } from './reconcile.ts'
+import { planningAnew, withNode } from './reconcile.ts'
 import { rehearse } from './rehearse.ts'
 import type { Context, Run, RunOptions, RunPorts } from './run.ts'
 import { beginTransaction } from './transaction.ts'
@@ -21,7 +21,7 @@ export async function uninstallRun(
   options: RunOptions,
   ports: RunPorts,
 ): Promise<Run> {
-  const run = await withNode(nothingDesired(configured), options, ports, removeEverything)
+  const run = await planningAnew(() => withNode(nothingDesired(configured), options, ports, removeEverything))
   const left = Object.keys(run.state.owned)
   if (!STATE_STAYS.includes(run.outcome) && left.length === 0) await ports.store.destroy()
   return run
@@ -114,7 +114,7 @@ async function planConfigRemoval(
 type FileAttributes = { readonly bytes: Buffer; readonly mode: number; readonly uid: number; readonly gid: number }
 
 function removal(
-  { configFile }: ContainerdFacts,
+  { configFile, config }: ContainerdFacts,
   file: FileAttributes | undefined,
   candidate: Buffer | undefined,
   reason: string,
@@ -133,6 +133,7 @@ function removal(
     subject: '',
     folder: dirname(configFile),
     after,
+    ...basisOf(config),
     owns: [],
     forgets: [configFile],
   }

@@ -1,7 +1,6 @@
 // System stores that keep sources in one folder and a bundle made of them elsewhere: the RHEL and Azure Linux family (update-ca-trust), SUSE
 // (update-ca-certificates) and Photon. The source goes where the distribution's own tool reads it, and into the bundle at once, so that
 // programs trust it without that tool and a later run of it changes nothing that matters.
-
 import { posix } from 'node:path'
 import type { Certificate, TrustAnchor } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
@@ -9,6 +8,7 @@ import type { Change } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import { readBundle } from './bundle-file.ts'
 import {
+  basisOf,
   difference,
   firstUnreadable,
   isFile,
@@ -189,7 +189,7 @@ function bundleChange(
       subject: '',
       folder: posix.dirname(path),
       after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },
-      basis: sha256(bundle.bytes),
+      ...basisOf(bundle),
       owns: somethingStays ? [{ path, kind: 'edited', sha256: sha256(text) }] : [],
       forgets: somethingStays || owned[path] === undefined ? [] : [path],
     },

@@ -12,6 +12,7 @@ import { decodeCertificates } from '../pki/decode.ts'
 import { planTreeRemoval } from './certs-tree-removal.ts'
 import {
   difference,
+  type HostFolder,
   isFile,
   NOTHING_TO_DO,
   pathsIn,
@@ -44,8 +45,6 @@ export const CA_FILE = 'ca.crt'
 /** Ours in a folder where someone else's ca.crt stands. */
 const CA_BESIDE_FOREIGN = 'registry-trust.crt'
 const ABSENT: FileState = { kind: 'absent' }
-
-export type HostFolder = { readonly state: FileState; readonly files: ReadonlyMap<string, FileState> }
 
 type ObservedFolder = { readonly path: string; readonly state: FileState; readonly names: readonly string[] }
 

@@ -22,7 +22,7 @@ import {
   planLegacyLayout,
 } from './containerd-legacy.ts'
 import { planLegacyRemovals } from './legacy-files.ts'
-import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
+import { basisOf, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
 
 export type ObservedConfig = {
   readonly facts: ContainerdFacts
@@ -211,10 +211,6 @@ async function restOf(
     const { code, message } = asAgentError(thrown)
     return problem(code, message)
   }
-}
-
-function basisOf(config: FileState): { readonly basis?: string } {
-  return config.kind === 'file' ? { basis: sha256(config.bytes) } : {}
 }
 
 /** config.toml, whole: `isOurs` while something of the agent's is left in it. */

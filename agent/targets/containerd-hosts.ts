@@ -31,7 +31,9 @@ import {
 } from './containerd-hosts-removal.ts'
 import { CA_FILE, hostFolderFiles } from './host-folder-files.ts'
 import {
+  basisOf,
   difference,
+  type HostFolder,
   isFile,
   NOTHING_TO_DO,
   pathsIn,
@@ -45,12 +47,6 @@ import {
 
 /** Spegel moves what it finds in certs.d here, and takes over nothing but [host."…"] tables when it writes a file anew. */
 const SPEGEL_BACKUP = '_backup'
-
-/** The folder and, by name, the files in it. */
-export type HostFolder = {
-  readonly state: FileState
-  readonly files: ReadonlyMap<string, FileState>
-}
 
 export type ObservedHosts = {
   readonly certsDirectory: string
@@ -268,7 +264,7 @@ async function mergeForeign(base: ChangeBase, state: FileState, isInStep: boolea
   const owns: readonly OwnedPath[] = [{ path, kind: 'edited', sha256: sha256(after.bytes) }]
   return {
     ...plan,
-    changes: [{ ...base, action: 'edit', drift: 'changed', reason, after, basis: sha256(state.bytes), owns }],
+    changes: [{ ...base, action: 'edit', drift: 'changed', reason, after, ...basisOf(state), owns }],
   }
 }
 

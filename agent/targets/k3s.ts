@@ -16,7 +16,7 @@ import {
   observeCertsTree,
   planCertsTree,
 } from './certs-tree.ts'
-import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
+import { basisOf, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
 
 const TARGET = 'k3s'
 const DISTRIBUTIONS = ['k3s', 'rke2'] as const
@@ -248,7 +248,8 @@ function fileChange(
   // It may hold passwords: a new one is for root alone, one that is there keeps its mode and owner.
   const after =
     file.kind === 'file' ? { ...rootFile(bytes, file.mode), uid: file.uid, gid: file.gid } : rootFile(bytes, 0o600)
-  const base = { target: TARGET, path, subject: '', folder: path.slice(0, path.lastIndexOf('/')) } as const
+  const folder = path.slice(0, path.lastIndexOf('/'))
+  const base = { target: TARGET, path, subject: '', folder, ...basisOf(file) } as const
   if (isOurs) {
     const isNew = file.kind === 'absent'
     const reason = 'the next start writes the host directories from it'

@@ -7,7 +7,7 @@ import type { Change, OwnedPath } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import type { NamedFile } from './host-folder-files.ts'
-import { difference, firstUnreadable, isFile, sha256, whatIs } from './target.ts'
+import { difference, firstUnreadable, firstUnreadableIn, type HostFolder, isFile, sha256, whatIs } from './target.ts'
 
 /** Owned by what names them, so that nobody takes them for host directories. */
 const OWNER = 'containerd-config'
@@ -19,7 +19,7 @@ export type ObservedLegacyFiles = {
   readonly isWritable: boolean
   readonly names: readonly string[]
   /** By the name of the host folder. */
-  readonly hosts: ReadonlyMap<string, { readonly state: FileState; readonly files: ReadonlyMap<string, FileState> }>
+  readonly hosts: ReadonlyMap<string, HostFolder>
 }
 
 /** Beside config.toml: a folder that the agent may write already. */
@@ -60,11 +60,8 @@ export async function observeLegacyFiles(
 }
 
 export function unreadableLegacy({ folder, state, hosts }: ObservedLegacyFiles): string | undefined {
-  const inHosts = [...hosts].flatMap(([host, found]) => [
-    [`${folder}/${host}`, found.state] as const,
-    ...[...found.files].map(([name, file]) => [`${folder}/${host}/${name}`, file] as const),
-  ])
-  return firstUnreadable([[folder, state], ...inHosts])
+  const inHosts = [...hosts].map(([host, found]) => firstUnreadableIn(`${folder}/${host}`, found))
+  return firstUnreadable([[folder, state]]) ?? inHosts.find((what) => what !== undefined)
 }
 
 /** Why the files of this host can not be written. */

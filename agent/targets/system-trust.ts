@@ -2,7 +2,6 @@
 // the same anchors (source in /usr/local/share/ca-certificates, link and hash link in /etc/ssl/certs, bundle), so that a
 // later run of it changes nothing; elsewhere a regular file and a hash link. It never asks for a restart: containerd
 // reads each registry's CA through hosts.toml.
-
 import { X509Certificate } from 'node:crypto'
 import { posix } from 'node:path'
 import type { Certificate, TrustAnchor } from '../model/desired-state.ts'
@@ -14,6 +13,7 @@ import { subjectHash } from '../pki/subject-hash.ts'
 import { readBundle } from './bundle-file.ts'
 import { insertInOrder } from './bundle-order.ts'
 import {
+  basisOf,
   difference,
   firstUnreadable,
   isFile,
@@ -390,7 +390,7 @@ function planBundle(
       subject: '',
       folder: SYSTEM_CERTS,
       after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },
-      basis: sha256(bundle.bytes),
+      ...basisOf(bundle),
       owns: somethingStays ? [{ path: BUNDLE, kind: 'edited', sha256: sha256(text) }] : [],
       forgets: somethingStays || owned[BUNDLE] === undefined ? [] : [BUNDLE],
     },

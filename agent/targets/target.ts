@@ -35,15 +35,22 @@ export function firstUnreadable(states: Iterable<readonly [path: string, state: 
   return undefined
 }
 
-type Folder = { readonly state: FileState; readonly files: ReadonlyMap<string, FileState> }
+/** A folder for one registry host and, by name, the files in it. */
+export type HostFolder = { readonly state: FileState; readonly files: ReadonlyMap<string, FileState> }
 
-/** Of folders for one host each, by path: those in which a file that the agent reads or writes can not be read, and so nothing is done. */
-export function unreadableFolders(folders: ReadonlyMap<string, Folder>): ReadonlyMap<string, Problem> {
-  const isRead = ([name]: readonly [string, FileState]) => /\.(toml|crt|cert|key)$/.test(name)
+/** The same where the agent reads or writes: other files of a host folder do not concern it. */
+export function firstUnreadableIn(folder: string, { state, files }: HostFolder): string | undefined {
+  const found = [...files].flatMap(([name, file]) =>
+    /\.(toml|crt|cert|key)$/.test(name) ? [[`${folder}/${name}`, file] as const] : [],
+  )
+  return firstUnreadable([[folder, state], ...found])
+}
+
+/** Of host folders, by path: those of which something can not be read, so that nothing is done in them. */
+export function unreadableFolders(folders: ReadonlyMap<string, HostFolder>): ReadonlyMap<string, Problem> {
   return new Map(
-    [...folders].flatMap(([folder, { state, files }]) => {
-      const found = [...files].filter(isRead).map(([name, file]) => [`${folder}/${name}`, file] as const)
-      const what = firstUnreadable([[folder, state], ...found])
+    [...folders].flatMap(([folder, found]) => {
+      const what = firstUnreadableIn(folder, found)
       const text = `${what}; everything in ${folder} was left as it is`
       return what === undefined ? [] : [[folder, problem('NODE_FILE_UNREADABLE', text)] as const]
     }),
@@ -53,6 +60,11 @@ export function unreadableFolders(folders: ReadonlyMap<string, Folder>): Readonl
 /** Of the paths those that are such a folder or lie in one. */
 export function pathsIn(folders: ReadonlyMap<string, unknown>, paths: readonly string[]): readonly string[] {
   return paths.filter((path) => folders.has(path) || folders.has(posix.dirname(path)))
+}
+
+/** Of a change of what others write too: made from these bytes, so that nothing newer is overwritten (see Change.basis). */
+export function basisOf(state: FileState): { readonly basis?: string } {
+  return state.kind === 'file' ? { basis: sha256(state.bytes) } : {}
 }
 
 /** What stands there, for people. */

@@ -303,3 +303,36 @@ t.test('a private copy that ends while it is asked is started once more; it is n
     t.equal(starts, 2)
   }
 })
+
+t.test('a heal that somebody came into is tried again, three times in a row at most', async (t) => {
+  for (const failures of [2, 4]) {
+    const { root, ports } = node(t)
+    const hostsFile = join(root, CERTS_D, HOST, 'hosts.toml')
+    const writeTheirs = (text: string) => writeFileSync(hostsFile, `# ${text}\nserver = "https://${HOST}"\n`)
+    mkdirSync(join(root, CERTS_D, HOST), { recursive: true })
+    writeFileSync(join(root, CERTS_D, HOST, 'ca.crt'), 'theirs')
+    writeTheirs('theirs')
+    t.match(await perform({ command: 'apply', desired: WANTED }, root), { outcome: 'applied' })
+    const isOursNamed = () => readFileSync(hostsFile, 'utf8').includes('registry-trust.crt')
+    t.ok(isOursNamed())
+    let runs = 1
+    // Fake: what comes in between before the healed file is proved.
+    const connectCri: RunPorts['connectCri'] = (socket) => {
+      const cri = ports.connectCri(socket)
+      const pullImage: CriClient['pullImage'] = async (reference, options) => {
+        if (runs > failures || !isOursNamed()) return cri.pullImage(reference, options)
+        const cause = 'tls: failed to verify certificate: x509: certificate signed by unknown authority'
+        const text = `failed to resolve reference "${reference}": failed to do request: Head "https://${HOST}/v2/": ${cause}`
+        return { ok: false, status: 'UNKNOWN', text }
+      }
+      return { ...cri, pullImage }
+    }
+    const seen: string[] = []
+    for (; runs <= 4; runs += 1) {
+      writeTheirs(`theirs again, ${runs}`)
+      seen.push((await applyRun(WANTED, BY_ITSELF, { ...ports, connectCri })).outcome)
+    }
+    const expected = failures === 2 ? ['applied', 'applied'] : ['rolled-back', 'refused']
+    t.same(seen, ['rolled-back', 'rolled-back', ...expected])
+  }
+})

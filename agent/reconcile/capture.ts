@@ -1,0 +1,83 @@
+// What is there before a change, as journal steps: enough to put it back, also after a crash.
+import { createHash } from 'node:crypto'
+import { AgentError } from '../model/errors.ts'
+import type { Change, FileContent } from '../model/plan.ts'
+import type { JournalStep, NodeFiles, StateStore } from '../model/ports.ts'
+import type { Before } from '../model/state.ts'
+
+/** A tree is one change and several steps: the folder, then its files. */
+export async function captureSteps(
+  change: Change,
+  files: NodeFiles,
+  store: StateStore,
+): Promise<readonly JournalStep[]> {
+  const { path, folder, after } = change
+  const at = async (where: string, becomes: FileContent) => ({
+    path: where,
+    folder,
+    before: await captureBefore(where, files, store),
+    after: afterOf(becomes),
+  })
+  switch (after.kind) {
+    case 'tree':
+      return [
+        await at(path, { kind: 'folder', mode: after.mode }),
+        ...(await Promise.all(after.files.map(({ name, content }) => at(`${path}/${name}`, content)))),
+      ]
+    case 'absent-tree':
+      return [
+        await at(path, { kind: 'absent' }),
+        ...(await Promise.all(after.names.map((name) => at(`${path}/${name}`, { kind: 'absent' })))),
+      ]
+    default:
+      return [await at(path, after)]
+  }
+}
+
+export async function captureBefore(path: string, files: NodeFiles, store: StateStore): Promise<Before> {
+  const state = await files.read(path)
+  switch (state.kind) {
+    case 'absent':
+    case 'link':
+      return state
+    case 'folder':
+      return { kind: 'folder', mode: state.mode }
+    case 'file':
+      return { kind: 'file', sha256: await store.keep(state.bytes), mode: state.mode, uid: state.uid, gid: state.gid }
+    case 'other':
+      throw new AgentError(
+        'WRITE_FAILED',
+        `${path} is a ${state.what}; the agent replaces only files, links and folders`,
+      )
+    case 'unreadable':
+      throw new AgentError('WRITE_FAILED', `${path} can not be read before it is changed: ${state.reason}`)
+    default:
+      throw state satisfies never
+  }
+}
+
+/** Before anything is written: what an edit was made from is still there. */
+export function requireBasis(changes: readonly Change[], captured: readonly JournalStep[]): void {
+  for (const { path, basis } of changes) {
+    const [now, ...again] = captured.flatMap((step) => (step.path === path ? [step.before] : []))
+    // More than once: this very transaction writes it first.
+    if (basis === undefined || again.length > 0 || (now?.kind === 'file' && now.sha256 === basis)) continue
+    const text = `${path} was written by somebody else while the agent was about to edit it; nothing was changed`
+    throw new AgentError('FILE_CHANGED_MEANWHILE', text)
+  }
+}
+
+function afterOf(content: FileContent): JournalStep['after'] {
+  switch (content.kind) {
+    case 'file':
+      return { kind: 'file', sha256: createHash('sha256').update(content.bytes).digest('hex'), mode: content.mode }
+    case 'link':
+      return { kind: 'link', to: content.to }
+    case 'folder':
+      return { kind: 'folder', mode: content.mode }
+    case 'absent':
+      return { kind: 'absent' }
+    default:
+      throw content satisfies never
+  }
+}
