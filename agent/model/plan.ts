@@ -73,8 +73,6 @@ export type Change = {
   /** The folder that the agent may write for this target; temporary files go into its sub-folder, symlinks may not leave it. */
   readonly folder: string
   readonly after: FileContent | Tree
-  /** Of an edit in a file that others write too: the SHA-256 (hex) of what it was made from. Another content by then is not overwritten. */
-  readonly basis?: string
   /** Paths recorded in state.json when the transaction commits, with what they are then. */
   readonly owns: readonly OwnedPath[]
   /** Paths that state.json forgets when the transaction commits. */

@@ -4,11 +4,8 @@ import { realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path/posix'
 import type { FSWatcher } from 'chokidar'
 import type { Log, Watcher } from '../model/ports.ts'
+import { coalesce } from './coalesce.ts'
 import { STAGING } from './staging.ts'
-
-/** A kubelet swap of a volume is six to fourteen events within a few milliseconds. */
-const QUIET_MS = 20
-const AT_MOST_MS = 100
 
 export function watcher({ log }: { readonly log?: Log } = {}): Watcher {
   return {
@@ -61,29 +58,5 @@ function resolved(path: string): string {
   } catch {
     const parent = dirname(path)
     return parent === path ? path : join(resolved(parent), path.slice(parent === '/' ? 1 : parent.length + 1))
-  }
-}
-
-/** Calls once things have been quiet for a moment, or when the wait gets long. */
-function coalesce(onChange: () => void): { poke(): void; cancel(): void } {
-  let quiet: NodeJS.Timeout | undefined
-  let atMost: NodeJS.Timeout | undefined
-  const cancel = () => {
-    clearTimeout(quiet)
-    clearTimeout(atMost)
-    quiet = undefined
-    atMost = undefined
-  }
-  const fire = () => {
-    cancel()
-    onChange()
-  }
-  return {
-    poke() {
-      clearTimeout(quiet)
-      quiet = setTimeout(fire, QUIET_MS)
-      atMost ??= setTimeout(fire, AT_MOST_MS)
-    },
-    cancel,
   }
 }

@@ -4,6 +4,7 @@ import { AgentError } from '../model/errors.ts'
 import type { Change, FileContent } from '../model/plan.ts'
 import type { JournalStep, NodeFiles, StateStore } from '../model/ports.ts'
 import type { Before } from '../model/state.ts'
+import type { ReadSet } from './read-set.ts'
 
 /** A tree is one change and several steps: the folder, then its files. */
 export async function captureSteps(
@@ -56,15 +57,12 @@ export async function captureBefore(path: string, files: NodeFiles, store: State
   }
 }
 
-/** Before anything is written: what an edit was made from is still there. */
-export function requireBasis(changes: readonly Change[], captured: readonly JournalStep[]): void {
-  for (const { path, basis } of changes) {
-    const [now, ...again] = captured.flatMap((step) => (step.path === path ? [step.before] : []))
-    // More than once: this very transaction writes it first.
-    if (basis === undefined || again.length > 0 || (now?.kind === 'file' && now.sha256 === basis)) continue
-    const text = `${path} was written by somebody else while the agent was about to edit it; nothing was changed`
-    throw new AgentError('FILE_CHANGED_MEANWHILE', text)
-  }
+/** Before anything is written: what the plan was made from is still there. Throws FILE_CHANGED_MEANWHILE. */
+export function requireUnchanged(captured: readonly JournalStep[], reads: ReadSet): void {
+  const changed = captured.find(({ path, before }) => reads.hasChanged(path, before))
+  if (changed === undefined) return
+  const text = `${changed.path} was written by somebody else since the plan was made; nothing was changed`
+  throw new AgentError('FILE_CHANGED_MEANWHILE', text)
 }
 
 function afterOf(content: FileContent): JournalStep['after'] {

@@ -9,6 +9,7 @@ import { NO_RUNTIME, observeContainerd } from './observe.ts'
 import { applyOffline, type OfflineContext, planOffline } from './offline.ts'
 import { makePlan } from './planning.ts'
 import { proveDeclared } from './prove-declared.ts'
+import { recordReads } from './read-set.ts'
 import { rehearse } from './rehearse.ts'
 import { reviveContainerd } from './revive.ts'
 import type { Context, Run, RunOptions, RunPorts } from './run.ts'
@@ -91,13 +92,15 @@ export async function planningAnew(once: () => Promise<Run>): Promise<Run> {
 export async function withNode(
   desired: DesiredState,
   options: RunOptions,
-  ports: RunPorts,
+  given: RunPorts,
   work: (context: Context) => Promise<Run>,
   offline: (context: OfflineContext) => Promise<Run> = needsRuntime,
 ): Promise<Run> {
-  const lock = await acquire(ports)
+  const lock = await acquire(given)
   try {
-    const recovered = await recover(ports)
+    const recovered = await recover(given)
+    const { files, reads } = recordReads(given.files)
+    const ports = { ...given, files, reads }
     const state = await ports.store.load()
     if (options.address === NO_RUNTIME) return await offline({ desired, state, options, ports })
     const observe = () => observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)

@@ -8,13 +8,13 @@ import type { AgentState, PreviousState, StepRecord } from '../model/state.ts'
 import { sha256 } from '../targets/target.ts'
 import { mayRestart, type Permission } from './permission.ts'
 import { proveDeclared } from './prove-declared.ts'
-import { withNode } from './reconcile.ts'
+import { planningAnew, withNode } from './reconcile.ts'
 import { restartWith } from './restart-step.ts'
 import type { Context, RestartReport, Run, RunOptions, RunPorts } from './run.ts'
 import { beginTransaction } from './transaction.ts'
 
 export async function rollbackRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  return withNode(desired, options, ports, goBack)
+  return planningAnew(() => withNode(desired, options, ports, goBack))
 }
 
 async function goBack(context: Context): Promise<Run> {

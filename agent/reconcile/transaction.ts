@@ -4,7 +4,8 @@ import { asAgentError } from '../model/errors.ts'
 import type { Change } from '../model/plan.ts'
 import type { Clock, JournalStep, Log, NodeFiles, StateStore } from '../model/ports.ts'
 import type { AgentState, Before, Ownership, TransactionRecord } from '../model/state.ts'
-import { captureBefore, captureSteps, requireBasis } from './capture.ts'
+import { captureBefore, captureSteps, requireUnchanged } from './capture.ts'
+import type { ReadSet } from './read-set.ts'
 import { undoSteps } from './undo.ts'
 
 export type TransactionPorts = {
@@ -12,6 +13,8 @@ export type TransactionPorts = {
   readonly store: StateStore
   readonly clock: Clock
   readonly log: Log
+  /** What the plan was made from; absent: nobody planned. */
+  readonly reads?: ReadSet
 }
 
 const MOST_TRANSACTIONS_REMEMBERED = 50
@@ -20,7 +23,10 @@ type Outcome = Omit<TransactionRecord, 'id' | 'at'>
 
 export type Transaction = {
   readonly id: string
-  /** Executes changes, in order. When one fails all that this transaction did so far is undone and the error is thrown. */
+  /**
+   * Executes changes, in order, where nobody wrote since they were planned (FILE_CHANGED_MEANWHILE). When one fails all that this
+   * transaction did so far is undone and the error is thrown.
+   */
   execute(changes: readonly Change[]): Promise<void>
   /** Puts back what an earlier, committed transaction changed, newest step first; itself undone when that fails. */
   revert(steps: readonly JournalStep[]): Promise<void>
@@ -38,7 +44,7 @@ export type Transaction = {
 }
 
 export function beginTransaction(state: AgentState, generation: string, ports: TransactionPorts): Transaction {
-  const { files, store, clock, log } = ports
+  const { files, store, clock, log, reads } = ports
   const at = new Date(clock.now()).toISOString()
   const id = `${at.replaceAll(/[-:.]/g, '').slice(0, 18)}-${generation}`
   const before = new Map<string, Before>()
@@ -97,7 +103,9 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
       await orUndo(async () => {
         const captured: JournalStep[] = []
         for (const change of changes) captured.push(...(await captureSteps(change, files, store)))
-        requireBasis(changes, captured)
+        // What this very transaction has written by now was checked before it did.
+        const untouched = captured.filter(({ path }) => !before.has(path))
+        if (reads !== undefined) requireUnchanged(untouched, reads)
         await capture(captured)
         for (const change of changes) {
           await executeChange(change, files)
@@ -111,6 +119,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
         const captured: JournalStep[] = []
         for (const { path, folder, before: was } of past.toReversed())
           captured.push({ path, folder, before: await captureBefore(path, files, store), after: was })
+        if (reads !== undefined) requireUnchanged(captured, reads)
         await capture(captured)
         await undoSteps(past, ports)
         await store.audit({ at: now(), transaction: id, event: 'reverted', paths: past.map(({ path }) => path) })

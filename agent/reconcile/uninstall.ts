@@ -6,7 +6,7 @@ import { type Problem, problem } from '../model/errors.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Change } from '../model/plan.ts'
 import type { AgentState } from '../model/state.ts'
-import { basisOf, sha256 } from '../targets/target.ts'
+import { sha256 } from '../targets/target.ts'
 import { carryOut } from './apply.ts'
 import { makePlan } from './planning.ts'
 import { planningAnew, withNode } from './reconcile.ts'
@@ -114,7 +114,7 @@ async function planConfigRemoval(
 type FileAttributes = { readonly bytes: Buffer; readonly mode: number; readonly uid: number; readonly gid: number }
 
 function removal(
-  { configFile, config }: ContainerdFacts,
+  { configFile }: ContainerdFacts,
   file: FileAttributes | undefined,
   candidate: Buffer | undefined,
   reason: string,
@@ -133,7 +133,6 @@ function removal(
     subject: '',
     folder: dirname(configFile),
     after,
-    ...basisOf(config),
     owns: [],
     forgets: [configFile],
   }

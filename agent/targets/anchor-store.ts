@@ -8,7 +8,6 @@ import type { Change } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
 import { readBundle } from './bundle-file.ts'
 import {
-  basisOf,
   difference,
   firstUnreadable,
   isFile,
@@ -189,7 +188,6 @@ function bundleChange(
       subject: '',
       folder: posix.dirname(path),
       after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },
-      ...basisOf(bundle),
       owns: somethingStays ? [{ path, kind: 'edited', sha256: sha256(text) }] : [],
       forgets: somethingStays || owned[path] === undefined ? [] : [path],
     },

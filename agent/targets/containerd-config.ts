@@ -22,7 +22,7 @@ import {
   planLegacyLayout,
 } from './containerd-legacy.ts'
 import { planLegacyRemovals } from './legacy-files.ts'
-import { basisOf, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
+import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
 
 export type ObservedConfig = {
   readonly facts: ContainerdFacts
@@ -218,7 +218,7 @@ function configChange(
   bytes: Buffer | undefined,
   isOurs: boolean,
   { owned }: TargetInput,
-  { facts: { configFile, config }, file }: ObservedConfig,
+  { facts: { configFile }, file }: ObservedConfig,
 ): Change {
   const { mode, uid, gid, ...now } = file.kind === 'file' ? file : rootFile('')
   const isAsWritten = file.kind === 'file' && sha256(now.bytes) === owned[configFile]?.sha256
@@ -231,7 +231,6 @@ function configChange(
     subject: '',
     folder: posix.dirname(configFile),
     after: bytes === undefined ? { kind: 'absent' } : { kind: 'file', bytes, mode, uid, gid },
-    ...basisOf(config),
     owns: isOurs && bytes !== undefined ? [{ path: configFile, kind: 'edited', sha256: sha256(bytes) }] : [],
     forgets: isOurs ? [] : [configFile],
   }
@@ -329,7 +328,6 @@ function edit(
         subject: '',
         folder: posix.dirname(facts.configFile),
         after: { kind: 'file', bytes, mode, uid, gid },
-        ...basisOf(facts.config),
         owns: [{ path: facts.configFile, kind: 'edited', sha256: sha256(bytes) }],
         forgets: [],
       },

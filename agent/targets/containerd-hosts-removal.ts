@@ -8,7 +8,7 @@ import type { Change, RegularFile } from '../model/plan.ts'
 import type { FileState } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 import type { ObservedHosts } from './containerd-hosts.ts'
-import { basisOf, type HostFolder, sha256, type TargetPlan } from './target.ts'
+import { type HostFolder, sha256, type TargetPlan } from './target.ts'
 
 export const TARGET = 'containerd-hosts'
 export const HOSTS_FILE = 'hosts.toml'
@@ -116,7 +116,7 @@ async function planUnmerge(base: ChangeBase, found: HostFolder | undefined, reas
     if (isWrittenByK3s(text)) without = without.replace(/^[ \t]*ca = \[\]\n/gm, '')
     if (without === text) return nothing
     const after = rewritten(state, without)
-    return { changes: [{ ...base, action: 'edit', reason, after, ...basisOf(state), owns: [] }], problems: [] }
+    return { changes: [{ ...base, action: 'edit', reason, after, owns: [] }], problems: [] }
   } catch (thrown) {
     const why = `${asAgentError(thrown).message}; left as it is although ${reason}`
     return { ...nothing, problems: [problem('FILE_CHANGED_BY_OTHERS', why)] }

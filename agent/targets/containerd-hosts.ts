@@ -31,7 +31,6 @@ import {
 } from './containerd-hosts-removal.ts'
 import { CA_FILE, hostFolderFiles } from './host-folder-files.ts'
 import {
-  basisOf,
   difference,
   type HostFolder,
   isFile,
@@ -264,13 +263,18 @@ async function mergeForeign(base: ChangeBase, state: FileState, isInStep: boolea
   const owns: readonly OwnedPath[] = [{ path, kind: 'edited', sha256: sha256(after.bytes) }]
   return {
     ...plan,
-    changes: [{ ...base, action: 'edit', drift: 'changed', reason, after, ...basisOf(state), owns }],
+    changes: [{ ...base, action: 'edit', drift: 'changed', reason, after, owns }],
   }
 }
 
 function isOurs(path: string, state: FileState, owned: AgentState['owned']): boolean {
-  if (owned[path] !== undefined) return owned[path].kind === 'whole'
-  return state.kind === 'file' && isManaged(state.bytes.toString('utf8'))
+  const owner = owned[path]
+  const isMarked = state.kind === 'file' && isManaged(state.bytes.toString('utf8'))
+  if (owner === undefined) return isMarked
+  if (owner.kind !== 'whole') return false
+  // Ours stands in for theirs, which was there first and had gone: what comes in its place is theirs again.
+  const isBack = owner.before.kind === 'file' && state.kind === 'file' && !isMarked
+  return !isBack
 }
 
 function foreign(host: string, path: string, why: string): HostPlan {

@@ -4,7 +4,7 @@ import { CRICTL_FILE, nameSocket, withoutSocket } from '../containerd/crictl.ts'
 import { problem } from '../model/errors.ts'
 import type { Change } from '../model/plan.ts'
 import type { FileState, NodeFiles } from '../model/ports.ts'
-import { basisOf, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
+import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
 
 const FOLDER = '/etc'
 
@@ -41,7 +41,7 @@ export function planCrictl(
 }
 
 function changeTo(text: string, isOurs: boolean, file: FileState, wasAbsent: boolean): Change {
-  const base = { target: 'crictl', path: CRICTL_FILE, subject: '', folder: FOLDER, ...basisOf(file) } as const
+  const base = { target: 'crictl', path: CRICTL_FILE, subject: '', folder: FOLDER } as const
   const bytes = Buffer.from(text)
   const after = file.kind === 'file' ? { ...rootFile(bytes, file.mode), uid: file.uid, gid: file.gid } : rootFile(bytes)
   if (isOurs) {

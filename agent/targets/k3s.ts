@@ -16,7 +16,7 @@ import {
   observeCertsTree,
   planCertsTree,
 } from './certs-tree.ts'
-import { basisOf, NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
+import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from './target.ts'
 
 const TARGET = 'k3s'
 const DISTRIBUTIONS = ['k3s', 'rke2'] as const
@@ -249,7 +249,7 @@ function fileChange(
   const after =
     file.kind === 'file' ? { ...rootFile(bytes, file.mode), uid: file.uid, gid: file.gid } : rootFile(bytes, 0o600)
   const folder = path.slice(0, path.lastIndexOf('/'))
-  const base = { target: TARGET, path, subject: '', folder, ...basisOf(file) } as const
+  const base = { target: TARGET, path, subject: '', folder } as const
   if (isOurs) {
     const isNew = file.kind === 'absent'
     const reason = 'the next start writes the host directories from it'

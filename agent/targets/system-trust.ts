@@ -13,7 +13,6 @@ import { subjectHash } from '../pki/subject-hash.ts'
 import { readBundle } from './bundle-file.ts'
 import { insertInOrder } from './bundle-order.ts'
 import {
-  basisOf,
   difference,
   firstUnreadable,
   isFile,
@@ -390,7 +389,6 @@ function planBundle(
       subject: '',
       folder: SYSTEM_CERTS,
       after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },
-      ...basisOf(bundle),
       owns: somethingStays ? [{ path: BUNDLE, kind: 'edited', sha256: sha256(text) }] : [],
       forgets: somethingStays || owned[BUNDLE] === undefined ? [] : [BUNDLE],
     },

@@ -62,11 +62,6 @@ export function pathsIn(folders: ReadonlyMap<string, unknown>, paths: readonly s
   return paths.filter((path) => folders.has(path) || folders.has(posix.dirname(path)))
 }
 
-/** Of a change of what others write too: made from these bytes, so that nothing newer is overwritten (see Change.basis). */
-export function basisOf(state: FileState): { readonly basis?: string } {
-  return state.kind === 'file' ? { basis: sha256(state.bytes) } : {}
-}
-
 /** What stands there, for people. */
 export function whatIs(state: FileState): string {
   switch (state.kind) {

@@ -217,9 +217,9 @@ export async function contents(node: FixtureNode, ...folders: readonly string[])
   return sorted(list.stdout) + sorted(sums.stdout)
 }
 
-/** What the trust folders hold, as soon as it is `good`; the last look where they do not get there. */
-export async function contentsOnce(good: string, node: FixtureNode): Promise<string> {
-  const deadline = Date.now() + 20_000
+/** Waits until the trust folders hold what `good` says; tells the last look where they do not get there. */
+export async function contentsUntil(good: string, node: FixtureNode): Promise<string> {
+  const deadline = Date.now() + 60_000
   for (;;) {
     const now = await contents(node, ...TRUST_FOLDERS)
     if (now === good || Date.now() > deadline) return now

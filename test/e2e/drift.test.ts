@@ -7,7 +7,7 @@ import {
   AgentOnNode,
   BY_SIGNAL,
   contents,
-  contentsOnce,
+  contentsUntil,
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
@@ -52,7 +52,7 @@ t.test('every kind of damage is healed without a restart', async (t) => {
   for (const damage of damages) {
     await node.run(['sh', '-c', damage])
     const began = Date.now()
-    t.equal(await contentsOnce(good, node), good, damage)
+    t.equal(await contentsUntil(good, node), good, damage)
     t.comment(`healed and seen after ${Date.now() - began} ms`)
   }
   t.match(await node.pull(registry.reference()), { ok: true })
@@ -88,7 +88,7 @@ t.test('a bundle that somebody writes in place and slowly loses nothing', async 
   for (const pause of ['0.03', '0.06', '0.15', '0.3']) {
     const write = `: > ${bundle}; sleep ${pause}; head -c 60000 ${without} >> ${bundle}; sleep ${pause}; tail -c +60001 ${without} >> ${bundle}`
     await node.run(['sh', '-c', write])
-    t.equal(await contentsOnce(good, node), good, `pauses of ${pause} s`)
+    t.equal(await contentsUntil(good, node), good, `pauses of ${pause} s`)
   }
 })
 

@@ -12,7 +12,7 @@ import {
   AgentOnNode,
   BY_SIGNAL,
   contents,
-  contentsOnce,
+  contentsUntil,
   fingerprint,
   generationsToTest,
   startPrivateRegistry,
@@ -135,7 +135,7 @@ t.test('damage is healed, and the layout may change later', async (t) => {
   await daemon.until(({ state }) => state === 'converged')
   for (const damage of [`echo x > ${FOLDER}/${HOST}/ca.crt`, `rm -r ${FOLDER}/${HOST}`, `rm -r ${FOLDER}`]) {
     await node.run(['sh', '-c', damage])
-    t.equal(await contentsOnce(good, node), good, `${damage}: healed`)
+    t.equal(await contentsUntil(good, node), good, `${damage}: healed`)
   }
   t.equal(await node.restarts(), 1, 'without a restart')
   await node.stopContainerd()

@@ -171,6 +171,17 @@ export abstract class FixtureNode {
     }
   }
 
+  /** Sends a signal to the containerd that runs, waiting for one while it is started again; tells which pid it was. */
+  async signalContainerd(signal: 'HUP' | 'KILL' | 'TERM', timeoutMs = READY_MS): Promise<number> {
+    const deadline = Date.now() + timeoutMs
+    for (;;) {
+      const pid = await this.containerdPid()
+      if (pid !== undefined && (await this.exec(['sh', '-c', `kill -s ${signal} ${pid}`])).code === 0) return pid
+      if (Date.now() > deadline) throw new Error(`no containerd runs on ${this.name} to be sent ${signal}`)
+      await sleep(POLL_MS)
+    }
+  }
+
   /** A pod with one sleeping container on the node's own network, made without any registry. Needs `runContainers`. */
   async runContainer(): Promise<RunningContainer> {
     const busybox = await readFile(tool('busybox-static', 'busybox'))

@@ -73,8 +73,7 @@ eachGeneration(
     for (const deadline = Date.now() + 30_000; (await program()) === 'init' && Date.now() < deadline; ) await sleep(20)
     t.equal(await program(), 'sleep', 'its pid is one on the node')
 
-    const pid = await node.containerdPid()
-    await node.run(['sh', '-c', `kill -s KILL ${pid}`])
+    const pid = await node.signalContainerd('KILL')
     t.not(await node.restartedSince(pid), pid)
     t.equal(await node.restarts(), 1)
     t.same(node.exits(), [137])

@@ -3,6 +3,7 @@ import { readFileSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { nodeFiles } from '../../agent/node/files.ts'
+import { recordReads } from '../../agent/reconcile/read-set.ts'
 import { applyRun } from '../../agent/reconcile/reconcile.ts'
 import { beginTransaction } from '../../agent/reconcile/transaction.ts'
 import { readBundle } from '../../agent/targets/bundle-file.ts'
@@ -35,8 +36,10 @@ t.test('one that has been empty for long is taken as it is', async (t) => {
 
 t.test('what was written between the plan and its execution is not overwritten', async (t) => {
   const node = scratchNode(t.testdir({ var: { lib: {} }, etc: { ssl: { certs: { 'ca-certificates.crt': whole } } } }))
-  const before = treeOf(node.root)
-  const transaction = beginTransaction(await node.store.load(), 'aaaaaaaaaaaa', node.ports)
+  const { files, reads } = recordReads(node.files)
+  await files.list('/etc/ssl/certs')
+  await files.read(BUNDLE)
+  const transaction = beginTransaction(await node.store.load(), 'aaaaaaaaaaaa', { ...node.ports, files, reads })
   const after = { kind: 'file', bytes: Buffer.from('edited'), mode: 0o644, uid: 0, gid: 0 } as const
   const base = {
     target: 'system-trust',
@@ -46,10 +49,12 @@ t.test('what was written between the plan and its execution is not overwritten',
     owns: [],
     forgets: [],
   } as const
+  writeFileSync(join(node.root, BUNDLE), `${whole}${makeCa('Three').pem}`)
+  const before = treeOf(node.root)
   await t.rejects(
     transaction.execute([
       { ...base, action: 'create', path: '/etc/ssl/certs/new.pem', after },
-      { ...base, action: 'edit', path: BUNDLE, after, basis: 'of something else' },
+      { ...base, action: 'edit', path: BUNDLE, after },
     ]),
     { code: 'FILE_CHANGED_MEANWHILE', message: /ca-certificates\.crt was written by somebody else/ },
   )

@@ -167,6 +167,33 @@ t.test('what their owner changes in a merged file stays, ours is put back, and c
   t.notOk(existsSync(join(node.root, CERTS, HOST, 'registry-trust.crt')))
 })
 
+t.test('while their folder was gone ours stood in for it: what they write in its place is theirs again', async (t) => {
+  const theirs = 'server = "https://harbor.example.net:5000"\n[host."http://127.0.0.1:30020"]\n'
+  const node = nodeWith(t, theirs)
+  const state = await reconcile(node, harbor, EMPTY_STATE)
+  const merged = readFileSync(hostsPath(node), 'utf8')
+  rmSync(join(node.root, CERTS, HOST), { recursive: true })
+  const inBetween = await reconcile(node, harbor, state)
+  t.match(readFileSync(hostsPath(node), 'utf8'), /Managed by registry-trust-agent/)
+  t.same(await planOn(node, harbor, inBetween), { changes: [], problems: [] })
+  writeFileSync(join(node.root, CERTS, HOST, 'ca.crt'), 'garbage')
+  const healed = await reconcile(node, harbor, inBetween)
+  t.equal(readFileSync(join(node.root, CERTS, HOST, 'ca.crt'), 'utf8'), caA.pem, 'until then ours is healed')
+
+  writeFileSync(hostsPath(node), theirs)
+  const back = await reconcile(node, harbor, healed)
+  t.equal(readFileSync(hostsPath(node), 'utf8'), merged)
+  t.same(await planOn(node, harbor, back), { changes: [], problems: [] })
+  const after = await reconcile(node, desired(), back)
+  t.equal(readFileSync(hostsPath(node), 'utf8'), theirs)
+  t.same(
+    Object.keys(treeOf(join(node.root, CERTS))),
+    [`/${HOST}`, `/${HOST}/hosts.toml`],
+    'nothing of ours is left beside it',
+  )
+  t.same(Object.keys(after.owned), [`${CERTS}/${HOST}`], 'the folder, which the agent made, goes once it is empty')
+})
+
 t.test('a new CA changes the CA file beside a merged file alone', async (t) => {
   const node = nodeWith(t, '[host]\n')
   const state = await reconcile(node, harbor, EMPTY_STATE)

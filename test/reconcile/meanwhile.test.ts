@@ -1,0 +1,93 @@
+// Others write while the agent is between its plan and the execution, where the rehearsal takes its time. The promise: whatever they write
+// or remove by then, the node ends as if it had been there before the agent looked, so nothing of theirs is lost.
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import t from 'tap'
+import { asAgentError } from '../../agent/model/errors.ts'
+import type { Run } from '../../agent/reconcile/run.ts'
+import { scratchPorts } from '../fakes/scratch-runtime.ts'
+import { treeOf } from '../targets/carry-out.ts'
+import { copyNode, layOut, scenes } from './fault-scenes.ts'
+import { perform } from './perform.ts'
+
+type Tree = { readonly [path: string]: string }
+type Write = (root: string, path: string) => void
+
+const WRITES: { readonly [name: string]: Write } = {
+  'somebody writes it': (root, path) => {
+    const full = join(root, path)
+    mkdirSync(dirname(full), { recursive: true })
+    rmSync(full, { recursive: true, force: true })
+    writeFileSync(full, '# theirs\n')
+  },
+  'somebody removes it': (root, path) => rmSync(join(root, path), { recursive: true, force: true }),
+}
+
+/** What the run changes: written, replaced or removed. */
+function changedPaths(before: Tree, after: Tree): readonly string[] {
+  const all = new Set([...Object.keys(before), ...Object.keys(after)])
+  return [...all].filter((path) => before[path] !== after[path])
+}
+
+/** How the run ended; the code where it could not even plan (a file in place of the folder of host directories). */
+async function endOf(run: Promise<Run>): Promise<string> {
+  return run.then(
+    ({ outcome, error }) => `${outcome} ${error?.code ?? ''}`,
+    (thrown) => `thrown ${asAgentError(thrown).code}`,
+  )
+}
+
+/** The real ports, with another writer (a fake in that it comes at exactly this time) between the plan and its execution. */
+function interrupted(root: string, write: () => void) {
+  const ports = scratchPorts(root)
+  let times = 0
+  const once = () => {
+    if (times === 0) write()
+    times += 1
+  }
+  const runner: typeof ports.runner = {
+    ...ports.runner,
+    async start(options) {
+      once()
+      return ports.runner.start(options)
+    },
+  }
+  const permit: typeof ports.permit = {
+    async ask(question) {
+      once()
+      return ports.permit.ask(question)
+    },
+  }
+  return { ports: { ...ports, runner, permit }, wasInterrupted: () => times > 0 }
+}
+
+// The way back of a removal needs neither rehearsal nor restart: it never waits.
+for (const scene of scenes().filter(({ name }) => name !== 'rollback of a removal'))
+  t.test(scene.name, async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'rt-meanwhile-'))
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+    const [start, clean, early, late] = ['start', 'clean', 'early', 'late'].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+      string,
+    ]
+    layOut(start)
+    for (const step of scene.before) await perform(step, start)
+    copyNode(start, clean)
+    await perform(scene.act, clean)
+    const paths = changedPaths(treeOf(start), treeOf(clean))
+    t.not(paths.length, 0)
+    for (const path of paths)
+      for (const [name, write] of Object.entries(WRITES)) {
+        for (const root of [early, late]) copyNode(start, root)
+        write(early, path)
+        const meant = await endOf(perform(scene.act, early))
+        const { ports, wasInterrupted } = interrupted(late, () => write(late, path))
+        const seen = await endOf(perform(scene.act, late, ports))
+        if (!wasInterrupted()) t.fail(`${path}: the run never waited`)
+        t.equal(seen, meant, `${path}: ${name}`)
+        t.same(treeOf(late), treeOf(early), `${path}: ${name}: the same files`)
+      }
+  })
