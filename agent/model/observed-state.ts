@@ -22,7 +22,7 @@ export type ContainerdFacts = {
   /** Contents of the files that `imports` names, by path, in the order in which containerd merges them. */
   readonly imports: readonly { readonly path: string; readonly bytes: Buffer }[]
   /** Where such files may come and go. */
-  readonly importFolders?: readonly string[]
+  readonly importFolders: readonly string[]
   /** Why one of them can not be seen: what containerd makes of config.toml is not known then. */
   readonly unseenImport?: Problem
   readonly layout: string

@@ -33,7 +33,7 @@ export function foldersToWatch({
     ...[DOCKER, CONTAINERS].map((tree) => ({ path: hostsFolderOf(tree), depth: 1 })),
   ]
   // Stores of other distributions, registries.conf.d, drop-ins of config.toml.
-  const others = [...(facts.importFolders ?? []), ...Object.keys(owned).map((path) => posix.dirname(path))]
+  const others = [...facts.importFolders, ...Object.keys(owned).map((path) => posix.dirname(path))]
   const isCovered = (path: string) => TOO_WIDE.has(path) || known.some((folder) => covers(folder, path))
   const more = [...new Set(others)].filter((path) => !isCovered(path)).toSorted()
   return [...known, ...more.map((path) => ({ path, depth: 0 }))]

@@ -144,7 +144,8 @@ export function planK3s(input: TargetInput, observed: ObservedK3s | undefined, e
     if (!isPossible && desired.targets.k3s.enabled !== 'on') return NOT_HERE
     const why = edited.ok ? `${tree.base.path} can not be written` : `${path}: ${edited.reason}`
     const what = `${why}; the next start of ${distribution} does not know the trust anchors of trust.yaml`
-    const code = edited.ok ? 'TARGET_READ_ONLY' : 'K3S_REGISTRIES_UNSUPPORTED'
+    const unedited = file.kind === 'unreadable' ? 'NODE_FILE_UNREADABLE' : 'K3S_REGISTRIES_UNSUPPORTED'
+    const code = edited.ok ? 'TARGET_READ_ONLY' : unedited
     return { changes: [], problems: [problem(code, what)], named: edited.ok ? new Map() : edited.named }
   }
   const accepted = desired.registries.filter(({ host }) => !edited.refused.has(host))

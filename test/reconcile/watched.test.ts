@@ -3,7 +3,7 @@ import t from 'tap'
 import type { AgentState } from '../../agent/model/state.ts'
 import { foldersToWatch } from '../../agent/reconcile/watched.ts'
 
-const facts = { configFile: '/etc/containerd/config.toml', layout: 'plain' }
+const facts = { configFile: '/etc/containerd/config.toml', importFolders: [], layout: 'plain' }
 const certsDirectory = '/etc/containerd/certs.d'
 
 function owned(...paths: readonly string[]): AgentState['owned'] {

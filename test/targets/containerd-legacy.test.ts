@@ -53,6 +53,7 @@ async function planOn(node: ScratchNode, wanted: DesiredState, state: AgentState
     configFile: CONFIG,
     config: await node.files.readFollowing(CONFIG),
     imports: [],
+    importFolders: [],
     layout: 'plain',
     defaultCertsDirectory: '/etc/containerd/certs.d',
     isConfigGenerated: false,

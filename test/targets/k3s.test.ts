@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { editRegistries } from '../../agent/config/registries-edit.ts'
 import { type DesiredState, nothingDesired } from '../../agent/model/desired-state.ts'
 import type { ContainerdFacts } from '../../agent/model/observed-state.ts'
+import type { NodeFiles } from '../../agent/model/ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../agent/model/state.ts'
 import { observeK3s, planK3s } from '../../agent/targets/k3s.ts'
 import { scratchNode, treeOf } from './carry-out.ts'
@@ -28,6 +29,7 @@ function factsOf(layout: string, config = ''): ContainerdFacts {
     configFile: '/var/lib/rancher/k3s/agent/etc/containerd/config.toml',
     config: { kind: 'file', bytes: Buffer.from(config), mode: 0o600, uid: 0, gid: 0, mtimeMs: 0 },
     imports: [],
+    importFolders: [],
     layout,
     defaultCertsDirectory: '/var/lib/rancher/k3s/agent/etc/containerd/certs.d',
     isConfigGenerated: true,
@@ -39,9 +41,14 @@ function start(t: Test, registries?: string) {
   const file = join(root, 'etc/rancher/k3s/registries.yaml')
   if (registries !== undefined) writeFileSync(file, registries, { mode: 0o640 })
   const node = scratchNode(root)
-  const plan = async (state: AgentState, now: DesiredState = wanted, facts = factsOf('k3s')) => {
+  const plan = async (
+    state: AgentState,
+    now: DesiredState = wanted,
+    facts = factsOf('k3s'),
+    files: NodeFiles = node.files,
+  ) => {
     const input = targetInput(now, state.owned)
-    return planK3s(input, await observeK3s(input, facts, node.files), editRegistries)
+    return planK3s(input, await observeK3s(input, facts, files), editRegistries)
   }
   return { root, node, plan, file }
 }
@@ -113,6 +120,23 @@ t.test('someone else’s ca_file stays and is a warning; the others are served',
   t.same(problems, [])
   t.match(warnings, [{ code: 'K3S_REGISTRIES_FOREIGN', message: /a\.net names \/theirs\.pem/ }])
   t.notOk(JSON.stringify(changes.map(({ path }) => path)).includes('a.net/'), 'no CA is written for it')
+})
+
+t.test('a file that can not be read is left, with what we put there earlier', async (t) => {
+  const { node, plan } = start(t)
+  const state = await node.carryOut((await plan(EMPTY_STATE)).changes, EMPTY_STATE)
+  const unreadable = { kind: 'unreadable', reason: 'EIO: i/o error' } as const
+  const isIt = (path: string) => path === '/etc/rancher/k3s/registries.yaml'
+  const files: NodeFiles = {
+    ...node.files,
+    read: async (path) => (isIt(path) ? unreadable : node.files.read(path)),
+    readFollowing: async (path) => (isIt(path) ? unreadable : node.files.readFollowing(path)),
+  }
+  for (const now of [wanted, nothingDesired(wanted)]) {
+    const { changes, problems } = await plan(state, now, factsOf('k3s'), files)
+    t.same(changes, [])
+    t.match(problems, [{ code: 'NODE_FILE_UNREADABLE', message: /registries\.yaml: .*EIO: i\/o error/ }])
+  }
 })
 
 t.test('a file that can not be edited is left, with what we put there earlier', async (t) => {

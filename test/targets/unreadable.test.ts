@@ -50,6 +50,7 @@ async function planOn(
     configFile: CONFIG,
     config: await files.readFollowing(CONFIG),
     imports: [],
+    importFolders: [],
     layout: 'plain',
     defaultCertsDirectory: '/etc/containerd/certs.d',
     isConfigGenerated: false,
