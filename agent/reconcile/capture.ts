@@ -4,7 +4,7 @@ import { AgentError } from '../model/errors.ts'
 import type { Change, FileContent } from '../model/plan.ts'
 import type { JournalStep, NodeFiles, StateStore } from '../model/ports.ts'
 import type { Before } from '../model/state.ts'
-import type { ReadSet } from './read-set.ts'
+import { differs, type ReadSet } from './read-set.ts'
 
 /** A tree is one change and several steps: the folder, then its files. */
 export async function captureSteps(
@@ -60,9 +60,17 @@ export async function captureBefore(path: string, files: NodeFiles, store: State
 /** Before anything is written: what the plan was made from is still there. Throws FILE_CHANGED_MEANWHILE. */
 export function requireUnchanged(captured: readonly JournalStep[], reads: ReadSet): void {
   const changed = captured.find(({ path, before }) => reads.hasChanged(path, before))
-  if (changed === undefined) return
-  const text = `${changed.path} was written by somebody else since the plan was made; nothing was changed`
-  throw new AgentError('FILE_CHANGED_MEANWHILE', text)
+  if (changed !== undefined) throw changedMeanwhile(changed.path)
+}
+
+/** Right before one change: the changes before it took their time. Throws FILE_CHANGED_MEANWHILE. */
+export async function requireAsCaptured(steps: readonly JournalStep[], files: NodeFiles): Promise<void> {
+  for (const { path, before } of steps) if (differs(await files.read(path), before)) throw changedMeanwhile(path)
+}
+
+function changedMeanwhile(path: string): AgentError {
+  const text = `${path} was written by somebody else since the plan was made; it was left as it is, and nothing was changed`
+  return new AgentError('FILE_CHANGED_MEANWHILE', text, { path })
 }
 
 function afterOf(content: FileContent): JournalStep['after'] {

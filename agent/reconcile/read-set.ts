@@ -37,7 +37,8 @@ function first<T>(answers: Map<string, T>, path: string, answer: T): T {
   return answer
 }
 
-function differs(state: FileState, now: Before): boolean {
+/** True when the path holds something else; of what can not be read nothing is known. Mode and owner are not compared. */
+export function differs(state: FileState, now: Before): boolean {
   switch (state.kind) {
     case 'file':
       return now.kind !== 'file' || now.sha256 !== createHash('sha256').update(state.bytes).digest('hex')

@@ -4,7 +4,7 @@ import { asAgentError } from '../model/errors.ts'
 import type { Change } from '../model/plan.ts'
 import type { Clock, JournalStep, Log, NodeFiles, StateStore } from '../model/ports.ts'
 import type { AgentState, Before, Ownership, TransactionRecord } from '../model/state.ts'
-import { captureBefore, captureSteps, requireUnchanged } from './capture.ts'
+import { captureBefore, captureSteps, requireAsCaptured, requireUnchanged } from './capture.ts'
 import type { ReadSet } from './read-set.ts'
 import { undoSteps } from './undo.ts'
 
@@ -49,6 +49,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
   const id = `${at.replaceAll(/[-:.]/g, '').slice(0, 18)}-${generation}`
   const before = new Map<string, Before>()
   const done: Change[] = []
+  const begun = new Set<JournalStep>()
   let steps: JournalStep[] = []
   let restarted = false
   let journalled = false
@@ -73,12 +74,20 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
     if (paths.length > 0) await orLog(ports, () => store.audit({ at: now(), transaction: id, event: 'undone', paths }))
   }
 
+  /** What was never touched is not put back: by now it may be someone else's newer work. */
+  const dropUnbegun = async () => {
+    if (steps.every((step) => begun.has(step))) return
+    steps = steps.filter((step) => begun.has(step))
+    if (journalled) await orLog(ports, writeJournal)
+  }
+
   const orUndo = async (work: () => Promise<void>) => {
     try {
       await work()
     } catch (thrown) {
       const error = asAgentError(thrown)
       log.warn('change-failed', { transaction: id, code: error.code, error: error.message })
+      await dropUnbegun()
       await undo()
       throw error
     }
@@ -101,14 +110,19 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
     async execute(changes) {
       if (changes.length === 0) return
       await orUndo(async () => {
-        const captured: JournalStep[] = []
-        for (const change of changes) captured.push(...(await captureSteps(change, files, store)))
+        const captured: { readonly change: Change; readonly own: readonly JournalStep[] }[] = []
+        for (const change of changes) captured.push({ change, own: await captureSteps(change, files, store) })
+        const all = captured.flatMap(({ own }) => own)
         // What this very transaction has written by now was checked before it did.
-        const untouched = captured.filter(({ path }) => !before.has(path))
-        if (reads !== undefined) requireUnchanged(untouched, reads)
-        await capture(captured)
-        for (const change of changes) {
+        const touched = new Set(before.keys())
+        const untouched = (step: JournalStep) => !touched.has(step.path)
+        if (reads !== undefined) requireUnchanged(all.filter(untouched), reads)
+        await capture(all)
+        for (const { change, own } of captured) {
+          await requireAsCaptured(own.filter(untouched), files)
+          for (const step of own) begun.add(step)
           await executeChange(change, files)
+          for (const { path } of own) touched.add(path)
           done.push(change)
           await store.audit({ at: now(), transaction: id, ...auditOf(change, before) })
         }
@@ -121,6 +135,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
           captured.push({ path, folder, before: await captureBefore(path, files, store), after: was })
         if (reads !== undefined) requireUnchanged(captured, reads)
         await capture(captured)
+        for (const step of captured) begun.add(step)
         await undoSteps(past, ports)
         await store.audit({ at: now(), transaction: id, event: 'reverted', paths: past.map(({ path }) => path) })
       })

@@ -52,6 +52,8 @@ mount --bind "$scratch/containerd" /var/lib/containerd
 mount --bind "$scratch/usr-local-ca" /usr/local/share/ca-certificates
 mount --rbind "$scratch/etc" /etc
 mount -t tmpfs -o mode=755,size=256m tmpfs /run
+# where the agent rehearses: nobody else's rehearsal is to be seen there
+[ ! -d /dev/shm ] || mount -t tmpfs -o mode=1777,size=256m tmpfs /dev/shm
 mount -t proc proc /proc
 # a fresh sysfs shows this network namespace, and no security file system through which containerd could load AppArmor profiles
 mount -t sysfs sysfs /sys
