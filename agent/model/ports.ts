@@ -48,6 +48,8 @@ export type NodeFiles = {
   read(path: string): Promise<FileState>
   /** Follows links inside the root: what a program on the node would read. */
   readFollowing(path: string): Promise<FileState>
+  /** As `read`. A file that is not whole and was written within the last second is read again, for a second at most. */
+  readSettled(path: string, isWhole: (bytes: Buffer) => boolean): Promise<FileState>
   /** Names in a folder, sorted; empty when it does not exist. Throws AgentError when it can not be read. */
   list(folder: string): Promise<readonly string[]>
   /** True when a file could be created in the folder (it exists, is a folder, is not on a read-only mount). Creates nothing. */

@@ -11,6 +11,7 @@ import { readEntry } from './file-entry.ts'
 import { reasonOf, writeFailure } from './file-failure.ts'
 import { mounts as mountsOfThisProcess } from './mounts.ts'
 import { errnoOf, type Folder, locate, locateFolder, type Place } from './rooted-folder.ts'
+import { readSettled } from './settled-file.ts'
 
 export function nodeFiles({
   root,
@@ -28,9 +29,11 @@ export function nodeFiles({
         throw writeFailure(`${doing} ${path}`, error)
       }
     })
+  const read = (path: string) => readAt(() => locate(root, path, 'keep'))
   return {
-    read: (path) => readAt(() => locate(root, path, 'keep')),
+    read,
     readFollowing: (path) => readAt(() => locate(root, path, 'follow')),
+    readSettled: (path, isWhole) => readSettled(() => read(path), isWhole),
     list: async (folder) => listNames(root, folder),
     isWritable: async (folder) => isWritable(root, folder),
     put: (path, content, { folder }) => change(path, folder, verbOf(content), (target) => put(target, path, content)),

@@ -1,9 +1,9 @@
 // What is there before a change, as journal steps: enough to put it back, also after a crash.
-import { createHash } from 'node:crypto'
 import { AgentError } from '../model/errors.ts'
 import type { Change, FileContent } from '../model/plan.ts'
 import type { JournalStep, NodeFiles, StateStore } from '../model/ports.ts'
 import type { Before } from '../model/state.ts'
+import { sha256 } from '../targets/target.ts'
 import { differs, type ReadSet } from './read-set.ts'
 
 /** A tree is one change and several steps: the folder, then its files. */
@@ -76,7 +76,7 @@ function changedMeanwhile(path: string): AgentError {
 function afterOf(content: FileContent): JournalStep['after'] {
   switch (content.kind) {
     case 'file':
-      return { kind: 'file', sha256: createHash('sha256').update(content.bytes).digest('hex'), mode: content.mode }
+      return { kind: 'file', sha256: sha256(content.bytes), mode: content.mode }
     case 'link':
       return { kind: 'link', to: content.to }
     case 'folder':

@@ -1,9 +1,9 @@
 // What a plan was made from: whatever was read on the node for it. Between plan and execution lies the rehearsal, a tenth of a second
 // and more; what others write in that time must not be lost, so a change is made only where the node is still as it was planned for.
-import { createHash } from 'node:crypto'
 import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../model/ports.ts'
-import type { Before } from '../model/state.ts'
+import type { Before, StepRecord } from '../model/state.ts'
+import { sha256 } from '../targets/target.ts'
 
 export type ReadSet = {
   /** True when something else stands at the path than when the plan was made. Where nobody looked nothing is known: false. */
@@ -19,6 +19,7 @@ export function recordReads(files: NodeFiles): { readonly files: NodeFiles; read
   const recorded: NodeFiles = {
     ...files,
     read: async (path) => first(direct, path, await files.read(path)),
+    readSettled: async (path, isWhole) => first(direct, path, await files.readSettled(path, isWhole)),
     readFollowing: async (path) => first(followed, path, await files.readFollowing(path)),
     list: async (folder) => first(listed, folder, await files.list(folder)),
   }
@@ -37,20 +38,17 @@ function first<T>(answers: Map<string, T>, path: string, answer: T): T {
   return answer
 }
 
-/** True when the path holds something else; of what can not be read nothing is known. Mode and owner are not compared. */
-export function differs(state: FileState, now: Before): boolean {
-  switch (state.kind) {
-    case 'file':
-      return now.kind !== 'file' || now.sha256 !== createHash('sha256').update(state.bytes).digest('hex')
-    case 'link':
-      return now.kind !== 'link' || now.to !== state.to
-    case 'absent':
-    case 'folder':
-      return now.kind !== state.kind
-    case 'other':
-    case 'unreadable':
-      return false
-    default:
-      throw state satisfies never
-  }
+/** True when the path holds something else than was recorded; of what can not be read nothing is known. */
+export function differs(state: FileState, recorded: Recorded): boolean {
+  return state.kind !== 'unreadable' && state.kind !== 'other' && !isAsRecorded(state, recorded)
+}
+
+type Recorded = Before | StepRecord['after']
+
+/** The same kind, content or target; mode and owner are not compared. */
+export function isAsRecorded(state: FileState, recorded: Recorded): boolean {
+  if (state.kind === 'file' && recorded.kind === 'file')
+    return recorded.sha256 === undefined || sha256(state.bytes) === recorded.sha256
+  if (state.kind === 'link' && recorded.kind === 'link') return state.to === recorded.to
+  return state.kind === recorded.kind
 }

@@ -3,11 +3,10 @@
 
 import type { DesiredState } from '../model/desired-state.ts'
 import { AgentError, asAgentError, problem } from '../model/errors.ts'
-import type { FileState } from '../model/ports.ts'
-import type { AgentState, PreviousState, StepRecord } from '../model/state.ts'
-import { sha256 } from '../targets/target.ts'
+import type { AgentState, PreviousState } from '../model/state.ts'
 import { mayRestart, type Permission } from './permission.ts'
 import { proveDeclared } from './prove-declared.ts'
+import { isAsRecorded } from './read-set.ts'
 import { planningAnew, withNode } from './reconcile.ts'
 import { restartWith } from './restart-step.ts'
 import type { Context, RestartReport, Run, RunOptions, RunPorts } from './run.ts'
@@ -46,15 +45,9 @@ async function changedSince({ steps }: PreviousState, { state, ports }: Context)
   const changed: string[] = []
   for (const [path, after] of last) {
     if (state.owned[path]?.kind === 'whole') continue
-    if (!isAsLeft(await ports.files.read(path), after)) changed.push(path)
+    if (!isAsRecorded(await ports.files.read(path), after)) changed.push(path)
   }
   return changed
-}
-
-function isAsLeft(now: FileState, after: StepRecord['after']): boolean {
-  if (now.kind !== after.kind) return false
-  if (now.kind === 'file') return after.sha256 === undefined || sha256(now.bytes) === after.sha256
-  return now.kind !== 'link' || now.to === after.to
 }
 
 async function revertTo(

@@ -49,22 +49,28 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
   const id = `${at.replaceAll(/[-:.]/g, '').slice(0, 18)}-${generation}`
   const before = new Map<string, Before>()
   const done: Change[] = []
-  const begun = new Set<JournalStep>()
-  let steps: JournalStep[] = []
+  /** What the journal names; `steps` are those of it that were begun. */
+  let journal: readonly JournalStep[] = []
+  let steps: readonly JournalStep[] = []
   let restarted = false
   let journalled = false
 
   const now = () => new Date(clock.now()).toISOString()
 
   const writeJournal = async () => {
-    await store.journal.write({ transaction: id, generation, at, steps, restarted })
+    await store.journal.write({ transaction: id, generation, at, steps: journal, restarted })
     journalled = true
   }
 
   const undo = async () => {
     const undone = steps
+    // What was never begun is not put back, not even after a crash: by now it may be someone else's newer work.
+    const isAllBegun = journal.length === steps.length
+    journal = steps
+    if (journalled && !isAllBegun) await orLog(ports, writeJournal)
     await tidy(undone, ports)
     await undoSteps(undone, ports)
+    journal = []
     steps = []
     done.length = 0
     if (journalled) await store.journal.clear()
@@ -74,20 +80,12 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
     if (paths.length > 0) await orLog(ports, () => store.audit({ at: now(), transaction: id, event: 'undone', paths }))
   }
 
-  /** What was never touched is not put back: by now it may be someone else's newer work. */
-  const dropUnbegun = async () => {
-    if (steps.every((step) => begun.has(step))) return
-    steps = steps.filter((step) => begun.has(step))
-    if (journalled) await orLog(ports, writeJournal)
-  }
-
   const orUndo = async (work: () => Promise<void>) => {
     try {
       await work()
     } catch (thrown) {
       const error = asAgentError(thrown)
       log.warn('change-failed', { transaction: id, code: error.code, error: error.message })
-      await dropUnbegun()
       await undo()
       throw error
     }
@@ -95,7 +93,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
 
   const capture = async (captured: readonly JournalStep[]) => {
     for (const step of captured) if (!before.has(step.path)) before.set(step.path, step.before)
-    steps = [...steps, ...captured]
+    journal = [...journal, ...captured]
     await writeJournal()
   }
 
@@ -120,7 +118,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
         await capture(all)
         for (const { change, own } of captured) {
           await requireAsCaptured(own.filter(untouched), files)
-          for (const step of own) begun.add(step)
+          steps = [...steps, ...own]
           await executeChange(change, files)
           for (const { path } of own) touched.add(path)
           done.push(change)
@@ -135,7 +133,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
           captured.push({ path, folder, before: await captureBefore(path, files, store), after: was })
         if (reads !== undefined) requireUnchanged(captured, reads)
         await capture(captured)
-        for (const step of captured) begun.add(step)
+        steps = captured
         await undoSteps(past, ports)
         await store.audit({ at: now(), transaction: id, event: 'reverted', paths: past.map(({ path }) => path) })
       })

@@ -115,8 +115,7 @@ async function planUnmerge(base: ChangeBase, found: HostFolder | undefined, reas
     // k3s writes a list in any case; without our CA it writes none.
     if (isWrittenByK3s(text)) without = without.replace(/^[ \t]*ca = \[\]\n/gm, '')
     if (without === text) return nothing
-    const after = rewritten(state, without)
-    return { changes: [{ ...base, action: 'edit', reason, after, owns: [] }], problems: [] }
+    return { changes: [{ ...base, action: 'edit', reason, after: rewritten(state, without), owns: [] }], problems: [] }
   } catch (thrown) {
     const why = `${asAgentError(thrown).message}; left as it is although ${reason}`
     return { ...nothing, problems: [problem('FILE_CHANGED_BY_OTHERS', why)] }

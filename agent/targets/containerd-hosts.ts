@@ -261,10 +261,7 @@ async function mergeForeign(base: ChangeBase, state: FileState, isInStep: boolea
   const after = rewritten(state, merged.text)
   const reason = `it was written by others and does not name the trust anchors of ${host}`
   const owns: readonly OwnedPath[] = [{ path, kind: 'edited', sha256: sha256(after.bytes) }]
-  return {
-    ...plan,
-    changes: [{ ...base, action: 'edit', drift: 'changed', reason, after, owns }],
-  }
+  return { ...plan, changes: [{ ...base, action: 'edit', drift: 'changed', reason, after, owns }] }
 }
 
 function isOurs(path: string, state: FileState, owned: AgentState['owned']): boolean {

@@ -249,8 +249,7 @@ function fileChange(
   // It may hold passwords: a new one is for root alone, one that is there keeps its mode and owner.
   const after =
     file.kind === 'file' ? { ...rootFile(bytes, file.mode), uid: file.uid, gid: file.gid } : rootFile(bytes, 0o600)
-  const folder = path.slice(0, path.lastIndexOf('/'))
-  const base = { target: TARGET, path, subject: '', folder } as const
+  const base = { target: TARGET, path, subject: '', folder: path.slice(0, path.lastIndexOf('/')) } as const
   if (isOurs) {
     const isNew = file.kind === 'absent'
     const reason = 'the next start writes the host directories from it'

@@ -49,12 +49,15 @@ t.test('every kind of damage is healed without a restart', async (t) => {
     'rm /etc/ssl/certs/ca.pem',
     `cat ${bundle} > /etc/ssl/certs/ca-certificates.crt`,
   ]
+  const times: number[] = []
   for (const damage of damages) {
     await node.run(['sh', '-c', damage])
     const began = Date.now()
     t.equal(await contentsUntil(good, node), good, damage)
-    t.comment(`healed and seen after ${Date.now() - began} ms`)
+    times.push(Date.now() - began)
   }
+  // Seen by programs started on the node; scripts/bench tells how long it really takes.
+  t.ok((times.toSorted((a, b) => a - b)[4] ?? Infinity) < 5_000, `ms until each was seen healed: ${times}`)
   t.match(await node.pull(registry.reference()), { ok: true })
   t.equal(await node.containerdPid(), pid, 'no restart')
   const metrics = (await daemon.get('/metrics')).body

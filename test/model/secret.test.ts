@@ -47,8 +47,8 @@ t.test('secrets are removed from text by their form', async (t) => {
 })
 
 t.test('hostile text costs linear time', async (t) => {
-  const started = performance.now()
+  const started = process.cpuUsage()
   for (const piece of ['a://', '-----BEGIN PRIVATE KEY-----', 'Bearer ', '?token=', '"auth":"', 'a+', '@'])
     redactText(piece.repeat(20_000))
-  t.ok(performance.now() - started < 6_000)
+  t.ok(process.cpuUsage(started).user < 2_000_000, 'less than two seconds of the processor')
 })

@@ -65,6 +65,7 @@ function without(files: NodeFiles, path: string): NodeFiles {
   return {
     ...files,
     read: async (asked) => (asked === path ? unreadable : files.read(asked)),
+    readSettled: async (asked, isWhole) => (asked === path ? unreadable : files.readSettled(asked, isWhole)),
     readFollowing: async (asked) => (asked === path ? unreadable : files.readFollowing(asked)),
   }
 }
