@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 // Composition root of the sidecars in the image: the same commands as main.ts has, with only what they need, in a file small enough for a
 // heap of 16 MiB.
-import { parseCommandLine } from './cli/args.ts'
+import { parseCommandLine } from './cli/command-line/args.ts'
 import { loadDesiredState } from './config/load.ts'
 import { AgentError, asAgentError } from './model/errors.ts'
 import { systemClock } from './node/clock.ts'
-import { nodeFiles } from './node/files.ts'
-import { inputFiles } from './node/input-files.ts'
+import { nodeFiles } from './node/files/files.ts'
+import { inputFiles } from './node/files/input-files.ts'
 import { createLog } from './telemetry/log.ts'
 
 async function main(): Promise<number> {
@@ -22,15 +22,15 @@ async function main(): Promise<number> {
   switch (command) {
     case 'cri-proxy': {
       const [{ criProxyCommand }, { connectCri }] = await Promise.all([
-        import('./cli/cri-proxy.ts'),
-        import('./node/cri.ts'),
+        import('./cli/commands/cri-proxy.ts'),
+        import('./node/cri/client.ts'),
       ])
       return criProxyCommand({ ...wiring, ports: { clock, connectCri: (path) => connectCri(files.hostPath(path)) } })
     }
     case 'restarter': {
       const [{ restarterCommand }, { systemd }] = await Promise.all([
-        import('./cli/restarter.ts'),
-        import('./node/systemd.ts'),
+        import('./cli/commands/restarter.ts'),
+        import('./node/systemd/systemd.ts'),
       ])
       const bus = systemd({ busSocket: files.hostPath('/run/dbus/system_bus_socket') })
       return restarterCommand({ ...wiring, ports: { clock, files, systemd: bus } })

@@ -3,31 +3,31 @@
 // place that ends the process.
 import { hostname } from 'node:os'
 import { posix } from 'node:path'
-import { type Options, parseCommandLine } from './cli/args.ts'
-import type { Command } from './cli/flags.ts'
+import { type Options, parseCommandLine } from './cli/command-line/args.ts'
+import type { Command } from './cli/command-line/flags.ts'
+import { painter } from './cli/output/terminal.ts'
 import { DEFAULT_CONTAINERD } from './cli/sockets.ts'
-import { painter } from './cli/terminal.ts'
 import type { Wiring } from './cli/wiring.ts'
 import { loadDesiredState } from './config/load.ts'
 import { asAgentError } from './model/errors.ts'
 import type { CriConnector, RestartPermit } from './model/ports.ts'
 import { systemClock } from './node/clock.ts'
-import { connectCri } from './node/cri.ts'
-import { nodeFiles } from './node/files.ts'
-import { inputFiles } from './node/input-files.ts'
-import { nodeLock } from './node/lock.ts'
-import { mounts } from './node/mounts.ts'
-import { processes } from './node/processes.ts'
-import { registryLogin } from './node/registry-login.ts'
-import { rehearsalRunner } from './node/rehearsal.ts'
-import { heldPermit, restarterClient } from './node/restarter-client.ts'
-import { awaitSockets } from './node/sidecar-sockets.ts'
-import { stateStore } from './node/state-store.ts'
-import { systemd } from './node/systemd.ts'
-import { tlsProbe } from './node/tls.ts'
-import { watcher } from './node/watch.ts'
-import { withoutPrivateKeys } from './reconcile/key-vault.ts'
-import { createLoginDesk } from './reconcile/login.ts'
+import { connectCri } from './node/cri/client.ts'
+import { nodeFiles } from './node/files/files.ts'
+import { inputFiles } from './node/files/input-files.ts'
+import { mounts } from './node/files/mounts.ts'
+import { processes } from './node/processes/processes.ts'
+import { rehearsalRunner } from './node/rehearsal/rehearsal.ts'
+import { nodeLock } from './node/state/lock.ts'
+import { stateStore } from './node/state/state-store.ts'
+import { heldPermit, restarterClient } from './node/systemd/restarter-client.ts'
+import { awaitSockets } from './node/systemd/sidecar-sockets.ts'
+import { systemd } from './node/systemd/systemd.ts'
+import { registryLogin } from './node/tls/registry-login.ts'
+import { tlsProbe } from './node/tls/tls.ts'
+import { watcher } from './node/watch/watch.ts'
+import { createLoginDesk } from './reconcile/prove/login.ts'
+import { withoutPrivateKeys } from './reconcile/transaction/private-keys.ts'
 import { createLog } from './telemetry/log.ts'
 import { logLevels } from './telemetry/log-level.ts'
 
@@ -37,21 +37,21 @@ const VERSION = typeof REGISTRY_TRUST_VERSION === 'string' ? REGISTRY_TRUST_VERS
 
 /** Loaded when it is run: the daemon's packages would cost the other commands half their time. */
 const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number> } = {
-  agent: async (wiring) => (await import('./cli/agent.ts')).agentCommand(wiring),
-  plan: async (wiring) => (await import('./cli/plan.ts')).planCommand(wiring),
-  apply: async (wiring) => (await import('./cli/apply.ts')).applyCommand(wiring),
-  probe: async (wiring) => (await import('./cli/probe.ts')).probeCommand(wiring),
-  publish: async (wiring) => (await import('./cli/publish.ts')).publishCommand(wiring),
-  lint: async (wiring) => (await import('./cli/lint.ts')).lintCommand(wiring),
-  inspect: async (wiring) => (await import('./cli/inspect.ts')).inspectCommand(wiring),
-  explain: async (wiring) => (await import('./cli/explain.ts')).explainCommand(wiring),
-  doctor: async (wiring) => (await import('./cli/doctor.ts')).doctorCommand(wiring),
-  migrate: async (wiring) => (await import('./cli/migrate.ts')).migrateCommand(wiring),
-  rollback: async (wiring) => (await import('./cli/rollback.ts')).rollbackCommand(wiring),
-  uninstall: async (wiring) => (await import('./cli/uninstall.ts')).uninstallCommand(wiring),
-  'cri-proxy': async (wiring) => (await import('./cli/cri-proxy.ts')).criProxyCommand(wiring),
-  restarter: async (wiring) => (await import('./cli/restarter.ts')).restarterCommand(wiring),
-  status: async (wiring) => (await import('./cli/status.ts')).statusCommand(wiring),
+  agent: async (wiring) => (await import('./cli/commands/agent.ts')).agentCommand(wiring),
+  plan: async (wiring) => (await import('./cli/commands/plan.ts')).planCommand(wiring),
+  apply: async (wiring) => (await import('./cli/commands/apply.ts')).applyCommand(wiring),
+  probe: async (wiring) => (await import('./cli/commands/probe.ts')).probeCommand(wiring),
+  publish: async (wiring) => (await import('./cli/commands/publish.ts')).publishCommand(wiring),
+  lint: async (wiring) => (await import('./cli/commands/lint.ts')).lintCommand(wiring),
+  inspect: async (wiring) => (await import('./cli/commands/inspect.ts')).inspectCommand(wiring),
+  explain: async (wiring) => (await import('./cli/commands/explain.ts')).explainCommand(wiring),
+  doctor: async (wiring) => (await import('./cli/commands/doctor.ts')).doctorCommand(wiring),
+  migrate: async (wiring) => (await import('./cli/commands/migrate.ts')).migrateCommand(wiring),
+  rollback: async (wiring) => (await import('./cli/commands/rollback.ts')).rollbackCommand(wiring),
+  uninstall: async (wiring) => (await import('./cli/commands/uninstall.ts')).uninstallCommand(wiring),
+  'cri-proxy': async (wiring) => (await import('./cli/commands/cri-proxy.ts')).criProxyCommand(wiring),
+  restarter: async (wiring) => (await import('./cli/commands/restarter.ts')).restarterCommand(wiring),
+  status: async (wiring) => (await import('./cli/commands/status.ts')).statusCommand(wiring),
 }
 
 /** They speak to the runtime, and end; the daemon tries again by itself. */

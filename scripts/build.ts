@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import standaloneCode from 'ajv/dist/standalone/index.js'
 import { build, type Plugin } from 'esbuild'
-import { createAjv, TRUST_SCHEMA_ID } from '../agent/config/compiled-schema.ts'
+import { createAjv, TRUST_SCHEMA_ID } from '../agent/config/schema/compiled.ts'
 
 const outdir = process.argv[2] ?? 'dist'
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -13,7 +13,7 @@ const { version } = JSON.parse(readFileSync(new URL('../package.json', import.me
 const compiledSchema: Plugin = {
   name: 'compiled-schema',
   setup({ onLoad }) {
-    onLoad({ filter: /\/agent\/config\/compiled-schema\.ts$/ }, ({ path }) => ({
+    onLoad({ filter: /\/agent\/config\/schema\/compiled\.ts$/ }, ({ path }) => ({
       contents: standaloneCode.default(createAjv({ source: true, esm: true }), { isTrustConfig: TRUST_SCHEMA_ID }),
       loader: 'js',
       resolveDir: dirname(path),

@@ -2,7 +2,7 @@
 // usage: node scripts/config-reference.ts (a test says when it has to be run)
 import { readFileSync, writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
-import { TRUST_SCHEMA } from '../agent/config/schema.ts'
+import { TRUST_SCHEMA } from '../agent/config/schema/schema.ts'
 
 const FILE = new URL('../docs/config.md', import.meta.url)
 const [BEGIN, END] = ['<!-- keys: written by scripts/config-reference.ts -->', '<!-- end of keys -->']

@@ -1,7 +1,7 @@
 // What a run means for a script: the exit codes of `plan` and `apply`, in one place.
 import type { DesiredState } from '../model/desired-state.ts'
-import { isProved } from '../reconcile/prove.ts'
-import type { Run } from '../reconcile/run.ts'
+import type { Run } from '../model/run.ts'
+import { isProved } from '../reconcile/prove/pull.ts'
 
 /** 0 nothing to change, 2 changes are due, 1 error. */
 export function planExit(run: Run): number {

@@ -1,12 +1,13 @@
 // What a command is handed by main.ts: the options, the ports, and where to write. Commands read neither argv nor env.
+
+import type { LoadedConfig } from '../daemon/loop.ts'
 import type { ClusterApi } from '../model/cluster.ts'
 import type { InputFiles, Log, Mounts, NodeFiles, Watcher } from '../model/ports.ts'
-import type { LoadedConfig } from '../reconcile/loop.ts'
-import type { RunPorts } from '../reconcile/run.ts'
+import type { RunPorts } from '../model/run.ts'
 import type { LogLevels } from '../telemetry/log-level.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import type { Options } from './args.ts'
-import type { Paint } from './terminal.ts'
+import type { Options } from './command-line/args.ts'
+import type { Paint } from './output/terminal.ts'
 
 export type Wiring = {
   readonly options: Options

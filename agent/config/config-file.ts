@@ -1,8 +1,8 @@
 // One file of the configuration: bytes → text → YAML → schema. What is left for the checks across files is plain values with places.
 import { posix } from 'node:path'
+import { parseYaml, type YamlTree } from '../text/yaml-tree.ts'
 import type { Place, Report } from './report.ts'
-import type { Validator } from './validate.ts'
-import { parseYaml, type YamlTree } from './yaml-tree.ts'
+import type { Validator } from './schema/validate.ts'
 
 export const CONFIG_MAX_BYTES = 1024 * 1024
 

@@ -1,16 +1,16 @@
 // The anchors and registries that the files declare, checked one by one and against each other. Pure; files of anchors are not read here.
 
 import type { Policy } from '../model/desired-state.ts'
+import { didYouMean } from '../text/did-you-mean-phrase.ts'
+import { escapePointer } from '../text/yaml-tree.ts'
 import type { ConfigFile } from './config-file.ts'
-import { didYouMean } from './did-you-mean.ts'
 import { checkEndpoints } from './endpoints.ts'
 import { checkProofImage } from './image-reference.ts'
 import { checkRegistryHost, hostName } from './registry-host.ts'
 import { type Place, placeText, type Report } from './report.ts'
-import { MAX_REGISTRIES } from './schema.ts'
+import { MAX_REGISTRIES } from './schema/schema.ts'
 import { checkDuration } from './settings.ts'
 import type { AnchorEntry, RegistryEntry } from './trust-file.ts'
-import { escapePointer } from './yaml-tree.ts'
 
 export type DeclaredAnchor = {
   readonly name: string

@@ -1,12 +1,12 @@
 // What a registry says beside its anchors: mirrors, fallback, client certificate, and the two ways to be less careful, which the policy
 // has to allow. Checked here, turned into values here. Pure, save for the client certificate, which is read through the port.
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { parseUrl } from '../containerd/endpoint.ts'
+import { parseUrl } from '../containerd/hosts/endpoint.ts'
 import type { ClientCertificate, Mirror, Policy, Registry } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import { Secret } from '../model/secret.ts'
+import { didYouMean } from '../text/did-you-mean-phrase.ts'
 import type { DeclaredRegistry } from './declarations.ts'
-import { didYouMean } from './did-you-mean.ts'
 import type { InputLookup } from './input-lookup.ts'
 import { checkRegistryHost } from './registry-host.ts'
 import { placeText, type Report } from './report.ts'

@@ -1,11 +1,11 @@
 // Configurations of other tools as input, recognised by content: OpenShift's additional CAs (a folder of HOST or HOST..PORT files), a
 // docker-style tree (HOST[:PORT]/*.crt), and the registries.yaml of k3s and RKE2. Each becomes what trust.yaml would say; pure, save for reading.
 import { posix } from 'node:path'
-import { parseUrl } from '../containerd/endpoint.ts'
+import { parseUrl } from '../containerd/hosts/endpoint.ts'
 import type { InputFiles } from '../model/ports.ts'
+import { parseYaml } from '../text/yaml-tree.ts'
 import { listQuietly, readInput } from './input-lookup.ts'
 import { checkRegistryHost } from './registry-host.ts'
-import { parseYaml } from './yaml-tree.ts'
 
 const MOST_BYTES = 1024 * 1024
 /** Names of files, not of hosts, though they hold a dot. */

@@ -1,7 +1,7 @@
 // The section `publish`: which ConfigMaps of the cluster get the anchors. Any trusted main file may have one; they add up.
 import type { Publication, PublishFormat } from '../model/cluster.ts'
+import { didYouMean } from '../text/did-you-mean-phrase.ts'
 import type { ConfigFile } from './config-file.ts'
-import { didYouMean } from './did-you-mean.ts'
 import { placeText, type Report } from './report.ts'
 
 type Entry = {

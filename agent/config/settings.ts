@@ -1,13 +1,13 @@
 // The sections besides anchors and registries: merged key by key from all files, completed with the defaults of the schema, checked.
 import { type DesiredState, type MaintenanceWindow, type Switch, WEEKDAYS } from '../model/desired-state.ts'
+import { escapePointer } from '../text/yaml-tree.ts'
 import type { ConfigFile } from './config-file.ts'
-import { formatDuration, parseDuration } from './duration.ts'
 import { checkRegistryHost } from './registry-host.ts'
 import { type Place, placeText, type Report } from './report.ts'
-import { TRUST_SCHEMA } from './schema.ts'
+import { formatDuration, parseDuration } from './schema/duration.ts'
+import { TRUST_SCHEMA } from './schema/schema.ts'
+import { withDefaults } from './schema/validate.ts'
 import type { Settings } from './trust-file.ts'
-import { withDefaults } from './validate.ts'
-import { escapePointer } from './yaml-tree.ts'
 
 type Leaf = { readonly file: ConfigFile; readonly pointer: string; readonly value: unknown }
 

@@ -2,7 +2,6 @@
 // It only shows what it is handed: every answer has a schema, so nothing leaves that was not declared.
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { AgentError } from '../model/errors.ts'
-import { nearest } from '../model/nearest.ts'
 import type { Log } from '../model/ports.ts'
 import {
   type NodeStatus,
@@ -11,13 +10,14 @@ import {
   type RegistryStatus,
   STATUS_SCHEMA,
 } from '../model/status.ts'
+import { nearest } from '../text/did-you-mean.ts'
 import { type Address, parseAddress } from './address.ts'
 import { authorize } from './authorization.ts'
 import { errorAnswer } from './error-answer.ts'
 import { bothHealthy, type Health, renderHealth } from './health.ts'
 import { type LogLevelRequest, parseLogLevelRequest } from './log-level-request.ts'
 import { ACCEPTED_SCHEMA, LOG_LEVEL_SCHEMA, openApiDocument } from './openapi.ts'
-import { pageContentSecurityPolicy, renderPage } from './page.ts'
+import { pageContentSecurityPolicy, renderPage } from './page/page.ts'
 
 /** What a command is told; it returns as soon as the work is queued. */
 export type CommandRequest = { readonly force: boolean }

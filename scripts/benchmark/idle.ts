@@ -1,6 +1,6 @@
 // What the daemon costs while nothing happens, beside a Node.js of the same version that does nothing at all.
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Generation } from '../../test/node/generations.ts'
+import type { Generation } from '../../test/fixtures/node/generations.ts'
 import { RIVALS } from './rivals.ts'
 import { formatSummary, round, summarize } from './statistics.ts'
 import { cpuMs, HOST, type MemoryUse, memoryOf, Subject } from './subject.ts'

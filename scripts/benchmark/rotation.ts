@@ -1,9 +1,9 @@
 // The CA changes in the ConfigMap while the registry already presents its new chain: from the kubelet's rename to a pull that works.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createAuthority, issueServer } from '../../test/node/certificates.ts'
-import type { Generation } from '../../test/node/generations.ts'
-import { startRegistry } from '../../test/node/registry.ts'
+import { createAuthority, issueServer } from '../../test/fixtures/node/certificates.ts'
+import type { Generation } from '../../test/fixtures/node/generations.ts'
+import { startRegistry } from '../../test/fixtures/node/registry.ts'
 import { RIVALS } from './rivals.ts'
 import { formatSummary, summarize } from './statistics.ts'
 import { HOST, Subject } from './subject.ts'

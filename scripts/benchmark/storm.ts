@@ -2,7 +2,7 @@
 // state is right, and the price is known.
 import { appendFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Generation } from '../../test/node/generations.ts'
+import type { Generation } from '../../test/fixtures/node/generations.ts'
 import { round } from './statistics.ts'
 import { cpuMs, HOST, HOST_FOLDER, type MemoryUse, memoryOf, Subject } from './subject.ts'
 import type { Row } from './table.ts'

@@ -1,16 +1,16 @@
 // `registry-trust publish` as a user runs it, against the documented API over real HTTP and against Kubernetes' own server library
-// (test/cluster/test-cluster.ts). The latter needs what scripts/install-fixtures builds.
+// (test/fixtures/cluster/test-cluster.ts). The latter needs what scripts/install-fixtures builds.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { createAuthority, issueServer } from '../node/certificates.ts'
-import { makeCa } from '../targets/sample.ts'
-import { ApiServer } from './api-server.ts'
-import { kubeconfigOf, scratchFolder } from './kubernetes.ts'
-import { type TestCluster, testClusters } from './test-cluster.ts'
+import { ApiServer } from '../fixtures/cluster/api-server.ts'
+import { kubeconfigOf, scratchFolder } from '../fixtures/cluster/kubernetes.ts'
+import { type TestCluster, testClusters } from '../fixtures/cluster/test-cluster.ts'
+import { createAuthority, issueServer } from '../fixtures/node/certificates.ts'
+import { makeCa } from '../fixtures/scratch/sample.ts'
 
 const MAIN = join(import.meta.dirname, '../../agent/main.ts')
 const MAP = '/api/v1/namespaces/builds/configmaps/registry-trust-ca'

@@ -1,13 +1,13 @@
 // Contract test: what `publish` does with the Kubernetes API, against the documented API over real HTTP and against Kubernetes' own server
-// library with a real etcd (test/cluster/test-cluster.ts). The latter needs what scripts/install-fixtures builds.
+// library with a real etcd (test/fixtures/cluster/test-cluster.ts). The latter needs what scripts/install-fixtures builds.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { kubernetesApi } from '../../agent/cluster/kubernetes-api.ts'
+import { publishAll } from '../../agent/cluster/publish.ts'
 import type { Publication } from '../../agent/model/cluster.ts'
-import { publishAll } from '../../agent/reconcile/publish.ts'
-import { SILENT } from '../targets/carry-out.ts'
-import { anchor, desired, makeCa, registry } from '../targets/sample.ts'
-import { type TestCluster, testClusters } from './test-cluster.ts'
+import { type TestCluster, testClusters } from '../fixtures/cluster/test-cluster.ts'
+import { SILENT } from '../fixtures/scratch/carry-out.ts'
+import { anchor, desired, makeCa, registry } from '../fixtures/scratch/sample.ts'
 
 const ca = makeCa('Corp Root')
 const next = makeCa('Next Root')

@@ -2,8 +2,8 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { trustOf } from '../../agent/model/desired-state.ts'
-import { createKey, createRoot, issue, readIn } from '../pki/openssl.ts'
-import { desiredOf, type Files, loadFiles, NOW, told } from './fixture.ts'
+import { desiredOf, type Files, loadFiles, NOW, told } from '../fixtures/config/fixture.ts'
+import { createKey, createRoot, issue, readIn } from '../fixtures/pki/openssl.ts'
 
 const certificates = t.testdir()
 const key = createKey(certificates)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { readK3sRegistries } from '../../agent/config/foreign-inputs.ts'
-import { makeCa } from '../targets/sample.ts'
-import { desiredOf, type Files, loadFiles, told } from './fixture.ts'
+import { desiredOf, type Files, loadFiles, told } from '../fixtures/config/fixture.ts'
+import { makeCa } from '../fixtures/scratch/sample.ts'
 
 const [caA, caB] = [makeCa('Corp Root A'), makeCa('Corp Root B')]
 

@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { loadDesiredState } from '../../agent/config/load.ts'
-import { TRUST_SCHEMA } from '../../agent/config/schema.ts'
+import { TRUST_SCHEMA } from '../../agent/config/schema/schema.ts'
 import { trustOf } from '../../agent/model/desired-state.ts'
 import type { InputFiles } from '../../agent/model/ports.ts'
-import { inputFiles } from '../../agent/node/input-files.ts'
-import { createKey, createRoot } from '../pki/openssl.ts'
-import { desiredOf, type Files, loadFiles, NOW, told } from './fixture.ts'
+import { inputFiles } from '../../agent/node/files/input-files.ts'
+import { desiredOf, type Files, loadFiles, NOW, told } from '../fixtures/config/fixture.ts'
+import { createKey, createRoot } from '../fixtures/pki/openssl.ts'
 
 const certificates = t.testdir()
 const key = createKey(certificates)

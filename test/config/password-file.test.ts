@@ -3,8 +3,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import t from 'tap'
-import { createKey, createRoot, openssl } from '../pki/openssl.ts'
-import { desiredOf, type Files, loadFiles, told } from './fixture.ts'
+import { desiredOf, type Files, loadFiles, told } from '../fixtures/config/fixture.ts'
+import { createKey, createRoot, openssl } from '../fixtures/pki/openssl.ts'
 
 const folder = t.testdir()
 const root = createRoot(folder, createKey(folder), '/CN=Stored Root')

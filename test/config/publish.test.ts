@@ -1,5 +1,5 @@
 import t from 'tap'
-import { desiredOf, loadFiles, told } from './fixture.ts'
+import { desiredOf, loadFiles, told } from '../fixtures/config/fixture.ts'
 
 const ANCHOR = 'anchors: { corp: { pem: x } }\n'
 

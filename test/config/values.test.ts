@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { DURATION_PATTERN, formatDuration, parseDuration } from '../../agent/config/duration.ts'
 import { checkProofImage } from '../../agent/config/image-reference.ts'
+import { DURATION_PATTERN, formatDuration, parseDuration } from '../../agent/config/schema/duration.ts'
 
 t.test('reads durations of hours, minutes and seconds', async (t) => {
   const table = { '30s': 30, '10m': 600, '1h30m': 5400, '1h': 3600, '2h3m4s': 7384, '0s': 0, '90m': 5400 }

@@ -6,8 +6,8 @@ import { Ajv } from 'ajv'
 import t from 'tap'
 import { parse } from 'yaml'
 import { chartTemplate, overlays } from '../../scripts/render-chart.ts'
-import { DAEMONSET_FOLDER, type KubernetesObject, parseObjects, podSpec, render } from './objects.ts'
-import { renderTemplate, type Values } from './test-only-renderer.ts'
+import { DAEMONSET_FOLDER, type KubernetesObject, parseObjects, podSpec, render } from '../fixtures/deploy/objects.ts'
+import { renderTemplate, type Values } from '../fixtures/deploy/test-only-renderer.ts'
 
 const CHART = join(DAEMONSET_FOLDER, 'chart')
 const DEFAULTS = parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')) as Values

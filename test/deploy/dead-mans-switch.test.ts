@@ -2,11 +2,11 @@
 // the node has to come back by what is running.
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { eachSystemdGeneration } from '../node/node-tests.ts'
-import { until } from '../node-ports/private-containerd.ts'
-import { deployedNode, untilStatus } from './deployed-node.ts'
-import { imageUnavailable } from './image.ts'
-import { podSpec, render } from './objects.ts'
+import { deployedNode, untilStatus } from '../fixtures/deploy/deployed-node.ts'
+import { imageUnavailable } from '../fixtures/deploy/image.ts'
+import { podSpec, render } from '../fixtures/deploy/objects.ts'
+import { eachSystemdGeneration } from '../fixtures/node/node-tests.ts'
+import { until } from '../fixtures/node/private-containerd.ts'
 
 const CONFIG = '/etc/containerd/config.toml'
 

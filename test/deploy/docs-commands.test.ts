@@ -1,18 +1,24 @@
 // Every command that the documentation shows is run: kubectl on Kubernetes' own server library, registry-trust on a fixture node with a
-// private registry, the rest as the table says (test/deploy/documented-commands.ts).
+// private registry, the rest as the table says (test/fixtures/deploy/documented-commands.ts).
 import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import type { Kubernetes } from '../cluster/kubernetes.ts'
-import { onKubernetes } from '../cluster/test-cluster.ts'
-import { Daemon, startPrivateRegistry } from '../e2e/agent-on-node.ts'
-import { tinyImage } from '../node/image.ts'
-import { newestGeneration, sandboxNode } from '../node/node-tests.ts'
-import { defineCustomKinds } from './custom-kinds.ts'
-import { commandsOn, documentedCommands, insideThePod, RULES, rulesFor } from './documented-commands.ts'
-import { render } from './objects.ts'
+import type { Kubernetes } from '../fixtures/cluster/kubernetes.ts'
+import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
+import { defineCustomKinds } from '../fixtures/deploy/custom-kinds.ts'
+import {
+  commandsOn,
+  documentedCommands,
+  insideThePod,
+  RULES,
+  rulesFor,
+} from '../fixtures/deploy/documented-commands.ts'
+import { render } from '../fixtures/deploy/objects.ts'
+import { Daemon, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { tinyImage } from '../fixtures/node/image.ts'
+import { newestGeneration, sandboxNode } from '../fixtures/node/node-tests.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const HOST = 'harbor.example.net'

@@ -4,12 +4,12 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
-import { parseCommandLine } from '../../agent/cli/args.ts'
+import { parseCommandLine } from '../../agent/cli/command-line/args.ts'
 import { loadDesiredState } from '../../agent/config/load.ts'
 import { ADVISORY_KINDS, DRIFT_KINDS } from '../../agent/model/plan.ts'
-import { inputFiles } from '../../agent/node/input-files.ts'
+import { inputFiles } from '../../agent/node/files/input-files.ts'
 import { withReference } from '../../scripts/config-reference.ts'
-import { createAuthority } from '../node/certificates.ts'
+import { createAuthority } from '../fixtures/node/certificates.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const DOCS = ['config', 'install', 'deployment', 'drift', 'security', 'design', 'logs'].map((name) => `docs/${name}.md`)

@@ -1,12 +1,12 @@
 // The profile "full" as it is rendered, in the image as it is built: the whole main job, restart included, without a single capability; and
 // what somebody who has taken over the agent's container can not do.
 import t from 'tap'
-import { contents, TRUST_FOLDERS } from '../e2e/agent-on-node.ts'
-import { eachSystemdGeneration } from '../node/node-tests.ts'
-import type { RunningContainer } from './cri-pod.ts'
-import { deployedNode, HOST, isVersion2, untilStatus } from './deployed-node.ts'
-import { imageUnavailable } from './image.ts'
-import { podSpec, render } from './objects.ts'
+import type { RunningContainer } from '../fixtures/deploy/cri-pod.ts'
+import { deployedNode, HOST, isVersion2, untilStatus } from '../fixtures/deploy/deployed-node.ts'
+import { imageUnavailable } from '../fixtures/deploy/image.ts'
+import { podSpec, render } from '../fixtures/deploy/objects.ts'
+import { contents, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
+import { eachSystemdGeneration } from '../fixtures/node/node-tests.ts'
 
 /** A gRPC call with nothing but Node: prints the status and the size of the answer. */
 const CALL = `import { connect } from 'node:http2'

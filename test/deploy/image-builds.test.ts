@@ -5,12 +5,12 @@ import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:f
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { AgentOnNode, startPrivateRegistry } from '../e2e/agent-on-node.ts'
-import { tool } from '../node/generations.ts'
-import { newestGeneration, sandboxNode } from '../node/node-tests.ts'
-import { defaultConfig, withConfigPath } from '../node/sandbox-node.ts'
-import { builtImage, imageArchive } from './image.ts'
-import { type OciImage, readImage, unpackRoot } from './oci-archive.ts'
+import { builtImage, imageArchive } from '../fixtures/deploy/image.ts'
+import { type OciImage, readImage, unpackRoot } from '../fixtures/deploy/oci-archive.ts'
+import { AgentOnNode, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { tool } from '../fixtures/node/generations.ts'
+import { newestGeneration, sandboxNode } from '../fixtures/node/node-tests.ts'
+import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const run = promisify(execFile)
 const ROOT = join(import.meta.dirname, '../..')

@@ -1,16 +1,16 @@
-// The manifests on Kubernetes' own server library (test/cluster/kubernetes.ts): applied as they are shipped, and the rights that they give.
+// The manifests on Kubernetes' own server library (test/fixtures/cluster/kubernetes.ts): applied as they are shipped, and the rights that they give.
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { kubernetesApi } from '../../agent/cluster/kubernetes-api.ts'
+import { publishAll } from '../../agent/cluster/publish.ts'
 import type { Publication } from '../../agent/model/cluster.ts'
-import { publishAll } from '../../agent/reconcile/publish.ts'
-import type { Kubernetes } from '../cluster/kubernetes.ts'
-import { onKubernetes } from '../cluster/test-cluster.ts'
-import { SILENT } from '../targets/carry-out.ts'
-import { anchor, desired, makeCa, registry } from '../targets/sample.ts'
-import { defineCustomKinds } from './custom-kinds.ts'
-import { DAEMONSET_FOLDER, OVERLAYS, parseObjects, render } from './objects.ts'
+import type { Kubernetes } from '../fixtures/cluster/kubernetes.ts'
+import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
+import { defineCustomKinds } from '../fixtures/deploy/custom-kinds.ts'
+import { DAEMONSET_FOLDER, OVERLAYS, parseObjects, render } from '../fixtures/deploy/objects.ts'
+import { SILENT } from '../fixtures/scratch/carry-out.ts'
+import { anchor, desired, makeCa, registry } from '../fixtures/scratch/sample.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const FOLDERS = ['base', 'example', ...OVERLAYS.map((name) => `overlays/${name}`), 'publish', 'tekton', 'monitoring']

@@ -6,12 +6,12 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { stringify } from 'yaml'
-import { PublishingCluster } from '../cluster/published.ts'
-import { makeCa } from '../targets/sample.ts'
-import { type KubernetesObject, type PodSpec, render } from './objects.ts'
-import { invalid, isDescribed, unknownFields } from './schemas.ts'
-import { podOf, unknownTektonFields } from './tekton-fields.ts'
-import type { TektonObject } from './tekton-objects.ts'
+import { PublishingCluster } from '../fixtures/cluster/published.ts'
+import { type KubernetesObject, type PodSpec, render } from '../fixtures/deploy/objects.ts'
+import { invalid, isDescribed, unknownFields } from '../fixtures/deploy/schemas.ts'
+import { podOf, unknownTektonFields } from '../fixtures/deploy/tekton-fields.ts'
+import type { TektonObject } from '../fixtures/deploy/tekton-objects.ts'
+import { makeCa } from '../fixtures/scratch/sample.ts'
 
 type Rule = {
   readonly apiGroups: readonly string[]

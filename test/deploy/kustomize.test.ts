@@ -9,8 +9,8 @@ import {
   type PodSpec,
   podSpec,
   render,
-} from './objects.ts'
-import { invalid, isDescribed, unknownFields } from './schemas.ts'
+} from '../fixtures/deploy/objects.ts'
+import { invalid, isDescribed, unknownFields } from '../fixtures/deploy/schemas.ts'
 
 t.setTimeout(480_000)
 

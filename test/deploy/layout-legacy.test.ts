@@ -1,10 +1,10 @@
 // `layout: legacy` from inside the Pod of the profile "full": sections in config.toml, the restart by the restarter, and away again.
 import t from 'tap'
-import { contents, TRUST_FOLDERS } from '../e2e/agent-on-node.ts'
-import { eachSystemdGeneration } from '../node/node-tests.ts'
-import { deployedNode, HOST, isVersion2, untilStatus } from './deployed-node.ts'
-import { imageUnavailable } from './image.ts'
-import { podSpec, render } from './objects.ts'
+import { deployedNode, HOST, isVersion2, untilStatus } from '../fixtures/deploy/deployed-node.ts'
+import { imageUnavailable } from '../fixtures/deploy/image.ts'
+import { podSpec, render } from '../fixtures/deploy/objects.ts'
+import { contents, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
+import { eachSystemdGeneration } from '../fixtures/node/node-tests.ts'
 
 const CONFIG = '/etc/containerd/config.toml'
 const CA = `/etc/containerd/registry-trust/${HOST}/ca.crt`

@@ -1,10 +1,10 @@
 // Every mount is there for something: without it a named feature fails, and says so. What nothing needs is not mounted.
 import t from 'tap'
-import type { ApplyReport } from '../e2e/agent-on-node.ts'
-import { newestSystemdGeneration } from '../node/node-tests.ts'
-import { asCommand, deployedNode, withoutMount } from './deployed-node.ts'
-import { imageUnavailable } from './image.ts'
-import { allContainers, podSpec, render } from './objects.ts'
+import { asCommand, deployedNode, withoutMount } from '../fixtures/deploy/deployed-node.ts'
+import { imageUnavailable } from '../fixtures/deploy/image.ts'
+import { allContainers, podSpec, render } from '../fixtures/deploy/objects.ts'
+import type { ApplyReport } from '../fixtures/e2e/agent-on-node.ts'
+import { newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
 
 type Outcome = { readonly code: number; readonly answer: string }
 

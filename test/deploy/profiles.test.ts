@@ -1,12 +1,12 @@
 // The other profiles, run as they are rendered: each does what it says with what it is given, and leaves the node when it is told to.
 import t from 'tap'
-import { contents, TRUST_FOLDERS } from '../e2e/agent-on-node.ts'
-import { configForContainers } from '../node/fixture-node.ts'
-import { eachSystemdGeneration, newestSystemdGeneration } from '../node/node-tests.ts'
-import { defaultConfig, withConfigPath } from '../node/sandbox-node.ts'
-import { asCommand, deployedNode, untilStatus } from './deployed-node.ts'
-import { imageUnavailable } from './image.ts'
-import { podSpec, render } from './objects.ts'
+import { asCommand, deployedNode, untilStatus } from '../fixtures/deploy/deployed-node.ts'
+import { imageUnavailable } from '../fixtures/deploy/image.ts'
+import { podSpec, render } from '../fixtures/deploy/objects.ts'
+import { contents, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
+import { configForContainers } from '../fixtures/node/fixture-node.ts'
+import { eachSystemdGeneration, newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
+import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 if (imageUnavailable() === undefined) {
   eachSystemdGeneration(t, 'hosts-proof: host directories alone, no restart', async (t, generation) => {

@@ -2,9 +2,9 @@
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import { startPrivateRegistry } from '../e2e/agent-on-node.ts'
-import { newestSystemdGeneration, systemdNode } from '../node/node-tests.ts'
-import { until } from '../node-ports/private-containerd.ts'
+import { startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { newestSystemdGeneration, systemdNode } from '../fixtures/node/node-tests.ts'
+import { until } from '../fixtures/node/private-containerd.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const HOST = 'harbor.example.net'

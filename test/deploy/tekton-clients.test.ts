@@ -8,15 +8,15 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { PublishingCluster } from '../cluster/published.ts'
-import { createAuthority, issueServer } from '../node/certificates.ts'
-import { tool } from '../node/generations.ts'
-import type { ExecResult } from '../node/namespaces.ts'
-import { newestGeneration, sandboxNode } from '../node/node-tests.ts'
-import { startRegistry } from '../node/registry.ts'
-import type { SandboxNode } from '../node/sandbox-node.ts'
-import { writeConfigMap } from './cri-pod.ts'
-import { environmentOf, mountOf, stepOf, substituted } from './tekton-objects.ts'
+import { PublishingCluster } from '../fixtures/cluster/published.ts'
+import { writeConfigMap } from '../fixtures/deploy/cri-pod.ts'
+import { environmentOf, mountOf, stepOf, substituted } from '../fixtures/deploy/tekton-objects.ts'
+import { createAuthority, issueServer } from '../fixtures/node/certificates.ts'
+import { tool } from '../fixtures/node/generations.ts'
+import type { ExecResult } from '../fixtures/node/namespaces.ts'
+import { newestGeneration, sandboxNode } from '../fixtures/node/node-tests.ts'
+import { startRegistry } from '../fixtures/node/registry.ts'
+import type { SandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const PUBLIC_HOST = 'public.example.net'
@@ -162,7 +162,7 @@ async function startGitServer(
   git('clone', '--quiet', '--bare', '.', join(folder, 'project.git'))
   const address = await node.newAddress()
   await node.setHost(GIT, address)
-  const program = join(import.meta.dirname, '../node/git-server.ts')
+  const program = join(import.meta.dirname, '../fixtures/node/git-server.ts')
   const service = await node.start([process.execPath, program, address, '443', chainFile, keyFile, folder], {
     place: 'neighbour',
   })

@@ -3,13 +3,20 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { configMapKey } from '../../agent/reconcile/publish.ts'
-import { generationsToTest } from '../e2e/agent-on-node.ts'
-import { Builders } from '../node/builders.ts'
-import { createAuthority, issueServer } from '../node/certificates.ts'
-import { startRegistry } from '../node/registry.ts'
-import { startSandboxNode } from '../node/sandbox-node.ts'
-import { environmentOf, stepOf, TEKTON_FOLDER, taskNamed, tasks, tektonObjects } from './tekton-objects.ts'
+import { configMapKey } from '../../agent/cluster/publish.ts'
+import {
+  environmentOf,
+  stepOf,
+  TEKTON_FOLDER,
+  taskNamed,
+  tasks,
+  tektonObjects,
+} from '../fixtures/deploy/tekton-objects.ts'
+import { generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
+import { Builders } from '../fixtures/node/builders.ts'
+import { createAuthority, issueServer } from '../fixtures/node/certificates.ts'
+import { startRegistry } from '../fixtures/node/registry.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const USER = { username: 'robot$ci', password: 'se:cret' }

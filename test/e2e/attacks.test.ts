@@ -1,8 +1,6 @@
 // Whoever may write below one of the folders that the agent writes (another tool, a careless administrator, an attacker without root's
 // other rights) plants links there: the agent refuses, says where and why, and nothing is written where the link leads.
 import t from 'tap'
-import type { FixtureNode } from '../node/fixture-node.ts'
-import { CERTS_D, startSandboxNode } from '../node/sandbox-node.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -10,7 +8,9 @@ import {
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
+import { CERTS_D, startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const ELSEWHERE = '/opt/elsewhere'

@@ -3,10 +3,16 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import type { Generation } from '../node/generations.ts'
-import { defaultConfig, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, type StatusReport, startPrivateRegistry } from './agent-on-node.ts'
-import { traced, type Write, writesIn } from './write-trace.ts'
+import {
+  AgentOnNode,
+  BY_SIGNAL,
+  generationsToTest,
+  type StatusReport,
+  startPrivateRegistry,
+} from '../fixtures/e2e/agent-on-node.ts'
+import { traced, type Write, writesIn } from '../fixtures/e2e/write-trace.ts'
+import type { Generation } from '../fixtures/node/generations.ts'
+import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const NEW = 'new.example.net'

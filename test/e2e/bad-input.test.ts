@@ -1,9 +1,6 @@
 // Bad inputs and bad nodes: each has a clear error, and nothing on the node changes.
 import { join } from 'node:path'
 import t from 'tap'
-import { issueServer } from '../node/certificates.ts'
-import type { FixtureNode } from '../node/fixture-node.ts'
-import { startSandboxNode } from '../node/sandbox-node.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -11,7 +8,10 @@ import {
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import { issueServer } from '../fixtures/node/certificates.ts'
+import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const [generation] = generationsToTest()

@@ -1,10 +1,10 @@
 // Mirrors for the containers tools, by the request logs of real registries: who was asked by skopeo and podman, and who was not.
 import t from 'tap'
-import { Builders } from '../node/builders.ts'
-import { tinyImage } from '../node/image.ts'
-import type { FixtureRegistry } from '../node/registry.ts'
-import { contents, generationsToTest } from './agent-on-node.ts'
-import { placeOn, serve } from './served.ts'
+import { contents, generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
+import { placeOn, serve } from '../fixtures/e2e/served.ts'
+import { Builders } from '../fixtures/node/builders.ts'
+import { tinyImage } from '../fixtures/node/image.ts'
+import type { FixtureRegistry } from '../fixtures/node/registry.ts'
 
 const HOST = 'harbor.example.net'
 

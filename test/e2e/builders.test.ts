@@ -4,17 +4,17 @@ import { execFileSync } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { Builders } from '../node/builders.ts'
-import { issueServer } from '../node/certificates.ts'
-import type { ExecResult } from '../node/namespaces.ts'
-import { defaultConfig, type SandboxNode, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
 import {
   AgentOnNode,
   contents,
   generationsToTest,
   type PrivateRegistry,
   startPrivateRegistry,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import { Builders } from '../fixtures/node/builders.ts'
+import { issueServer } from '../fixtures/node/certificates.ts'
+import type { ExecResult } from '../fixtures/node/namespaces.ts'
+import { defaultConfig, type SandboxNode, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const GIT = 'git.example.net'
@@ -119,7 +119,7 @@ async function startGitServer(node: SandboxNode, authority: PrivateRegistry['aut
   await node.setHost(GIT, address)
   const argv = [
     process.execPath,
-    join(import.meta.dirname, '../node/file-server.ts'),
+    join(import.meta.dirname, '../fixtures/node/file-server.ts'),
     address,
     '443',
     chainFile,

@@ -2,9 +2,6 @@
 // the node ends healed or with a finding that says why not, theirs is never deleted, and nobody fights or restarts without an end.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import type { Pulled } from '../node/cri-client.ts'
-import type { Generation } from '../node/generations.ts'
-import { defaultConfig, type SandboxNode, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -16,7 +13,10 @@ import {
   type StatusReport,
   startPrivateRegistry,
   TRUST_FOLDERS,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import type { Pulled } from '../fixtures/node/cri-client.ts'
+import type { Generation } from '../fixtures/node/generations.ts'
+import { defaultConfig, type SandboxNode, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const CERTS_D = '/etc/containerd/certs.d'

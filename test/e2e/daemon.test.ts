@@ -3,7 +3,6 @@ import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { startSandboxNode } from '../node/sandbox-node.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -11,7 +10,8 @@ import {
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const generation = generationsToTest().at(-1)

@@ -1,7 +1,7 @@
 // `doctor` and `explain` on a real node: what containerd ignores without a word is named, what a pull uses is shown in order.
 import t from 'tap'
-import { defaultConfig, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from './agent-on-node.ts'
+import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const CERTS = '/etc/containerd/certs.d'

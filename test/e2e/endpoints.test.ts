@@ -1,10 +1,10 @@
 // The rarer settings of a registry on each containerd generation: "*", client certificates.
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
-import { createAuthority, issueClient, issueServer } from '../node/certificates.ts'
-import { startFaultServer } from '../node/tls-servers.ts'
-import { generationsToTest } from './agent-on-node.ts'
-import { placeOn, serve } from './served.ts'
+import { generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
+import { placeOn, serve } from '../fixtures/e2e/served.ts'
+import { createAuthority, issueClient, issueServer } from '../fixtures/node/certificates.ts'
+import { startFaultServer } from '../fixtures/node/tls-servers.ts'
 
 const HOST = 'harbor.example.net'
 const MIRROR = 'mirror.example.net'

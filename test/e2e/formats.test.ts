@@ -1,7 +1,7 @@
 // config.toml as people write it: every byte outside the edit stays, and the real containerd loads the result.
 import t from 'tap'
-import { startSandboxNode } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from './agent-on-node.ts'
+import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const CONFIG_PATH = '/etc/containerd/certs.d'

@@ -1,7 +1,7 @@
 // config.toml that imports a file that imports another one: containerd reads all three, so the agent must judge by all three.
 import t from 'tap'
-import { defaultConfig, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from './agent-on-node.ts'
+import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const CONFIG = '/etc/containerd/config.toml'

@@ -1,7 +1,8 @@
 // Nodes of k3s and RKE2: what the agent writes works at once, and the next start of k3s, which writes containerd's host directories anew from
-// registries.yaml, says the same without the agent. containerd is real; the start of k3s is the stand-in of test/node/k3s.ts.
+// registries.yaml, says the same without the agent. containerd is real; the start of k3s is the stand-in of test/fixtures/node/k3s.ts.
 import t, { type Test } from 'tap'
-import type { Generation } from '../node/generations.ts'
+import { AgentOnNode, contents, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import type { Generation } from '../fixtures/node/generations.ts'
 import {
   certsFolder,
   configOf,
@@ -10,9 +11,8 @@ import {
   readRegistries,
   registriesFile,
   startDistribution,
-} from '../node/k3s.ts'
-import { defaultConfig, startSandboxNode } from '../node/sandbox-node.ts'
-import { AgentOnNode, contents, generationsToTest, startPrivateRegistry } from './agent-on-node.ts'
+} from '../fixtures/node/k3s.ts'
+import { defaultConfig, startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const OTHER = 'registry.example.net'

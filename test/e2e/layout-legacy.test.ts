@@ -3,11 +3,6 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { createAuthority, issueClient, issueServer } from '../node/certificates.ts'
-import type { Generation } from '../node/generations.ts'
-import { startRegistry } from '../node/registry.ts'
-import { startSandboxNode } from '../node/sandbox-node.ts'
-import { startFaultServer } from '../node/tls-servers.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -17,7 +12,12 @@ import {
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import { createAuthority, issueClient, issueServer } from '../fixtures/node/certificates.ts'
+import type { Generation } from '../fixtures/node/generations.ts'
+import { startRegistry } from '../fixtures/node/registry.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
+import { startFaultServer } from '../fixtures/node/tls-servers.ts'
 
 const HOST = 'harbor.example.net'
 const OTHER = 'other.example.net'

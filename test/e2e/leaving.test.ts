@@ -1,6 +1,5 @@
 // Leaving a node: uninstall gives back what was there byte for byte, rollback goes one state back.
 import t from 'tap'
-import { startSandboxNode } from '../node/sandbox-node.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -8,7 +7,8 @@ import {
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 for (const generation of generationsToTest()) {

@@ -2,7 +2,6 @@
 // a log that can not be written costs lines and nothing else.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { startSandboxNode } from '../node/sandbox-node.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -10,7 +9,8 @@ import {
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 /** Beside them lies the lock, which every look at the node takes. */

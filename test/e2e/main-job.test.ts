@@ -1,6 +1,5 @@
 // The main job on each containerd generation: a pull fails with unknown authority, `apply` fixes the node, the same pull works.
 import t from 'tap'
-import { startSandboxNode } from '../node/sandbox-node.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -9,7 +8,8 @@ import {
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const UNKNOWN_AUTHORITY = /x509: certificate signed by unknown authority/

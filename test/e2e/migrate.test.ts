@@ -1,6 +1,5 @@
 // Legacy registry sections, as the field's guides have them: moved, verified, proved, and given back by uninstall.
 import t from 'tap'
-import { startSandboxNode } from '../node/sandbox-node.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -8,7 +7,8 @@ import {
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const PLUGIN = 'io.containerd.grpc.v1.cri'

@@ -1,9 +1,9 @@
 // A node seen through mounts, as in a Pod: what is not mounted is not taken for gone, so that nothing of ours is forgotten on the node.
 import { join } from 'node:path'
 import t from 'tap'
-import { newestGeneration } from '../node/node-tests.ts'
-import { defaultConfig, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, contents, startPrivateRegistry } from './agent-on-node.ts'
+import { AgentOnNode, BY_SIGNAL, contents, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { newestGeneration } from '../fixtures/node/node-tests.ts'
+import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const DOCKER_CA = `/etc/docker/certs.d/${HOST}/ca.crt`

@@ -1,10 +1,10 @@
 // Profile `hosts`: without any socket of the node the agent writes host directories and proves them by the rehearsal.
 import { join } from 'node:path'
 import t from 'tap'
-import type { FixtureNode } from '../node/fixture-node.ts'
-import type { Generation } from '../node/generations.ts'
-import { defaultConfig, startSandboxNode, withConfigPath } from '../node/sandbox-node.ts'
-import { AgentOnNode, generationsToTest, startPrivateRegistry } from './agent-on-node.ts'
+import { AgentOnNode, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
+import type { Generation } from '../fixtures/node/generations.ts'
+import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 

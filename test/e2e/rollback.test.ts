@@ -2,8 +2,6 @@
 // Every kind of configuration with which containerd runs, but without its CRI plugin (and so looks healthy to its supervisor), is tried.
 import { join } from 'node:path'
 import t from 'tap'
-import type { Generation } from '../node/generations.ts'
-import { startSandboxNode } from '../node/sandbox-node.ts'
 import {
   AgentOnNode,
   BY_SIGNAL,
@@ -11,7 +9,9 @@ import {
   generationsToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
-} from './agent-on-node.ts'
+} from '../fixtures/e2e/agent-on-node.ts'
+import type { Generation } from '../fixtures/node/generations.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const ROLLBACK_LIMIT_MS = 20_000

@@ -1,7 +1,7 @@
 // Somebody who never stops writing: ten thousand file events in ten seconds, by the benchmark's own storm, and real damage as the last.
 import t from 'tap'
 import { runStorm } from '../../scripts/benchmark/storm.ts'
-import { BUNDLE, generationsToTest } from './agent-on-node.ts'
+import { BUNDLE, generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
 
 t.setTimeout(480_000)
 

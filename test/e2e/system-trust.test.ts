@@ -2,9 +2,15 @@
 // anchor, and a removal leaves the folder as that tool had made it.
 import { basename, join } from 'node:path'
 import t from 'tap'
-import { createAuthority } from '../node/certificates.ts'
-import { type SandboxNode, startSandboxNode } from '../node/sandbox-node.ts'
-import { AgentOnNode, BY_SIGNAL, contents, generationsToTest, startPrivateRegistry } from './agent-on-node.ts'
+import {
+  AgentOnNode,
+  BY_SIGNAL,
+  contents,
+  generationsToTest,
+  startPrivateRegistry,
+} from '../fixtures/e2e/agent-on-node.ts'
+import { createAuthority } from '../fixtures/node/certificates.ts'
+import { type SandboxNode, startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const LOCAL = '/usr/local/share/ca-certificates'

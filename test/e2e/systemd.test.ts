@@ -5,17 +5,17 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { systemClock } from '../../agent/node/clock.ts'
-import { connectCri } from '../../agent/node/cri.ts'
-import { processes } from '../../agent/node/processes.ts'
-import { systemd } from '../../agent/node/systemd.ts'
-import { rememberRuntime, restartContainerd } from '../../agent/reconcile/restart.ts'
-import type { RunningContainer } from '../node/fixture-node.ts'
-import { CONTAINERD_CONFIG, CONTAINERD_SOCKET } from '../node/fixture-node.ts'
-import type { Generation } from '../node/generations.ts'
-import { eachSystemdGeneration, newestSystemdGeneration } from '../node/node-tests.ts'
-import { CERTS_D } from '../node/sandbox-node.ts'
-import { type SystemdNode, startSystemdNode } from '../node/systemd-node.ts'
-import { AgentOnNode, contents, startPrivateRegistry, TRUST_FOLDERS } from './agent-on-node.ts'
+import { connectCri } from '../../agent/node/cri/client.ts'
+import { processes } from '../../agent/node/processes/processes.ts'
+import { systemd } from '../../agent/node/systemd/systemd.ts'
+import { rememberRuntime, restartContainerd } from '../../agent/reconcile/restart/restart.ts'
+import { AgentOnNode, contents, startPrivateRegistry, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
+import type { RunningContainer } from '../fixtures/node/fixture-node.ts'
+import { CONTAINERD_CONFIG, CONTAINERD_SOCKET } from '../fixtures/node/fixture-node.ts'
+import type { Generation } from '../fixtures/node/generations.ts'
+import { eachSystemdGeneration, newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
+import { CERTS_D } from '../fixtures/node/sandbox-node.ts'
+import { type SystemdNode, startSystemdNode } from '../fixtures/node/systemd-node.ts'
 
 const HOST = 'harbor.example.net'
 const UNIT = 'containerd.service'
@@ -220,7 +220,7 @@ newestSystemdGeneration(
     ].join('\n')
     const program = [
       process.execPath,
-      join(import.meta.dirname, 'restart-by-bus.ts'),
+      join(import.meta.dirname, '../fixtures/e2e/restart-by-bus.ts'),
       '/run/dbus/system_bus_socket',
       UNIT,
     ]

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { AgentError } from '../../agent/model/errors.ts'
-import { startFixture } from './fixture.ts'
+import { startFixture } from '../fixtures/http/served-page.ts'
 
 const TOKEN = 'canary-right-token'
 const token = async (): Promise<string | undefined> => `${TOKEN}\n`

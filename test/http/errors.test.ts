@@ -1,6 +1,6 @@
 import t from 'tap'
 import { AgentError } from '../../agent/model/errors.ts'
-import { startFixture } from './fixture.ts'
+import { startFixture } from '../fixtures/http/served-page.ts'
 
 type ErrorBody = { readonly code: string; readonly message: string; readonly remedy: string }
 

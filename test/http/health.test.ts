@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Health } from '../../agent/http/health.ts'
-import { startFixture } from './fixture.ts'
+import { startFixture } from '../fixtures/http/served-page.ts'
 
 const FAILING: Health = {
   ready: false,

@@ -4,8 +4,8 @@ import { type AddressInfo, connect, createServer as createTcpServer, type Server
 import t, { type Test } from 'tap'
 import { addressToReach, formatAddress, parseAddress } from '../../agent/http/address.ts'
 import { fetchStatus } from '../../agent/http/client.ts'
-import { startFixture } from './fixture.ts'
-import { SAMPLE } from './sample-status.ts'
+import { SAMPLE } from '../fixtures/http/sample-status.ts'
+import { startFixture } from '../fixtures/http/served-page.ts'
 
 t.test('addresses are read as people write them', async (t) => {
   const table: readonly (readonly [string, string, number])[] = [

@@ -1,8 +1,8 @@
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import { type OpenApiDocument, openApiDocument } from '../../agent/http/openapi.ts'
-import { startFixture } from './fixture.ts'
-import { SAMPLE, UNTRUSTED } from './sample-status.ts'
+import { SAMPLE, UNTRUSTED } from '../fixtures/http/sample-status.ts'
+import { startFixture } from '../fixtures/http/served-page.ts'
 
 t.test('the document describes every route of the server, and no other', async (t) => {
   const { server } = startFixture(t)

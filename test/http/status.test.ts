@@ -2,8 +2,8 @@ import { Ajv } from 'ajv'
 import t from 'tap'
 import { ERRORS } from '../../agent/model/errors.ts'
 import { type NodeStatus, STATUS_SCHEMA } from '../../agent/model/status.ts'
-import { startFixture } from './fixture.ts'
-import { SAMPLE, TRUSTED, UNPROVED } from './sample-status.ts'
+import { SAMPLE, TRUSTED, UNPROVED } from '../fixtures/http/sample-status.ts'
+import { startFixture } from '../fixtures/http/served-page.ts'
 
 const validate = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(STATUS_SCHEMA)
 

@@ -3,10 +3,10 @@ import { readdirSync } from 'node:fs'
 import { createServer } from 'node:http'
 import t from 'tap'
 import { ALERTS, JOB } from '../../scripts/monitoring/alerts.ts'
-import { startAgent } from './agents.ts'
-import { byNode, describe, type Firing, impatientRules, settle } from './firing.ts'
-import { startPrometheus, type Target } from './prometheus.ts'
-import { type ExpectedAlert, healthy, SCENARIOS } from './scenarios.ts'
+import { startAgent } from '../fixtures/monitoring/agents.ts'
+import { byNode, describe, type Firing, impatientRules, settle } from '../fixtures/monitoring/firing.ts'
+import { startPrometheus, type Target } from '../fixtures/monitoring/prometheus.ts'
+import { type ExpectedAlert, healthy, SCENARIOS } from '../fixtures/monitoring/scenarios.ts'
 
 t.test('every alert fires in its scenario, nowhere else, and ends with its cause', async (t) => {
   const agents = new Map(

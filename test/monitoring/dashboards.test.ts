@@ -4,10 +4,10 @@ import t from 'tap'
 import { JOB } from '../../scripts/monitoring/alerts.ts'
 import { FLEET_DASHBOARD } from '../../scripts/monitoring/fleet-dashboard.ts'
 import { NODE_DASHBOARD } from '../../scripts/monitoring/node-dashboard.ts'
-import { startAgent } from './agents.ts'
-import { certificateOf } from './certificate.ts'
-import { startPrometheus } from './prometheus.ts'
-import { healthy, SCENARIOS } from './scenarios.ts'
+import { startAgent } from '../fixtures/monitoring/agents.ts'
+import { certificateOf } from '../fixtures/monitoring/certificate.ts'
+import { startPrometheus } from '../fixtures/monitoring/prometheus.ts'
+import { healthy, SCENARIOS } from '../fixtures/monitoring/scenarios.ts'
 
 type Panel = {
   readonly id: number

@@ -6,9 +6,9 @@ import { parse, stringify } from 'yaml'
 import { METRICS } from '../../agent/telemetry/metric-table.ts'
 import { ALERTS, JOB, runbookUrl } from '../../scripts/monitoring/alerts.ts'
 import { ruleGroups } from '../../scripts/monitoring/rules.ts'
-import { promtool } from './prometheus.ts'
-import { record } from './recording.ts'
-import { type ExpectedAlert, healthy, SCENARIOS, type Scenario } from './scenarios.ts'
+import { promtool } from '../fixtures/monitoring/prometheus.ts'
+import { record } from '../fixtures/monitoring/recording.ts'
+import { type ExpectedAlert, healthy, SCENARIOS, type Scenario } from '../fixtures/monitoring/scenarios.ts'
 
 const RULES = new URL('../../daemonset/monitoring/rules.yaml', import.meta.url).pathname
 const INSTANCE = '10.1.2.3:9461'

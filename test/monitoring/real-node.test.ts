@@ -1,10 +1,10 @@
 // The whole chain on a real node: containerd, a registry, the agent as it is shipped, and Prometheus that scrapes it meanwhile.
 import t from 'tap'
 import { JOB } from '../../scripts/monitoring/alerts.ts'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../e2e/agent-on-node.ts'
-import { startSandboxNode } from '../node/sandbox-node.ts'
-import { byNode, type Firing, impatientRules, settle } from './firing.ts'
-import { besideNode, startPrometheus } from './prometheus.ts'
+import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { byNode, type Firing, impatientRules, settle } from '../fixtures/monitoring/firing.ts'
+import { besideNode, startPrometheus } from '../fixtures/monitoring/prometheus.ts'
+import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const CERTS_D = `/etc/containerd/certs.d/${HOST}`

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import type { Registry } from '../../agent/model/desired-state.ts'
 import type { CriClient, Log, RegistryCredentials } from '../../agent/model/ports.ts'
 import { Secret } from '../../agent/model/secret.ts'
-import { connectCri } from '../../agent/node/cri.ts'
+import { connectCri } from '../../agent/node/cri/client.ts'
 import { startCriProxy } from '../../agent/sidecar/cri-proxy.ts'
 import type { Declared } from '../../agent/sidecar/declared.ts'
 import {
@@ -16,7 +16,7 @@ import {
   shortFolder,
   startContainerd,
   untilCriAnswers,
-} from '../node-ports/private-containerd.ts'
+} from '../fixtures/node/private-containerd.ts'
 
 const SOON = { timeoutMs: 20_000 }
 const HOST = '192.0.2.1:5000'

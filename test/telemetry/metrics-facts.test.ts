@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { createMetrics, type Metrics } from '../../agent/telemetry/metrics.ts'
-import { SAMPLE } from '../http/sample-status.ts'
+import { SAMPLE } from '../fixtures/http/sample-status.ts'
 
 async function samples(metrics: Metrics, pattern: RegExp): Promise<readonly string[]> {
   return (await metrics.text()).split('\n').filter((line) => pattern.test(line))

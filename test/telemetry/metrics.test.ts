@@ -2,7 +2,7 @@ import t from 'tap'
 import type { NodeStatus } from '../../agent/model/status.ts'
 import { METRICS } from '../../agent/telemetry/metric-table.ts'
 import { createMetrics, type Metrics } from '../../agent/telemetry/metrics.ts'
-import { SAMPLE, TRUSTED, UNPROVED, UNTRUSTED } from '../http/sample-status.ts'
+import { SAMPLE, TRUSTED, UNPROVED, UNTRUSTED } from '../fixtures/http/sample-status.ts'
 
 const NOW = Date.parse('2026-11-21T11:00:00.000Z')
 

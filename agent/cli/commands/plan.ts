@@ -1,0 +1,16 @@
+// `registry-trust plan`: what would change here and why, with the rehearsal's verdict. Never writes.
+import { planRun } from '../../reconcile/run/entry.ts'
+import { planExit } from '../exit-codes.ts'
+import { formatPlan, planJson } from '../output/run.ts'
+import type { Wiring } from '../wiring.ts'
+import { answer, withConfig } from './with-config.ts'
+
+export async function planCommand(wiring: Wiring): Promise<number> {
+  return withConfig(wiring, async (desired) => {
+    const { consentUnrehearsed, containerdAddress } = wiring.options
+    const options = { address: containerdAddress, byHand: true, consentUnrehearsed, signal: wiring.signal }
+    const run = await planRun(desired, options, wiring.ports)
+    answer(wiring, planJson(run), (paint) => formatPlan(run, paint))
+    return planExit(run)
+  })
+}

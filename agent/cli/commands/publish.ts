@@ -1,0 +1,109 @@
+// `registry-trust publish`: the anchors to the ConfigMaps of the cluster, once, or with --watch for good as the one holder of a Lease.
+
+import { type Published, publishAll } from '../../cluster/publish.ts'
+import type { ClusterApi, DeploymentName } from '../../model/cluster.ts'
+import type { DesiredState } from '../../model/desired-state.ts'
+import { AgentError, asAgentError } from '../../model/errors.ts'
+import { harmless } from '../output/terminal.ts'
+import type { Wiring } from '../wiring.ts'
+
+const LEASE: DeploymentName = { namespace: 'registry-trust', name: 'registry-trust-publish' }
+const LEASE_SECONDS = 30
+const RENEW_MS = 10_000
+
+export async function publishCommand(wiring: Wiring): Promise<number> {
+  const { options, print } = wiring
+  const desired = await configured(wiring)
+  const api = await wiring.connectCluster()
+  if (options.watch) return watchForGood(api, desired, wiring)
+  const results = await publishAll(desired, api)
+  print(options.json ? `${JSON.stringify(results, null, 2)}\n` : results.map((one) => line(one, wiring)).join(''))
+  return results.every(isGood) ? 0 : 1
+}
+
+async function configured({ loadConfig, options }: Wiring): Promise<DesiredState> {
+  const loaded = await loadConfig()
+  if (!loaded.ok) throw new AgentError('CONFIG_INVALID', loaded.problems.map(({ message }) => message).join('\n'))
+  if ((loaded.desired.publish ?? []).length === 0)
+    throw new AgentError(
+      'CONFIG_INVALID',
+      `${options.config.join(', ')}: there is no section publish, so there is nothing to do`,
+    )
+  return loaded.desired
+}
+
+function isGood({ result }: Published): boolean {
+  return result === 'unchanged' || result === 'written'
+}
+
+function line({ configMap, result, restarted, problem }: Published, { paint }: Wiring): string {
+  const done = restarted.length === 0 ? '' : `, restarted ${restarted.join(', ')}`
+  const why =
+    problem === undefined
+      ? result === 'held'
+        ? '\n  one of its anchors can not be used now: left as it is'
+        : ''
+      : `\n  ${harmless(problem.message)}\n  ${problem.remedy}`
+  return `${paint(isGood({ result } as Published) ? 'green' : 'red', result.padEnd(9))} ${configMap}${done}${why}\n`
+}
+
+/** Looks again when a ConfigMap changes, when a file changes, and now and then anyway; renews the lease in between. */
+async function watchForGood(api: ClusterApi, first: DesiredState, wiring: Wiring): Promise<number> {
+  const { log, node, signal, ports, watcher, options } = wiring
+  let desired = first
+  let isDue = true
+  let wake = new AbortController()
+  const poke = () => {
+    isDue = true
+    wake.abort()
+  }
+  const inputs = watcher.watch(
+    options.config.map((path) => ({ path, depth: 1 })),
+    poke,
+  )
+  const cluster = api.watch(desired.publish ?? [], poke)
+  signal.addEventListener('abort', () => wake.abort(), { once: true })
+  let lastTold = ''
+  let nextLookAt = 0
+  try {
+    while (!signal.aborted) {
+      wake = new AbortController()
+      try {
+        if (await api.holdLease(LEASE, node, LEASE_SECONDS)) {
+          if (isDue || ports.clock.now() >= nextLookAt) {
+            isDue = false
+            desired = await configured(wiring).catch((thrown: unknown) => keepLast(thrown, desired, wiring))
+            const results = await publishAll(desired, api)
+            lastTold = tell(results, lastTold, wiring)
+            nextLookAt = ports.clock.now() + desired.drift.resyncMs
+            if (!results.every(isGood)) nextLookAt = ports.clock.now() + RENEW_MS
+          }
+        }
+      } catch (thrown) {
+        const { code, message } = asAgentError(thrown)
+        log.warn('publish-failed', { code, error: message })
+      }
+      await ports.clock.sleep(RENEW_MS, { signal: wake.signal }).catch(() => undefined)
+    }
+  } finally {
+    cluster.close()
+    await inputs.close()
+  }
+  return 0
+}
+
+function keepLast(thrown: unknown, last: DesiredState, { log }: Wiring): DesiredState {
+  log.warn('config-invalid', { error: asAgentError(thrown).message })
+  return last
+}
+
+/** What happened is one line; the same failure again is none. */
+function tell(results: readonly Published[], lastTold: string, { log }: Wiring): string {
+  const worth = results.filter(({ result, restarted }) => result !== 'unchanged' || restarted.length > 0)
+  const text = JSON.stringify(worth)
+  if (worth.length > 0 && text !== lastTold)
+    for (const { configMap, result, restarted, problem } of worth)
+      if (problem === undefined) log.info('published', { configMap, result, restarted })
+      else log.warn('published', { configMap, result, restarted, error: problem.message })
+  return text
+}

@@ -1,0 +1,369 @@
+// The JSON Schema of trust.yaml: the one place that knows every key, its type, its default and what it means.
+// Shipped to users as docs/trust.schema.json (a test keeps the two equal), so that editors complete and check the file.
+// `x-expected` is what a person is told where a pattern does not match.
+import { LOG_LEVELS } from '../../model/log-level.ts'
+import { anchorName, anchorNames, bool, duration, enabled, fileName, objectName } from './parts.ts'
+
+export const MAX_REGISTRIES = 1000
+export const MAX_ANCHORS = 500
+
+const headers = {
+  description: 'Sent with every request to this endpoint. Credentials do not belong here.',
+  type: 'object',
+  maxProperties: 20,
+  propertyNames: {
+    type: 'string',
+    pattern: '^(?![Aa]uthorization$|[Pp]roxy-[Aa]uthorization$|[Cc]ookie$|[Hh]ost$)[A-Za-z0-9-]{1,100}$',
+    'x-expected': 'the name of an HTTP header that holds no credentials',
+  },
+  additionalProperties: { type: 'string', pattern: '^[\\x20-\\x7e]{0,1000}$', 'x-expected': 'printable ASCII' },
+} as const
+
+const anchor = {
+  description: 'A trust anchor: one or more CA certificates. Exactly one of `file` and `pem`.',
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    file: fileName('File with the certificates: PEM, DER or base64 of one of them, recognised by content.'),
+    pem: { description: 'The certificates themselves, as PEM text.', type: 'string', minLength: 1 },
+    passwordFile: fileName('File with the password of a PKCS#12 store.'),
+    pins: {
+      description: 'Accept only certificates with these SHA-256 fingerprints.',
+      type: 'array',
+      minItems: 1,
+      maxItems: 500,
+      items: {
+        type: 'string',
+        pattern: '^sha256:(?:[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){31})$',
+        'x-expected': 'sha256: and the 64 hexadecimal digits of the SHA-256 fingerprint',
+      },
+    },
+  },
+} as const
+
+const registry = {
+  description: 'A registry that the node shall trust.',
+  type: 'object',
+  additionalProperties: false,
+  required: ['host'],
+  properties: {
+    host: {
+      description: 'HOST or HOST:PORT, exactly as image references spell it.',
+      type: 'string',
+      minLength: 1,
+      maxLength: 300,
+    },
+    ca: fileName('File with the CA certificates: short for one unnamed anchor.'),
+    anchors: anchorNames('Names of the trust anchors that verify this registry. None: what the node trusts anyway.'),
+    clientCertificate: {
+      description: 'Client certificate that the registry asks for.',
+      type: 'object',
+      additionalProperties: false,
+      required: ['certFile', 'keyFile'],
+      properties: { certFile: fileName('Certificate, PEM.'), keyFile: fileName('Private key, PEM.') },
+    },
+    mirrors: {
+      description: 'Endpoints that are tried before the registry itself, in order.',
+      type: 'array',
+      maxItems: 20,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['url'],
+        properties: {
+          url: { description: 'https://HOST[:PORT][/PATH]', type: 'string', minLength: 1, maxLength: 1000 },
+          anchors: anchorNames('Names of the trust anchors that verify the mirror.'),
+          capabilities: {
+            description: 'What the mirror is asked for.',
+            type: 'array',
+            items: { enum: ['pull', 'resolve', 'push'] },
+            uniqueItems: true,
+            default: ['pull', 'resolve'],
+          },
+          overridePath: bool('The path of `url` stands in place of /v2.', false),
+          headers,
+        },
+      },
+    },
+    headers,
+    fallback: bool('false: never fall back from the mirrors to the registry itself.', true),
+    skipVerify: bool('Do not verify the certificate; needs policy.allowSkipVerify.', false),
+    plainHttp: bool('Speak plain HTTP; needs policy.allowPlainHttp.', false),
+    credentials: {
+      description: 'Login for proofs alone; never written to the node.',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        dockerConfigFile: fileName('A .dockerconfigjson.'),
+        usernameFile: fileName('File with the user name.'),
+        passwordFile: fileName('File with the password.'),
+        tokenFile: fileName('File with a bearer token (OpenShift).'),
+      },
+    },
+    proof: {
+      description: 'How trust in this registry is proved.',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        image: {
+          description: 'Image on this registry; absent: a tag that does not exist.',
+          type: 'string',
+          minLength: 1,
+          maxLength: 600,
+        },
+        level: {
+          description: 'tls: handshake; manifest: one HEAD through containerd; pull: a real pull.',
+          enum: ['tls', 'manifest', 'pull'],
+          default: 'manifest',
+        },
+        every: duration('How often the proof is repeated (1s to 24h).', '10m'),
+      },
+    },
+  },
+} as const
+
+const targets = {
+  description: 'Places on the node that shall trust.',
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    systemTrust: {
+      description: 'The system store, /etc/ssl/certs.',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        enabled: enabled('auto: where it is writable.'),
+        fileName: {
+          description: 'Name of the file for each anchor.',
+          type: 'string',
+          maxLength: 100,
+          pattern: '^(?!\\.)[A-Za-z0-9._-]*\\{name\\}[A-Za-z0-9._-]*\\.pem$',
+          'x-expected':
+            'a file name that holds {name} once, ends with .pem and holds only letters, digits, "..", "_" and "-" besides',
+          default: '{name}.pem',
+        },
+      },
+    },
+    containerd: {
+      description: "containerd's registry configuration.",
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        enabled: enabled('auto: where containerd runs.'),
+        layout: {
+          description:
+            'hosts: hosts.toml; legacy: registry.configs in config.toml (containerd 1.x only; CA files and client certificates); auto: hosts.',
+          enum: ['auto', 'hosts', 'legacy'],
+          default: 'auto',
+        },
+      },
+    },
+    docker: {
+      description: '/etc/docker/certs.d.',
+      type: 'object',
+      additionalProperties: false,
+      properties: { enabled: enabled('auto: where its folder exists.') },
+    },
+    containers: {
+      description: '/etc/containers/certs.d: CRI-O, podman, buildah, skopeo.',
+      type: 'object',
+      additionalProperties: false,
+      properties: { enabled: enabled('auto: where its folder exists.') },
+    },
+    k3s: {
+      description: 'registries.yaml of k3s and RKE2, so that their next start keeps what hosts.toml says now.',
+      type: 'object',
+      additionalProperties: false,
+      properties: { enabled: enabled('auto: on their nodes, where /etc/rancher/k3s or /etc/rancher/rke2 exists.') },
+    },
+    crictl: {
+      description: '/etc/crictl.yaml: the CRI socket of this node.',
+      type: 'object',
+      additionalProperties: false,
+      properties: { enabled: bool('Write the socket there. `doctor` checks the file in any case.', false) },
+    },
+  },
+} as const
+
+const restart = {
+  description: 'Whether and how containerd may be restarted, where a change needs it.',
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    strategy: {
+      description: 'systemd: over D-Bus; signal: SIGTERM, a supervisor starts it again; never: report only.',
+      enum: ['auto', 'systemd', 'signal', 'never'],
+      default: 'auto',
+    },
+    unit: {
+      description: 'systemd unit of containerd; auto: found from its process.',
+      type: 'string',
+      maxLength: 255,
+      pattern: '^(?:auto|[A-Za-z0-9:_.@\\\\-]+\\.service)$',
+      'x-expected': 'auto or the name of a unit such as containerd.service',
+      default: 'auto',
+    },
+    budget: {
+      description: 'Limits of automatic restarts.',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        maxPerHour: { description: 'Restarts in one hour.', type: 'integer', minimum: 0, maximum: 60, default: 3 },
+        backoff: {
+          description: 'Pause after a failed attempt, doubled each time.',
+          type: 'object',
+          additionalProperties: false,
+          properties: {
+            min: duration('First pause (1s to 24h).', '1m'),
+            max: duration('Longest pause (1s to 24h).', '30m'),
+          },
+        },
+      },
+    },
+    window: {
+      description: 'Restart only at these times. A window that ends before it begins goes over midnight.',
+      type: 'object',
+      additionalProperties: false,
+      required: ['from', 'to'],
+      properties: {
+        days: {
+          description: 'Days of the week on which it begins; every day where none is named.',
+          type: 'array',
+          items: { enum: ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] },
+          uniqueItems: true,
+        },
+        from: { description: 'HH:MM', type: 'string', pattern: '^(?:[01][0-9]|2[0-3]):[0-5][0-9]$' },
+        to: { description: 'HH:MM', type: 'string', pattern: '^(?:[01][0-9]|2[0-3]):[0-5][0-9]$' },
+        timeZone: { description: 'IANA name, such as Europe/Berlin; UTC where none is named.', type: 'string' },
+      },
+    },
+  },
+} as const
+
+export const TRUST_SCHEMA = {
+  $schema: 'http://json-schema.org/draft-07/schema#',
+  title: 'trust.yaml of registry-trust',
+  description: 'Which private registries the nodes of a cluster shall trust, and how.',
+  type: 'object',
+  additionalProperties: false,
+  properties: {
+    mode: {
+      description: 'enforce; audit: report drift and the plan, change nothing.',
+      enum: ['enforce', 'audit'],
+      default: 'enforce',
+    },
+    anchors: {
+      description: 'Named trust anchors.',
+      type: 'object',
+      maxProperties: MAX_ANCHORS,
+      propertyNames: anchorName,
+      additionalProperties: anchor,
+    },
+    registries: {
+      description: 'The registries that the node shall trust.',
+      type: 'array',
+      maxItems: MAX_REGISTRIES,
+      items: registry,
+    },
+    targets,
+    restart,
+    policy: {
+      description: 'What the files of registries.d and teams may ask for.',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        allowSkipVerify: bool('Permit skipVerify: true.', false),
+        allowPlainHttp: bool('Permit plainHttp: true.', false),
+        allowWildcard: bool('Permit host: "*".', false),
+        forbidAnchorsFor: {
+          description: 'Hosts that never get an anchor: nobody can put a CA of their own before a public registry.',
+          type: 'array',
+          items: { type: 'string', minLength: 1, maxLength: 300 },
+          uniqueItems: true,
+          maxItems: 1000,
+          default: ['docker.io'],
+        },
+        minRsaBits: {
+          description: 'Anchors with shorter RSA keys are not used.',
+          type: 'integer',
+          minimum: 1024,
+          maximum: 16384,
+          default: 2048,
+        },
+      },
+    },
+    publish: {
+      description: 'ConfigMaps of the cluster that get the anchors (`registry-trust publish`).',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        tekton: {
+          description: "Tekton's config-registry-cert, and a restart of its controller when it changes.",
+          type: 'boolean',
+          default: false,
+        },
+        configMaps: {
+          description: 'Any others.',
+          type: 'array',
+          maxItems: 100,
+          items: {
+            type: 'object',
+            additionalProperties: false,
+            required: ['namespace', 'name'],
+            properties: {
+              namespace: objectName('Namespace of the ConfigMap.'),
+              name: objectName('Name of the ConfigMap.'),
+              key: {
+                description: 'Key that gets the bundle.',
+                type: 'string',
+                pattern: '^[-._a-zA-Z0-9]{1,253}$',
+                'x-expected': 'a key of letters, digits, "-", "_" and ".."',
+              },
+              format: {
+                description:
+                  'bundle: all certificates in one key; certs.d: one key for each host, a port written HOST..PORT.',
+                enum: ['bundle', 'certs.d'],
+                default: 'bundle',
+              },
+              anchors: anchorNames('Names of the anchors; none: all.'),
+              restart: {
+                description: 'Deployments of that namespace that are restarted when the content changed.',
+                type: 'array',
+                maxItems: 20,
+                uniqueItems: true,
+                items: objectName('Name of the Deployment.'),
+              },
+            },
+          },
+        },
+      },
+    },
+    log: {
+      description: 'The log of the daemon.',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        level: {
+          description: 'How much is logged, at once and without a restart; absent: what `--log-level` says.',
+          enum: LOG_LEVELS,
+        },
+      },
+    },
+    drift: {
+      description: 'What happens when somebody changes the managed files.',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        resync: duration('How often the node is compared with the desired state anyway (1s to 24h).', '5m'),
+        heal: bool('Restore what was changed.', true),
+        stopAfterFights: {
+          description: 'Give up on a file after so many restorations in a row.',
+          type: 'integer',
+          minimum: 1,
+          maximum: 1000,
+          default: 5,
+        },
+      },
+    },
+  },
+} as const

@@ -1,0 +1,167 @@
+// What one containerd configuration file says, as far as registries and a restart depend on it.
+// Facts only, no judgement; values of credentials are never read into them.
+import { posix } from 'node:path'
+import {
+  decodeText,
+  isTable,
+  itemAt,
+  parseToml,
+  stringAt,
+  stringsAt,
+  type TomlTable,
+  tableAt,
+} from '../../text/toml.ts'
+import { type LineEnding, lineEndingOf } from '../../text/toml-document.ts'
+import {
+  CONFIG_SCHEMAS,
+  isSchemaVersion,
+  type KeyPath,
+  type SchemaVersion,
+  USE_LOCAL_IMAGE_PULL,
+} from './schema-version.ts'
+
+/** One registry table. Lists hold registry hosts; an empty table counts for nothing, as in containerd. */
+export type RegistrySettings = {
+  readonly configPath: string | undefined
+  readonly mirrors: readonly string[]
+  readonly configsTls: readonly string[]
+  readonly configsAuth: readonly string[]
+  readonly auths: readonly string[]
+}
+
+export const NO_REGISTRY_SETTINGS: RegistrySettings = {
+  configPath: undefined,
+  mirrors: [],
+  configsTls: [],
+  configsAuth: [],
+  auths: [],
+}
+
+export type ContainerdConfig = {
+  readonly path: string
+  readonly text: string
+  readonly parsed: TomlTable
+  readonly lineEnding: LineEnding
+  /** Nothing but comments and white space. */
+  readonly isEmpty: boolean
+  /** The `version` line; undefined where there is none. */
+  readonly declaredVersion: number | undefined
+  /** What containerd takes it for when this is the main file: no line means 1. */
+  readonly effectiveVersion: number
+  /** The registry settings of this file by the schema whose plugin id they stand under. */
+  readonly registries: { readonly [version in SchemaVersion]: RegistrySettings }
+  readonly hasRegistryTable: boolean
+  /** Of the table that the effective version makes containerd read. */
+  readonly configPath: string | undefined
+  readonly configPathDirectories: readonly string[]
+  readonly hasMirrors: boolean
+  readonly hasConfigsTls: boolean
+  readonly hasConfigsAuth: boolean
+  readonly hasAuths: boolean
+  readonly usesLocalImagePull: boolean
+  /** Absolute paths or patterns, in the order written. */
+  readonly imports: readonly string[]
+  readonly sandboxImage: string | undefined
+  readonly debugAddress: string | undefined
+  readonly metricsAddress: string | undefined
+  readonly grpcAddress: string | undefined
+  readonly root: string | undefined
+  readonly state: string | undefined
+  readonly disabledPlugins: readonly string[]
+  readonly disablesCri: boolean
+  /** Tables that containerd reads past, for people. */
+  readonly ignored: readonly { readonly table: string; readonly reason: string }[]
+}
+
+/** Throws AgentError CONTAINERD_CONFIG_UNREADABLE with path:line:column. */
+export function readContainerdConfig(bytes: Buffer, { path }: { readonly path: string }): ContainerdConfig {
+  const source = { path, code: 'CONTAINERD_CONFIG_UNREADABLE' } as const
+  const text = decodeText(bytes, source)
+  const parsed = parseToml(text, source)
+  const declared = itemAt(parsed, ['version'])
+  const declaredVersion = typeof declared === 'number' ? declared : undefined
+  const effectiveVersion = declaredVersion === undefined || declaredVersion === 0 ? 1 : declaredVersion
+  const schema = CONFIG_SCHEMAS[isSchemaVersion(effectiveVersion) ? effectiveVersion : 3]
+  const registry = readRegistry(parsed, schema.registry)
+  const disabledPlugins = stringsAt(parsed, ['disabled_plugins'])
+  return {
+    path,
+    text,
+    parsed,
+    lineEnding: lineEndingOf(text),
+    isEmpty: Object.keys(parsed).length === 0,
+    declaredVersion,
+    effectiveVersion,
+    registries: {
+      1: readRegistry(parsed, CONFIG_SCHEMAS[1].registry),
+      2: readRegistry(parsed, CONFIG_SCHEMAS[2].registry),
+      3: readRegistry(parsed, CONFIG_SCHEMAS[3].registry),
+      4: readRegistry(parsed, CONFIG_SCHEMAS[4].registry),
+    },
+    hasRegistryTable: tableAt(parsed, schema.registry) !== undefined,
+    configPath: registry.configPath,
+    configPathDirectories: directoriesOf(registry.configPath),
+    hasMirrors: registry.mirrors.length > 0,
+    hasConfigsTls: registry.configsTls.length > 0,
+    hasConfigsAuth: registry.configsAuth.length > 0,
+    hasAuths: registry.auths.length > 0,
+    usesLocalImagePull: itemAt(parsed, USE_LOCAL_IMAGE_PULL) === true,
+    imports: stringsAt(parsed, ['imports']).map((name) => posix.resolve(posix.dirname(path), name)),
+    sandboxImage: stringAt(parsed, schema.sandboxImage),
+    debugAddress: stringAt(parsed, schema.debugAddress),
+    metricsAddress: stringAt(parsed, schema.metricsAddress),
+    grpcAddress: stringAt(parsed, schema.grpcAddress),
+    root: stringAt(parsed, ['root']),
+    state: stringAt(parsed, ['state']),
+    disabledPlugins,
+    disablesCri: disabledPlugins.some((id) => id === 'cri' || id === CONFIG_SCHEMAS[2].criPluginId),
+    ignored: ignoredTables(parsed, declaredVersion, effectiveVersion),
+  }
+}
+
+function readRegistry(parsed: TomlTable, path: KeyPath): RegistrySettings {
+  const table = tableAt(parsed, path)
+  if (table === undefined) return NO_REGISTRY_SETTINGS
+  const configs = Object.entries(tableAt(table, ['configs']) ?? {})
+  const configured = (name: string) => configs.filter(([, config]) => isTable(config) && isTable(config[name]))
+  return {
+    configPath: stringAt(table, ['config_path']),
+    mirrors: Object.keys(tableAt(table, ['mirrors']) ?? {}),
+    configsTls: configured('tls').map(([host]) => host),
+    configsAuth: configured('auth').map(([host]) => host),
+    auths: Object.keys(tableAt(table, ['auths']) ?? {}),
+  }
+}
+
+/** `config_path` may be a list: containerd splits it at `:`. */
+export function directoriesOf(configPath: string | undefined): readonly string[] {
+  return (configPath ?? '').split(':').filter((directory) => directory !== '')
+}
+
+/** Tables that stand under the plugin id of another schema: containerd says nothing, or one warning, and goes on without them. */
+function ignoredTables(
+  parsed: TomlTable,
+  declared: number | undefined,
+  effective: number,
+): readonly { table: string; reason: string }[] {
+  const present = (paths: readonly KeyPath[]) => paths.filter((path) => tableAt(parsed, path) !== undefined)
+  const [v1, v2] = [CONFIG_SCHEMAS[1].criTables, [CONFIG_SCHEMAS[2].registry, [...CRI_OF_2, 'containerd']]]
+  const split = CONFIG_SCHEMAS[3].criTables.filter((path) => path[1] !== CRI_OF_2[1])
+  const name = (path: KeyPath) => path.map((key) => (/^[\w-]+$/.test(key) ? key : `"${key}"`)).join('..')
+  if (effective === 1) {
+    const why = declared === undefined ? 'without a version line the file counts as version 1' : 'the file is version 1'
+    return present([CONFIG_SCHEMAS[2].criTables[0] ?? [], ...split]).map((path) => ({ table: name(path), reason: why }))
+  }
+  const old = present(v1).map((path) => ({
+    table: name(path),
+    reason: `this name belongs to version 1, the file is ${effective}`,
+  }))
+  if (effective < 3) return old
+  const moved = present(v2).map((path) => ({
+    table: name(path),
+    reason: `this name belongs to version 2, the file is ${effective}`,
+  }))
+  return [...old, ...moved]
+}
+
+const CRI_OF_2 = ['plugins', 'io.containerd.grpc.v1.cri']

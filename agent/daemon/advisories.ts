@@ -1,0 +1,80 @@
+// Drift that nothing the agent may write puts right (ADVISORY_KINDS): told with what does. Pure.
+import { type DesiredState, trustOf } from '../model/desired-state.ts'
+import type { FindingCode } from '../model/finding.ts'
+import type { ContainerdFacts, SystemRootsFacts } from '../model/observed-state.ts'
+import type { MountPoint } from '../model/ports.ts'
+import type { Run } from '../model/run.ts'
+import type { AgentState } from '../model/state.ts'
+import type { DriftStatus } from '../model/status.ts'
+import { ignoredHosts, rootsAreNewer } from '../reconcile/run/stale-load.ts'
+import { stillTrusted } from '../reconcile/run/withdrawn-anchors.ts'
+
+/**
+ * The system store is newer than what the running containerd trusts by, and that matters: a registry is not trusted for it, or a
+ * certificate that was taken out is trusted still. Where every registry's CA comes through hosts.toml it does not matter.
+ */
+export function outdatedRoots(
+  run: Run,
+  desired: DesiredState,
+  state: AgentState,
+  codeOf: (host: string) => FindingCode | undefined,
+): readonly DriftStatus[] {
+  const { facts, rehearsal, proofs, restarts } = run
+  if (facts?.systemRoots === undefined || restarts.length > 0) return []
+  const withdrawn = withdrawnButTrusted(state, facts)
+  const bySystem = desired.registries
+    .filter((registry) => trustOf(registry, desired).certificates.length === 0)
+    .map(({ host }) => host)
+    .filter((host) => codeOf(host) === 'unknown-authority')
+  const ignored = rehearsal === undefined ? [] : ignoredHosts(proofs, rehearsal)
+  const untrusted = [...new Set([...bySystem, ...ignored])].join(', ')
+  if (untrusted === '' || !rootsAreNewer(facts)) return withdrawn
+  const changed = `it changed at ${instant(facts.systemRoots.changedAt)}`
+  const reason = `${changed}; containerd, started at ${instant(facts.startedAt)}, reads it once and does not trust ${untrusted}: restart containerd`
+  return [newerThanLoaded(facts.systemRoots, reason), ...withdrawn]
+}
+
+/** Certificates that were taken out of the system store while containerd had it loaded. */
+export function withdrawnButTrusted(state: AgentState, facts: ContainerdFacts): readonly DriftStatus[] {
+  const found = stillTrusted(state, facts)
+  const last = found.at(-1)
+  if (facts.systemRoots === undefined || last === undefined) return []
+  const names = found.map(({ anchor, fingerprint }) => `${anchor} (${fingerprint})`).join(', ')
+  const reason = `${names} was taken out, last at ${last.at}; containerd, started at ${instant(facts.startedAt)}, may trust it until it is restarted`
+  return [newerThanLoaded(facts.systemRoots, reason)]
+}
+
+function newerThanLoaded({ path }: SystemRootsFacts, reason: string): DriftStatus {
+  return { target: 'system-trust', path, kind: 'os-bundle-newer', reason }
+}
+
+/** Inputs whose changes never arrive: mounted as a single file (a subPath is never updated), or from what was deleted since. */
+export function staleSources(sources: readonly string[], mounts: readonly MountPoint[]): readonly DriftStatus[] {
+  return sources.flatMap((path): DriftStatus[] => {
+    const mount = mountOf(path, mounts)
+    if (mount === undefined || (mount.path !== path && !mount.isSourceDeleted)) return []
+    const reason = mount.isSourceDeleted
+      ? `${mount.path} shows what was deleted or replaced since it was mounted: restart the Pod`
+      : 'it is mounted as a single file (subPath), which is never updated: mount its folder instead'
+    return [{ target: 'source', path, kind: 'source-stale', reason }]
+  })
+}
+
+/** Folders that the agent sees through a mount whose source is gone: only a new process sees the node's. */
+export function deletedFolders(folders: readonly string[], mounts: readonly MountPoint[]): readonly string[] {
+  return folders.filter((folder) => mountOf(folder, mounts)?.isSourceDeleted === true)
+}
+
+/** The innermost mount; of two on one path the later covers the earlier. */
+export function mountOf(path: string, mounts: readonly MountPoint[]): MountPoint | undefined {
+  return mounts
+    .filter((mount) => path === mount.path || path.startsWith(mount.path === '/' ? '/' : `${mount.path}/`))
+    .reduce<MountPoint | undefined>(
+      (inner, mount) => (inner === undefined || mount.path.length >= inner.path.length ? mount : inner),
+      undefined,
+    )
+}
+
+function instant(ms: number | undefined): string {
+  return ms === undefined ? 'an unknown time' : new Date(ms).toISOString()
+}

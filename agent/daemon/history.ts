@@ -1,0 +1,243 @@
+// What one agent remembers between runs, and the status it makes of it. Pure: every function returns a new value.
+
+import { configVersionOf } from '../containerd/config/facts.ts'
+import type { DesiredState } from '../model/desired-state.ts'
+import type { Problem } from '../model/errors.ts'
+import { breaksTrust, type Finding, finding, isLoginFailure, provesTrust } from '../model/finding.ts'
+import { ADVISORY_KINDS, type Change } from '../model/plan.ts'
+import type { Run } from '../model/run.ts'
+import type { AgentState } from '../model/state.ts'
+import type {
+  DriftStatus,
+  LastProof,
+  LastRestart,
+  NodeState,
+  NodeStatus,
+  RegistryState,
+  RegistryStatus,
+} from '../model/status.ts'
+import type { ProofResult } from '../reconcile/prove/pull.ts'
+import { outdatedRoots } from './advisories.ts'
+import { installedAt, targetsOf } from './status.ts'
+
+export type RegistryMemory = {
+  readonly state: RegistryState
+  readonly since: string
+  readonly finding: Finding
+  readonly lastProof: LastProof
+  /** Proofs in a row that did not establish trust or login; decides when to try again. */
+  readonly failures: number
+}
+
+export type Memory = {
+  readonly desired: DesiredState | undefined
+  /** What is wrong with the configuration read last; the desired state is older then. */
+  readonly configProblems: readonly Problem[]
+  readonly run: Run | undefined
+  /** The generation that was on the node before the last run: changes for the same one are drift. */
+  readonly generationBefore: string
+  readonly registries: ReadonlyMap<string, RegistryMemory>
+  readonly lastRestart: LastRestart | undefined
+  readonly isApplying: boolean
+}
+
+export const NOTHING_REMEMBERED: Memory = {
+  desired: undefined,
+  configProblems: [],
+  run: undefined,
+  generationBefore: '',
+  registries: new Map(),
+  lastRestart: undefined,
+  isApplying: false,
+}
+
+export function rememberRun(memory: Memory, desired: DesiredState, run: Run): Memory {
+  const rehearsed = run.rehearsal?.verdict === 'passed' ? run.rehearsal.proofs : []
+  const withRehearsal = rehearsed.reduce((registries, { host, finding: found, durationMs }) => {
+    const at = run.proofs.find((proof) => proof.host === host)?.at
+    if (at === undefined || !provesTrust(found.code)) return registries
+    const proof: LastProof = { level: 'manifest', by: 'rehearsal', at, durationMs }
+    return rememberOne(registries, host, 'rehearsed', found, proof)
+  }, memory.registries)
+  const proved = run.proofs.reduce(rememberProof, run.outcome === 'deferred' ? withRehearsal : memory.registries)
+  const hosts = new Set(desired.registries.map(({ host }) => host))
+  const registries = new Map([...proved].filter(([host]) => hosts.has(host)))
+  const last = run.restarts.at(-1)
+  return {
+    ...memory,
+    desired,
+    run,
+    registries: run.outcome === 'no-containerd' ? withoutRuntime(registries, desired, run) : registries,
+    lastRestart: last ?? memory.lastRestart,
+    isApplying: false,
+  }
+}
+
+export function rememberProofs(memory: Memory, proofs: readonly ProofResult[]): Memory {
+  return { ...memory, registries: proofs.reduce(rememberProof, memory.registries) }
+}
+
+type Registries = ReadonlyMap<string, RegistryMemory>
+
+function rememberProof(
+  registries: Registries,
+  { host, finding: found, level, at, durationMs, by }: ProofResult,
+): Registries {
+  if (by !== 'live') {
+    const weaker = stateOf(found, false)
+    return rememberOne(registries, host, weaker === 'trusted' ? 'rehearsed' : weaker, found, {
+      level,
+      by,
+      at,
+      durationMs,
+    })
+  }
+  const wasRehearsed = registries.get(host)?.state === 'rehearsed'
+  const state = stateOf(found, wasRehearsed)
+  if (state === 'rehearsed') return registries
+  return rememberOne(registries, host, state, found, { level, by: 'live', at, durationMs })
+}
+
+/** A network fault says nothing about trust; an x509 fault does. */
+function stateOf(found: Finding, wasRehearsed: boolean): RegistryState {
+  if (provesTrust(found.code)) return 'trusted'
+  if (wasRehearsed) return 'rehearsed'
+  return breaksTrust(found.code) ? 'untrusted' : 'unproved'
+}
+
+function rememberOne(
+  registries: Registries,
+  host: string,
+  state: RegistryState,
+  found: Finding,
+  lastProof: LastProof,
+): Registries {
+  const before = registries.get(host)
+  const since = before?.state === state ? before.since : lastProof.at
+  const failures = provesTrust(found.code) && !isLoginFailure(found.code) ? 0 : (before?.failures ?? 0) + 1
+  return new Map([...registries, [host, { state, since, finding: found, lastProof, failures }]])
+}
+
+function withoutRuntime(registries: Registries, desired: DesiredState, run: Run): Registries {
+  const down = runtimeFinding(run)
+  return new Map(
+    desired.registries.flatMap(({ host }) => {
+      const known = registries.get(host)
+      return known === undefined ? [] : [[host, { ...known, finding: down }] as const]
+    }),
+  )
+}
+
+function runtimeFinding({ error }: Run): Finding {
+  const code = error?.code === 'CRI_NOT_LOADED' ? 'cri-not-loaded' : 'containerd-down'
+  return finding(code, error?.message ?? 'containerd does not answer')
+}
+
+export type StatusIdentity = { readonly node: string; readonly version: string }
+
+/** `advisories`: drift that was seen beside the runs. */
+export function statusOf(
+  memory: Memory,
+  state: AgentState,
+  { node, version }: StatusIdentity,
+  advisories: readonly DriftStatus[] = [],
+): NodeStatus {
+  const { desired, run, configProblems } = memory
+  const drift = [...driftOf(memory), ...rootsOf(memory, state), ...advisories]
+  return {
+    node,
+    version,
+    mode: desired?.mode ?? 'enforce',
+    generation: desired?.generation ?? '',
+    state: nodeState(memory, state, drift),
+    containerd: {
+      version: run?.facts?.version ?? null,
+      socket: run?.facts?.socket ?? null,
+      configFile: run?.facts?.configFile ?? null,
+      configVersion: run?.facts === undefined ? null : configVersionOf(run.facts),
+      configPath: run?.planned?.plan.certsDirectory ?? null,
+      layout: run?.facts?.layout ?? null,
+    },
+    anchors: anchorsOf(desired, state),
+    registries: desired?.registries.map(({ host }) => registryStatus(host, memory.registries.get(host), run)) ?? [],
+    targets: targetsOf(run, state),
+    drift,
+    restart: {
+      pending: run?.restartPending !== undefined,
+      reason: run?.restartPending ?? null,
+      last: memory.lastRestart ?? null,
+    },
+    transactions: state.transactions,
+    problems: [...configProblems, ...(run?.problems ?? [])],
+    warnings: run?.planned?.plan.warnings ?? [],
+    sources: desired?.sources ?? [],
+  }
+}
+
+function anchorsOf(desired: DesiredState | undefined, state: AgentState): NodeStatus['anchors'] {
+  if (desired === undefined) return []
+  return desired.anchors.flatMap(({ name, certificates, problems: findings }): NodeStatus['anchors'] => {
+    const installed = installedAt(name, desired, state)
+    if (certificates.length === 0)
+      return [{ name, subject: null, fingerprint: null, notAfter: null, installed, findings }]
+    return certificates.map(({ subject, fingerprint, notAfter }) => ({
+      name,
+      subject,
+      fingerprint,
+      notAfter,
+      installed,
+      findings,
+    }))
+  })
+}
+
+function registryStatus(host: string, known: RegistryMemory | undefined, run: Run | undefined): RegistryStatus {
+  if (known === undefined) {
+    const found =
+      run?.outcome === 'no-containerd' ? runtimeFinding(run) : finding('not-proved-yet', `${host} was not proved yet`)
+    return { host, state: 'unproved', since: null, finding: found, lastProof: null }
+  }
+  const { state, since, finding: found, lastProof } = known
+  return { host, state, since, finding: found, lastProof }
+}
+
+function nodeState({ run, desired, isApplying }: Memory, state: AgentState, drift: readonly DriftStatus[]): NodeState {
+  if (isApplying) return 'applying'
+  if (run === undefined || run.outcome === 'no-containerd') return 'no-containerd'
+  if (run.outcome === 'rollback-failed') return 'rollback-failed'
+  if (desired?.mode === 'audit') return 'audit'
+  if (
+    run.outcome === 'rolled-back' ||
+    (state.refusedGeneration !== undefined && state.refusedGeneration === desired?.generation)
+  )
+    return 'rolled-back'
+  if (run.restartPending !== undefined) return 'restart-pending'
+  return drift.some(({ kind }) => !ADVISORY_KINDS.has(kind)) ? 'drifted' : 'converged'
+}
+
+function rootsOf({ run, desired, registries }: Memory, state: AgentState): readonly DriftStatus[] {
+  if (run === undefined || desired === undefined) return []
+  return outdatedRoots(run, desired, state, (host) => registries.get(host)?.finding.code)
+}
+
+/** What differs from the last committed state of the same generation and was not put right by the run. */
+function driftOf({ run, desired, generationBefore }: Memory): readonly DriftStatus[] {
+  if (run?.planned === undefined || desired === undefined) return []
+  const isDrift = generationBefore === desired.generation || desired.mode === 'audit'
+  if (!isDrift) return []
+  const { plan, leftOut } = run.planned
+  const files = [...plan.changes.filter((change) => !run.applied.includes(change)), ...leftOut].map(asDrift)
+  return [...files, ...loadedDiffers(run)]
+}
+
+/** The file is as wanted, and the daemon runs with an older one: only a restart puts that right. */
+function loadedDiffers({ planned, facts, restarts }: Run): readonly DriftStatus[] {
+  if (planned?.plan.restart.required !== true || facts === undefined || restarts.length > 0) return []
+  if (planned.plan.changes.some(({ target }) => target === 'containerd-config')) return []
+  const { configFile: path } = facts
+  return [{ target: 'containerd-config', path, kind: 'loaded-differs', reason: planned.plan.restart.reason }]
+}
+
+export function asDrift({ target, path, action, drift, reason }: Change): DriftStatus {
+  return { target, path, kind: drift ?? (action === 'create' ? 'missing' : 'changed'), reason }
+}

@@ -1,0 +1,88 @@
+// The values that a run takes and gives: shared by the steps of reconcile/ and shown by http/ and cli/.
+
+import type { ObservePorts } from '../reconcile/observe/containerd.ts'
+import type { Planned } from '../reconcile/plan/plan.ts'
+import type { LoginDesk } from '../reconcile/prove/login.ts'
+import type { ProofResult } from '../reconcile/prove/pull.ts'
+import type { RehearsePorts } from '../reconcile/rehearse/rehearse.ts'
+import type { RestartPorts } from '../reconcile/restart/restart.ts'
+import type { TransactionPorts } from '../reconcile/transaction/transaction.ts'
+import type { DesiredState } from './desired-state.ts'
+import type { AgentError, Problem } from './errors.ts'
+import type { ContainerdFacts } from './observed-state.ts'
+import type { Change, Rehearsal } from './plan.ts'
+import type { CriClient, NodeLock, RestartPermit, TlsProbe } from './ports.ts'
+import type { AgentState } from './state.ts'
+
+export type RunPorts = ObservePorts &
+  RehearsePorts &
+  RestartPorts &
+  TransactionPorts & {
+    readonly tls: TlsProbe
+    readonly permit: RestartPermit
+    readonly lock: NodeLock
+    /** Absent: proofs are made without credentials. */
+    readonly logins?: LoginDesk
+  }
+
+export type RunOptions = {
+  /** Path of containerd's socket on the node; undefined: found. */
+  readonly address: string | undefined
+  /** A person asked for this run: a generation that was rolled back is tried again, the restart budget does not count. */
+  readonly byHand: boolean
+  readonly consentUnrehearsed: boolean
+  /** Replace the anchors of a registry also where the new ones do not verify what it serves now. */
+  readonly allowOrphan?: boolean
+  /** Move legacy registry sections also where no declared registry needs it (`migrate`). */
+  readonly migrateAll?: boolean
+  /** Which registries to prove when nothing changes; all unless told. */
+  readonly isProofDue?: (host: string) => boolean
+  /** Earlier proofs that are fresh enough to stand for "before the change". */
+  readonly knownBefore?: ReadonlyMap<string, ProofResult>
+  /** Ends the run before the first write only: from then on it is finished or undone. */
+  readonly signal?: AbortSignal | undefined
+}
+
+export type RestartReport = {
+  /** RFC 3339. */
+  readonly at: string
+  readonly reason: string
+  readonly result: 'ok' | 'failed' | 'rolled-back' | 'rollback-failed'
+  readonly durationMs: number
+}
+
+export type Outcome =
+  | 'no-containerd'
+  | 'planned'
+  | 'unchanged'
+  | 'applied'
+  | 'deferred'
+  | 'refused'
+  | 'rolled-back'
+  | 'rollback-failed'
+
+export type Run = {
+  readonly outcome: Outcome
+  readonly state: AgentState
+  readonly problems: readonly Problem[]
+  readonly facts?: ContainerdFacts
+  readonly planned?: Planned
+  readonly rehearsal?: Rehearsal
+  readonly proofs: readonly ProofResult[]
+  /** Changes that are on the node now because of this run. */
+  readonly applied: readonly Change[]
+  readonly restarts: readonly RestartReport[]
+  /** Why a restart that is due was not made. */
+  readonly restartPending?: string
+  readonly error?: AgentError
+}
+
+/** What every step of a run is handed: a runtime that answers, and the node's lock held. */
+export type Context = {
+  readonly desired: DesiredState
+  readonly state: AgentState
+  readonly facts: ContainerdFacts
+  readonly cri: CriClient
+  readonly options: RunOptions
+  readonly ports: RunPorts
+}

@@ -1,0 +1,148 @@
+// The agent's side of the restarter sidecar: the Systemd port over its socket, and the hold of its dead man's switch. The rules: each
+// question has its own connection and its deadline; a hold lives as long as its connection does.
+import { existsSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { createInterface } from 'node:readline'
+import { AgentError } from '../../model/errors.ts'
+import type { JobOutcome, RestartPermit, Systemd } from '../../model/ports.ts'
+import type { RestarterReply, RestarterRequest } from '../../model/restarter-protocol.ts'
+
+const QUESTION_MS = 5_000
+/** Beside the time that systemd may take for the job. */
+const MARGIN_MS = 2_000
+
+type Answer = Extract<RestarterReply, { ok: true }>
+
+export function restarterClient({ socket }: { readonly socket: string }): Systemd {
+  const ask = async (request: RestarterRequest, timeoutMs = QUESTION_MS, signal?: AbortSignal): Promise<Answer> => {
+    const connection = await open(socket, timeoutMs)
+    try {
+      return await connection.ask(request, timeoutMs, signal)
+    } finally {
+      connection.close()
+    }
+  }
+  return {
+    async isAvailable() {
+      if (!existsSync(socket)) return false
+      try {
+        return (await ask({ verb: 'facts' })).available === true
+      } catch {
+        // As without a bus: nobody is known to start containerd again.
+        return false
+      }
+    },
+    unit: async (name) => (await ask({ verb: 'facts', unit: name })).unit ?? undefined,
+    async restart(name, { timeoutMs, signal }): Promise<JobOutcome> {
+      const request: RestarterRequest = { verb: 'restart', unit: name, timeoutMs }
+      const { job } = await ask(request, timeoutMs + MARGIN_MS, signal)
+      if (job === undefined) throw new AgentError('RESTART_FAILED', `the restarter at ${socket} told no result`)
+      return job
+    },
+    async resetFailed(name) {
+      await ask({ verb: 'reset-failed', unit: name })
+    },
+  }
+}
+
+/** Every restart that `permit` grants is held by the restarter until it is released. */
+export function heldPermit(permit: RestartPermit, { socket }: { readonly socket: string }): RestartPermit {
+  return {
+    async ask(request) {
+      const granted = await permit.ask(request)
+      if (!granted.granted) return granted
+      try {
+        const held = await takeHold(socket)
+        let released = false
+        return {
+          granted: true,
+          async release() {
+            if (released) return
+            released = true
+            try {
+              await held.release()
+            } finally {
+              await granted.release()
+            }
+          },
+        }
+      } catch (thrown) {
+        await granted.release()
+        if (!(thrown instanceof AgentError)) throw thrown
+        return { granted: false, reason: `the restarter does not hold the configuration: ${thrown.message}` }
+      }
+    },
+  }
+}
+
+async function takeHold(socket: string): Promise<{ release(): Promise<void> }> {
+  const connection = await open(socket, QUESTION_MS)
+  try {
+    await connection.ask({ verb: 'hold' }, QUESTION_MS)
+  } catch (error) {
+    connection.close()
+    throw error
+  }
+  return {
+    async release() {
+      try {
+        await connection.ask({ verb: 'commit' }, QUESTION_MS)
+      } finally {
+        connection.close()
+      }
+    },
+  }
+}
+
+type Connection = {
+  ask(request: RestarterRequest, timeoutMs: number, signal?: AbortSignal): Promise<Answer>
+  close(): void
+}
+
+async function open(path: string, timeoutMs: number): Promise<Connection> {
+  const socket = await connected(path, timeoutMs)
+  const lines = createInterface({ input: socket, crlfDelay: Number.POSITIVE_INFINITY })
+  return {
+    close: () => socket.destroy(),
+    async ask(request, withinMs, signal) {
+      signal?.throwIfAborted()
+      const { promise, resolve, reject } = Promise.withResolvers<string>()
+      const failed = (why: string) => reject(unavailable(path, why))
+      const timer = setTimeout(() => failed(`no answer to ${request.verb} within ${withinMs} ms`), withinMs)
+      const aborted = () => reject(signal?.reason)
+      const ended = () => failed(`it closed the connection at ${request.verb}`)
+      signal?.addEventListener('abort', aborted, { once: true })
+      socket.once('close', ended)
+      lines.once('line', resolve)
+      socket.write(`${JSON.stringify(request)}\n`)
+      try {
+        return readReply(await promise, path)
+      } finally {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', aborted)
+        socket.off('close', ended)
+        lines.off('line', resolve)
+      }
+    },
+  }
+}
+
+function connected(path: string, timeoutMs: number): Promise<Socket> {
+  const { promise, resolve, reject } = Promise.withResolvers<Socket>()
+  const socket = connect(path)
+  const timer = setTimeout(() => socket.destroy(new Error(`no connection within ${timeoutMs} ms`)), timeoutMs)
+  socket.once('connect', () => resolve(socket))
+  // Stays for the whole life of the connection: a reset must not end the process.
+  socket.on('error', (error) => reject(unavailable(path, error.message)))
+  return promise.finally(() => clearTimeout(timer))
+}
+
+function readReply(line: string, path: string): Answer {
+  const reply = JSON.parse(line) as RestarterReply
+  if (reply.ok) return reply
+  throw new AgentError(reply.code, `restarter: ${reply.message}`, { socket: path })
+}
+
+function unavailable(path: string, why: string): AgentError {
+  return new AgentError('RESTART_UNAVAILABLE', `no restarter at ${path}: ${why}`, { socket: path })
+}

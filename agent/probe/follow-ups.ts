@@ -1,0 +1,237 @@
+// The other hosts that a pull from a registry needs: the token service that it names, and the storage that it redirects to. containerd
+// verifies them with the trust of the registry itself, so each can fail although the registry is trusted. Everything here is anonymous,
+// bounded, and only done after the registry's own certificate was verified.
+import { type Finding, type FindingCode, finding } from '../model/finding.ts'
+import type { HttpAnswer, TlsSight, TlsTarget } from '../model/ports.ts'
+import { explainAnswer, explainFailure } from './failure.ts'
+import { look, type ProbeOptions, type ProbePorts, type Trust } from './handshake.ts'
+
+export type RelatedFinding = { readonly host: string; readonly finding: Finding }
+
+type Base = {
+  readonly registry: string
+  readonly target: TlsTarget
+  readonly trust: Trust
+  readonly sight: TlsSight
+  readonly image: string | undefined
+}
+
+type Role = 'token' | 'blob'
+const UNTRUSTED: { readonly [role in Role]: FindingCode } = {
+  token: 'token-host-untrusted',
+  blob: 'blob-host-untrusted',
+}
+const PURPOSE: { readonly [role in Role]: string } = { token: 'tokens', blob: 'the data of images' }
+
+export async function followUps(
+  base: Base,
+  ports: ProbePorts,
+  left: () => ProbeOptions,
+): Promise<readonly RelatedFinding[]> {
+  const { registry, sight } = base
+  const { answer, answerFailure } = sight
+  if (answerFailure !== undefined) return [{ host: registry, finding: explainFailure(answerFailure, registry, sight) }]
+  if (answer === undefined) return []
+  const follower = new Follower(base, ports, left)
+  const redirect = redirectOf(answer, base)
+  if (redirect !== undefined) await follower.visit(redirect, 'blob')
+  const said = explainAnswer(answer, registry)
+  const challenge = answer.status === 401 ? bearerChallenge(answer.headers['www-authenticate'] ?? '') : undefined
+  const token = challenge === undefined ? undefined : await follower.token(challenge)
+  if (said === undefined || token !== undefined) await follower.data(token)
+  else follower.found.push({ host: registry, finding: said })
+  return follower.found
+}
+
+type Challenge = { readonly realm: URL; readonly service: string | undefined }
+
+/** `Bearer realm="https://…",service="…"`; anything else has no token service. */
+export function bearerChallenge(header: string): Challenge | undefined {
+  if (header.length > 4_000 || !/^\s*bearer\s/i.test(header)) return undefined
+  const value = (name: string) => new RegExp(`[\\s,]${name}\\s*=\\s*"([^"]*)"`, 'i').exec(header)?.[1]
+  const realm = URL.parse(value('realm') ?? '')
+  if (realm === null || !/^https?:$/.test(realm.protocol)) return undefined
+  return { realm, service: value('service') }
+}
+
+/** Where an answer sends the client, when that is another host. */
+function redirectOf({ status, headers }: HttpAnswer, { registry }: Pick<Base, 'registry'>): URL | undefined {
+  const location = headers['location']
+  if (status < 300 || status > 399 || location === undefined) return undefined
+  const url = URL.parse(location, `https://${registry}/`)
+  return url !== null && hostOf(url) !== withoutDefaultPort(registry) ? url : undefined
+}
+
+function hostOf(url: URL): string {
+  return url.protocol === 'http:' && url.port === '' ? `${url.host}:80` : url.host
+}
+
+function withoutDefaultPort(registry: string): string {
+  return registry.replace(/:443$/, '').toLowerCase()
+}
+
+const MANIFESTS = [
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json',
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json',
+].join(', ')
+
+class Follower {
+  readonly found: RelatedFinding[] = []
+  readonly #base: Base
+  readonly #ports: ProbePorts
+  readonly #left: () => ProbeOptions
+
+  constructor(base: Base, ports: ProbePorts, left: () => ProbeOptions) {
+    this.#base = base
+    this.#ports = ports
+    this.#left = left
+  }
+
+  /** Looks at another host and notes whether it is trusted; its answer only if it is. */
+  async visit(url: URL, role: Role): Promise<HttpAnswer | undefined> {
+    const { registry, trust } = this.#base
+    const host = hostOf(url)
+    const isSame = host === withoutDefaultPort(registry)
+    if (url.protocol === 'http:') {
+      this.#note(
+        host,
+        finding('plain-http', `${registry} sends containerd to ${host} for ${PURPOSE[role]}, over plain HTTP`),
+      )
+      return undefined
+    }
+    // The path may tell names of images: it is sent only to a host that has been verified.
+    const seen = await look(host, trust, this.#ports, this.#left(), { path: '/' })
+    if (!isSame) this.#note(host, this.#verdict(host, role, seen.verdict))
+    if (seen.verdict.code !== 'trusted' || role !== 'token') return undefined
+    const asked = await look(host, trust, this.#ports, this.#left(), { path: `${url.pathname}${url.search}` })
+    return asked.verdict.code === 'trusted' ? asked.sight.answer : undefined
+  }
+
+  /** An anonymous token, as every client would get it for a public image. */
+  async token({ realm, service }: Challenge): Promise<string | undefined> {
+    const url = new URL(realm)
+    if (service !== undefined) url.searchParams.set('service', service)
+    const repository = this.#repository()?.name
+    if (repository !== undefined) url.searchParams.set('scope', `repository:${repository}:pull`)
+    const answer = await this.visit(url, 'token')
+    if (answer?.status !== 200) return undefined
+    const body = parseJson(answer.body)
+    return textAt(body, 'token') ?? textAt(body, 'access_token')
+  }
+
+  /** Follows one image to its data, to see which host serves it. */
+  async data(token: string | undefined): Promise<void> {
+    const repository = this.#repository() ?? (token === undefined ? await this.#anyRepository() : undefined)
+    if (repository === undefined) return
+    const { name, reference } = repository
+    const digest = await this.#configDigest(name, reference, token)
+    if (digest === undefined) return
+    const answer = await this.#get(`/v2/${name}/blobs/${digest}`, token, { range: 'bytes=0-0' })
+    const redirect = answer && redirectOf(answer, this.#base)
+    if (redirect !== undefined) await this.visit(redirect, 'blob')
+  }
+
+  #note(host: string, found: Finding): void {
+    if (!this.found.some((one) => one.host === host)) this.found.push({ host, finding: found })
+  }
+
+  #verdict(host: string, role: Role, verdict: Finding): Finding {
+    const { registry } = this.#base
+    const isCertificate = ![
+      'trusted',
+      'dns',
+      'refused',
+      'timeout',
+      'plain-http',
+      'tls-version',
+      'client-certificate-required',
+      'unclassified',
+    ].includes(verdict.code)
+    const message = `${registry} sends containerd to ${host} for ${PURPOSE[role]}: ${verdict.message}`
+    if (!isCertificate) return { ...verdict, message }
+    const remedy = `Add the CA of ${host} to the anchors of ${registry}: containerd verifies ${host} with them.`
+    return { ...finding(UNTRUSTED[role], message, { ...verdict.evidence, host }), remedy }
+  }
+
+  #repository(): { readonly name: string; readonly reference: string } | undefined {
+    const { image, registry } = this.#base
+    if (image === undefined || !image.startsWith(`${registry}/`)) return undefined
+    const match = /^([a-z0-9][a-z0-9._/-]*?)(?::([\w.-]{1,128}))?(?:@(sha256:[0-9a-f]{64}))?$/.exec(
+      image.slice(registry.length + 1),
+    )
+    if (match?.[1] === undefined) return undefined
+    return { name: match[1], reference: match[3] ?? match[2] ?? 'latest' }
+  }
+
+  /** Many private registries tell anonymous clients what they hold. */
+  async #anyRepository(): Promise<{ readonly name: string; readonly reference: string } | undefined> {
+    const [name] = textsAt(await this.#json('/v2/_catalog?n=1'), 'repositories')
+    if (name === undefined || !/^[a-z0-9][a-z0-9._/-]{0,250}$/.test(name)) return undefined
+    const [reference] = textsAt(await this.#json(`/v2/${name}/tags/list?n=1`), 'tags')
+    return reference !== undefined && /^[\w.-]{1,128}$/.test(reference) ? { name, reference } : undefined
+  }
+
+  async #configDigest(name: string, reference: string, token: string | undefined): Promise<string | undefined> {
+    let manifest = await this.#json(`/v2/${name}/manifests/${reference}`, token, { accept: MANIFESTS })
+    const [first] = listAt(manifest, 'manifests')
+    const inner = textAt(first, 'digest')
+    if (isDigest(inner)) manifest = await this.#json(`/v2/${name}/manifests/${inner}`, token, { accept: MANIFESTS })
+    const digest = textAt(valueAt(manifest, 'config'), 'digest')
+    return isDigest(digest) ? digest : undefined
+  }
+
+  async #json(path: string, token?: string, headers: { readonly [name: string]: string } = {}): Promise<unknown> {
+    const answer = await this.#get(path, token, headers)
+    return answer?.status === 200 ? parseJson(answer.body) : undefined
+  }
+
+  async #get(
+    path: string,
+    token: string | undefined,
+    headers: { readonly [name: string]: string },
+  ): Promise<HttpAnswer | undefined> {
+    const { registry, trust } = this.#base
+    const authorization =
+      token === undefined || !/^[\x21-\x7e]+$/.test(token) ? {} : { authorization: `Bearer ${token}` }
+    const seen = await look(registry, trust, this.#ports, this.#left(), {
+      path,
+      headers: { ...headers, ...authorization },
+    })
+    return seen.verdict.code === 'trusted' ? seen.sight.answer : undefined
+  }
+}
+
+function isDigest(text: string | undefined): text is string {
+  return text !== undefined && /^sha256:[0-9a-f]{64}$/.test(text)
+}
+
+function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString('utf8'))
+  } catch {
+    // Not a registry's answer: nothing follows from it.
+    return undefined
+  }
+}
+
+function valueAt(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null && key in value
+    ? (value as { readonly [key: string]: unknown })[key]
+    : undefined
+}
+
+function textAt(value: unknown, key: string): string | undefined {
+  const text = valueAt(value, key)
+  return typeof text === 'string' ? text : undefined
+}
+
+function listAt(value: unknown, key: string): readonly unknown[] {
+  const list = valueAt(value, key)
+  return Array.isArray(list) ? list : []
+}
+
+function textsAt(value: unknown, key: string): readonly string[] {
+  return listAt(value, key).filter((one) => typeof one === 'string')
+}

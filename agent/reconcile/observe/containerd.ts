@@ -1,0 +1,270 @@
+// Finds out what this node's containerd is: socket, version, process, unit, config file. Reads only.
+// The running daemon is the truth (design: what decides the layout); files only say what it will load.
+import { posix } from 'node:path'
+import { readContainerdConfig } from '../../containerd/config/read.ts'
+import { crictlEndpoint, LAYOUTS, layoutsOfSocket, type NodeLayout } from '../../containerd/layouts.ts'
+import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
+import type { ContainerdFacts, ObservedContainerd } from '../../model/observed-state.ts'
+import type {
+  CriClient,
+  CriConnector,
+  FileState,
+  NodeFiles,
+  Processes,
+  ProcessInfo,
+  RehearsalRunner,
+  RuntimeStatus,
+  Systemd,
+  UnitFacts,
+} from '../../model/ports.ts'
+import { USUAL_BINARIES, usualBinary } from '../rehearse/rehearse.ts'
+import { systemRootsFacts } from './system-roots.ts'
+
+const CALL_MS = 5_000
+
+export type ObservePorts = {
+  readonly files: NodeFiles
+  readonly processes: Processes
+  readonly systemd: Systemd
+  readonly connectCri: CriConnector
+}
+
+/** A ready runtime comes with an open CRI client, which the caller closes. */
+export type Observation =
+  | { readonly state: 'ready'; readonly facts: ContainerdFacts; readonly cri: CriClient }
+  | Extract<ObservedContainerd, { state: 'down' }>
+
+export async function observeContainerd(
+  options: { readonly address: string | undefined; readonly unit: string },
+  ports: ObservePorts,
+): Promise<Observation> {
+  const found = await findSocket(options.address, ports.files)
+  if (found instanceof AgentError) return { state: 'down', socket: undefined, error: found }
+  const socket = found
+  const cri = ports.connectCri(socket)
+  try {
+    const { runtimeVersion } = await cri.version({ timeoutMs: CALL_MS })
+    const [status, listeners] = await Promise.all([
+      cri.status({ timeoutMs: CALL_MS }),
+      ports.processes.listeningOn(socket),
+    ])
+    const process = onlyOne(listeners)
+    const candidates = layoutsOfSocket(socket)
+    const unit = await findUnit(options.unit, process, candidates, ports.systemd)
+    const layout = chooseLayout(await presentOf(candidates, ports.files), unit?.name ?? process?.unit)
+    const configFile = configFileOf(process, unit, layout)
+    const config = await ports.files.readFollowing(configFile)
+    const startedAt = process?.startedAt ?? unit?.startedAt
+    const environment = process?.environment ?? unit?.environment ?? {}
+    const systemRoots = await systemRootsFacts(ports.files, { environment })
+    const imports = await readImports(config, configFile, ports.files)
+    const facts: ContainerdFacts = {
+      socket,
+      version: runtimeVersion,
+      status,
+      process,
+      unit,
+      missingSandboxImage: await missingSandboxImage(status, config, configFile, cri),
+      configFile,
+      config,
+      ...imports,
+      ...(startedAt === undefined ? {} : { startedAt }),
+      ...(systemRoots === undefined ? {} : { systemRoots }),
+      layout: layout.name,
+      defaultCertsDirectory: layout.certsDirectory,
+      isConfigGenerated: layout.isConfigGenerated,
+    }
+    return { state: 'ready', facts, cri }
+  } catch (thrown) {
+    cri.close()
+    return { state: 'down', socket, error: asAgentError(thrown) }
+  }
+}
+
+/** From 2.0 on CRI Status does not tell the image: then the file does. */
+async function missingSandboxImage(
+  status: RuntimeStatus,
+  config: FileState,
+  path: string,
+  cri: CriClient,
+): Promise<string | undefined> {
+  const image = status.sandboxImage ?? (config.kind === 'file' ? sandboxImageIn(config.bytes, path) : undefined)
+  if (image === undefined) return undefined
+  return (await cri.imageExists(image, { timeoutMs: CALL_MS })) ? undefined : image
+}
+
+function sandboxImageIn(bytes: Buffer, path: string): string | undefined {
+  try {
+    return readContainerdConfig(bytes, { path }).sandboxImage
+  } catch {
+    // The plan reports the file with its position.
+    return undefined
+  }
+}
+
+/** `--containerd-address none`: the agent is not to touch the runtime, only the files that it reads. */
+export const NO_RUNTIME = 'none'
+
+/** What can be known of containerd without its socket: its binary and its configuration file. Throws AgentError. */
+export async function observeOffline(
+  unit: string,
+  ports: ObservePorts & { readonly runner: RehearsalRunner },
+): Promise<ContainerdFacts> {
+  const layout = await layoutByFolder(ports.files)
+  const found = await findUnit(unit, undefined, [layout], ports.systemd)
+  const binary = found?.execStart[0] ?? (await usualBinary(ports.files))
+  if (binary === undefined)
+    throw new AgentError(
+      'CONTAINERD_NOT_FOUND',
+      `no containerd binary: looked at ${USUAL_BINARIES.join(', ')} of the node`,
+    )
+  const configFile = configFileOf(undefined, found, layout)
+  const config = await ports.files.readFollowing(configFile)
+  return {
+    socket: NO_RUNTIME,
+    version: await ports.runner.version(ports.files.hostPath(binary)),
+    status: { runtimeReady: false, networkReady: false },
+    process: undefined,
+    unit: found,
+    missingSandboxImage: undefined,
+    configFile,
+    config,
+    ...(await readImports(config, configFile, ports.files)),
+    layout: layout.name,
+    defaultCertsDirectory: layout.certsDirectory,
+    isConfigGenerated: layout.isConfigGenerated,
+  }
+}
+
+async function layoutByFolder(files: NodeFiles): Promise<NodeLayout> {
+  for (const layout of LAYOUTS)
+    if ((await files.readFollowing(posix.dirname(layout.configFile))).kind === 'folder') return layout
+  return chooseLayout([], undefined)
+}
+
+/** From the option, /etc/crictl.yaml, then the well-known places. Two of them at once could be two runtimes: nobody guesses. */
+async function findSocket(address: string | undefined, files: NodeFiles): Promise<string | AgentError> {
+  if (address !== undefined) return address.replace(/^unix:\/\//, '')
+  const crictl = await files.readFollowing('/etc/crictl.yaml')
+  const named = crictl.kind === 'file' ? crictlEndpoint(crictl.bytes.toString('utf8')) : undefined
+  if (named !== undefined && (await exists(named, files))) return named
+  // /var/run is a link to /run nearly everywhere: the same socket under two names.
+  const places = [...new Set(LAYOUTS.flatMap((layout) => layout.sockets))]
+  const present: string[] = []
+  for (const socket of places)
+    if (!present.includes(socket.replace(/^\/var\/run\//, '/run/')) && (await exists(socket, files)))
+      present.push(socket)
+  const [only, ...others] = present
+  if (only === undefined)
+    return new AgentError(
+      'CONTAINERD_NOT_FOUND',
+      `no containerd socket: looked at /etc/crictl.yaml, ${places.join(', ')}`,
+    )
+  if (others.length === 0) return only
+  return new AgentError('CONTAINERD_AMBIGUOUS', `several containerd sockets are there: ${present.join(', ')}`)
+}
+
+async function exists(path: string, files: NodeFiles): Promise<boolean> {
+  return (await files.readFollowing(path)).kind !== 'absent'
+}
+
+function onlyOne(owners: readonly ProcessInfo[]): ProcessInfo | undefined {
+  return owners.length === 1 ? owners[0] : undefined
+}
+
+/** In a Pod without D-Bus no unit can be seen: then the folder of its configuration tells a distribution. */
+async function presentOf(candidates: readonly NodeLayout[], files: NodeFiles): Promise<readonly NodeLayout[]> {
+  const present: NodeLayout[] = []
+  for (const layout of candidates)
+    if ((await files.readFollowing(posix.dirname(layout.configFile))).kind === 'folder') present.push(layout)
+  return [...present, ...candidates]
+}
+
+/** k3s and RKE2 share a socket: the unit tells them apart. A socket of no layout is a plain containerd somewhere else. */
+function chooseLayout(candidates: readonly NodeLayout[], unit: string | undefined): NodeLayout {
+  const byUnit = candidates.find(({ units }) => unit !== undefined && units.includes(unit))
+  const layout = byUnit ?? candidates[0] ?? LAYOUTS[0]
+  if (layout === undefined) throw new AgentError('INTERNAL', 'the table of layouts is empty')
+  return layout
+}
+
+async function findUnit(
+  setting: string,
+  process: ProcessInfo | undefined,
+  layouts: readonly NodeLayout[],
+  systemd: Systemd,
+): Promise<UnitFacts | undefined> {
+  if (process !== undefined && process.unit === undefined && setting === 'auto') return undefined
+  const names =
+    setting !== 'auto'
+      ? [setting]
+      : process?.unit !== undefined
+        ? [process.unit]
+        : layouts.flatMap(({ units }) => units)
+  if (names.length === 0 || !(await systemd.isAvailable())) return undefined
+  for (const name of names) {
+    const unit = await systemd.unit(name)
+    if (unit?.loadState === 'loaded' && unit.mainPid > 0) return unit
+  }
+  return undefined
+}
+
+/** `-c FILE`, `--config FILE` or `--config=FILE` of the daemon, else the layout's place. */
+function configFileOf(process: ProcessInfo | undefined, unit: UnitFacts | undefined, layout: NodeLayout): string {
+  const argv = process?.argv ?? unit?.execStart ?? []
+  const at = argv.findIndex((word) => word === '-c' || word === '--config' || word === '-config')
+  const named = at >= 0 ? argv[at + 1] : argv.find((word) => /^--?config=/.test(word))?.replace(/^--?config=/, '')
+  return named?.startsWith('/') ? posix.normalize(named) : layout.configFile
+}
+
+type Imports = Pick<ContainerdFacts, 'imports' | 'importFolders' | 'unseenImport'>
+
+/** In the order in which containerd merges them, what imported files import included; a pattern may have `*` in its last part only. */
+async function readImports(config: FileState, configFile: string, files: NodeFiles): Promise<Imports> {
+  const imports: { path: string; bytes: Buffer }[] = []
+  const folders = new Set<string>()
+  const unseen: Problem[] = []
+  const seen = new Set([configFile])
+  const pending = config.kind === 'file' ? [...patternsOf(config.bytes, configFile)] : []
+  for (let pattern = pending.shift(); pattern !== undefined; pattern = pending.shift()) {
+    const folder = posix.dirname(pattern)
+    folders.add(folder)
+    const end = `${configFile} imports it, and was left as it is`
+    if (!files.isSeen(folder))
+      unseen.push(problem('TARGET_NOT_MOUNTED', `${pattern} is not mounted into this Pod; ${end}`))
+    for (const path of await matching(pattern, files)) {
+      if (seen.has(path)) continue
+      seen.add(path)
+      const state = await files.readFollowing(path)
+      if (state.kind === 'unreadable')
+        unseen.push(problem('NODE_FILE_UNREADABLE', `${path} can not be read: ${state.reason}; ${end}`))
+      if (state.kind !== 'file') continue
+      imports.push({ path, bytes: state.bytes })
+      pending.push(...patternsOf(state.bytes, path))
+    }
+  }
+  const [unseenImport] = unseen
+  return { imports, importFolders: [...folders], ...(unseenImport === undefined ? {} : { unseenImport }) }
+}
+
+async function matching(pattern: string, files: NodeFiles): Promise<readonly string[]> {
+  const last = posix.basename(pattern)
+  if (!/[*?[]/.test(last)) return [pattern]
+  const matcher = new RegExp(
+    `^${last
+      .replaceAll(/[.+^${}()|\\]/g, '\\$&')
+      .replaceAll('*', '[^/]*')
+      .replaceAll('?', '[^/]')}$`,
+  )
+  const folder = posix.dirname(pattern)
+  return (await files.list(folder)).filter((name) => matcher.test(name)).map((name) => `${folder}/${name}`)
+}
+
+function patternsOf(bytes: Buffer, path: string): readonly string[] {
+  try {
+    return readContainerdConfig(bytes, { path }).imports
+  } catch {
+    // A file that does not parse is reported by the plan, with its position.
+    return []
+  }
+}

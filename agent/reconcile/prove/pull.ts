@@ -1,0 +1,127 @@
+// Proves trust by a test pull through the CRI socket, with containerd's own code: the one fact that `trusted` rests on.
+// A pull may change nothing that matters on the node: by default it asks for an image that is there, or for one that is nowhere.
+import { classifyPull } from '../../containerd/pull/classify.ts'
+import type { DesiredState, ProofLevel, Registry } from '../../model/desired-state.ts'
+import { type Finding, finding, isLoginFailure, provesTrust } from '../../model/finding.ts'
+import { isProbeReference, probeReference } from '../../model/image-reference.ts'
+import type { Clock, CriClient } from '../../model/ports.ts'
+import type { Login, LoginFor } from './login.ts'
+
+export const PROOF_DEADLINE_MS = 15_000
+const MOST_PROOFS_AT_ONCE = 8
+
+export type ProofResult = {
+  readonly host: string
+  readonly level: ProofLevel
+  /** The node's own containerd, a private copy of it where the socket can not be reached, or the agent's own TLS handshake. */
+  readonly by: 'live' | 'rehearsal' | 'tls'
+  readonly reference: string
+  readonly finding: Finding
+  /** Whether the declared credentials were accepted; absent where none are declared or nothing is known. */
+  readonly loginAccepted?: boolean
+  /** RFC 3339. */
+  readonly at: string
+  readonly durationMs: number
+}
+
+export type ProveOptions = {
+  readonly clock: Clock
+  readonly timeoutMs: number
+  /** Absent: without credentials. */
+  readonly login?: LoginFor | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Proves several registries at once; a slow one holds up none of the others. */
+export async function proveRegistries(
+  registries: readonly Registry[],
+  cri: CriClient,
+  options: ProveOptions,
+): Promise<readonly ProofResult[]> {
+  const results: ProofResult[] = []
+  const waiting = [...registries]
+  const worker = async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
+      results.push(await proveRegistry(next, cri, options))
+  }
+  await Promise.all(Array.from({ length: Math.min(MOST_PROOFS_AT_ONCE, registries.length) }, worker))
+  const order = registries.map((registry) => registry.host)
+  return results.toSorted((a, b) => order.indexOf(a.host) - order.indexOf(b.host))
+}
+
+export async function proveRegistry(registry: Registry, cri: CriClient, options: ProveOptions): Promise<ProofResult> {
+  const started = options.clock.now()
+  const reference = await chooseReference(registry, cri, options)
+  const login = await options.login?.(registry, options)
+  const accepted = login?.kind === 'accepted' ? login : undefined
+  const result = await cri.pullImage(reference, options, accepted?.credentials)
+  const pulled = result.ok ? trusted(registry, reference) : failed(registry, reference, result)
+  return {
+    host: registry.host,
+    level: registry.proof.level,
+    by: 'live',
+    reference,
+    finding: withLogin(pulled, login, reference),
+    ...(login === undefined || login.kind === 'not-needed' || isUntried(login)
+      ? {}
+      : { loginAccepted: accepted !== undefined }),
+    at: new Date(started).toISOString(),
+    durationMs: options.clock.now() - started,
+  }
+}
+
+function isUntried(login: Login): boolean {
+  return login.kind === 'failed' && login.finding.code === 'login-untried'
+}
+
+/** Trust and login are two things: the login is told where trust is proved, and a fault of trust is never hidden by one of the login. */
+function withLogin(pulled: Finding, login: Login | undefined, reference: string): Finding {
+  if (login === undefined || !provesTrust(pulled.code)) return pulled
+  if (login.kind === 'failed') return { ...login.finding, evidence: { ...pulled.evidence, ...login.finding.evidence } }
+  if (login.kind === 'not-needed' || (pulled.code !== 'unauthorized' && pulled.code !== 'forbidden')) return pulled
+  if (!isProbeReference(reference))
+    return finding('forbidden', `${login.who} may log in, but not pull ${reference}`, pulled.evidence)
+  const message = `verified TLS, and the login of ${login.who} is accepted; it may not see ${reference}, so name an image of its own as proof.image`
+  return finding('trusted', message, pulled.evidence)
+}
+
+/** The same, by a reference that is on no node: what the rehearsal asks for. */
+export async function proveByProbe(registry: Registry, cri: CriClient, options: ProveOptions): Promise<ProofResult> {
+  const { image: _, ...proof } = registry.proof
+  const withoutDigests: CriClient = { ...cri, digestsFrom: async () => [] }
+  const anonymous = { ...options, login: undefined }
+  return proveRegistry({ ...registry, proof: { ...proof, level: 'manifest' } }, withoutDigests, anonymous)
+}
+
+async function chooseReference(registry: Registry, cri: CriClient, options: ProveOptions): Promise<string> {
+  if (registry.proof.level === 'pull' && registry.proof.image !== undefined) return registry.proof.image
+  try {
+    const [present] = await cri.digestsFrom(registry.host, options)
+    return present ?? probeReference(registry.host)
+  } catch {
+    // The pull that follows says better what is wrong with the runtime.
+    return probeReference(registry.host)
+  }
+}
+
+function trusted({ host }: Registry, reference: string): Finding {
+  return finding('trusted', `containerd pulled ${reference} from ${host}`, { reference })
+}
+
+function failed(registry: Registry, reference: string, result: Parameters<typeof classifyPull>[0]): Finding {
+  const classified = classifyPull(result, { reference, host: registry.host })
+  const wasNamedByUser = reference === registry.proof.image && !isProbeReference(reference)
+  if (classified.code !== 'not-found' || wasNamedByUser) return classified
+  const message = `${registry.host} answered over verified TLS that the probe image does not exist, as it should`
+  return finding('trusted', message, { reference })
+}
+
+/** Whether the registry counts as proved for `apply`: TLS trust, the login where one is declared, and for the `pull` level the image itself. */
+export function isProved(proof: ProofResult): boolean {
+  if (proof.level === 'pull' && proof.finding.code === 'not-found') return false
+  return provesTrust(proof.finding.code) && !isLoginFailure(proof.finding.code)
+}
+
+export function findRegistry(desired: DesiredState, host: string): Registry | undefined {
+  return desired.registries.find((registry) => registry.host === host)
+}

@@ -1,0 +1,117 @@
+// The rehearsal: a private copy of the node's own containerd loads the candidate configuration and pulls through the
+// candidate host directories, before anything on the node changes.
+import { rehearsalConfig } from '../../containerd/config/rehearsal.ts'
+import type { DesiredState } from '../../model/desired-state.ts'
+import { AgentError, asAgentError } from '../../model/errors.ts'
+import { isRuntimeFinding } from '../../model/finding.ts'
+import type { ContainerdFacts } from '../../model/observed-state.ts'
+import type { Rehearsal } from '../../model/plan.ts'
+import type { Clock, NodeFiles, RehearsalRunner } from '../../model/ports.ts'
+import type { Planned } from '../plan/plan.ts'
+import { proveByProbe } from '../prove/pull.ts'
+
+const START_DEADLINE_MS = 15_000
+const PROOF_DEADLINE_MS = 5_000
+/** Where the copy has to behave like the daemon: proxies and the roots that Go reads. */
+const INHERITED = /^(https?_proxy|no_proxy|all_proxy|ssl_cert_file|ssl_cert_dir)$/i
+
+/** Where packages put it; a copy of another version is told by its answer and not believed. */
+export const USUAL_BINARIES = ['/usr/bin/containerd', '/usr/local/bin/containerd']
+
+export type RehearsePorts = { readonly files: NodeFiles; readonly runner: RehearsalRunner; readonly clock: Clock }
+
+export async function rehearse(...request: Parameters<typeof rehearseOnce>): Promise<Rehearsal> {
+  const first = await rehearseOnce(...request)
+  if (!didCopyEnd(first)) return first
+  // On a machine without memory to spare the kernel may have ended it: that says nothing about the candidate.
+  const second = await rehearseOnce(...request)
+  if (!didCopyEnd(second)) return second
+  return { verdict: 'not-rehearsed', reason: 'the private copy of containerd ended while it was asked, twice' }
+}
+
+function didCopyEnd(rehearsal: Rehearsal): boolean {
+  return rehearsal.verdict === 'passed' && rehearsal.proofs.some(({ finding }) => isRuntimeFinding(finding))
+}
+
+async function rehearseOnce(
+  desired: DesiredState,
+  facts: ContainerdFacts,
+  planned: Planned,
+  { files, runner, clock }: RehearsePorts,
+  signal?: AbortSignal,
+  { always }: { readonly always: boolean } = { always: false },
+): Promise<Rehearsal> {
+  const touchesContainerd = planned.plan.changes.some(
+    ({ target }) => target.startsWith('containerd-') || target === 'k3s',
+  )
+  if (!always && !touchesContainerd && !planned.plan.restart.required)
+    return { verdict: 'not-needed', reason: 'nothing that containerd reads would change' }
+  const binary = facts.process?.executable ?? facts.unit?.execStart[0] ?? (await usualBinary(files))
+  if (binary === undefined)
+    return {
+      verdict: 'not-rehearsed',
+      reason: "containerd's own binary is not known: neither its process nor its unit can be seen",
+    }
+  const started = clock.now()
+  const scratch = await runner.scratch().catch(asAgentError)
+  if (scratch instanceof AgentError) return { verdict: 'not-rehearsed', reason: scratch.message }
+  try {
+    // What the plan would write lies in the scratch folder; everything else where the agent sees it.
+    const staged = new Map(planned.legacyFiles?.map(({ path }, index) => [path, `legacy/${index}`]))
+    const candidate = await rehearsalConfig(planned.candidateConfig, {
+      containerdVersion: facts.version,
+      configFile: facts.configFile,
+      imports: facts.imports,
+      scratch: scratch.folder,
+      certsDirectory: planned.plan.certsDirectory === undefined ? undefined : `${scratch.folder}/certs.d`,
+      legacyFile(path) {
+        const copy = staged.get(path)
+        return copy === undefined ? files.hostPath(path) : `${scratch.folder}/${copy}`
+      },
+    })
+    for (const { relativePath, bytes } of candidate) await scratch.write(relativePath, bytes)
+    for (const { path, bytes } of planned.legacyFiles ?? []) await scratch.write(staged.get(path) ?? '', bytes)
+    for (const { path, bytes } of planned.stagedHosts) await scratch.write(`certs.d/${path}`, bytes)
+    const environment = facts.process?.environment ?? facts.unit?.environment ?? {}
+    const daemon = await runner.start({
+      binary: files.hostPath(binary),
+      scratch,
+      environment: Object.fromEntries(Object.entries(environment).filter(([name]) => INHERITED.test(name))),
+      timeoutMs: START_DEADLINE_MS,
+      signal,
+    })
+    if (!daemon.started)
+      return { verdict: 'failed', reason: daemon.reason, durationMs: clock.now() - started, proofs: [] }
+    try {
+      const { runtimeVersion } = await daemon.cri.version({ timeoutMs: PROOF_DEADLINE_MS })
+      if (runtimeVersion !== facts.version)
+        return {
+          verdict: 'not-rehearsed',
+          reason: `${binary} is version ${runtimeVersion}, the running daemon is ${facts.version}`,
+        }
+      const proofs = await Promise.all(
+        desired.registries.map(async (registry) => {
+          const { host, finding, durationMs } = await proveByProbe(registry, daemon.cri, {
+            clock,
+            timeoutMs: PROOF_DEADLINE_MS,
+            signal,
+          })
+          return { host, finding, durationMs }
+        }),
+      )
+      return { verdict: 'passed', durationMs: clock.now() - started, proofs }
+    } finally {
+      await daemon.stop()
+    }
+  } catch (thrown) {
+    return { verdict: 'not-rehearsed', reason: asAgentError(thrown).message }
+  } finally {
+    await scratch.dispose()
+  }
+}
+
+/** In a Pod without D-Bus neither the process nor the unit can be seen. */
+export async function usualBinary(files: NodeFiles): Promise<string | undefined> {
+  for (const path of USUAL_BINARIES) if ((await files.readFollowing(path)).kind !== 'absent') return path
+  return undefined
+}

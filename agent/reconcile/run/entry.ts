@@ -1,0 +1,147 @@
+// One run: observe → plan → rehearse → apply → prove → commit or roll back. `plan`, `apply`, the daemon's loop and the
+// healing of drift are these functions with other inputs. The first rule: never leave the node worse than it was.
+import type { DesiredState } from '../../model/desired-state.ts'
+import { AgentError, asAgentError, problem } from '../../model/errors.ts'
+import type { Context, Run, RunOptions, RunPorts } from '../../model/run.ts'
+import type { AgentState } from '../../model/state.ts'
+import { NO_RUNTIME, observeContainerd } from '../observe/containerd.ts'
+import { makePlan } from '../plan/plan.ts'
+import { proveDeclared } from '../prove/prove.ts'
+import { rehearse } from '../rehearse/rehearse.ts'
+import { reviveContainerd } from '../restart/revive.ts'
+import { recordReads } from '../transaction/read-set.ts'
+import { recover } from '../transaction/transaction.ts'
+import { applyTo } from './apply.ts'
+import { foresee } from './preflight.ts'
+import { applyOffline, type OfflineContext, planOffline } from './without-runtime.ts'
+
+const LOCK_PATIENCE_MS = 10_000
+const NOTHING_APPLIED = { proofs: [], applied: [], restarts: [] } as const
+
+/** What would change here and why, with the rehearsal's verdict. Never writes outside the scratch folder. */
+export async function planRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
+  const state = await ports.store.load()
+  if (options.address === NO_RUNTIME) return planOffline({ desired, state, options, ports })
+  const seen = await observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
+  if (seen.state === 'down') return down(state, seen.error)
+  try {
+    const { facts, cri } = seen
+    const { migrateAll = false } = options
+    const whole = await makePlan({ desired, state, facts, migrateAll }, ports)
+    const isEmpty = whole.plan.changes.length === 0 && !whole.plan.restart.required
+    if (isEmpty) {
+      const rehearsal = await rehearse(desired, facts, whole, ports, options.signal)
+      return {
+        outcome: 'planned',
+        state,
+        problems: whole.plan.problems,
+        facts,
+        planned: whole,
+        rehearsal,
+        ...NOTHING_APPLIED,
+      }
+    }
+    const { planned, rehearsal, changes, problems } = await foresee(whole, {
+      desired,
+      state,
+      facts,
+      cri,
+      options,
+      ports,
+    })
+    const kept = { ...planned, plan: { ...planned.plan, changes } }
+    const all = [...planned.plan.problems, ...problems]
+    return { outcome: 'planned', state, problems: all, facts, planned: kept, rehearsal, ...NOTHING_APPLIED }
+  } finally {
+    seen.cri.close()
+  }
+}
+
+/** As planRun, and proves each registry as the node is now: for `mode: audit`. */
+export async function auditRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
+  const run = await planRun(desired, options, ports)
+  if (run.facts === undefined || options.address === NO_RUNTIME) return run
+  const cri = ports.connectCri(run.facts.socket)
+  try {
+    const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
+    return {
+      ...run,
+      proofs: await proveDeclared(due, cri, ports, desired),
+    }
+  } finally {
+    cri.close()
+  }
+}
+
+const MOST_TRIES = 3
+
+/** One transaction. Throws only what is a defect or a broken state folder; everything expected is an outcome. */
+export async function applyRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
+  return planningAnew(() => withNode(desired, options, ports, applyTo, applyOffline))
+}
+
+/** Where somebody wrote between the plan and its execution, what is there by then is planned with. */
+export async function planningAnew(once: () => Promise<Run>): Promise<Run> {
+  for (let tries = 1; ; tries += 1) {
+    const run = await once()
+    if (tries === MOST_TRIES || run.error?.code !== 'FILE_CHANGED_MEANWHILE') return run
+  }
+}
+
+/** Holds the node's lock, repairs what a crash left, and hands over a runtime that answers. */
+export async function withNode(
+  desired: DesiredState,
+  options: RunOptions,
+  given: RunPorts,
+  work: (context: Context) => Promise<Run>,
+  offline: (context: OfflineContext) => Promise<Run> = needsRuntime,
+): Promise<Run> {
+  const lock = await acquire(given)
+  try {
+    const recovered = await recover(given)
+    const { files, reads } = recordReads(given.files)
+    const ports = { ...given, files, reads }
+    const state = await ports.store.load()
+    if (options.address === NO_RUNTIME) return await offline({ desired, state, options, ports })
+    const observe = () => observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
+    let seen = await observe()
+    if (seen.state === 'down' && seen.socket !== undefined && recovered?.mayRunUndone === true) {
+      await reviveContainerd(seen.socket, desired, ports)
+      seen = await observe()
+    }
+    if (seen.state === 'down') return down(state, seen.error)
+    try {
+      return await work({ desired, state, facts: seen.facts, cri: seen.cri, options, ports })
+    } finally {
+      seen.cri.close()
+    }
+  } finally {
+    await lock.release()
+  }
+}
+
+async function needsRuntime({ state }: OfflineContext): Promise<Run> {
+  return down(
+    state,
+    new AgentError(
+      'CONTAINERD_NOT_FOUND',
+      'this command needs the containerd socket, and --containerd-address is none',
+    ),
+  )
+}
+
+function down(state: AgentState, error: AgentError): Run {
+  return { outcome: 'no-containerd', state, problems: [problem(error.code, error.message)], error, ...NOTHING_APPLIED }
+}
+
+async function acquire({ lock, clock }: RunPorts) {
+  const deadline = clock.now() + LOCK_PATIENCE_MS
+  for (;;) {
+    try {
+      return await lock.acquire()
+    } catch (thrown) {
+      if (asAgentError(thrown).code !== 'LOCKED' || clock.now() > deadline) throw thrown
+      await clock.sleep(50)
+    }
+  }
+}

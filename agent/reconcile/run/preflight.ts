@@ -1,0 +1,139 @@
+// What a plan would do, found out before anything is written: drift that is not to be healed is left out, the rest is rehearsed, and a
+// registry that would lose its trust keeps its old anchors.
+import type { Registry } from '../../model/desired-state.ts'
+import { type Problem, problem } from '../../model/errors.ts'
+import { breaksTrust, type Finding, provesTrust } from '../../model/finding.ts'
+import type { Change, Rehearsal, TargetName } from '../../model/plan.ts'
+import type { Context } from '../../model/run.ts'
+import { restoresProvedContent, withoutFights, withoutHealing } from '../plan/drift.ts'
+import { makePlan, type Planned } from '../plan/plan.ts'
+import { proveByHandshake } from '../prove/handshake.ts'
+import { type ProofResult, proveRegistries } from '../prove/pull.ts'
+import { rehearse } from '../rehearse/rehearse.ts'
+
+/** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */
+const BEFORE_DEADLINE_MS = 2_000
+
+/** What the plan would do, tried before anything is written: by the rehearsal, against what each registry is now. For `plan` too. */
+export async function foresee(
+  planned: Planned,
+  context: Context,
+): Promise<Candidate & { readonly before: ReadonlyMap<string, ProofResult> }> {
+  const { desired, facts, options, ports } = context
+  const [rehearsal, before] = await Promise.all([
+    isPureHealing(planned, context)
+      ? { verdict: 'not-needed' as const, reason: 'it restores what was proved before' }
+      : rehearse(desired, facts, planned, ports, options.signal),
+    provedBefore(context),
+  ])
+  const first = { planned, rehearsal, changes: planned.plan.changes, problems: [] }
+  return { ...(rehearsal.verdict === 'failed' ? first : await keepTrust(first, before, context)), before }
+}
+
+/** Leaves out drift that is to be reported only, and what someone else keeps changing back. */
+export function settle(planned: Planned, { desired, state, options, ports }: Context): Planned {
+  if (options.byHand) return planned
+  const { plan } = planned
+  const { problems, conflicts, ...settled } = desired.drift.heal
+    ? withoutFights(plan.changes, state, desired, ports.clock.now())
+    : withoutHealing(plan.changes, state, desired)
+  const isConfig = ({ target }: Change) => target === 'containerd-config'
+  const isConfigLeft = plan.changes.some((change) => isConfig(change) && !settled.kept.includes(change))
+  // They belong together: a file goes only when config.toml does not name it any more.
+  const kept = isConfigLeft ? settled.kept.filter((change) => !isConfig(change)) : settled.kept
+  const leftOut = plan.changes.filter((change) => !kept.includes(change))
+  if (leftOut.length === 0) return planned
+  // A restart for an edit that is not made would change nothing.
+  const restart = isConfigLeft ? { required: false, reason: '' } : plan.restart
+  return {
+    ...planned,
+    plan: { ...plan, changes: kept, restart, problems: [...plan.problems, ...problems] },
+    leftOut,
+    conflicts,
+  }
+}
+
+export function isPureHealing({ plan }: Planned, { state, desired }: Context): boolean {
+  return !plan.restart.required && plan.changes.every((change) => restoresProvedContent(change, state, desired))
+}
+
+export function isTrusted(proof: ProofResult | undefined): boolean {
+  return proof !== undefined && provesTrust(proof.finding.code)
+}
+
+async function provedBefore({ desired, cri, options, ports }: Context): Promise<ReadonlyMap<string, ProofResult>> {
+  const known = options.knownBefore ?? new Map<string, ProofResult>()
+  const unknown = desired.registries.filter(({ host }) => !known.has(host)).map(byManifest)
+  const fresh = await proveRegistries(unknown, cri, { clock: ports.clock, timeoutMs: BEFORE_DEADLINE_MS })
+  return new Map([...known, ...fresh.map((proof) => [proof.host, proof] as const)])
+}
+
+/** Before a change nothing is downloaded: whether the image named can be pulled is asked afterwards. */
+function byManifest({ proof: { image: _, ...proof }, ...registry }: Registry): Registry {
+  return { ...registry, proof: { ...proof, level: 'manifest' } }
+}
+
+/** Targets whose changes name the registry host that they serve. */
+const OF_A_HOST: ReadonlySet<TargetName> = new Set<TargetName>(['containerd-hosts', 'docker', 'containers'])
+
+type Candidate = {
+  readonly planned: Planned
+  readonly rehearsal: Rehearsal
+  readonly changes: readonly Change[]
+  readonly problems: readonly Problem[]
+}
+
+/**
+ * A registry that is trusted now and would not be with the new anchors alone keeps the old ones beside them until they verify what it
+ * serves; where that is no way out, its folder stays as it is.
+ */
+async function keepTrust(
+  first: Candidate,
+  before: ReadonlyMap<string, ProofResult>,
+  context: Context,
+): Promise<Candidate> {
+  const { desired, state, facts, options, ports } = context
+  const lost = lostHosts(await foretold(first.rehearsal, context), before)
+  if (lost.size === 0 || options.allowOrphan === true) return first
+  const problems = [...lost].map(([host, finding]) =>
+    problem(
+      'ANCHOR_WOULD_ORPHAN',
+      `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
+    ),
+  )
+  const unverified = new Set(lost.keys())
+  const { migrateAll = false } = options
+  const planned = settle(await makePlan({ desired, state, facts, unverified, migrateAll }, ports), context)
+  const rehearsal = await rehearse(desired, facts, planned, ports, options.signal)
+  const isKept = rehearsal.verdict === 'not-rehearsed' || rehearsal.verdict === 'not-needed'
+  if (isKept || (rehearsal.verdict === 'passed' && lostHosts(rehearsal.proofs, before).size === 0))
+    return { planned, rehearsal, changes: planned.plan.changes, problems }
+  // registries.yaml serves all hosts in one file, and may name no CA file that is not written: it waits.
+  const isMeant = ({ target, subject }: Change) =>
+    target === 'k3s' || (OF_A_HOST.has(target) && unverified.has(subject))
+  const changes = first.changes.filter((change) => !isMeant(change))
+  if (first.planned.legacyFiles === undefined) return { ...first, changes, problems }
+  // config.toml would name files that are not written.
+  const { plan } = first.planned
+  const restart = { required: false, reason: '' }
+  const harmless = changes.filter(({ target }) => target !== 'containerd-config')
+  return { ...first, planned: { ...first.planned, plan: { ...plan, restart } }, changes: harmless, problems }
+}
+
+/** What the planned anchors do for each registry: as the rehearsal pulled, or else as a handshake of our own tells. */
+async function foretold(
+  rehearsal: Rehearsal,
+  { desired, ports }: Context,
+): Promise<readonly { readonly host: string; readonly finding: Finding }[]> {
+  if (rehearsal.verdict === 'passed') return rehearsal.proofs
+  return rehearsal.verdict === 'not-rehearsed' ? proveByHandshake(desired.registries, desired, ports) : []
+}
+
+/** Hosts that would not be trusted any more, and why. */
+function lostHosts(
+  proofs: readonly { readonly host: string; readonly finding: Finding }[],
+  before: ReadonlyMap<string, ProofResult>,
+): ReadonlyMap<string, Finding> {
+  const lost = proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(before.get(host)))
+  return new Map(lost.map(({ host, finding }) => [host, finding]))
+}

@@ -1,0 +1,110 @@
+// `rollback`: back to the last committed state before the current one. The generation that is left behind is not applied
+// again by the daemon until the input changes.
+
+import type { DesiredState } from '../../model/desired-state.ts'
+import { AgentError, asAgentError, problem } from '../../model/errors.ts'
+import type { Context, RestartReport, Run, RunOptions, RunPorts } from '../../model/run.ts'
+import type { AgentState, PreviousState } from '../../model/state.ts'
+import { proveDeclared } from '../prove/prove.ts'
+import { mayRestart, type Permission } from '../restart/gate.ts'
+import { restartWith } from '../restart/guarded.ts'
+import { isAsRecorded } from '../transaction/read-set.ts'
+import { beginTransaction } from '../transaction/transaction.ts'
+import { planningAnew, withNode } from './entry.ts'
+
+export async function rollbackRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
+  return planningAnew(() => withNode(desired, options, ports, goBack))
+}
+
+async function goBack(context: Context): Promise<Run> {
+  const { state, facts } = context
+  const { previous } = state
+  const base = { state, facts, problems: [], proofs: [], applied: [], restarts: [] }
+  if (previous === undefined) {
+    const error = new AgentError('NOTHING_TO_ROLL_BACK', 'the agent remembers no state before the current one')
+    return { ...base, outcome: 'refused', error, problems: [problem(error.code, error.message)] }
+  }
+  const changed = await changedSince(previous, context)
+  if (changed.length > 0) {
+    const text = `the way back would undo what others changed since: ${changed.join(', ')}`
+    const error = new AgentError('ROLLBACK_BLOCKED', text, { paths: changed })
+    return { ...base, outcome: 'refused', error, problems: [problem(error.code, error.message)] }
+  }
+  const needsRestart = previous.steps.some(({ path }) => path === facts.configFile)
+  const reason = `${facts.configFile} goes back to what it was`
+  // Files that containerd ran with before need no rehearsal to be loaded again.
+  const rehearsal = { verdict: 'not-needed', reason: 'containerd ran with these files before' } as const
+  const permission = needsRestart ? await mayRestart(context, rehearsal, reason) : undefined
+  if (permission?.allowed === false) return { ...base, outcome: 'deferred', restartPending: permission.reason }
+  return revertTo(previous, permission, reason, context)
+}
+
+/** Paths that are neither as the transaction left them nor ours alone: the file of someone else, with later edits in it. */
+async function changedSince({ steps }: PreviousState, { state, ports }: Context): Promise<readonly string[]> {
+  const last = new Map(steps.map((step) => [step.path, step.after] as const))
+  const changed: string[] = []
+  for (const [path, after] of last) {
+    if (state.owned[path]?.kind === 'whole') continue
+    if (!isAsRecorded(await ports.files.read(path), after)) changed.push(path)
+  }
+  return changed
+}
+
+async function revertTo(
+  previous: PreviousState,
+  permission: Permission | undefined,
+  reason: string,
+  context: Context,
+): Promise<Run> {
+  const { state, facts, desired, ports } = context
+  const startedAt = ports.clock.now()
+  const restarts: RestartReport[] = []
+  const transaction = beginTransaction(state, previous.generation, ports)
+  const base = { facts, applied: [], restarts }
+  const outcome = (result: 'committed' | 'rolled-back' | 'rollback-failed', why: string) => ({
+    generation: previous.generation,
+    durationMs: ports.clock.now() - startedAt,
+    result,
+    changes: previous.steps.length,
+    restarted: restarts.length > 0,
+    reason: why,
+  })
+  try {
+    await transaction.revert(previous.steps)
+  } catch (thrown) {
+    if (permission?.allowed === true) await permission.release()
+    const error = asAgentError(thrown)
+    const result = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
+    return { ...base, outcome: result, state, error, problems: [problem(error.code, error.message)], proofs: [] }
+  }
+  if (permission?.allowed === true) {
+    const failure = await restartWith([], reason, permission, { facts, ports, transaction, restarts })
+    if (failure !== undefined) {
+      const result = failure.restored ? 'rolled-back' : 'rollback-failed'
+      const saved = await transaction.abandon(outcome(result, failure.error.message))
+      return {
+        ...base,
+        outcome: result,
+        state: saved,
+        error: failure.error,
+        problems: [problem(failure.error.code, failure.error.message)],
+        proofs: [],
+      }
+    }
+  }
+  const saved = await transaction.commit(outcome('committed', 'rolled back by hand'), (next) =>
+    afterRollback(next, previous, state),
+  )
+  const cri = ports.connectCri(facts.socket)
+  try {
+    const proofs = await proveDeclared(desired.registries, cri, ports, desired)
+    return { ...base, outcome: 'rolled-back', state: saved, problems: [], proofs }
+  } finally {
+    cri.close()
+  }
+}
+
+function afterRollback(next: AgentState, { owned }: PreviousState, { generation }: AgentState): AgentState {
+  const { previous: _, ...rest } = next
+  return { ...rest, owned, refusedGeneration: generation }
+}

@@ -1,0 +1,45 @@
+// Whether the running containerd has loaded what lies on the node: known by the effect only, by what a fresh start of it trusts and it
+// does not. Pure.
+import { provesTrust } from '../../model/finding.ts'
+import type { ContainerdFacts } from '../../model/observed-state.ts'
+import type { Rehearsal } from '../../model/plan.ts'
+import type { ProofResult } from '../prove/pull.ts'
+
+/** What changed while the daemon came up may have been read: it reads its roots at its first connection. */
+const START_UNCERTAINTY_MS = 100
+
+/** The system store was changed after the daemon started, so the daemon may trust by an older one. */
+export function rootsAreNewer({ startedAt, systemRoots }: ContainerdFacts): boolean {
+  if (startedAt === undefined || systemRoots === undefined) return false
+  return systemRoots.changedAt > startedAt + START_UNCERTAINTY_MS
+}
+
+/**
+ * From 2.0 on CRI Status does not tell config_path, cri-proxy may not tell legacy sections (`isLegacy`), and no version tells by which system
+ * store it trusts.
+ */
+export function isLoadUncertain(facts: ContainerdFacts, isLegacy: boolean): boolean {
+  return isConfigUncertain(facts, isLegacy) || rootsAreNewer(facts)
+}
+
+function isConfigUncertain({ status }: ContainerdFacts, isLegacy: boolean): boolean {
+  return (isLegacy ? status.loadedTlsFiles : status.loadedConfigPath) === undefined
+}
+
+/** Registries that the private copy trusts with these very files and the daemon does not: it has not read them since they changed. */
+export function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): readonly string[] {
+  if (rehearsal.verdict !== 'passed') return []
+  const trusted = new Set(rehearsal.proofs.filter(({ finding }) => provesTrust(finding.code)).map(({ host }) => host))
+  return proofs
+    .filter(({ host, finding }) => finding.code === 'unknown-authority' && trusted.has(host))
+    .map(({ host }) => host)
+}
+
+export function notLoaded(facts: ContainerdFacts, isLegacy: boolean, hosts: readonly string[]): string {
+  const { configFile, systemRoots } = facts
+  const suspects = [
+    ...(isConfigUncertain(facts, isLegacy) ? [configFile] : []),
+    ...(rootsAreNewer(facts) && systemRoots !== undefined ? [systemRoots.path] : []),
+  ]
+  return `the running containerd has not loaded ${suspects.join(' or ')} as it is now: it does not trust ${hosts.join(', ')}, a fresh start of it does`
+}

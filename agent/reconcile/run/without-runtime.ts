@@ -1,0 +1,107 @@
+// Runs without any socket of the node (profile `hosts`): files alone, proved by the rehearsal, which pulls with the node's
+// own containerd binary. What would need a restart is reported, never written.
+import type { DesiredState } from '../../model/desired-state.ts'
+import { AgentError, asAgentError, problem } from '../../model/errors.ts'
+import type { ContainerdFacts } from '../../model/observed-state.ts'
+import type { Rehearsal } from '../../model/plan.ts'
+import type { Run, RunOptions, RunPorts } from '../../model/run.ts'
+import type { AgentState } from '../../model/state.ts'
+import { observeOffline } from '../observe/containerd.ts'
+import { makePlan, type Planned } from '../plan/plan.ts'
+import type { ProofResult } from '../prove/pull.ts'
+import { rehearse } from '../rehearse/rehearse.ts'
+import { beginTransaction } from '../transaction/transaction.ts'
+
+export type OfflineContext = {
+  readonly desired: DesiredState
+  readonly state: AgentState
+  readonly options: RunOptions
+  readonly ports: RunPorts
+}
+
+const NOTHING_APPLIED = { applied: [], restarts: [] } as const
+
+export async function planOffline(context: OfflineContext): Promise<Run> {
+  const seen = await look(context)
+  return 'outcome' in seen ? seen : { ...seen.base, outcome: 'planned', proofs: seen.proofs, ...NOTHING_APPLIED }
+}
+
+export async function applyOffline(context: OfflineContext): Promise<Run> {
+  const { desired, state, ports } = context
+  const seen = await look(context)
+  if ('outcome' in seen) return seen
+  const { base, proofs } = seen
+  const { plan } = base.planned
+  if (base.rehearsal.verdict === 'failed') {
+    const error = new AgentError('REHEARSAL_FAILED', `containerd refuses its configuration: ${base.rehearsal.reason}`)
+    const problems = [...base.problems, problem(error.code, error.message)]
+    return { ...base, outcome: 'refused', problems, error, proofs, ...NOTHING_APPLIED }
+  }
+  const pending = plan.restart.required
+    ? { restartPending: `${plan.restart.reason}; this agent has no socket to restart it with` }
+    : {}
+  const changes = plan.changes.filter(({ target }) => target !== 'containerd-config')
+  if (changes.length === 0) {
+    const outcome = plan.restart.required ? 'deferred' : 'unchanged'
+    return { ...base, outcome, proofs, ...NOTHING_APPLIED, ...pending }
+  }
+  const transaction = beginTransaction(state, desired.generation, ports)
+  const started = ports.clock.now()
+  try {
+    await transaction.execute(changes)
+  } catch (thrown) {
+    const error = asAgentError(thrown)
+    const outcome = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
+    const problems = [...base.problems, problem(error.code, error.message)]
+    return { ...base, outcome, problems, error, proofs, ...NOTHING_APPLIED }
+  }
+  const saved = await transaction.commit({
+    generation: desired.generation,
+    durationMs: ports.clock.now() - started,
+    result: 'committed',
+    changes: changes.length,
+    restarted: false,
+    reason: `${changes.length} changes, proved by rehearsal`,
+  })
+  const outcome = plan.restart.required ? 'deferred' : 'applied'
+  return { ...base, outcome, state: saved, proofs, applied: changes, restarts: [], ...pending }
+}
+
+type Seen = {
+  readonly base: {
+    readonly state: AgentState
+    readonly facts: ContainerdFacts
+    readonly planned: Planned
+    readonly problems: Run['problems']
+    readonly rehearsal: Rehearsal
+  }
+  readonly proofs: readonly ProofResult[]
+}
+
+async function look({ desired, state, options, ports }: OfflineContext): Promise<Seen | Run> {
+  try {
+    const facts = await observeOffline(desired.restart.unit, ports)
+    const planned = await makePlan({ desired, state, facts }, ports)
+    const rehearsal = await rehearse(desired, facts, planned, ports, options.signal, { always: true })
+    const base = { state, facts, planned, problems: planned.plan.problems, rehearsal }
+    return { base, proofs: proofsOf(rehearsal, ports.clock.now()) }
+  } catch (thrown) {
+    const error = asAgentError(thrown)
+    const problems = [problem(error.code, error.message)]
+    return { outcome: 'no-containerd', state, problems, error, proofs: [], ...NOTHING_APPLIED }
+  }
+}
+
+function proofsOf(rehearsal: Rehearsal, now: number): readonly ProofResult[] {
+  if (rehearsal.verdict !== 'passed') return []
+  const at = new Date(now).toISOString()
+  return rehearsal.proofs.map(({ host, finding, durationMs }) => ({
+    host,
+    level: 'manifest',
+    by: 'rehearsal',
+    reference: finding.evidence.reference ?? '',
+    finding,
+    at,
+    durationMs,
+  }))
+}

@@ -1,0 +1,54 @@
+// What a plan was made from: whatever was read on the node for it. Between plan and execution lies the rehearsal, a tenth of a second
+// and more; what others write in that time must not be lost, so a change is made only where the node is still as it was planned for.
+import { posix } from 'node:path'
+import type { FileState, NodeFiles } from '../../model/ports.ts'
+import type { Before, StepRecord } from '../../model/state.ts'
+import { sha256 } from '../../targets/target.ts'
+
+export type ReadSet = {
+  /** True when something else stands at the path than when the plan was made. Where nobody looked nothing is known: false. */
+  hasChanged(path: string, now: Before): boolean
+}
+
+/** Reads through `files` and remembers the first answer for each path. */
+export function recordReads(files: NodeFiles): { readonly files: NodeFiles; readonly reads: ReadSet } {
+  const direct = new Map<string, FileState>()
+  // What a link at the path led to: says nothing of the link.
+  const followed = new Map<string, FileState>()
+  const listed = new Map<string, readonly string[]>()
+  const recorded: NodeFiles = {
+    ...files,
+    read: async (path) => first(direct, path, await files.read(path)),
+    readSettled: async (path, isWhole) => first(direct, path, await files.readSettled(path, isWhole)),
+    readFollowing: async (path) => first(followed, path, await files.readFollowing(path)),
+    list: async (folder) => first(listed, folder, await files.list(folder)),
+  }
+  const hasChanged = (path: string, now: Before) => {
+    const isMissing = listed.get(posix.dirname(path))?.includes(posix.basename(path)) === false
+    const was = direct.get(path) ?? (isMissing ? { kind: 'absent' as const } : undefined)
+    const target = now.kind === 'link' ? undefined : followed.get(path)
+    return [was, target].some((state) => state !== undefined && differs(state, now))
+  }
+  return { files: recorded, reads: { hasChanged } }
+}
+
+/** Remembers the first answer, gives back this one. */
+function first<T>(answers: Map<string, T>, path: string, answer: T): T {
+  if (!answers.has(path)) answers.set(path, answer)
+  return answer
+}
+
+/** True when the path holds something else than was recorded; of what can not be read nothing is known. */
+export function differs(state: FileState, recorded: Recorded): boolean {
+  return state.kind !== 'unreadable' && state.kind !== 'other' && !isAsRecorded(state, recorded)
+}
+
+type Recorded = Before | StepRecord['after']
+
+/** The same kind, content or target; mode and owner are not compared. */
+export function isAsRecorded(state: FileState, recorded: Recorded): boolean {
+  if (state.kind === 'file' && recorded.kind === 'file')
+    return recorded.sha256 === undefined || sha256(state.bytes) === recorded.sha256
+  if (state.kind === 'link' && recorded.kind === 'link') return state.to === recorded.to
+  return state.kind === recorded.kind
+}

@@ -1,0 +1,336 @@
+// containerd's own config.toml: one key, `config_path`, set once, so that host directories are read at all.
+// This is the only target that asks for a restart; from then on no change of a registry needs one. With `layout: legacy` it carries the
+// sections of that layout instead (containerd-legacy.ts); what is left of them goes when the layout is another one.
+import { posix } from 'node:path'
+import { readContainerdConfig } from '../../containerd/config/read.ts'
+import { type ConfigPathPlan, planConfigPath } from '../../containerd/edit/config-path.ts'
+import { withoutOwnLegacy } from '../../containerd/edit/legacy-layout.ts'
+import { legacyCaFiles, type MigrationFacts, type MovedFolder } from '../../containerd/edit/migrate-legacy.ts'
+import { needsHostFolder, trustOf, withWildcard } from '../../model/desired-state.ts'
+import { asAgentError, type Problem, problem } from '../../model/errors.ts'
+import type { ContainerdFacts } from '../../model/observed-state.ts'
+import type { Change } from '../../model/plan.ts'
+import type { FileState, NodeFiles } from '../../model/ports.ts'
+import { decodeCertificates } from '../../pki/decode/decode.ts'
+import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from '../target.ts'
+import {
+  heldInLegacy,
+  isLoaded,
+  type LegacyPorts,
+  type LegacyTargetPlan,
+  type ObservedLegacy,
+  observeLegacy,
+  planLegacyLayout,
+} from './legacy.ts'
+import { planLegacyRemovals } from './legacy-files.ts'
+
+export type ObservedConfig = {
+  readonly facts: ContainerdFacts
+  /** What a migration of legacy sections has to know of the node. */
+  readonly legacy: Pick<MigrationFacts, 'existingFolders' | 'uselessCaFiles'>
+  /** Folders of a config_path that is a list, and the default one, that hold host folders. */
+  readonly directoriesWithHosts: readonly string[]
+  /** The config file itself, links not followed. */
+  readonly file: FileState
+  readonly folder: FileState
+  /** What `layout: legacy` needs or has left; undefined: nothing. */
+  readonly ownLegacy: ObservedLegacy | undefined
+}
+
+export async function observeConfig(
+  facts: ContainerdFacts,
+  input: Pick<TargetInput, 'desired' | 'owned'>,
+  ports: LegacyPorts,
+): Promise<ObservedConfig> {
+  const { files } = ports
+  const { owned } = input
+  const file = await files.read(facts.configFile)
+  const folder = await files.readFollowing(posix.dirname(facts.configFile))
+  const directories = configPathOf(facts)
+  const target = directories[0] ?? facts.defaultCertsDirectory
+  const withHosts: string[] = []
+  for (const directory of directories) if ((await files.list(directory)).length > 0) withHosts.push(directory)
+  const names = await files.list(target)
+  const existingFolders = names.filter((name) => !name.startsWith('..') && owned[`${target}/${name}`] === undefined)
+  const uselessCaFiles = await uselessCas(facts, files)
+  return {
+    facts,
+    file,
+    folder,
+    legacy: { existingFolders, uselessCaFiles },
+    directoriesWithHosts: withHosts,
+    ownLegacy: await observeLegacy(facts, input, ports),
+  }
+}
+
+function configPathOf({ config, configFile }: ContainerdFacts): readonly string[] {
+  if (config.kind !== 'file') return []
+  try {
+    return readContainerdConfig(config.bytes, { path: configFile }).configPathDirectories
+  } catch {
+    // The plan reports the file with its position.
+    return []
+  }
+}
+
+async function uselessCas(
+  { config, configFile, version }: ContainerdFacts,
+  files: NodeFiles,
+): Promise<readonly string[]> {
+  if (config.kind !== 'file') return []
+  const useless: string[] = []
+  for (const path of legacyCaFiles(config.bytes, { path: configFile, containerdVersion: version })) {
+    const state = await files.readFollowing(path)
+    if (state.kind === 'file' && decodeCertificates(state.bytes).certificates.length === 0) useless.push(path)
+  }
+  return useless
+}
+
+export type ConfigTargetPlan = TargetPlan & {
+  /** Folder of host directories once the plan is carried out; undefined when containerd will read none. */
+  readonly certsDirectory: string | undefined
+  /** The bytes of the config file once the plan is carried out; undefined: no file. */
+  readonly candidate: Buffer | undefined
+  /** Host folders that take over what the config file said so far. */
+  readonly moved: readonly MovedFolder[]
+  /** Present with `layout: legacy`: the files that the config file names then. */
+  readonly legacyFiles?: LegacyTargetPlan['staged']
+}
+
+export async function planConfig(input: TargetInput, observed: ObservedConfig): Promise<ConfigTargetPlan> {
+  const { facts, ownLegacy } = observed
+  const { enabled, layout } = input.desired.targets.containerd
+  const current = facts.config.kind === 'file' ? facts.config.bytes : undefined
+  const unchanged = { ...NOTHING_TO_DO, candidate: current, certsDirectory: undefined, moved: [] }
+  if (enabled === 'off' && ownLegacy === undefined) return unchanged
+  if (facts.config.kind !== 'file' && facts.config.kind !== 'absent') {
+    const text = `${facts.configFile} can not be read: ${facts.config.kind === 'unreadable' ? facts.config.reason : `it is a ${facts.config.kind}`}`
+    return { ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }
+  }
+  if (ownLegacy?.unreadable !== undefined) {
+    const text = `${ownLegacy.unreadable}; ${facts.configFile} and the files that it names were left as they are`
+    return { ...unchanged, problems: [problem('NODE_FILE_UNREADABLE', text)] }
+  }
+  if (ownLegacy === undefined) return planHostsLayout(input, observed, current)
+  if (layout === 'legacy' || enabled === 'off') return inLegacy(input, observed, ownLegacy, unchanged)
+  const held = heldInLegacy(input, ownLegacy)
+  if (held.length === 0) return leaveLegacy(input, observed, ownLegacy, unchanged)
+  const text = `${facts.configFile}: the sections of layout: legacy stay until the anchors of ${held.join(', ')} can be read again`
+  const plan = await inLegacy(input, observed, ownLegacy, unchanged)
+  return { ...plan, warnings: [...(plan.warnings ?? []), problem('MIGRATION_NOTE', text)] }
+}
+
+async function inLegacy(
+  input: TargetInput,
+  observed: ObservedConfig,
+  ownLegacy: ObservedLegacy,
+  unchanged: ConfigTargetPlan,
+): Promise<ConfigTargetPlan> {
+  const { facts } = observed
+  if (input.migrateAll) {
+    const text = `${facts.configFile}: nothing was moved to host directories, because trust.yaml asks for layout: legacy`
+    return { ...unchanged, problems: [problem('LAYOUT_LEGACY_UNUSABLE', text)] }
+  }
+  const plan = await planLegacyLayout(input, facts, ownLegacy)
+  if ('refused' in plan) return { ...unchanged, problems: [plan.refused] }
+  const { changes, removals, problems, bytes, staged } = plan
+  const isChanged =
+    bytes === undefined ? unchanged.candidate !== undefined : unchanged.candidate?.equals(bytes) !== true
+  const obstacle = isChanged ? editObstacle(observed) : undefined
+  if (obstacle !== undefined) return { ...unchanged, problems: [...problems, obstacle] }
+  // A key is read with its certificate, and containerd tells the latter.
+  const named = staged
+    .map(({ path }) => path)
+    .filter((path) => !path.endsWith('.key') && bytes?.includes(path) === true)
+  const notLoaded = named.filter((path) => isLoaded(path, facts.status) === false)
+  const stillRead = removals.filter(({ forgets }) => forgets.some((path) => isLoaded(path, facts.status) !== false))
+  const reason = isChanged
+    ? `registry.configs changes in ${facts.configFile}, and containerd reads that file only when it starts`
+    : stillRead.length > 0
+      ? `the running containerd may still read ${stillRead.map(({ path }) => path).join(', ')}`
+      : `the running containerd has not loaded the sections of ${facts.configFile} that name ${notLoaded.join(', ')}`
+  const edit = isChanged ? [configChange(bytes, staged.length > 0, input, observed)] : []
+  return {
+    ...unchanged,
+    candidate: bytes,
+    legacyFiles: staged,
+    problems,
+    changes: [...changes, ...edit, ...removals],
+    restart: { required: isChanged || stillRead.length > 0 || notLoaded.length > 0, reason },
+  }
+}
+
+/** The layout is another one now: the agent's own sections go, and what others say of registries is moved as ever. */
+async function leaveLegacy(
+  input: TargetInput,
+  observed: ObservedConfig,
+  ownLegacy: ObservedLegacy,
+  unchanged: ConfigTargetPlan,
+): Promise<ConfigTargetPlan> {
+  const { facts } = observed
+  const { folder } = ownLegacy.files
+  const { configFile } = facts
+  const rest = await restOf({ configFile, bytes: unchanged.candidate, folder, original: ownLegacy.original })
+  if ('code' in rest) return { ...unchanged, problems: [rest] }
+  const plan = await planHostsLayout(input, observed, rest.bytes)
+  const removal = planLegacyRemovals(input.owned, new Set(), ownLegacy.files)
+  if (rest.bytes === unchanged.candidate) {
+    const stillRead = removal.changes.some(({ forgets }) =>
+      forgets.some((path) => isLoaded(path, facts.status) !== false),
+    )
+    const restart = { required: true, reason: `the running containerd may still read files of ${folder}` }
+    return {
+      ...plan,
+      changes: [...plan.changes, ...removal.changes],
+      problems: [...plan.problems, ...removal.problems],
+      ...(stillRead && plan.restart?.required !== true ? { restart } : {}),
+    }
+  }
+  // What can not be had the other way stays as it is.
+  if (plan.problems.length > 0) return { ...unchanged, problems: plan.problems }
+  const obstacle = editObstacle(observed)
+  if (obstacle !== undefined) return { ...unchanged, problems: [obstacle] }
+  const isEdited = plan.changes.length > 0
+  const edit = isEdited ? plan.changes : [configChange(rest.bytes, false, input, observed)]
+  const reason = `the sections of layout: legacy go from ${configFile}, and containerd reads that file only when it starts`
+  return {
+    ...plan,
+    candidate: isEdited ? plan.candidate : rest.bytes,
+    changes: [...edit, ...removal.changes],
+    problems: removal.problems,
+    restart: { required: true, reason },
+  }
+}
+
+async function restOf(
+  own: Parameters<typeof withoutOwnLegacy>[0],
+): Promise<{ readonly bytes: Buffer | undefined } | Problem> {
+  try {
+    return { bytes: await withoutOwnLegacy(own) }
+  } catch (thrown) {
+    const { code, message } = asAgentError(thrown)
+    return problem(code, message)
+  }
+}
+
+/** config.toml, whole: `isOurs` while something of the agent's is left in it. */
+function configChange(
+  bytes: Buffer | undefined,
+  isOurs: boolean,
+  { owned }: TargetInput,
+  { facts: { configFile }, file }: ObservedConfig,
+): Change {
+  const { mode, uid, gid, ...now } = file.kind === 'file' ? file : rootFile('')
+  const isAsWritten = file.kind === 'file' && sha256(now.bytes) === owned[configFile]?.sha256
+  return {
+    target: 'containerd-config',
+    action: bytes === undefined ? 'delete' : file.kind === 'absent' ? 'create' : 'edit',
+    path: configFile,
+    ...(isAsWritten ? {} : { drift: file.kind === 'absent' ? 'missing' : 'changed' }),
+    reason: `registry.configs of ${isOurs ? 'the declared registries is set' : 'the agent is taken out'}`,
+    subject: '',
+    folder: posix.dirname(configFile),
+    after: bytes === undefined ? { kind: 'absent' } : { kind: 'file', bytes, mode, uid, gid },
+    owns: isOurs && bytes !== undefined ? [{ path: configFile, kind: 'edited', sha256: sha256(bytes) }] : [],
+    forgets: isOurs ? [] : [configFile],
+  }
+}
+
+/** `current`: config.toml without what `layout: legacy` wrote into it. */
+async function planHostsLayout(
+  input: TargetInput,
+  observed: ObservedConfig,
+  current: Buffer | undefined,
+): Promise<ConfigTargetPlan> {
+  const { facts } = observed
+  const unchanged = { ...NOTHING_TO_DO, candidate: current, certsDirectory: undefined, moved: [] }
+  const plan = await planConfigPath({
+    configFile: facts.configFile,
+    bytes: current,
+    imports: facts.imports,
+    containerdVersion: facts.version,
+    directory: facts.defaultCertsDirectory,
+    directoriesWithHosts: observed.directoriesWithHosts,
+    migrate: { ...observed.legacy, isVerifiedByAnchors: (host) => isVerifiedByAnchors(host, input) },
+  })
+  if (plan.kind === 'already-set') return alreadySet(plan, unchanged, facts)
+  // Without a CA to write nothing needs config_path, and a node that declares nothing is not touched.
+  const needsHosts = withWildcard(input.desired).some((registry) => needsHostFolder(registry, input.desired))
+  const isMigration = plan.kind === 'edit' && plan.migration !== undefined
+  if (!needsHosts && !(input.migrateAll && isMigration)) return unchanged
+  if (plan.kind === 'refused') return { ...unchanged, problems: [plan.problem] }
+  return edit(plan, observed, unchanged)
+}
+
+/** The rehearsal has the last word: what it does not verify is re-planned as unverified. */
+function isVerifiedByAnchors(host: string, { desired, unverified }: TargetInput): boolean {
+  const registry = desired.registries.find((one) => one.host === host)
+  return registry !== undefined && !unverified.has(host) && trustOf(registry, desired).certificates.length > 0
+}
+
+function alreadySet(
+  { directory }: Extract<ConfigPathPlan, { kind: 'already-set' }>,
+  unchanged: ConfigTargetPlan,
+  { status, configFile }: ContainerdFacts,
+): ConfigTargetPlan {
+  const loaded = status.loadedConfigPath
+  const isLoaded =
+    loaded === undefined || loaded.split(':').some((one) => one !== '' && posix.resolve(one) === directory)
+  if (isLoaded) return { ...unchanged, certsDirectory: directory }
+  const reason = `${configFile} sets config_path to ${directory}, but the running containerd has loaded ${loaded === '' ? 'none' : loaded}`
+  return { ...unchanged, certsDirectory: directory, restart: { required: true, reason } }
+}
+
+/** Why config.toml can not be changed on this node. */
+function editObstacle({ facts, file, folder }: ObservedConfig): Problem | undefined {
+  const because = (text: string) => problem('CONFIG_EDIT_UNSUPPORTED', text)
+  if (facts.unseenImport !== undefined) return facts.unseenImport
+  if (facts.isConfigGenerated)
+    return because(`${facts.configFile} is written anew by ${facts.layout} at each start, so an edit would be lost`)
+  if (file.kind !== 'file' && file.kind !== 'absent')
+    return because(`${facts.configFile} is ${whatIs(file)}; the agent edits regular files only`)
+  if (folder.kind !== 'folder')
+    return because(`${posix.dirname(facts.configFile)} does not exist, so containerd reads no file there`)
+  return undefined
+}
+
+function edit(
+  plan: Extract<ConfigPathPlan, { kind: 'edit' | 'create' }>,
+  observed: ObservedConfig,
+  unchanged: ConfigTargetPlan,
+): ConfigTargetPlan {
+  const { facts, file } = observed
+  const obstacle = editObstacle(observed)
+  if (obstacle !== undefined) return { ...unchanged, problems: [obstacle] }
+  const after = file.kind === 'file' ? { ...file, bytes: plan.bytes } : rootFile(plan.bytes)
+  const { mode, uid, gid, bytes } = after
+  const migration = plan.kind === 'edit' ? plan.migration : undefined
+  return {
+    candidate: plan.bytes,
+    certsDirectory: plan.directory,
+    moved: migration?.hostFolders ?? [],
+    ...(migration === undefined ? {} : { warnings: migration.notes }),
+    problems: [],
+    restart: {
+      required: true,
+      reason: `${migration === undefined ? 'config_path is not set in' : 'legacy registry sections move out of'} ${facts.configFile}, and containerd reads that file only when it starts`,
+    },
+    changes: [
+      {
+        target: 'containerd-config',
+        action: file.kind === 'absent' ? 'create' : 'edit',
+        path: facts.configFile,
+        drift: file.kind === 'absent' ? 'missing' : 'changed',
+        reason:
+          migration === undefined
+            ? `set config_path = "${plan.directory}"`
+            : 'registry sections move to hosts.toml files that behave the same',
+        subject: '',
+        folder: posix.dirname(facts.configFile),
+        after: { kind: 'file', bytes, mode, uid, gid },
+        owns: [{ path: facts.configFile, kind: 'edited', sha256: sha256(bytes) }],
+        forgets: [],
+      },
+    ],
+  }
+}

@@ -1,0 +1,229 @@
+// System stores that keep sources in one folder and a bundle made of them elsewhere: the RHEL and Azure Linux family (update-ca-trust), SUSE
+// (update-ca-certificates) and Photon. The source goes where the distribution's own tool reads it, and into the bundle at once, so that
+// programs trust it without that tool and a later run of it changes nothing that matters.
+import { posix } from 'node:path'
+import type { Certificate, TrustAnchor } from '../../model/desired-state.ts'
+import { type Problem, problem } from '../../model/errors.ts'
+import type { Change } from '../../model/plan.ts'
+import type { FileState, NodeFiles } from '../../model/ports.ts'
+import {
+  difference,
+  firstUnreadable,
+  isFile,
+  NOTHING_TO_DO,
+  rootFile,
+  sha256,
+  type TargetInput,
+  type TargetPlan,
+} from '../target.ts'
+import { readBundle } from './bundle.ts'
+
+const TARGET = 'system-trust'
+
+type Family = {
+  /** Folder of sources; undefined: the bundle is all there is. */
+  readonly sources?: string
+  readonly bundle: string
+}
+
+/** The first whose bundle is there counts. Debian, Ubuntu and Alpine are system-trust.ts, as is every folder /etc/ssl/certs. */
+export const FAMILIES: { readonly [name: string]: Family } = {
+  rhel: { sources: '/etc/pki/ca-trust/source/anchors', bundle: '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem' },
+  suse: { sources: '/etc/pki/trust/anchors', bundle: '/var/lib/ca-certificates/ca-bundle.pem' },
+  photon: { bundle: '/etc/pki/tls/certs/ca-bundle.crt' },
+}
+
+export type ObservedAnchorStore = {
+  readonly family: Family | undefined
+  readonly isWritable: boolean
+  readonly bundle: FileState
+  readonly sources: ReadonlyMap<string, FileState>
+}
+
+type AnchorInput = Pick<TargetInput, 'desired' | 'owned'>
+type Source = { readonly path: string; readonly anchor: string; readonly certificate: Certificate }
+
+export async function observeAnchorStore(input: AnchorInput, files: NodeFiles): Promise<ObservedAnchorStore> {
+  const none = { family: undefined, isWritable: false, bundle: { kind: 'absent' }, sources: new Map() } as const
+  for (const family of Object.values(FAMILIES)) {
+    const bundle = await readBundle(family.bundle, files)
+    if (bundle.kind !== 'file') continue
+    const sources = new Map<string, FileState>()
+    for (const { path } of sourcesOf(family, input)) sources.set(path, await files.read(path))
+    for (const path of ownedSources(family, input.owned)) sources.set(path, await files.read(path))
+    const folders = [posix.dirname(family.bundle), ...(family.sources === undefined ? [] : [family.sources])]
+    const writable = await Promise.all(folders.map((folder) => files.isWritable(folder)))
+    return { family, isWritable: writable.every((one) => one), bundle, sources }
+  }
+  return none
+}
+
+export function planAnchorStore(
+  input: AnchorInput,
+  { family, isWritable, bundle, sources }: ObservedAnchorStore,
+): TargetPlan {
+  const { enabled } = input.desired.targets.systemTrust
+  if (family === undefined || bundle.kind !== 'file') return NOTHING_TO_DO
+  const mine = [
+    ...ownedSources(family, input.owned),
+    ...(input.owned[family.bundle] === undefined ? [] : [family.bundle]),
+  ]
+  if (enabled === 'off' && mine.length === 0) return NOTHING_TO_DO
+  const wanted = enabled === 'off' ? [] : sourcesOf(family, input)
+  if (wanted.length === 0 && mine.length === 0) return NOTHING_TO_DO
+  const unreadable = firstUnreadable(sources)
+  if (unreadable !== undefined) {
+    const text = `${unreadable}; the system store was left as it is`
+    return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', text)] }
+  }
+  if (!isWritable) {
+    if (enabled !== 'on') return NOTHING_TO_DO
+    const text = `${family.bundle} or its sources can not be written, but targets.systemTrust is enabled`
+    return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
+  }
+  const held = input.desired.anchors.filter(({ certificates }) => certificates.length === 0).map(({ name }) => name)
+  const problems: Problem[] = []
+  const changes: Change[] = []
+  const keep = new Set(mine.filter((path) => held.includes(input.owned[path]?.subject ?? '')))
+  const installed: Source[] = []
+  for (const source of family.sources === undefined ? [] : wanted) {
+    const state = sources.get(source.path) ?? { kind: 'absent' as const }
+    const content = rootFile(source.certificate.pem)
+    if (input.owned[source.path] === undefined && state.kind !== 'absent') {
+      const isSame = state.kind === 'file' && state.bytes.toString('utf8').includes(source.certificate.pem.trimEnd())
+      if (!isSame)
+        problems.push(
+          problem(
+            'FILE_FOREIGN',
+            `${source.path} exists and is not the agent's; anchor ${source.anchor} was not put there`,
+          ),
+        )
+      continue
+    }
+    installed.push(source)
+    keep.add(source.path)
+    if (isFile(state, content)) continue
+    const action = state.kind === 'absent' ? 'create' : 'update'
+    const about =
+      state.kind === 'absent'
+        ? { drift: 'missing' as const, reason: `trust anchor ${source.anchor}` }
+        : difference(state, content)
+    const owns = [{ path: source.path, kind: 'whole' as const, sha256: sha256(content.bytes) }]
+    changes.push({
+      target: TARGET,
+      action,
+      path: source.path,
+      ...about,
+      subject: source.anchor,
+      folder: posix.dirname(source.path),
+      after: content,
+      owns,
+      forgets: [],
+    })
+  }
+  const inBundle = family.sources === undefined ? wanted : installed
+  const gone = mine.filter((path) => path !== family.bundle && !keep.has(path))
+  const removed = gone.flatMap((path) => {
+    const state = sources.get(path)
+    return state?.kind === 'file' && sha256(state.bytes) === input.owned[path]?.sha256
+      ? [state.bytes.toString('utf8')]
+      : []
+  })
+  for (const path of gone) {
+    const state = sources.get(path) ?? { kind: 'absent' as const }
+    const isOurs = state.kind === 'file' && sha256(state.bytes) === input.owned[path]?.sha256
+    const after = isOurs || state.kind !== 'file' ? ({ kind: 'absent' } as const) : state
+    if (!isOurs && state.kind === 'file')
+      problems.push(problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent wrote it; left as it is`))
+    const reason = `anchor ${input.owned[path]?.subject} is not wanted here any more`
+    changes.push({
+      target: TARGET,
+      action: 'delete',
+      path,
+      reason,
+      subject: input.owned[path]?.subject ?? '',
+      folder: posix.dirname(path),
+      after,
+      owns: [],
+      forgets: [path],
+    })
+  }
+  return {
+    changes: [
+      ...changes,
+      ...bundleChange(family, bundle, inBundle, removed, input, keep.size > 0 || inBundle.length > 0),
+    ],
+    problems,
+  }
+}
+
+function bundleChange(
+  { bundle: path, sources }: Family,
+  bundle: Extract<FileState, { kind: 'file' }>,
+  wanted: readonly Source[],
+  removed: readonly string[],
+  { owned, desired }: AnchorInput,
+  somethingStays: boolean,
+): readonly Change[] {
+  const before = bundle.bytes.toString('utf8')
+  let text = before
+  // Without sources our blocks are known by their mark alone.
+  const marked = sources === undefined ? markedBlocks(text) : []
+  const isWanted = (pem: string) => wanted.some(({ certificate }) => certificate.pem === pem)
+  const isHeld = desired.anchors.some(({ certificates }) => certificates.length === 0)
+  for (const pem of [...removed, ...marked]) if (!isWanted(pem) && !isHeld) text = withoutBlock(text, pem)
+  for (const { anchor, certificate } of wanted)
+    if (!text.includes(certificate.pem.trimEnd()))
+      text = `${text}${text === '' || text.endsWith('\n') ? '' : '\n'}\n${MARK}${anchor}\n${certificate.pem}`
+  if (text === before) return []
+  return [
+    {
+      target: TARGET,
+      action: 'edit',
+      path,
+      drift: 'changed',
+      reason: wanted.some(({ certificate }) => !before.includes(certificate.pem.trimEnd()))
+        ? 'the bundle lacks declared anchors'
+        : 'the bundle holds anchors that are not declared any more',
+      subject: '',
+      folder: posix.dirname(path),
+      after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },
+      owns: somethingStays ? [{ path, kind: 'edited', sha256: sha256(text) }] : [],
+      forgets: somethingStays || owned[path] === undefined ? [] : [path],
+    },
+  ]
+}
+
+const MARK = '# registry-trust: '
+const BLOCK =
+  /\n?# registry-trust: [^\n]*\n(-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n)/g
+
+function markedBlocks(text: string): readonly string[] {
+  return [...text.matchAll(BLOCK)].map(([, pem = '']) => pem)
+}
+
+function withoutBlock(text: string, pem: string): string {
+  const withMark = text.replace(BLOCK, (whole, block: string) => (block === pem ? '' : whole))
+  return withMark.replace(pem, '')
+}
+
+function sourcesOf(family: Family, { desired }: AnchorInput): readonly Source[] {
+  if (desired.targets.systemTrust.enabled === 'off') return []
+  const seen = new Set<string>()
+  const place = ({ name, certificates }: TrustAnchor) =>
+    certificates.map((certificate, index) => {
+      const fileName = desired.targets.systemTrust.fileName.replace(
+        '{name}',
+        index === 0 ? name : `${name}-${index + 1}`,
+      )
+      return { path: `${family.sources ?? posix.dirname(family.bundle)}/${fileName}`, anchor: name, certificate }
+    })
+  return desired.anchors
+    .flatMap(place)
+    .filter(({ certificate }) => !seen.has(certificate.fingerprint) && seen.add(certificate.fingerprint))
+}
+
+function ownedSources({ sources }: Family, owned: AnchorInput['owned']): readonly string[] {
+  if (sources === undefined) return []
+  return Object.keys(owned).filter((path) => owned[path]?.target === TARGET && path.startsWith(`${sources}/`))
+}

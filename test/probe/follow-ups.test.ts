@@ -1,0 +1,232 @@
+// The other hosts that a pull needs, on real servers of this machine: two ports are two hosts.
+import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
+import { createServer as createHttpsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import t, { type Test } from 'tap'
+import { systemClock } from '../../agent/node/clock.ts'
+import { tlsProbe } from '../../agent/node/tls/tls.ts'
+import { rootsInPem } from '../../agent/pki/chain/roots.ts'
+import { bearerChallenge } from '../../agent/probe/follow-ups.ts'
+import { targetOf } from '../../agent/probe/handshake.ts'
+import { findOrphan, type ProbeReport, probeRegistry, proveTls } from '../../agent/probe/probe.ts'
+import {
+  alternativeNames,
+  basicConstraints,
+  build,
+  ecPair,
+  keyPem,
+  toPem,
+} from '../fixtures/pki/certificate-builder.ts'
+
+const DAY = 86_400_000
+const dates = { notBefore: new Date(Date.now() - DAY), notAfter: new Date(Date.now() + 90 * DAY) }
+const ports = { tls: tlsProbe(), clock: systemClock() }
+const limits = { timeoutMs: 5_000 }
+
+type Owner = { readonly pem: string; readonly chain: string; readonly key: string }
+
+/** An authority and its server certificate for this machine. */
+function owner(name: string): Owner {
+  const [rootKey, leafKey] = [ecPair(), ecPair()]
+  const root = build({
+    subject: name,
+    issuer: name,
+    key: rootKey,
+    signer: rootKey,
+    ...dates,
+    extensions: [basicConstraints(true)],
+  })
+  const names = alternativeNames([{ ip: '127.0.0.1' }])
+  const leaf = build({ subject: 'server', issuer: name, key: leafKey, signer: rootKey, ...dates, extensions: [names] })
+  return { pem: toPem(root), chain: toPem(leaf), key: keyPem(leafKey) }
+}
+
+const [mine, theirs] = [owner('My Root'), owner('Their Root')]
+
+async function serve(t: Test, { chain, key }: Owner, answer: RequestListener): Promise<string> {
+  const server = createHttpsServer({ cert: chain, key }, answer).on('tlsClientError', () => undefined)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  return `127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+const rootsOf = (...owners: readonly Owner[]) =>
+  owners.flatMap(({ pem }) => rootsInPem(pem)).map((certificate) => ({ certificate, origin: 'mine' }))
+
+async function probe(registry: string, image?: string, ...owners: readonly Owner[]): Promise<ProbeReport> {
+  const roots = rootsOf(...(owners.length > 0 ? owners : [mine]))
+  return await probeRegistry({ registry, trust: { isDeclared: true, roots, otherAnchors: [] }, image }, ports, limits)
+}
+
+const told = ({ related }: ProbeReport) => related.map(({ host, finding }) => `${host} ${finding.code}`)
+const DIGEST = `sha256:${'a'.repeat(64)}`
+
+/** A registry with one image whose data lies elsewhere; wants an anonymous token where `token` is given. */
+function registry(storage: () => string, seen: string[], challenge?: () => string): RequestListener {
+  return ({ url = '', headers }, response) => {
+    seen.push(url)
+    const json = (body: object) =>
+      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+    if (challenge !== undefined && headers.authorization !== 'Bearer anonymous') {
+      response.writeHead(401, { 'www-authenticate': challenge() }).end()
+    } else if (url === '/v2/') json({})
+    else if (url.startsWith('/v2/_catalog')) json({ repositories: ['library/app'] })
+    else if (url.includes('/tags/list')) json({ name: 'library/app', tags: ['1'] })
+    else if (url.endsWith(`/manifests/${DIGEST}`)) json({ config: { digest: DIGEST } })
+    else if (url.includes('/manifests/')) json({ manifests: [{ digest: DIGEST }] })
+    else if (url.includes('/blobs/')) response.writeHead(307, { location: `${storage()}?sig=secret` }).end()
+    else response.writeHead(404).end()
+  }
+}
+
+t.test('finds the storage behind an image that anybody may list', async (t) => {
+  const storage = await serve(t, theirs, (_, response) => response.end())
+  const seen: string[] = []
+  const host = await serve(
+    t,
+    mine,
+    registry(() => `https://${storage}/data`, seen),
+  )
+  const report = await probe(host)
+  t.equal(report.finding.code, 'trusted')
+  t.same(told(report), [`${storage} blob-host-untrusted`])
+  t.equal(
+    report.related[0]?.finding.remedy,
+    `Add the CA of ${storage} to the anchors of ${host}: containerd verifies ${storage} with them.`,
+  )
+  t.notMatch(JSON.stringify(report), /secret/, 'a signed address is not repeated')
+  t.same(
+    seen.map((url) => url.replace(DIGEST, 'DIGEST')),
+    [
+      '/v2/',
+      '/v2/_catalog?n=1',
+      '/v2/library/app/tags/list?n=1',
+      '/v2/library/app/manifests/1',
+      '/v2/library/app/manifests/DIGEST',
+      '/v2/library/app/blobs/DIGEST',
+    ],
+  )
+  t.same(told(await probe(host, undefined, mine, theirs)), [`${storage} trusted`])
+})
+
+t.test(
+  'follows the declared image with an anonymous token, and sends nothing to a token service before it is verified',
+  async (t) => {
+    const asked: string[] = []
+    const token = await serve(t, theirs, ({ url = '' }, response) => {
+      asked.push(url)
+      response.end(JSON.stringify({ token: 'anonymous' }))
+    })
+    const storage = await serve(t, mine, (_, response) => response.end())
+    const seen: string[] = []
+    const challenge = () => `Bearer realm="https://${token}/token",service="reg"`
+    const host = await serve(
+      t,
+      mine,
+      registry(() => `https://${storage}/data`, seen, challenge),
+    )
+    const image = `${host}/team/app:2`
+    t.same(told(await probe(host, image)), [`${token} token-host-untrusted`, `${host} unauthorized`])
+    t.same(asked, ['/'], 'an untrusted token service learns no image name')
+    t.same(told(await probe(host, image, mine, theirs)), [`${token} trusted`, `${storage} trusted`])
+    t.same(asked.at(-1), '/token?service=reg&scope=repository%3Ateam%2Fapp%3Apull')
+    t.ok(seen.includes('/v2/team/app/manifests/2'))
+  },
+)
+
+t.test('tells what the registry itself answers', async (t) => {
+  const answers: readonly (readonly [RequestListener, readonly string[]])[] = [
+    [(_, response) => response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end(), ['HOST unauthorized']],
+    [
+      (_, response) => response.writeHead(401, { 'www-authenticate': 'Bearer realm="ftp://x"' }).end(),
+      ['HOST unauthorized'],
+    ],
+    [(_, response) => response.writeHead(403).end(), ['HOST forbidden']],
+    [(_, response) => response.writeHead(429).end(), ['HOST rate-limited']],
+    [(_, response) => response.writeHead(502).end(), ['HOST server-error']],
+    [(_, response) => response.writeHead(404).end(), ['HOST not-a-registry']],
+    [(_, response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html>'), ['HOST not-a-registry']],
+    [
+      (_, response) => response.writeHead(307, { location: 'http://elsewhere.invalid/' }).end(),
+      ['elsewhere.invalid:80 plain-http'],
+    ],
+    [(_, response) => response.writeHead(307, { location: '/login' }).end(), []],
+    [({ url }, response) => response.end(url === '/v2/' ? '{}' : '{"repositories":["../x"]}'), []],
+  ]
+  for (const [answer, expected] of answers) {
+    const host = await serve(t, mine, answer)
+    t.same(
+      told(await probe(host)).map((line) => line.replace(host, 'HOST')),
+      expected,
+    )
+  }
+})
+
+t.test('tells a clock that is far away', async (t) => {
+  const host = await serve(t, mine, (_, response) =>
+    response.writeHead(200, { date: new Date(Date.now() - 7_200_000).toUTCString() }).end(),
+  )
+  t.match(
+    (await probe(host)).finding.evidence.notes?.at(-1),
+    /^the server's clock .* is 120 minutes behind this node's/,
+  )
+})
+
+t.test('follows nothing that an untrusted registry says', async (t) => {
+  let asked = 0
+  const other = createServer(() => (asked += 1)).listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  t.teardown(() => other.close())
+  const target = `127.0.0.1:${(other.address() as AddressInfo).port}`
+  const host = await serve(t, theirs, (_, response) => {
+    response.writeHead(401, { 'www-authenticate': `Bearer realm="https://${target}/token"` }).end()
+  })
+  const report = await probe(host)
+  t.match(report, { finding: { code: 'unknown-authority' }, related: [], verifiedBy: null })
+  t.equal(asked, 0)
+})
+
+t.test('proves at level tls with exactly the anchors given', async (t) => {
+  const host = await serve(t, mine, (_, response) => response.end())
+  const registry = { host, anchors: [], proof: { level: 'tls', everyMs: 1 }, source: '' } as const
+  t.match(await proveTls(registry, rootsOf(mine), ports, limits), {
+    host,
+    level: 'tls',
+    by: 'tls',
+    finding: { code: 'trusted' },
+  })
+  t.match(await proveTls(registry, rootsOf(theirs), ports, limits), { finding: { code: 'unknown-authority' } })
+})
+
+t.test('finds a change of anchors that would orphan a chain that verifies today', async (t) => {
+  const host = await serve(t, mine, (_, response) => response.end())
+  const find = (before: readonly Owner[], after: readonly Owner[], registry = host) =>
+    findOrphan(registry, { before: rootsOf(...before), after: rootsOf(...after) }, ports, limits)
+  t.match(await find([mine], [theirs]), {
+    code: 'ANCHOR_WOULD_ORPHAN',
+    message: /verifies today and would not any more: .*"My Root"/,
+  })
+  t.equal(await find([mine], [mine, theirs]), undefined)
+  t.equal(await find([theirs], []), undefined, 'what does not verify today can not be orphaned')
+  t.equal(await find([mine], [], '127.0.0.1:1'), undefined, 'nor what can not be reached')
+})
+
+t.test('takes hosts and challenges apart', async (t) => {
+  t.same(targetOf('reg.example.net'), { host: 'reg.example.net', port: 443 })
+  t.same(targetOf('reg.example.net:5000'), { host: 'reg.example.net', port: 5000 })
+  t.same(targetOf('[2001:db8::1]:5000'), { host: '2001:db8::1', port: 5000 })
+  t.same(targetOf('[::1]'), { host: '::1', port: 443 })
+  t.match(bearerChallenge('Bearer realm="https://a.b/t?x=1",service="s",scope="x"'), { service: 's' })
+  t.equal(bearerChallenge('Bearer realm="https://a.b/t?x=1"')?.realm.href, 'https://a.b/t?x=1')
+  for (const header of [
+    '',
+    'Basic realm="https://a.b"',
+    'Bearer',
+    'Bearer realm="file:///x"',
+    `Bearer realm="${'x'.repeat(5_000)}"`,
+  ]) {
+    t.equal(bearerChallenge(header), undefined, header.slice(0, 40))
+  }
+})

@@ -1,0 +1,135 @@
+// Which containerd a node has: the socket is found or named, never guessed. (What the daemon tells is tested on real ones, test/e2e.)
+import t from 'tap'
+import type { CriConnector, NodeFiles, RehearsalRunner } from '../../../agent/model/ports.ts'
+import { nodeFiles } from '../../../agent/node/files/files.ts'
+import { observeContainerd, observeOffline } from '../../../agent/reconcile/observe/containerd.ts'
+
+/** Fake: stands for a socket on which nobody listens; tells which one was asked. */
+function noRuntime(asked: string[]): CriConnector {
+  return (socket) => {
+    asked.push(socket)
+    const refuse = async () => {
+      throw new Error(`nobody listens on ${socket}`)
+    }
+    return {
+      version: refuse,
+      status: refuse,
+      pullImage: refuse,
+      digestsFrom: refuse,
+      imageExists: refuse,
+      runningContainers: refuse,
+      containerStart: refuse,
+      activity: refuse,
+      close() {},
+    }
+  }
+}
+
+async function observe(root: string, address?: string) {
+  const asked: string[] = []
+  return { seen: await observeContainerd({ address, unit: 'auto' }, portsOf(root, asked)), asked }
+}
+
+function portsOf(root: string, asked: string[] = []): Parameters<typeof observeContainerd>[1] {
+  return {
+    files: nodeFiles({ root }),
+    connectCri: noRuntime(asked),
+    processes: { listeningOn: async () => [], isAlive: () => false, terminate() {} },
+    systemd: {
+      isAvailable: async () => false,
+      unit: async () => undefined,
+      restart: async () => ({ result: 'failed', durationMs: 0 }),
+      resetFailed: async () => undefined,
+    },
+  }
+}
+
+const run = { containerd: { 'containerd.sock': '' } }
+const k3s = { k3s: { containerd: { 'containerd.sock': '' } } }
+
+t.test('no socket anywhere: says where it looked', async (t) => {
+  const { seen, asked } = await observe(t.testdir({ run: {} }))
+  t.match(seen, {
+    state: 'down',
+    error: { code: 'CONTAINERD_NOT_FOUND', message: /crictl\.yaml.*\/run\/k3s\/containerd/ },
+  })
+  t.same(asked, [])
+})
+
+t.test('one well-known socket is taken, also where /var/run is a link to /run', async (t) => {
+  const root = t.testdir({ run, var: { run: t.fixture('symlink', '../run') } })
+  t.same((await observe(root)).asked, ['/run/containerd/containerd.sock'])
+})
+
+t.test('two runtimes on one node: refused, both are named', async (t) => {
+  const { seen, asked } = await observe(t.testdir({ run: { ...run, ...k3s } }))
+  t.match(seen, { error: { code: 'CONTAINERD_AMBIGUOUS', message: /\/run\/containerd\/containerd\.sock, \/run\/k3s/ } })
+  t.same(asked, [])
+})
+
+t.test('crictl.yaml decides between two, and the option wins over it', async (t) => {
+  const crictl = 'runtime-endpoint: unix:///run/k3s/containerd/containerd.sock\n'
+  const root = t.testdir({ etc: { 'crictl.yaml': crictl }, run: { ...run, ...k3s } })
+  t.same((await observe(root)).asked, ['/run/k3s/containerd/containerd.sock'])
+  t.same((await observe(root, '/run/containerd/containerd.sock')).asked, ['/run/containerd/containerd.sock'])
+  t.same((await observe(root, 'unix:///run/x.sock')).asked, ['/run/x.sock'])
+})
+
+t.test('crictl.yaml that names a socket that is not there does not count', async (t) => {
+  const root = t.testdir({ etc: { 'crictl.yaml': 'runtime-endpoint: unix:///run/gone.sock\n' }, run })
+  t.same((await observe(root)).asked, ['/run/containerd/containerd.sock'])
+})
+
+/** Fake: stands for the containerd program, of which only the version is asked. */
+const runner: RehearsalRunner = { scratch: fail, version: async () => '1.7.24', start: fail }
+
+async function fail(): Promise<never> {
+  throw new Error('not asked for')
+}
+
+async function importsOf(root: string, files: NodeFiles = nodeFiles({ root })) {
+  const facts = await observeOffline('auto', { ...portsOf(root), files, runner })
+  return { paths: facts.imports.map(({ path }) => path), folders: facts.importFolders, unseen: facts.unseenImport }
+}
+
+t.test('imported files that import others: each once, in the order in which containerd merges them', async (t) => {
+  const root = t.testdir({
+    usr: { bin: { containerd: '' } },
+    etc: {
+      containerd: {
+        'config.toml': 'imports = ["conf.d/*.toml", "last.toml", "/etc/containerd/none.toml"]\n',
+        'last.toml': 'imports = ["config.toml", "last.toml"]\n',
+        'conf.d': {
+          'a.toml': 'imports = ["../nested/z.toml", "b.toml"]\n',
+          'b.toml': '',
+          'c.txt': 'imports = ["../nested/no.toml"]\n',
+        },
+        nested: { 'z.toml': 'imports = ["y.toml"]\n', 'y.toml': '', 'no.toml': '' },
+      },
+    },
+  })
+  const names = ['conf.d/a', 'conf.d/b', 'last', 'nested/z', 'nested/y']
+  t.same(await importsOf(root), {
+    paths: names.map((name) => `/etc/containerd/${name}.toml`),
+    folders: ['/etc/containerd/conf.d', '/etc/containerd', '/etc/containerd/nested'],
+    unseen: undefined,
+  })
+})
+
+t.test('an imported file that can not be read is told: what containerd makes of it is not known', async (t) => {
+  const root = t.testdir({
+    usr: { bin: { containerd: '' } },
+    etc: { containerd: { 'config.toml': 'imports = ["a.toml", "b.toml"]\n', 'a.toml': '', 'b.toml': '' } },
+  })
+  const real = nodeFiles({ root })
+  const readFollowing: NodeFiles['readFollowing'] = async (path) =>
+    path === '/etc/containerd/b.toml' ? { kind: 'unreadable', reason: 'EIO: i/o error' } : real.readFollowing(path)
+  t.match((await importsOf(root, { ...real, readFollowing })).unseen, {
+    code: 'NODE_FILE_UNREADABLE',
+    message: /^\/etc\/containerd\/b\.toml .*EIO/,
+  })
+  t.match((await importsOf(root, { ...real, isSeen: () => false })).unseen, {
+    code: 'TARGET_NOT_MOUNTED',
+    message: /^\/etc\/containerd\/a\.toml is not mounted/,
+  })
+})

@@ -1,0 +1,338 @@
+// What the transaction and the runs around it do when something goes wrong in the middle: real files on a scratch root, a stand-in runtime.
+import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { AgentError } from '../../../agent/model/errors.ts'
+import type { ContainerStart, CriClient } from '../../../agent/model/ports.ts'
+import type { RunPorts } from '../../../agent/model/run.ts'
+import { restartContainerd } from '../../../agent/reconcile/restart/restart.ts'
+import { applyRun } from '../../../agent/reconcile/run/entry.ts'
+import { rollbackRun } from '../../../agent/reconcile/run/rollback.ts'
+import { beginTransaction, recover } from '../../../agent/reconcile/transaction/transaction.ts'
+import { treeOf } from '../../fixtures/scratch/carry-out.ts'
+import { layOut } from '../../fixtures/scratch/fault-scenes.ts'
+import { perform } from '../../fixtures/scratch/perform.ts'
+import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
+import { CERTS_D, CONFIG, SOCKET, STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
+
+const HOST = 'harbor.example.net'
+const BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
+const BY_HAND = { address: undefined, byHand: true, consentUnrehearsed: false }
+const BY_ITSELF = { ...BY_HAND, byHand: false }
+const CA = makeCa('Root')
+const WANTED = desired({
+  generation: '111111111111',
+  anchors: [anchor('corp', CA)],
+  registries: [registry(HOST, 'corp')],
+})
+
+function node(t: Test) {
+  const root = join(t.testdir(), 'node')
+  layOut(root)
+  return { root, ports: scratchPorts(root), before: treeOf(root) }
+}
+
+function transactionsOf(root: string): readonly { readonly result: string; readonly restarted: boolean }[] {
+  return JSON.parse(readFileSync(join(root, STATE, 'state.json'), 'utf8')).transactions
+}
+
+t.test('a folder that can not be read is not taken for undone: the next start tries again', async (t) => {
+  const { root, ports, before } = node(t)
+  const folder = `${CERTS_D}/${HOST}`
+  const file = { kind: 'file', bytes: Buffer.from('x'), mode: 0o644, uid: 0, gid: 0 } as const
+  const base = {
+    target: 'containerd-hosts',
+    action: 'create',
+    reason: 'test',
+    subject: HOST,
+    owns: [],
+    forgets: [],
+  } as const
+  const transaction = beginTransaction(await ports.store.load(), WANTED.generation, ports)
+  await transaction.execute([
+    { ...base, path: CERTS_D, folder: '/etc/containerd', after: { kind: 'folder', mode: 0o755 } },
+    {
+      ...base,
+      path: folder,
+      folder: CERTS_D,
+      after: { kind: 'tree', mode: 0o755, files: [{ name: 'ca.crt', content: file }] },
+    },
+  ])
+  const real = scratchPorts(root)
+  // Fake: a disk error can not be had on demand.
+  const read: typeof real.files.read = async (path) =>
+    path === folder ? { kind: 'unreadable', reason: 'EIO: i/o error' } : real.files.read(path)
+  await t.rejects(recover({ ...real, files: { ...real.files, read } }), {
+    code: 'ROLLBACK_INCOMPLETE',
+    message: /harbor\.example\.net can not be read: EIO/,
+  })
+  t.not(treeOf(root)[folder], undefined, 'it is there still')
+  t.ok(await recover(scratchPorts(root)))
+  t.same(treeOf(root), before)
+})
+
+t.test('a death after the restart is a restart that failed: it counts, and is not repeated at once', async (t) => {
+  const { root, ports, before } = node(t)
+  // The transaction as far as a dying process comes with it.
+  const transaction = beginTransaction(await ports.store.load(), WANTED.generation, ports)
+  await transaction.execute([
+    {
+      target: 'containerd-config',
+      action: 'edit',
+      path: CONFIG,
+      reason: 'test',
+      subject: '',
+      folder: '/etc/containerd',
+      after: { kind: 'file', bytes: Buffer.from('version = 2\n'), mode: 0o644, uid: 0, gid: 0 },
+      owns: [],
+      forgets: [],
+    },
+  ])
+  await transaction.markRestart()
+  t.not(treeOf(root)[CONFIG], before[CONFIG])
+  t.same(await recover(scratchPorts(root)), { mayRunUndone: true })
+  t.same(treeOf(root), before)
+  t.match(transactionsOf(root), [{ result: 'rolled-back', restarted: true, reason: /the agent ended/ }])
+  t.equal(await recover(scratchPorts(root)), undefined, 'nothing is left to repair')
+
+  const run = await applyRun(WANTED, BY_ITSELF, scratchPorts(root))
+  t.match(run, { outcome: 'deferred', restartPending: /the last restart was rolled back; the next try is not before/ })
+  t.match(await applyRun(WANTED, BY_HAND, scratchPorts(root)), { outcome: 'applied' }, 'a person may')
+})
+
+t.test('a containerd that died of the files of a run that died is started again with the old ones', async (t) => {
+  const { root, ports } = node(t)
+  await t.rejects(crashAtRestart(ports), { message: 'killed' })
+  let restarts = 0
+  let isDead = true
+  const dead: RunPorts = {
+    ...ports,
+    connectCri: (socket) => {
+      const cri = ports.connectCri(socket)
+      const fails = () => Promise.reject(new AgentError('CRI_NOT_LOADED', 'no CRI'))
+      return { ...cri, version: (options) => (isDead ? fails() : cri.version(options)) }
+    },
+    systemd: {
+      ...ports.systemd,
+      async restart(name, options) {
+        restarts += 1
+        isDead = false
+        t.match(readFileSync(join(root, CONFIG), 'utf8'), /config_path = ""/, 'the old file is back by then')
+        return ports.systemd.restart(name, options)
+      },
+    },
+  }
+  const run = await applyRun(desired(), BY_ITSELF, dead)
+  t.equal(run.outcome, 'unchanged')
+  t.equal(restarts, 1)
+  isDead = true
+  t.match(
+    await applyRun(desired(), BY_ITSELF, dead),
+    { outcome: 'no-containerd' },
+    'without such a death it is left alone',
+  )
+  t.equal(restarts, 1)
+})
+
+/** Runs until containerd is to be restarted, and ends there as a killed process does: nothing of it goes on. */
+async function crashAtRestart(ports: RunPorts): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<never>()
+  const lock = { acquire: async () => ({ release: async () => undefined }) }
+  const killed = async () => {
+    reject(new Error('killed'))
+    return new Promise<never>(() => undefined)
+  }
+  const dying = { ...ports, lock, systemd: { ...ports.systemd, restart: killed } }
+  await Promise.race([promise, applyRun(WANTED, BY_HAND, dying)])
+}
+
+t.test('what can not be recorded at the end is undone, with the restart that belongs to it', async (t) => {
+  const { root, ports, before } = node(t)
+  let restarts = 0
+  const full: RunPorts = {
+    ...ports,
+    systemd: {
+      ...ports.systemd,
+      async restart(name, options) {
+        restarts += 1
+        return ports.systemd.restart(name, options)
+      },
+    },
+    store: {
+      ...ports.store,
+      async save(state) {
+        if (state.transactions.at(-1)?.result === 'committed')
+          throw new AgentError('NO_SPACE', 'no space for state.json')
+        await ports.store.save(state)
+      },
+    },
+  }
+  const run = await applyRun(WANTED, BY_HAND, full)
+  t.match(run, { outcome: 'rolled-back', problems: [{ code: 'NO_SPACE' }], applied: [] })
+  t.same(treeOf(root), before)
+  t.equal(restarts, 2, 'there and back')
+  t.match(transactionsOf(root), [{ result: 'rolled-back', restarted: true }], 'and the restart counts')
+  t.equal(await recover(ports), undefined)
+})
+
+t.test('a state folder that is full before the restart prevents it', async (t) => {
+  const { root, ports, before } = node(t)
+  const full: RunPorts = {
+    ...ports,
+    store: { ...ports.store, save: () => Promise.reject(new AgentError('NO_SPACE', 'no space for state.json')) },
+    systemd: {
+      ...ports.systemd,
+      restart: () => {
+        t.fail('containerd was restarted')
+        return Promise.reject(new Error())
+      },
+    },
+  }
+  t.match(await applyRun(WANTED, BY_HAND, full), { outcome: 'refused', problems: [{ code: 'NO_SPACE' }] })
+  t.same(treeOf(root), before)
+})
+
+t.test('an empty host folder of others has its mode again after an undo', async (t) => {
+  const { root, ports } = node(t)
+  mkdirSync(join(root, CERTS_D, HOST), { recursive: true })
+  chmodSync(join(root, CERTS_D, HOST), 0o700)
+  const before = treeOf(root)
+  const failing: RunPorts = {
+    ...ports,
+    systemd: { ...ports.systemd, restart: () => Promise.reject(new AgentError('RESTART_FAILED', 'no')) },
+  }
+  t.match(await applyRun(WANTED, BY_HAND, failing), { outcome: 'rollback-failed' })
+  t.same(treeOf(root), before)
+  t.equal(statSync(join(root, CERTS_D, HOST)).mode & 0o777, 0o700)
+})
+
+t.test('rollback does not undo what others changed in a file since', async (t) => {
+  const { root, ports } = node(t)
+  t.match(await applyRun(WANTED, BY_HAND, ports), { outcome: 'applied' })
+  const others = `${readFileSync(join(root, BUNDLE), 'utf8')}${makeCa('A later one').pem}`
+  writeFileSync(join(root, BUNDLE), others)
+  const before = treeOf(root)
+  const run = await rollbackRun(WANTED, BY_HAND, ports)
+  t.match(run, { outcome: 'refused', problems: [{ code: 'ROLLBACK_BLOCKED', message: new RegExp(BUNDLE) }] })
+  t.same(treeOf(root), before)
+})
+
+t.test('containers after a restart', async (t) => {
+  const { ports } = node(t)
+  const container: ContainerStart = { id: 'c1', state: 'RUNNING', startedAt: '2026-11-21T10:00:00Z', pid: 77 }
+  const other = { ...container, id: 'c2', pid: 78 }
+  const restart = (
+    after: (id: string) => ContainerStart | undefined,
+    isAlive: boolean,
+    containers: readonly ContainerStart[] = [container],
+  ) => {
+    const connectCri = (socket: string): CriClient => ({
+      ...ports.connectCri(socket),
+      async containerStart(id) {
+        const now = after(id)
+        if (now === undefined) throw new AgentError('CRI_CALL_FAILED', 'not found', { status: 'NOT_FOUND' })
+        return now
+      },
+    })
+    const processes = { ...ports.processes, isAlive: () => isAlive }
+    const before = { status: { runtimeReady: true, networkReady: true }, containers }
+    const way = { kind: 'systemd', unit: 'containerd.service' } as const
+    return restartContainerd(way, { socket: SOCKET }, before, { ...ports, connectCri, processes }, 200)
+  }
+  t.match(await restart(() => container, true), { notes: [] }, 'the same')
+  t.match(await restart(() => ({ ...container, state: 'EXITED' }), false), { notes: [/c1 ended/] }, 'ended by itself')
+  t.match(await restart(() => undefined, false), { notes: [/c1 ended/] }, 'ended and was removed')
+  await t.rejects(
+    restart(() => undefined, true),
+    { code: 'RESTART_FAILED', message: /lost container c1/ },
+  )
+  await t.rejects(
+    restart(() => ({ ...container, startedAt: 'later' }), true),
+    { message: /not the same/ },
+  )
+  await t.rejects(
+    restart(() => ({ ...container, pid: 79 }), true),
+    { message: /not the same/ },
+  )
+  const withoutPids = [container, other].map(({ pid: _, ...rest }) => rest)
+  await t.rejects(
+    restart(() => undefined, true, withoutPids),
+    { message: /knows none of the 2 containers/ },
+  )
+})
+
+t.test('config_path taken back by hand: the host directories go all the same once nobody declares them', async (t) => {
+  for (const command of ['apply', 'uninstall'] as const) {
+    const { root, before } = node(t)
+    const original = readFileSync(join(root, CONFIG))
+    t.match(await perform({ command: 'apply', desired: WANTED }, root), { outcome: 'applied' })
+    writeFileSync(join(root, CONFIG), original)
+    const held = { ...WANTED, generation: '222222222222', anchors: [{ ...anchor('corp', CA), certificates: [] }] }
+    await perform({ command: 'apply', desired: held }, root)
+    t.ok(treeOf(root)[`${CERTS_D}/${HOST}/hosts.toml`], 'an anchor that can not be used now takes nothing away')
+    writeFileSync(join(root, CONFIG), original)
+    await perform({ command, desired: desired() }, root)
+    t.same(treeOf(root), before, command)
+  }
+})
+
+t.test('a private copy that ends while it is asked is started once more; it is no verdict', async (t) => {
+  for (const [deaths, verdict] of [
+    [1, 'passed'],
+    [2, 'not-rehearsed'],
+  ] as const) {
+    const { ports } = node(t)
+    let starts = 0
+    // Fake: a copy that the kernel ends in the middle of its first pull.
+    const runner: RunPorts['runner'] = {
+      ...ports.runner,
+      async start(options) {
+        const daemon = await ports.runner.start(options)
+        starts += 1
+        if (!daemon.started || starts > deaths) return daemon
+        const pullImage: CriClient['pullImage'] = async () => ({
+          ok: false,
+          status: 'UNAVAILABLE',
+          text: 'read ECONNRESET',
+        })
+        return { ...daemon, cri: { ...daemon.cri, pullImage } }
+      },
+    }
+    const { rehearsal } = await applyRun(WANTED, BY_HAND, { ...ports, runner })
+    t.match(rehearsal, { verdict })
+    t.equal(starts, 2)
+  }
+})
+
+t.test('a heal that somebody came into is tried again, three times in a row at most', async (t) => {
+  for (const failures of [2, 4]) {
+    const { root, ports } = node(t)
+    const hostsFile = join(root, CERTS_D, HOST, 'hosts.toml')
+    const writeTheirs = (text: string) => writeFileSync(hostsFile, `# ${text}\nserver = "https://${HOST}"\n`)
+    mkdirSync(join(root, CERTS_D, HOST), { recursive: true })
+    writeFileSync(join(root, CERTS_D, HOST, 'ca.crt'), 'theirs')
+    writeTheirs('theirs')
+    t.match(await perform({ command: 'apply', desired: WANTED }, root), { outcome: 'applied' })
+    const isOursNamed = () => readFileSync(hostsFile, 'utf8').includes('registry-trust.crt')
+    t.ok(isOursNamed())
+    let runs = 1
+    // Fake: what comes in between before the healed file is proved.
+    const connectCri: RunPorts['connectCri'] = (socket) => {
+      const cri = ports.connectCri(socket)
+      const pullImage: CriClient['pullImage'] = async (reference, options) => {
+        if (runs > failures || !isOursNamed()) return cri.pullImage(reference, options)
+        const cause = 'tls: failed to verify certificate: x509: certificate signed by unknown authority'
+        const text = `failed to resolve reference "${reference}": failed to do request: Head "https://${HOST}/v2/": ${cause}`
+        return { ok: false, status: 'UNKNOWN', text }
+      }
+      return { ...cri, pullImage }
+    }
+    const seen: string[] = []
+    for (; runs <= 4; runs += 1) {
+      writeTheirs(`theirs again, ${runs}`)
+      seen.push((await applyRun(WANTED, BY_ITSELF, { ...ports, connectCri })).outcome)
+    }
+    const expected = failures === 2 ? ['applied', 'applied'] : ['rolled-back', 'refused']
+    t.same(seen, ['rolled-back', 'rolled-back', ...expected])
+  }
+})
