@@ -33,7 +33,7 @@ function credentialsFrom(kubeconfig: string | undefined): KubeConfig {
     // The parser's own words could repeat a line of the file.
     const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : ''
     const where = kubeconfig ?? 'the service account of this Pod'
-    throw new AgentError('CLUSTER_UNREACHABLE', `${where} can not be read as access to the API server${code}`, {})
+    throw new AgentError('CLUSTER_UNREACHABLE', `${where} cannot be read as access to the API server${code}`, {})
   }
   return config
 }

@@ -84,7 +84,7 @@ function digestOf(content: Content): string {
   return createHash('sha256').update(JSON.stringify(sorted)).digest('hex')
 }
 
-/** Undefined while one of the anchors can not be used. */
+/** Undefined while one of the anchors cannot be used. */
 export function contentOf({ format, key, anchors }: Publication, desired: DesiredState): Content | undefined {
   if (format === 'bundle') {
     const wanted = desired.anchors.filter(({ name }) => anchors === undefined || anchors.includes(name))

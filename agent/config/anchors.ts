@@ -141,7 +141,7 @@ async function fromFile(
     case 'too-large':
       return held(problem('ANCHOR_TOO_LARGE', `${at} names ${path}, which has ${input.bytes} bytes`))
     case 'unreadable':
-      return held(problem('ANCHOR_UNREADABLE', `${at} names ${path}, which can not be read: ${input.reason}`))
+      return held(problem('ANCHOR_UNREADABLE', `${at} names ${path}, which cannot be read: ${input.reason}`))
   }
 }
 

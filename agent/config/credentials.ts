@@ -32,7 +32,7 @@ export async function readCredentials(request: CredentialRequest, files: InputFi
       if (typeof username !== 'string') return username
       const password = await readLine(source.passwordPath, files)
       if (typeof password !== 'string') return password
-      if (username.includes(':')) return { ok: false, reason: `${source.usernamePath}: a user name can not hold ":"` }
+      if (username.includes(':')) return { ok: false, reason: `${source.usernamePath}: a user name cannot hold ":"` }
       return { ok: true, credentials: { kind: 'password', username, password: new Secret(password) } }
     }
     case 'token': {
@@ -68,7 +68,7 @@ async function readText(path: string, files: InputFiles): Promise<string | Faile
     case 'too-large':
       return { ok: false, reason: `${path}: ${input.bytes} bytes are too much for credentials` }
     case 'unreadable':
-      return { ok: false, reason: `${path}: can not be read: ${input.reason}` }
+      return { ok: false, reason: `${path}: cannot be read: ${input.reason}` }
     default:
       return input satisfies never
   }
@@ -83,7 +83,7 @@ async function readLine(path: string, files: InputFiles): Promise<string | Faile
   return /[\r\n]/.test(line) ? { ok: false, reason: `${path}: holds more than one line` } : line
 }
 
-/** Of a JSON web token, not verified: it only spares a login that can not succeed. */
+/** Of a JSON web token, not verified: it only spares a login that cannot succeed. */
 function expiryOf(token: string): number | undefined {
   const [, payload, signature] = token.split('.')
   if (payload === undefined || signature === undefined) return undefined

@@ -100,7 +100,7 @@ function toMirror({
 
 type Client = { readonly clientCertificate: ClientCertificate } | { readonly problems: readonly Problem[] }
 
-/** A pair that can not be used holds this registry alone. */
+/** A pair that cannot be used holds this registry alone. */
 async function loadClient(
   { file, pointer, place }: DeclaredRegistry,
   { certFile, keyFile }: { readonly certFile: string; readonly keyFile: string },

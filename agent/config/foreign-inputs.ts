@@ -105,7 +105,7 @@ export function readK3sRegistries(text: string): K3sResult | undefined {
     const mirrors = endpoints.flatMap((endpoint) => {
       const parsed = parseUrl(endpoint.includes('://') ? endpoint : `https://${endpoint}`)
       if (parsed === undefined) {
-        reasons.push(`mirrors["${host}"].endpoint holds an address that can not be used`)
+        reasons.push(`mirrors["${host}"].endpoint holds an address that cannot be used`)
         return []
       }
       const path = parsed.path.replace(/\/v2\/?$/, '').replace(/\/$/, '')

@@ -6,7 +6,7 @@ const DIGEST = /^sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})$/
 /** distribution/reference NameTotalLengthMax. */
 const MAX_NAME = 255
 
-/** Why `image` can not serve as proof for `host`; `undefined`: it can. The text reads on after the key path. */
+/** Why `image` cannot serve as proof for `host`; `undefined`: it can. The text reads on after the key path. */
 export function checkProofImage(image: string, host: string): string | undefined {
   const found = `found ${JSON.stringify(image.length > 200 ? `${image.slice(0, 200)}…` : image)}`
   if (!image.startsWith(`${host}/`)) {

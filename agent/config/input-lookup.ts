@@ -75,7 +75,7 @@ export async function readInput(files: InputFiles, path: string, maxBytes: numbe
   }
 }
 
-/** For hints only: a folder that can not be listed gives none. */
+/** For hints only: a folder that cannot be listed gives none. */
 export async function listQuietly(files: InputFiles, folder: string): Promise<readonly string[]> {
   try {
     return await files.list(folder)

@@ -199,12 +199,12 @@ async function addFragments(folder: string, files: InputFiles, raw: RawFile[], r
   }
 }
 
-/** A folder that can not be listed is an error: taken for empty, it would take its registries off the node. */
+/** A folder that cannot be listed is an error: taken for empty, it would take its registries off the node. */
 async function listFragments(folder: string, files: InputFiles, order: number, report: Report) {
   try {
     return await files.list(folder)
   } catch (error) {
-    report.addFile('CONFIG_UNREADABLE', folder, order, `the folder can not be read: ${asAgentError(error).message}`)
+    report.addFile('CONFIG_UNREADABLE', folder, order, `the folder cannot be read: ${asAgentError(error).message}`)
     return []
   }
 }
@@ -233,6 +233,6 @@ function addInput(
       return
     }
     case 'unreadable':
-      report.addFile('CONFIG_UNREADABLE', path, order, `the file can not be read: ${input.reason}`)
+      report.addFile('CONFIG_UNREADABLE', path, order, `the file cannot be read: ${input.reason}`)
   }
 }

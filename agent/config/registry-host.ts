@@ -12,7 +12,7 @@ export function checkRegistryHost(host: string): HostProblem | undefined {
   const text = notAlone(host) ?? notAddressable(host)
   if (text !== undefined) return { code: 'CONFIG_INVALID', text }
   if (host.startsWith('[')) {
-    // containerd 1.6 can not parse image references with IPv6 addresses at all.
+    // containerd 1.6 cannot parse image references with IPv6 addresses at all.
     const reason = 'must be a name or an IPv4 address: image references with IPv6 addresses are not supported'
     return { code: 'CONFIG_NOT_SUPPORTED_YET', text: `${reason}, found ${quote(host)}` }
   }
@@ -52,7 +52,7 @@ function notAddressable(host: string): string | undefined {
   if (host === '_default') {
     return 'must name one host: "_default" is containerd\'s folder for all other hosts, which this agent leaves alone'
   }
-  if (host.includes('*')) return `must name one host: a wildcard can not be part of a name, found ${quote(host)}`
+  if (host.includes('*')) return `must name one host: a wildcard cannot be part of a name, found ${quote(host)}`
   if (isLoopback(host)) {
     return `must not be a loopback address, found ${quote(host)}: containerd does not verify certificates there, so trust can be neither set nor proved`
   }

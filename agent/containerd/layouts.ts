@@ -1,5 +1,5 @@
 // Where the well-known distributions keep their containerd: data, in the order in which a node is searched.
-// The running process and its unit win over this table; it only answers when they can not be seen.
+// The running process and its unit win over this table; it only answers when they cannot be seen.
 import { crictlEndpointOf } from './crictl.ts'
 
 export type LayoutName = 'plain' | 'k3s' | 'rke2' | 'k0s' | 'microk8s'

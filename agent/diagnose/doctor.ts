@@ -257,7 +257,7 @@ async function restartAilment(
     return {
       severity: 'error',
       where: 'restart',
-      what: `${reason}; the agent can not do it: ${way.reason}`,
+      what: `${reason}; the agent cannot do it: ${way.reason}`,
       remedy: 'Restart containerd by hand after `apply`, or make the way free that is named.',
     }
   return {

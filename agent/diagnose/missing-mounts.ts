@@ -16,7 +16,7 @@ export type MissingRight = {
 
 export type RightsRequest = {
   readonly desired: DesiredState
-  /** Undefined where containerd can not be looked at. */
+  /** Undefined where containerd cannot be looked at. */
   readonly facts: ContainerdFacts | undefined
   readonly plan: Plan | undefined
   readonly mounts: readonly MountPoint[]

@@ -253,7 +253,7 @@ async function listen(app: FastifyInstance, address: string): Promise<Address> {
   } catch (thrown) {
     const { code } = thrown as { readonly code?: unknown }
     const why = LISTEN_FAILURES[String(code)] ?? (thrown instanceof Error ? thrown.message : String(thrown))
-    throw new AgentError('LISTEN_FAILED', `can not listen on ${address}: ${why}`, { address }, { cause: thrown })
+    throw new AgentError('LISTEN_FAILED', `cannot listen on ${address}: ${why}`, { address }, { cause: thrown })
   }
   const bound = app.server.address()
   return bound === null || typeof bound === 'string' ? { host, port } : { host: bound.address, port: bound.port }

@@ -18,7 +18,7 @@ export type Certificate = {
   readonly isSelfSigned: boolean
 }
 
-/** A named set of CA certificates. `certificates` is empty while `problems` says why it can not be used. */
+/** A named set of CA certificates. `certificates` is empty while `problems` says why it cannot be used. */
 export type TrustAnchor = {
   readonly name: string
   /** Where it came from, for people: `corp-root.pem` or `trust.yaml:4:5 (inline)`. */
@@ -88,7 +88,7 @@ export type Registry = {
   readonly plainHttp?: boolean
   readonly headers?: Headers
   readonly clientCertificate?: ClientCertificate
-  /** Why its input can not be used now: what it put on the node stays. */
+  /** Why its input cannot be used now: what it put on the node stays. */
   readonly problems?: readonly Problem[]
 }
 
@@ -135,7 +135,7 @@ export type DesiredState = {
   readonly sources: readonly string[]
   readonly anchors: readonly TrustAnchor[]
   readonly registries: readonly Registry[]
-  /** Declared for `*`: every host without a folder of its own. It can not be proved: it names no host. */
+  /** Declared for `*`: every host without a folder of its own. It cannot be proved: it names no host. */
   readonly wildcard?: Registry
   /** ConfigMaps of the cluster that get the anchors; for `publish` alone. */
   readonly publish?: readonly Publication[]
@@ -220,7 +220,7 @@ export function needsHostFolder(registry: Registry, desired: DesiredState): bool
   return skipVerify === true || plainHttp === true || clientCertificate !== undefined || Object.keys(headers).length > 0
 }
 
-/** What a place that knows CAs alone can not say. */
+/** What a place that knows CAs alone cannot say. */
 export function asksForMoreThanTrust({
   mirrors = [],
   headers,

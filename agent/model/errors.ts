@@ -50,7 +50,7 @@ export const ERRORS = {
     retryable: false,
   },
   ANCHOR_UNUSABLE: {
-    remedy: 'Have the CA certificate reissued: containerd (Go) can not read it in this form.',
+    remedy: 'Have the CA certificate reissued: containerd (Go) cannot read it in this form.',
     retryable: false,
   },
   ANCHOR_WEAK_KEY: {
@@ -157,7 +157,7 @@ export const ERRORS = {
     retryable: false,
   },
   CONFIG_EDIT_UNSUPPORTED: {
-    remedy: 'Set config_path by hand; the file has a form that can not be edited without touching other bytes.',
+    remedy: 'Set config_path by hand; the file has a form that cannot be edited without touching other bytes.',
     retryable: false,
   },
   CONTAINERD_AMBIGUOUS: {

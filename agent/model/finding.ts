@@ -34,9 +34,9 @@ export const FINDINGS = {
   'token-host-untrusted': 'The token service has another certificate: add its CA to the anchors of this registry.',
   'blob-host-untrusted':
     'Layers come from another host with another certificate: add its CA to the anchors of this registry.',
-  'ca-file-unreadable': 'containerd can not read the CA file named in hosts.toml: restore it or let the agent heal it.',
+  'ca-file-unreadable': 'containerd cannot read the CA file named in hosts.toml: restore it or let the agent heal it.',
   'hosts-file-ignored': 'containerd ignores hosts.toml: config_path is not loaded, or the file does not parse.',
-  'bad-credentials-file': 'Correct the credentials file: it can not be decoded.',
+  'bad-credentials-file': 'Correct the credentials file: it cannot be decoded.',
   'sandbox-image-missing': "Pull or preload the sandbox (pause) image named in containerd's configuration.",
   'containerd-down': 'Start containerd; the agent goes on when its socket answers.',
   'cri-not-loaded': 'containerd runs without its CRI plugin: repair config.toml and restart it.',

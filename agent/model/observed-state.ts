@@ -23,7 +23,7 @@ export type ContainerdFacts = {
   readonly imports: readonly { readonly path: string; readonly bytes: Buffer }[]
   /** Where such files may come and go. */
   readonly importFolders: readonly string[]
-  /** Why one of them can not be seen: what containerd makes of config.toml is not known then. */
+  /** Why one of them cannot be seen: what containerd makes of config.toml is not known then. */
   readonly unseenImport?: Problem
   readonly layout: string
   /** What config_path is set to where nothing sets it. */

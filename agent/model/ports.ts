@@ -50,7 +50,7 @@ export type NodeFiles = {
   readFollowing(path: string): Promise<FileState>
   /** As `read`. A file that is not whole and was written within the last second is read again, for a second at most. */
   readSettled(path: string, isWhole: (bytes: Buffer) => boolean): Promise<FileState>
-  /** Names in a folder, sorted; empty when it does not exist. Throws AgentError when it can not be read. */
+  /** Names in a folder, sorted; empty when it does not exist. Throws AgentError when it cannot be read. */
   list(folder: string): Promise<readonly string[]>
   /** True when a file could be created in the folder (it exists, is a folder, is not on a read-only mount). Creates nothing. */
   isWritable(folder: string): Promise<boolean>
@@ -72,7 +72,7 @@ export type NodeFiles = {
   removeFolder(path: string, options: { readonly folder: string }): Promise<void>
   /** Removes the temporary sub-folders that `put` made in `folder`, with whatever an earlier crash left there. */
   sweep(folder: string): Promise<void>
-  /** Bytes that root can still write on the file system of the path; undefined where that can not be told. */
+  /** Bytes that root can still write on the file system of the path; undefined where that cannot be told. */
   freeBytes(path: string): Promise<number | undefined>
   /** False in a Pod that mounts neither the path nor a folder above it: then it only looks absent. */
   isSeen(path: string): boolean
@@ -88,7 +88,7 @@ export type MountPoint = {
   readonly isReadOnly: boolean
 }
 
-/** In the order in which they were mounted; empty where that can not be told. */
+/** In the order in which they were mounted; empty where that cannot be told. */
 export type Mounts = () => readonly MountPoint[]
 
 export type RuntimeVersion = { readonly runtimeName: string; readonly runtimeVersion: string }
@@ -233,7 +233,7 @@ export type Systemd = {
 export type RehearsalRunner = {
   /** A fresh scratch folder in the agent's own file system, removed by `dispose` of the run. */
   scratch(): Promise<RehearsalScratch>
-  /** What `BINARY --version` says, as CRI would: `1.6.20~ds1`. Throws REHEARSAL_UNAVAILABLE when it can not be run. */
+  /** What `BINARY --version` says, as CRI would: `1.6.20~ds1`. Throws REHEARSAL_UNAVAILABLE when it cannot be run. */
   version(binary: string): Promise<string>
   /**
    * `started: false`: containerd itself refuses the configuration, in its own words. Throws REHEARSAL_UNAVAILABLE when the copy could not
@@ -310,12 +310,12 @@ export type JournalEntry = {
 
 /** What the agent remembers on the node, below its state folder: readable by root only, every write atomic and durable. */
 export type StateStore = {
-  /** EMPTY_STATE when there is none; throws AgentError STATE_UNREADABLE when it can not be understood. */
+  /** EMPTY_STATE when there is none; throws AgentError STATE_UNREADABLE when it cannot be understood. */
   load(): Promise<AgentState>
   save(state: AgentState): Promise<void>
   /** Keeps bytes in backup/SHA256 and returns the SHA-256 (hex); the same bytes are kept once. */
   keep(bytes: Buffer): Promise<string>
-  /** Throws AgentError STATE_UNREADABLE when they are missing or no longer hash to their name, NODE_FILE_UNREADABLE when it can not be told. */
+  /** Throws AgentError STATE_UNREADABLE when they are missing or no longer hash to their name, NODE_FILE_UNREADABLE when it cannot be told. */
   backup(sha256: string): Promise<Buffer>
   /** Removes temporary files that a crash left in the state folder. */
   sweep(): Promise<void>

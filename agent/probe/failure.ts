@@ -16,7 +16,7 @@ export function explainFailure(
   const say = (code: FindingCode, message: string) => finding(code, message, text === '' ? {} : { text })
   switch (kind) {
     case 'dns':
-      return say('dns', `the name of ${registry} can not be resolved on this node`)
+      return say('dns', `the name of ${registry} cannot be resolved on this node`)
     case 'refused':
       return say('refused', `no connection to ${registry}: ${text}`)
     case 'timeout':

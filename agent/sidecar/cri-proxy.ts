@@ -223,7 +223,7 @@ function bind(server: Server, socket: string): Promise<void> {
     server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) =>
       error === null
         ? resolve()
-        : reject(new AgentError('LISTEN_FAILED', `can not listen on ${socket}: ${error.message}`)),
+        : reject(new AgentError('LISTEN_FAILED', `cannot listen on ${socket}: ${error.message}`)),
     )
   })
 }

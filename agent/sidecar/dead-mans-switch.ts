@@ -1,5 +1,5 @@
 // Holds containerd's config file as it was before a change, and puts it back with a restart when nobody lets go in time: the agent may die
-// while containerd is down, and without containerd the kubelet can not start the agent again. The rule: path and bytes are found by the
+// while containerd is down, and without containerd the kubelet cannot start the agent again. The rule: path and bytes are found by the
 // switch itself; nobody tells it what to write.
 import { posix } from 'node:path'
 import { LAYOUTS } from '../containerd/layouts.ts'
@@ -36,7 +36,7 @@ export async function hold(unit: UnitFacts, ports: SwitchPorts, holdMs = HOLD_MS
   const path = configFileOf(unit)
   const before = await files.readFollowing(path)
   if (before.kind !== 'file' && before.kind !== 'absent')
-    throw new AgentError('RESTART_REFUSED', `${path} can not be remembered: it is ${before.kind}`)
+    throw new AgentError('RESTART_REFUSED', `${path} cannot be remembered: it is ${before.kind}`)
   if (!(await files.isWritable(posix.dirname(path))))
     throw new AgentError('RESTART_REFUSED', `${path} could not be put back: its folder is read-only here`)
   const kept: Kept = { unit: unit.name, path, before, mainPid: unit.mainPid }

@@ -183,7 +183,7 @@ class Sessions {
 function listen(server: Server, socket: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) =>
-      reject(new AgentError('LISTEN_FAILED', `can not listen on ${socket}: ${error.message}`)),
+      reject(new AgentError('LISTEN_FAILED', `cannot listen on ${socket}: ${error.message}`)),
     )
     server.listen(socket, resolve)
   })

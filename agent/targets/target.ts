@@ -29,9 +29,9 @@ export type TargetPlan = {
 
 export const NOTHING_TO_DO: TargetPlan = { changes: [], problems: [] }
 
-/** Of what can not be read nothing is known: nobody takes it for gone, changed or someone else's. */
+/** Of what cannot be read nothing is known: nobody takes it for gone, changed or someone else's. */
 export function firstUnreadable(states: Iterable<readonly [path: string, state: FileState]>): string | undefined {
-  for (const [path, state] of states) if (state.kind === 'unreadable') return `${path} can not be read: ${state.reason}`
+  for (const [path, state] of states) if (state.kind === 'unreadable') return `${path} cannot be read: ${state.reason}`
   return undefined
 }
 
@@ -46,7 +46,7 @@ export function firstUnreadableIn(folder: string, { state, files }: HostFolder):
   return firstUnreadable([[folder, state], ...found])
 }
 
-/** Of host folders, by path: those of which something can not be read, so that nothing is done in them. */
+/** Of host folders, by path: those of which something cannot be read, so that nothing is done in them. */
 export function unreadableFolders(folders: ReadonlyMap<string, HostFolder>): ReadonlyMap<string, Problem> {
   return new Map(
     [...folders].flatMap(([folder, found]) => {
@@ -70,7 +70,7 @@ export function whatIs(state: FileState): string {
     case 'other':
       return `a ${state.what}`
     case 'unreadable':
-      return `something that can not be read (${state.reason})`
+      return `something that cannot be read (${state.reason})`
     default:
       return `a ${state.kind}`
   }

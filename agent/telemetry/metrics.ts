@@ -1,5 +1,5 @@
 // The few verbs by which the rest of the program feeds the metrics of the table.
-// Series of what left the configuration are removed: a registry that is no longer declared can not alert for ever.
+// Series of what left the configuration are removed: a registry that is no longer declared cannot alert for ever.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { type FindingCode, provesTrust } from '../model/finding.ts'
 import type { TargetName } from '../model/plan.ts'

@@ -118,7 +118,7 @@ async function parse(text: string, path: string): Promise<TomlDocument> {
   } catch (cause) {
     throw new AgentError(
       'CONFIG_EDIT_UNSUPPORTED',
-      `${path}: has a form of TOML that can not be edited`,
+      `${path}: has a form of TOML that cannot be edited`,
       { path },
       { cause },
     )
@@ -136,7 +136,7 @@ export function checkEdit(
   const names = keys.map((key) => key.map(renderKey).join('../containerd'))
   throw new AgentError(
     'CONFIG_EDIT_UNSUPPORTED',
-    `${path}: ${names.join(', ')} can not be changed without touching something else`,
+    `${path}: ${names.join(', ')} cannot be changed without touching something else`,
     { path, key: keys.map((key) => key.join('../containerd')).join(', ') },
   )
 }

@@ -60,7 +60,7 @@ export function parseYaml(text: string): YamlResult {
     return { ...new Walk().run(document.contents), position }
   } catch (error) {
     // The library's parser is recursive: hostile nesting ends in a RangeError.
-    const reason = error instanceof RangeError ? 'is nested too deeply' : 'can not be read as YAML'
+    const reason = error instanceof RangeError ? 'is nested too deeply' : 'cannot be read as YAML'
     return refuse({ at: 0, text: reason })
   }
 }
@@ -89,7 +89,7 @@ const TEXTS: { readonly [code: string]: string } = {
   TAB_AS_INDENT: 'YAML does not allow tabs for indentation: use spaces',
   BAD_SCALAR_START: 'a value that begins with a special character (@ ` %) must be put in quotes',
   BLOCK_AS_IMPLICIT_KEY: 'a second ": " on one line: put the value in quotes or on its own line',
-  BLOCK_IN_FLOW: 'an indented block can not stand inside { } or [ ]',
+  BLOCK_IN_FLOW: 'an indented block cannot stand inside { } or [ ]',
   MULTILINE_IMPLICIT_KEY: 'a key must stand on one line, followed by ": " (is a colon missing, or the space after it?)',
   KEY_OVER_1024_CHARS: 'a key is longer than 1024 characters',
   MULTIPLE_DOCS: 'a second YAML document ("---") begins here: one file holds one document',

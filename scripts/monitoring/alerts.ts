@@ -1,5 +1,5 @@
 // The alerts, once: the PrometheusRule, the plain rules file and the list in the documentation are made from this table.
-// Expressions name metrics through the agent's own table and finding codes through the agent's own list, so they can not part.
+// Expressions name metrics through the agent's own table and finding codes through the agent's own list, so they cannot part.
 import { breaksTrust, FINDINGS, type FindingCode, provesTrust } from '../../agent/model/finding.ts'
 import { ADVISORY_KINDS, type DriftKind } from '../../agent/model/plan.ts'
 import { m } from './metric-names.ts'
@@ -30,7 +30,7 @@ const CODES = Object.keys(FINDINGS) as readonly FindingCode[]
 /** About the runtime: one alert for the node instead of one for each registry. */
 const RUNTIME: ReadonlySet<FindingCode> = new Set(['containerd-down', 'cri-not-loaded'])
 const BREAKING = CODES.filter(breaksTrust).join('|')
-/** Kinds of drift that the agent can not heal: each has an alert of its own, or that of the registry. */
+/** Kinds of drift that the agent cannot heal: each has an alert of its own, or that of the registry. */
 const ADVISORY = [...ADVISORY_KINDS].join('|')
 const FAILING = CODES.filter((code) => !breaksTrust(code) && !provesTrust(code) && !RUNTIME.has(code)).join('|')
 
@@ -52,16 +52,16 @@ const registries: readonly Alert[] = [
     expr: `${m.registryFinding}{code=~"${BREAKING}"} == 1`,
     summary: `Node ${NODE} does not trust {{ $labels.registry }}: {{ $labels.code }}.`,
     description:
-      'The last test pull by the containerd of this node failed on the certificate of the registry. Pods with images from it can not start here.',
+      'The last test pull by the containerd of this node failed on the certificate of the registry. Pods with images from it cannot start here.',
   },
   {
     name: 'RegistryTrustProofFailing',
     severity: 'warning',
     for: '15m',
     expr: `${m.registryFinding}{code=~"${FAILING}"} == 1`,
-    summary: `Node ${NODE} can not prove {{ $labels.registry }}: {{ $labels.code }}.`,
+    summary: `Node ${NODE} cannot prove {{ $labels.registry }}: {{ $labels.code }}.`,
     description:
-      'The test pull does not get as far as the certificate, or can not judge it, so nothing is known about trust in this registry. Pulls from it probably fail too.',
+      'The test pull does not get as far as the certificate, or cannot judge it, so nothing is known about trust in this registry. Pulls from it probably fail too.',
   },
   {
     name: 'RegistryTrustProofStale',
@@ -156,7 +156,7 @@ const node: readonly Alert[] = [
     for: '30m',
     expr: `sum without (result) (increase(${m.reconciles}{result=~"failed|refused"}[15m])) > 0
   unless on (job, instance) max_over_time(${m.nodeState}{state="no-containerd"}[15m])`,
-    summary: `The agent on node ${NODE} can not apply the configuration.`,
+    summary: `The agent on node ${NODE} cannot apply the configuration.`,
     description:
       'Reconciliations end in an error or are refused before anything changes, e.g. because the rehearsal failed.',
   },

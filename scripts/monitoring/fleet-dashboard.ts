@@ -68,7 +68,7 @@ const rows: readonly Row[] = [
       }),
       stat({
         title: 'Agents down',
-        description: 'Agents that Prometheus can not scrape.',
+        description: 'Agents that Prometheus cannot scrape.',
         width: 3,
         query: { expr: orZero(`count(up{job="${JOB}",${FLEET}} == 0)`) },
         steps: worseFromOne(RED),

@@ -98,7 +98,7 @@ t.test('without a section publish there is nothing to do, and that is an error',
   t.match(stderr, /there is no section publish/)
   const broken = spawnSync(process.execPath, publisher(t, 'no/such/kubeconfig').argv, { encoding: 'utf8' })
   t.equal(broken.status, 1)
-  t.match(broken.stderr, /no\/such\/kubeconfig can not be read as access to the API server \(ENOENT\)\n.*kubeconfig/)
+  t.match(broken.stderr, /no\/such\/kubeconfig cannot be read as access to the API server \(ENOENT\)\n.*kubeconfig/)
 })
 
 clusters.each(

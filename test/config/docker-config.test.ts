@@ -78,7 +78,7 @@ t.test('the longest path that fits the image wins, the host alone comes after it
   )
 })
 
-t.test('what can not be used is named, and never repeated', async (t) => {
+t.test('what cannot be used is named, and never repeated', async (t) => {
   const table: readonly (readonly [string, RegExp])[] = [
     ['{"auths":', /^it is not JSON$/],
     ['[]', /^it is not a JSON object$/],

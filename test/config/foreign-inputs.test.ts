@@ -83,7 +83,7 @@ configs:
   t.notMatch(JSON.stringify(readK3sRegistries(yaml)), /hunter2/)
 })
 
-t.test('what k3s can do and containerd can not is refused as a whole', async (t) => {
+t.test('what k3s can do and containerd cannot is refused as a whole', async (t) => {
   const folder = t.testdir()
   const files = {
     'registries.yaml': 'mirrors: { docker.io: { endpoint: ["https://m.example.net"], rewrite: { "^a": b } } }',

@@ -185,7 +185,7 @@ t.test('conflicts name both places', async (t) => {
   }
 })
 
-t.test('a file of registries.d can not change the settings', async (t) => {
+t.test('a file of registries.d cannot change the settings', async (t) => {
   const folder = fresh()
   const files = {
     'trust.yaml': 'registries: []',
@@ -275,7 +275,7 @@ t.test('reads a mounted ConfigMap, before and after kubelet swaps it', async (t)
   t.not(before.generation, after.generation)
 })
 
-t.test('a folder or file that can not be read is an error, never an empty one', async (t) => {
+t.test('a folder or file that cannot be read is an error, never an empty one', async (t) => {
   const real = inputFiles()
   const folder = fresh()
   await loadFiles(folder, { 'trust.yaml': SMALL, 'corp-root.pem': root })
@@ -289,15 +289,15 @@ t.test('a folder or file that can not be read is an error, never an empty one', 
   })
   const load = (part: string) => loadDesiredState({ paths: [folder], files: failing(part), now: NOW })
   t.same(told((await load('registries.d')).problems, folder), [
-    'CONFIG_UNREADABLE registries.d: the folder can not be read: input/output error',
+    'CONFIG_UNREADABLE registries.d: the folder cannot be read: input/output error',
   ])
   t.same(told((await load('trust.yaml')).problems, folder), [
-    'CONFIG_UNREADABLE trust.yaml: the file can not be read: permission denied',
+    'CONFIG_UNREADABLE trust.yaml: the file cannot be read: permission denied',
   ])
   const anchor = await load('corp-root.pem')
   t.equal(anchor.ok, true)
   t.same(told(anchor.problems, folder), [
-    'ANCHOR_UNREADABLE trust.yaml:3:9: registries[0].ca names corp-root.pem, which can not be read: permission denied',
+    'ANCHOR_UNREADABLE trust.yaml:3:9: registries[0].ca names corp-root.pem, which cannot be read: permission denied',
   ])
 })
 

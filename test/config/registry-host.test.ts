@@ -51,7 +51,7 @@ const REFUSED: readonly (readonly [string, string])[] = [
     '_default',
     'must name one host: "_default" is containerd\'s folder for all other hosts, which this agent leaves alone',
   ],
-  ['*.example.net', 'must name one host: a wildcard can not be part of a name, found "*.example.net"'],
+  ['*.example.net', 'must name one host: a wildcard cannot be part of a name, found "*.example.net"'],
   ['localhost', `must not be a loopback address, found "localhost": ${LOOPBACK}`],
   ['localhost:5000', `must not be a loopback address, found "localhost:5000": ${LOOPBACK}`],
   ['127.0.0.1:5000', `must not be a loopback address, found "127.0.0.1:5000": ${LOOPBACK}`],

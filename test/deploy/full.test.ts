@@ -1,5 +1,5 @@
 // The profile "full" as it is rendered, in the image as it is built: the whole main job, restart included, without a single capability; and
-// what somebody who has taken over the agent's container can not do.
+// what somebody who has taken over the agent's container cannot do.
 import t from 'tap'
 import type { RunningContainer } from '../fixtures/deploy/cri-pod.ts'
 import { deployedNode, HOST, isVersion2, untilStatus } from '../fixtures/deploy/deployed-node.ts'
@@ -147,7 +147,7 @@ if (imageUnavailable() === undefined)
     })
 
     t.test(
-      'from the proxy: other containers can not be written to',
+      'from the proxy: other containers cannot be written to',
       { skip: !isVersion2(generation) && 'needs containerd 2' },
       async (t) => {
         const other = `/host/run/containerd/io.containerd.runtime.v2.task/k8s.io/${witness.id}/rootfs`

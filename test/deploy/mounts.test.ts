@@ -69,7 +69,7 @@ const BY_APPLY: readonly Case[] = [
     feature: 'the restart',
     fails: /systemd does not answer/,
   },
-  // Last: containerd is restarted, but what it trusts then can not be proved.
+  // Last: containerd is restarted, but what it trusts then cannot be proved.
   {
     container: 'cri-proxy',
     mountPath: '/etc/registry-trust',

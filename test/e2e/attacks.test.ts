@@ -117,7 +117,7 @@ const ATTACKS: readonly Attack[] = [
   {
     name: 'state.json is a link',
     plant: `mkdir -p ${STATE} && ln -s $E/file ${STATE}/state.json`,
-    says: /can not read \S*\/state\.json: it is a link/,
+    says: /cannot read \S*\/state\.json: it is a link/,
   },
   {
     name: 'the journal is a link',
@@ -132,7 +132,7 @@ const ATTACKS: readonly Attack[] = [
   {
     name: 'the audit log is a link',
     plant: `mkdir -p ${STATE} && ln -s $E/file ${STATE}/audit.jsonl`,
-    says: /can not append to \S*\/audit\.jsonl: too many symbolic links/,
+    says: /cannot append to \S*\/audit\.jsonl: too many symbolic links/,
   },
   {
     name: 'the lock is a link',

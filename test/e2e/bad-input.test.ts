@@ -137,7 +137,7 @@ t.test('garbage in place of a CA that worked: the good one stays and the registr
   t.match(await node.pull(registry.reference()), { ok: true })
 })
 
-t.test('a node that can not be written: read-only, full', async (t) => {
+t.test('a node that cannot be written: read-only, full', async (t) => {
   const node = await startSandboxNode({ generation })
   t.teardown(() => node.dispose())
   const { registry, authority } = await startPrivateRegistry(node, HOST)

@@ -98,7 +98,7 @@ t.test('a rotated token counts with the next request', async (t) => {
   t.equal(await post('second'), 202)
 })
 
-t.test('a token file that can not be read refuses the command with its reason', async (t) => {
+t.test('a token file that cannot be read refuses the command with its reason', async (t) => {
   const unreadable = async (): Promise<never> => {
     throw new AgentError('ANCHOR_UNREADABLE', '/token: permission denied')
   }
@@ -132,7 +132,7 @@ t.test('a small body of any content type is ignored, a large one refused', async
   t.equal(commands.length, before)
 })
 
-t.test('a command that can not be queued answers with its error', async (t) => {
+t.test('a command that cannot be queued answers with its error', async (t) => {
   const { server } = startFixture(t, {
     token,
     onReconcile: () => {

@@ -28,7 +28,7 @@ t.test('the wrong method is a 405 with the Allow header', async (t) => {
   }
 })
 
-t.test('a URL that can not be decoded is a JSON 400', async (t) => {
+t.test('a URL that cannot be decoded is a JSON 400', async (t) => {
   const { server } = startFixture(t)
   const answer = await server.inject({ url: '/status/registries/%E0%A4%A' })
   t.equal(answer.statusCode, 400)

@@ -57,7 +57,7 @@ t.test('a port in use is told as such', async (t) => {
   const { server } = startFixture(t)
   await t.rejects(server.listen(`127.0.0.1:${other}`), {
     code: 'LISTEN_FAILED',
-    message: `can not listen on 127.0.0.1:${other}: another process listens there`,
+    message: `cannot listen on 127.0.0.1:${other}: another process listens there`,
   })
 })
 

@@ -209,8 +209,8 @@ t.test('finds a change of anchors that would orphan a chain that verifies today'
     message: /verifies today and would not any more: .*"My Root"/,
   })
   t.equal(await find([mine], [mine, theirs]), undefined)
-  t.equal(await find([theirs], []), undefined, 'what does not verify today can not be orphaned')
-  t.equal(await find([mine], [], '127.0.0.1:1'), undefined, 'nor what can not be reached')
+  t.equal(await find([theirs], []), undefined, 'what does not verify today cannot be orphaned')
+  t.equal(await find([mine], [], '127.0.0.1:1'), undefined, 'nor what cannot be reached')
 })
 
 t.test('takes hosts and challenges apart', async (t) => {

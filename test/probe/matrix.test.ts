@@ -125,7 +125,7 @@ async function pullOnce(node: FixtureNode, registry: string, timeoutMs = 15_000)
   return { code: code === 'not-found' ? 'trusted' : code, text: pulled.message } as const
 }
 
-/** containerd can not tell a missing intermediate from an unknown authority. */
+/** containerd cannot tell a missing intermediate from an unknown authority. */
 function compare(t: Test, row: Row, report: ProbeReport, pull: { readonly code: string; readonly text: string }): void {
   const { host, code, message } = row
   const mine = pullCode(report)

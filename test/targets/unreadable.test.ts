@@ -1,4 +1,4 @@
-// A file or folder of ours that can not be read for a moment (a disk error, a mount that hangs) is not gone, not changed and not somebody
+// A file or folder of ours that cannot be read for a moment (a disk error, a mount that hangs) is not gone, not changed and not somebody
 // else's: nothing beside it is touched, nothing is forgotten, it is told by its name, and the rest of the node is done.
 import { posix } from 'node:path'
 import t from 'tap'
@@ -60,7 +60,7 @@ async function planOn(
   return (await makePlan(input, { files, store })).plan
 }
 
-/** The files of a node of which one path can not be read. */
+/** The files of a node of which one path cannot be read. */
 function without(files: NodeFiles, path: string): NodeFiles {
   return {
     ...files,
@@ -113,13 +113,13 @@ for (const [name, installed] of Object.entries({ 'host directories': one, 'layou
       })
   })
 
-t.test('an imported file of config.toml that can not be read: config.toml is left as it is', async (t) => {
+t.test('an imported file of config.toml that cannot be read: config.toml is left as it is', async (t) => {
   const etc = { containerd: { 'config.toml': 'version = 2\nimports = ["a.toml"]\n', 'a.toml': '' } }
   const node = scratchNode(t.testdir({ var: { lib: {} }, etc }))
   const status = { runtimeReady: true, networkReady: true, loadedConfigPath: '' }
   const isEdit = ({ path }: { readonly path: string }) => path === CONFIG
   t.ok((await planOn(node, one, EMPTY_STATE, { status })).changes.some(isEdit), 'config_path is to be set')
-  const unseenImport = problem('NODE_FILE_UNREADABLE', '/etc/containerd/a.toml can not be read: EIO')
+  const unseenImport = problem('NODE_FILE_UNREADABLE', '/etc/containerd/a.toml cannot be read: EIO')
   const { changes, problems } = await planOn(node, one, EMPTY_STATE, { status, unseenImport })
   t.notOk(changes.some(isEdit))
   t.same(problems, [unseenImport])

@@ -203,7 +203,7 @@ t.test('two sets of metrics do not share a registry', async (t) => {
   t.equal((await scrape(second)).get('registry_trust_rollbacks_total'), 0)
 })
 
-t.test('a label value can not forge a sample', async (t) => {
+t.test('a label value cannot forge a sample', async (t) => {
   const metrics = fresh()
   metrics.proof({ registry: 'a"} 1\nregistry_trust_rollbacks_total 99 #', level: 'pull', code: 'dns', durationMs: 1 })
   const lines = (await metrics.text()).split('\n')

@@ -129,7 +129,7 @@ t.test('setting a key changes that key and no other byte', async (t) => {
     try {
       edited = await setKey(text, path_, wanted, { path })
     } catch (thrown) {
-      // The only texts that may be refused are those where the key can not be set at all.
+      // The only texts that may be refused are those where the key cannot be set at all.
       return thrown instanceof AgentError && thrown.code === 'CONFIG_EDIT_UNSUPPORTED' && !canHold(before, path_)
     }
     edits++

@@ -174,7 +174,7 @@ t.test('setKey', async (t) => {
     const before = '[a]\nb.c = 1\n[a.b]\nd = 1\n'
     await t.rejects(
       setKey(before, CONFIG_PATH, DIRECTORY, { path }),
-      new AgentError('CONFIG_EDIT_UNSUPPORTED', `${path}: has a form of TOML that can not be edited`, { path }),
+      new AgentError('CONFIG_EDIT_UNSUPPORTED', `${path}: has a form of TOML that cannot be edited`, { path }),
     )
   })
 })
@@ -256,7 +256,7 @@ t.test('checkEdit lets nothing through that says more, less or something else th
   t.doesNotThrow(run('a = 1\n[b]\nc.x = "v"\n'), 'the form does not matter')
   const refusal = new AgentError(
     'CONFIG_EDIT_UNSUPPORTED',
-    `${path}: b.c.x can not be changed without touching something else`,
+    `${path}: b.c.x cannot be changed without touching something else`,
   )
   for (const wrong of [
     'a = 1\n',

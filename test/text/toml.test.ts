@@ -110,7 +110,7 @@ t.test('whatever a string holds, it comes back from the file as it was', async (
   fc.assert(property, { numRuns: 300 })
 })
 
-t.test('a string can not break out of its quotes', async (t) => {
+t.test('a string cannot break out of its quotes', async (t) => {
   t.equal(renderString('x"\n[host]\nskip_verify = true\n'), '"x\\"\\n[host]\\nskip_verify = true\\n"')
   t.equal(renderString('\u0000\u007f\\'), '"\\u0000\\u007f\\\\"')
 })

@@ -75,7 +75,7 @@ export const COMMANDS = {
   explain: {
     summary: 'show what a pull of an image uses on this node, in order, and where it fails',
     operands: { value: 'IMAGE', atLeast: 1, atMost: 1 },
-    exits: ['0  the image can be pulled', '3  it can not', '1  error'],
+    exits: ['0  the image can be pulled', '3  it cannot', '1  error'],
   },
   doctor: {
     summary: 'look for everything that is wrong on this node, worst first',

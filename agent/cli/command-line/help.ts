@@ -66,7 +66,7 @@ trusts for each. Then it pulls the image and says where that fails.`,
   doctor: `Looks at the configuration, containerd's config.toml, its host directories and environment, the restart, the sandbox image and
 each declared registry, and prints what is wrong with what to do about it. Files that containerd ignores without a word are named.`,
   migrate: `Moves registry.mirrors and registry.configs of config.toml into hosts.toml files that behave the same on this containerd, and
-sets config_path, in one transaction with one restart. What can not be expressed is refused before anything is written.`,
+sets config_path, in one transaction with one restart. What cannot be expressed is refused before anything is written.`,
   status: `Asks the agent of this node (at --listen) and prints its state, worst first.`,
 }
 

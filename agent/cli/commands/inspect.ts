@@ -90,7 +90,7 @@ function unreadable(file: string, input: Exclude<InputFile, { kind: 'file' }>): 
         `${file} has ${input.bytes} bytes, more than the ${ANCHOR_MAX_BYTES} that one anchor may hold`,
       )
     case 'unreadable':
-      return problem('ANCHOR_UNREADABLE', `${file} can not be read: ${input.reason}`)
+      return problem('ANCHOR_UNREADABLE', `${file} cannot be read: ${input.reason}`)
     default:
       throw input satisfies never
   }

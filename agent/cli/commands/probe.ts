@@ -56,7 +56,7 @@ function isMissing(problems: readonly Problem[]): boolean {
   return problems.every(({ code }) => code === 'CONFIG_MISSING')
 }
 
-/** An anchor that can not be used is the likeliest reason why nothing verifies. */
+/** An anchor that cannot be used is the likeliest reason why nothing verifies. */
 function withAnchorProblems(report: ProbeReport, registry: string, desired: DesiredState | undefined): ProbeReport {
   if (report.finding.code === 'trusted' || desired === undefined) return report
   const names = desired.registries.find(({ host }) => host === registry)?.anchors

@@ -1,4 +1,4 @@
-// `registry-trust restarter`: the sidecar that restarts containerd, and takes back what its holder can not. Ends on SIGTERM.
+// `registry-trust restarter`: the sidecar that restarts containerd, and takes back what its holder cannot. Ends on SIGTERM.
 import { declaredBy } from '../../sidecar/declared.ts'
 import { startRestarter } from '../../sidecar/restarter.ts'
 import { DEFAULT_RESTARTER } from '../sockets.ts'

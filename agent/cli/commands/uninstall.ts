@@ -13,6 +13,6 @@ export async function uninstallCommand(wiring: Wiring): Promise<number> {
   const run = await uninstallRun(desired, options, wiring.ports)
   answer(wiring, applyJson(run), (paint) => formatApply(run, paint))
   const code = applyExit(run, { anchors: [], registries: [] })
-  // Something of ours is still there, where this Pod can not reach it.
+  // Something of ours is still there, where this Pod cannot reach it.
   return code === 0 && run.problems.some((one) => one.code === 'TARGET_NOT_MOUNTED') ? 3 : code
 }

@@ -4,7 +4,7 @@ import type { ContainerdFacts } from '../../model/observed-state.ts'
 import { readContainerdConfig } from './read.ts'
 import { parseContainerdVersion, schemaForNewFile } from './schema-version.ts'
 
-/** The schema version of config.toml as containerd takes it; null when the file can not be read. */
+/** The schema version of config.toml as containerd takes it; null when the file cannot be read. */
 export function configVersionOf({ config, configFile, version }: ContainerdFacts): number | null {
   if (config.kind === 'file') {
     try {

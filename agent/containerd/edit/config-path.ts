@@ -44,7 +44,7 @@ export type ConfigPathRequest = {
   /** Where given, legacy mirrors and configs are moved to host folders instead of being a refusal. */
   readonly migrate?: MigrationFacts
   /**
-   * Folders, out of a config_path that is a list, that hold host folders. Where given, a list that 2.x can not read is cut down to the
+   * Folders, out of a config_path that is a list, that hold host folders. Where given, a list that 2.x cannot read is cut down to the
    * only one of them; else it is a refusal.
    */
   readonly directoriesWithHosts?: readonly string[]
@@ -196,7 +196,7 @@ async function legacySections(
   }
   const outcome = registry.configPath
     ? 'config_path is set as well: the CRI plugin will not load at the next start'
-    : 'config_path can not be set beside it: the CRI plugin would not load'
+    : 'config_path cannot be set beside it: the CRI plugin would not load'
   return `${[...new Set(places)].join(', ')}: ${outcome}`
 }
 

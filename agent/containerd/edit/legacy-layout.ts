@@ -75,7 +75,7 @@ export async function planLegacy(request: LegacyRequest): Promise<LegacyPlan> {
 
 /**
  * config.toml without the agent's keys: the very bytes from before the agent where nobody else changed the file since, else a surgical
- * edit that keeps what others did. Throws AgentError for a file that can not be read or edited.
+ * edit that keeps what others did. Throws AgentError for a file that cannot be read or edited.
  */
 export async function withoutOwnLegacy({
   configFile: path,

@@ -23,7 +23,7 @@ import {
   readLegacyRegistry,
 } from './legacy-sections.ts'
 
-/** What the pure plan can not see for itself. */
+/** What the pure plan cannot see for itself. */
 export type MigrationFacts = {
   /** Names in the certs.d directory. */
   readonly existingFolders: readonly string[]
@@ -58,7 +58,7 @@ export type Migration =
       /** config.toml as it becomes. */
       readonly config: Buffer
       readonly hostFolders: readonly MovedFolder[]
-      /** What stays insecure, what changes, what can not be said in hosts.toml. */
+      /** What stays insecure, what changes, what cannot be said in hosts.toml. */
       readonly notes: readonly Problem[]
     }
   | { readonly kind: 'refused'; readonly problem: Problem }

@@ -11,7 +11,7 @@ export type Endpoint = {
 
 const URL_FORM = /^(https?):\/\/(?:[^/?#]*@)?([^/?#@\s]+)([^?#\s]*)(?:[?#]\S*)?$/i
 
-/** Undefined for what containerd can not ask. User names and passwords in an address are dropped: containerd never sends them. */
+/** Undefined for what containerd cannot ask. User names and passwords in an address are dropped: containerd never sends them. */
 export function parseUrl(text: string): Endpoint | undefined {
   const match = URL_FORM.exec(text)
   const [scheme, host] = [match?.[1]?.toLowerCase(), match?.[2]]

@@ -48,7 +48,7 @@ export async function mergeHostsFile(text: string, options: MergeHostsOptions): 
       )
     const merged = await addAt(text, before, places, options)
     if ((await unmergeHostsFile(merged, { ca, path })) !== text && merged !== text)
-      return refuse(`${path}: has a form to which the CA can not be added such that it can be taken out again`)
+      return refuse(`${path}: has a form to which the CA cannot be added such that it can be taken out again`)
     const warning = parsed.file.hasHostTable ? undefined : withoutHostTable(path)
     return { ok: true, text: merged, ...(warning === undefined ? {} : { warning }) }
   } catch (thrown) {
@@ -75,7 +75,7 @@ export function namesCa(text: string, { host, ca, path }: MergeHostsOptions): bo
     const places = caPlaces(table, host)
     return places.length > 0 && places.every((place) => filesAt(table, place).includes(ca))
   } catch {
-    // What can not be read names nothing; the plan reports it where it matters.
+    // What cannot be read names nothing; the plan reports it where it matters.
     return false
   }
 }
@@ -163,7 +163,7 @@ function check(merged: string, before: TomlTable, places: readonly KeyPath[], ca
   if (!isDeepStrictEqual(after, expected))
     throw new AgentError(
       'CONFIG_EDIT_UNSUPPORTED',
-      `${path}: the CA can not be added without touching something else`,
+      `${path}: the CA cannot be added without touching something else`,
       { path },
     )
 }
@@ -180,7 +180,7 @@ function filesAt(table: TomlTable, place: KeyPath): readonly string[] {
   return Array.isArray(item) ? item.filter((one) => typeof one === 'string') : []
 }
 
-/** The text without our CA file wherever it is named; the same text where it is not. Throws AgentError where it can not be read. */
+/** The text without our CA file wherever it is named; the same text where it is not. Throws AgentError where it cannot be read. */
 export async function unmergeHostsFile(
   text: string,
   { ca, path }: Pick<MergeHostsOptions, 'ca' | 'path'>,

@@ -72,7 +72,7 @@ const LOCAL_RULES: readonly Rule[] = [
   {
     when: /unable to read CA cert "([^"]*)": (?:open|read) [^:]*: (.*)/,
     code: 'ca-file-unreadable',
-    message: 'containerd can not read the CA file $1: $2',
+    message: 'containerd cannot read the CA file $1: $2',
   },
   {
     when: /unable to load CA cert "([^"]*)"/,
@@ -82,17 +82,17 @@ const LOCAL_RULES: readonly Rule[] = [
   {
     when: /failed to load CA file: open ([^:]*): (.*)/,
     code: 'ca-file-unreadable',
-    message: 'containerd can not read the CA file $1 of registry.configs: $2',
+    message: 'containerd cannot read the CA file $1 of registry.configs: $2',
   },
   {
     when: /failed to load X509 key pair/,
     code: 'ca-file-unreadable',
-    message: 'containerd can not read the client certificate and key in the host directory',
+    message: 'containerd cannot read the client certificate and key in the host directory',
   },
   {
     when: /open (\S*\/hosts\.toml): (.*)/,
     code: 'hosts-file-ignored',
-    message: 'containerd can not read $1: $2',
+    message: 'containerd cannot read $1: $2',
   },
   {
     when: /illegal base64 data/,
@@ -111,12 +111,12 @@ const PROXY_RULES: readonly Rule[] = [
   {
     when: /proxyconnect tcp: (.*)/,
     code: 'proxy-error',
-    message: 'the proxy for HOST can not be used: $1',
+    message: 'the proxy for HOST cannot be used: $1',
   },
   {
     when: /socks connect \S+ (.*)/,
     code: 'proxy-error',
-    message: 'the SOCKS proxy for HOST can not be used: $1',
+    message: 'the SOCKS proxy for HOST cannot be used: $1',
   },
   {
     // Go reports a proxy's answer to CONNECT by the bare status text.
@@ -204,7 +204,7 @@ const NETWORK_RULES: readonly Rule[] = [
   {
     when: /lookup (\S+?)(?: on \S+)?: (no such host|server misbehaving|.*i\/o timeout|.*temporary failure.*)/i,
     code: 'dns',
-    message: 'the name $1 can not be resolved on this node: $2',
+    message: 'the name $1 cannot be resolved on this node: $2',
   },
   {
     when: /dial tcp (\S+): connect: (connection refused|no route to host|network is unreachable|host is down)/,

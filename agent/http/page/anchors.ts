@@ -17,7 +17,7 @@ export function anchorsSection(anchors: readonly AnchorStatus[], now: number): H
   return table(['Anchor', 'Certificate', 'Expiry'], rows, 'anchors-title')
 }
 
-/** What can not be used comes before what can; then by the end of its time, then by name. */
+/** What cannot be used comes before what can; then by the end of its time, then by name. */
 function soonestFirst(left: AnchorStatus, right: AnchorStatus): number {
   const end = ({ notAfter }: AnchorStatus) => (notAfter === null ? 0 : Date.parse(notAfter))
   return end(left) - end(right) || left.name.localeCompare(right.name)

@@ -113,7 +113,7 @@ function unary<Reply>(client: Client, definition: CriMethod, request: object, op
   signal?.throwIfAborted()
   const { promise, resolve, reject } = Promise.withResolvers<Reply>()
   const { path, requestSerialize } = definition
-  // The descriptor of the method decides the form of the reply, which types can not express.
+  // The descriptor of the method decides the form of the reply, which types cannot express.
   const deserialize = (bytes: Buffer): Reply => definition.responseDeserialize(bytes) as Reply
   const call = client.makeUnaryRequest(
     path,

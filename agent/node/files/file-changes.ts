@@ -122,7 +122,7 @@ async function putEmptyFolder(target: Target, mode: number, now: Stats | undefin
     })
   }
   if (!now.isDirectory())
-    throw new AgentError('WRITE_FAILED', `can not create the folder ${target.path}: a ${nameOf(now)} is in its place`)
+    throw new AgentError('WRITE_FAILED', `cannot create the folder ${target.path}: a ${nameOf(now)} is in its place`)
   if ((now.mode & 0o7777) === (mode & 0o7777)) return
   requireOwner(target.path, now)
   const folder = target.parent.child(target.name)
@@ -140,7 +140,7 @@ async function remove(target: Target, now: Stats | undefined): Promise<void> {
   const entry = target.parent.entry(target.name)
   if (now.isDirectory()) rmdirSync(entry)
   else if (now.isFile() || now.isSymbolicLink()) unlinkSync(entry)
-  else throw new AgentError('WRITE_FAILED', `can not remove ${target.path}: it is a ${kindOf(now)}`)
+  else throw new AgentError('WRITE_FAILED', `cannot remove ${target.path}: it is a ${kindOf(now)}`)
   await target.parent.sync()
 }
 
@@ -180,7 +180,7 @@ export async function removeWhole(target: Target | undefined): Promise<void> {
   if (target === undefined || now === undefined) return
   if (now.isSymbolicLink()) throw outside(target.path, 'it is a symbolic link, not a folder')
   if (!now.isDirectory())
-    throw new AgentError('WRITE_FAILED', `can not remove the folder ${target.path}: it is a ${nameOf(now)}`)
+    throw new AgentError('WRITE_FAILED', `cannot remove the folder ${target.path}: it is a ${nameOf(now)}`)
   requireOwner(target.path, now)
   const staging = openStaging(target.base, target.folder)
   const temporary = temporaryName()
@@ -218,7 +218,7 @@ async function throughStaging(
     await stage(staging, temporary)
     await moveInto(staging, temporary, target.parent, target.name)
   } catch (error) {
-    // The first error is the one to tell; what can not be removed now is removed by `sweep`.
+    // The first error is the one to tell; what cannot be removed now is removed by `sweep`.
     await discard(staging, temporary).catch(() => undefined)
     throw error
   } finally {
@@ -229,7 +229,7 @@ async function throughStaging(
 function requireReplaceable(path: string, now: Stats | undefined): void {
   if (now === undefined) return
   if (!now.isFile() && !now.isSymbolicLink())
-    throw new AgentError('WRITE_FAILED', `can not write ${path}: a ${nameOf(now)} is in its place`)
+    throw new AgentError('WRITE_FAILED', `cannot write ${path}: a ${nameOf(now)} is in its place`)
   requireOwner(path, now)
 }
 
@@ -247,7 +247,7 @@ function requireRoomForFolder(target: Target): void {
   if (now === undefined) return
   if (now.isSymbolicLink()) throw outside(target.path, 'it is a symbolic link, not a folder')
   if (!now.isDirectory())
-    throw new AgentError('WRITE_FAILED', `can not create the folder ${target.path}: a ${nameOf(now)} is in its place`)
+    throw new AgentError('WRITE_FAILED', `cannot create the folder ${target.path}: a ${nameOf(now)} is in its place`)
   requireOwner(target.path, now)
 }
 
@@ -260,7 +260,7 @@ async function isSame(target: Target, file: File, now: Stats): Promise<boolean> 
 
 function present(target: Target | undefined, path: string): Target {
   if (target !== undefined) return target
-  throw new AgentError('WRITE_FAILED', `can not write ${path}: there is no such parent folder`)
+  throw new AgentError('WRITE_FAILED', `cannot write ${path}: there is no such parent folder`)
 }
 
 function outside(path: string, why: string): AgentError {

@@ -21,7 +21,7 @@ export function writeFailure(doing: string, thrown: unknown): AgentError {
   if (thrown instanceof AgentError) return thrown
   const { errno, text } = reasonOf(thrown)
   const hint = HINTS[errno]
-  const message = `can not ${doing}: ${text}${hint === undefined ? '' : ` (${hint})`}`
+  const message = `cannot ${doing}: ${text}${hint === undefined ? '' : ` (${hint})`}`
   return new AgentError(CODES[errno] ?? 'WRITE_FAILED', message, { errno }, { cause: thrown })
 }
 

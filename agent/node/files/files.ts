@@ -1,5 +1,5 @@
 // The node's file system below --root (port NodeFiles): reading, and the queue that changes go through. The rules: a link is resolved
-// below the root or not at all; what can not be read is a value with its reason; changes follow each other.
+// below the root or not at all; what cannot be read is a value with its reason; changes follow each other.
 import { accessSync, constants, readdirSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path/posix'
@@ -85,7 +85,7 @@ function listNames(root: string, path: string): readonly string[] {
     return readdirSync(folder.entry('..')).sort()
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return []
-    throw new AgentError('NODE_FILE_UNREADABLE', `can not list ${path}: ${reasonOf(error).text}`, {}, { cause: error })
+    throw new AgentError('NODE_FILE_UNREADABLE', `cannot list ${path}: ${reasonOf(error).text}`, {}, { cause: error })
   } finally {
     folder?.close()
   }

@@ -29,7 +29,7 @@ export function inputFiles(): InputFiles {
         if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error))) return []
         throw new AgentError(
           'ANCHOR_UNREADABLE',
-          `can not list ${folder}: ${reasonOf(error).text}`,
+          `cannot list ${folder}: ${reasonOf(error).text}`,
           {},
           { cause: error },
         )

@@ -37,7 +37,7 @@ export class Folder {
     try {
       await handle.sync()
     } catch (error) {
-      // Some network and FUSE file systems can not sync a folder; there is no stronger promise to be had from them.
+      // Some network and FUSE file systems cannot sync a folder; there is no stronger promise to be had from them.
       if (!['EINVAL', 'ENOTSUP', 'ENOSYS'].includes(errnoOf(error))) throw error
     } finally {
       await handle.close()

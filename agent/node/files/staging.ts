@@ -95,6 +95,6 @@ export async function discard(staging: Folder, temporary: string): Promise<void>
 
 function foreignOwner(path: string, uid: number, gid: number, cause: unknown): unknown {
   if (errnoOf(cause) !== 'EPERM') return cause
-  const message = `can not give ${path} to ${uid}:${gid}: the agent may not change owners (operation not permitted)`
+  const message = `cannot give ${path} to ${uid}:${gid}: the agent may not change owners (operation not permitted)`
   return new AgentError('FILE_FOREIGN_OWNER', message, { uid, gid }, { cause })
 }

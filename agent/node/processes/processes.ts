@@ -1,5 +1,5 @@
 // Who listens on a unix socket, from /proc (port Processes). The rule: what /proc does not show is "nobody", never an error: in a Pod
-// without the host's pid namespace the daemon can not be seen.
+// without the host's pid namespace the daemon cannot be seen.
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { basename } from 'node:path/posix'
 import { setImmediate } from 'node:timers/promises'
@@ -38,7 +38,7 @@ export function processes({ root = '/' }: { readonly root?: string } = {}): Proc
         process.kill(pid, 'SIGTERM')
       } catch (error) {
         const why = errnoOf(error) === 'ESRCH' ? 'it does not live any more' : 'operation not permitted'
-        throw new AgentError('RESTART_FAILED', `can not end process ${pid}: ${why}`, { pid }, { cause: error })
+        throw new AgentError('RESTART_FAILED', `cannot end process ${pid}: ${why}`, { pid }, { cause: error })
       }
     },
   }

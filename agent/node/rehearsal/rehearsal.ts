@@ -54,7 +54,7 @@ async function versionOf(binary: string): Promise<string> {
     if (version === undefined) throw new Error(`no version in "${stdout.trim().slice(0, 200)}"`)
     return version
   } catch (error) {
-    throw unavailable(`its version can not be asked: ${error instanceof Error ? error.message : String(error)}`, binary)
+    throw unavailable(`its version cannot be asked: ${error instanceof Error ? error.message : String(error)}`, binary)
   }
 }
 
@@ -206,5 +206,5 @@ function lastWords(running: Running): string {
 }
 
 function unavailable(why: string, binary: string): AgentError {
-  return new AgentError('REHEARSAL_UNAVAILABLE', `can not run a private copy of ${binary}: ${why}`, { binary })
+  return new AgentError('REHEARSAL_UNAVAILABLE', `cannot run a private copy of ${binary}: ${why}`, { binary })
 }

@@ -1,5 +1,5 @@
 // What the agent remembers on the node (port StateStore): state.json, backup/, journal/ and audit.jsonl below the state folder. The rules:
-// readable by root only; every write is atomic and durable; what can not be understood is an error, never an empty state.
+// readable by root only; every write is atomic and durable; what cannot be understood is an error, never an empty state.
 import { createHash } from 'node:crypto'
 import { constants, type FileHandle, open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path/posix'
@@ -37,7 +37,7 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       const path = backupPath(requireHash(sha256))
       const kept = await files.read(path)
       if (kept.kind === 'unreadable')
-        throw new AgentError('NODE_FILE_UNREADABLE', `${path} can not be read: ${kept.reason}`)
+        throw new AgentError('NODE_FILE_UNREADABLE', `${path} cannot be read: ${kept.reason}`)
       if (kept.kind !== 'file') throw new AgentError('STATE_UNREADABLE', `the backup ${path} is ${kept.kind}`)
       if (hashOf(kept.bytes) !== sha256)
         throw new AgentError('STATE_UNREADABLE', `the backup ${path} no longer holds what was kept`)
@@ -93,7 +93,7 @@ async function readText(files: NodeFiles, path: string): Promise<string | undefi
   if (state.kind === 'absent') return undefined
   if (state.kind === 'file') return state.bytes.toString('utf8')
   const why = state.kind === 'unreadable' ? state.reason : `it is a ${state.kind}`
-  throw new AgentError('STATE_UNREADABLE', `can not read ${path}: ${why}`)
+  throw new AgentError('STATE_UNREADABLE', `cannot read ${path}: ${why}`)
 }
 
 async function append(path: string, line: string): Promise<void> {

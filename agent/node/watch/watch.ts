@@ -43,7 +43,7 @@ async function startWatching(path: string, depth: number, poke: () => void, log:
     if (each !== parent) poke()
   })
   watching.on('error', (error) => {
-    // Usually no inotify watch is left: the periodic resync sees what this watcher can not.
+    // Usually no inotify watch is left: the periodic resync sees what this watcher cannot.
     log?.warn('watch-failed', { path, reason: error instanceof Error ? error.message : String(error) })
     poke()
   })

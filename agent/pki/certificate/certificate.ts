@@ -32,7 +32,7 @@ export function readCertificate(der: Buffer, place: string): ReadCertificate {
   const refusal = whyGoRefuses(fields)
   if (refusal !== undefined) {
     const who = subject === '' ? '' : ` (${subject})`
-    return { ok: false, problem: problem('ANCHOR_UNUSABLE', `${place}${who} can not be used: ${refusal}`) }
+    return { ok: false, problem: problem('ANCHOR_UNUSABLE', `${place}${who} cannot be used: ${refusal}`) }
   }
   const rsaBits = rsaBitsOf(x509)
   const certificate: DecodedCertificate = {
@@ -89,7 +89,7 @@ function verifiesItself(x509: X509Certificate): boolean {
   try {
     return x509.verify(x509.publicKey)
   } catch {
-    // A key type that this OpenSSL does not know: the claim can not be proved, so it is not made.
+    // A key type that this OpenSSL does not know: the claim cannot be proved, so it is not made.
     return false
   }
 }

@@ -1,4 +1,4 @@
-// One certificate as a verifier sees it: everything that decides whether it may stand in a chain. Bytes that Go can not parse give a reason.
+// One certificate as a verifier sees it: everything that decides whether it may stand in a chain. Bytes that Go cannot parse give a reason.
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto'
 import { childrenOf, type DerElement, TAG } from '../encoding/der.ts'
 import { oneLine } from './certificate.ts'

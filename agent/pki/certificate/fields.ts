@@ -1,5 +1,5 @@
 // The fields of an X.509 certificate that node:crypto does not show, and what Go refuses although OpenSSL reads it.
-// containerd is Go: a CA file whose only certificate Go can not parse makes every pull from that registry fail
+// containerd is Go: a CA file whose only certificate Go cannot parse makes every pull from that registry fail
 // ("unable to load CA cert"), so such a certificate must never reach a node.
 import { childrenOf, type DerElement, readElement, TAG } from '../encoding/der.ts'
 

@@ -164,6 +164,6 @@ function misfit({ candidate, reason }: Hint, roots: readonly TrustedRoot[]): str
     case 'unknown-algorithm':
       return `${who}, but the signature algorithm ${reason.algorithm} is unknown to containerd`
     default:
-      return `${who}, which has that name but can not be used`
+      return `${who}, which has that name but cannot be used`
   }
 }

@@ -44,7 +44,7 @@ export function explainChain(question: ChainQuestion): ChainAnswer {
   const [leaf, ...intermediates] = read.flatMap((one) => (one.ok ? [one.certificate] : []))
   const broken = read[unreadable]
   if (broken !== undefined && !broken.ok) {
-    const text = `containerd can not read certificate ${unreadable + 1} of ${chain.length} that ${registry} shows: ${broken.reason}`
+    const text = `containerd cannot read certificate ${unreadable + 1} of ${chain.length} that ${registry} shows: ${broken.reason}`
     const remedy = `Have that certificate of ${registry} reissued; Go programs such as containerd refuse it in this form.`
     return no({ ...finding('unknown-authority', text, evidence), remedy })
   }

@@ -18,7 +18,7 @@ export type Failure =
   | { readonly kind: 'unknown-authority'; readonly certificate: ChainCertificate; readonly hint?: Hint }
   | { readonly kind: 'too-much-work'; readonly certificate: ChainCertificate }
 
-/** A trusted or served certificate of the right name that nevertheless can not have issued it. */
+/** A trusted or served certificate of the right name that nevertheless cannot have issued it. */
 export type Hint = { readonly candidate: ChainCertificate; readonly reason: HintReason }
 
 export type HintReason =

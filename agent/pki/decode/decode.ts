@@ -264,6 +264,6 @@ function collect(parts: readonly Part[], encoding: readonly Encoding[]): Decoded
 function bound(decoded: Decoded): Decoded {
   const more = decoded.problems.length - MAX_REPORTED
   if (more <= 0) return decoded
-  const rest = problem('ANCHOR_NOT_A_CERTIFICATE', `${more} more blocks can not be used`)
+  const rest = problem('ANCHOR_NOT_A_CERTIFICATE', `${more} more blocks cannot be used`)
   return { ...decoded, problems: [...decoded.problems.slice(0, MAX_REPORTED), rest] }
 }

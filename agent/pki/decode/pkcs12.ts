@@ -1,5 +1,5 @@
 // Opens a PKCS#12 store (RFC 7292) for the certificates in it. Rules: a private key in it spoils the whole store and is never decrypted;
-// nothing is believed before the password has proved itself; and the file can not choose how long we calculate.
+// nothing is believed before the password has proved itself; and the file cannot choose how long we calculate.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Secret } from '../../model/secret.ts'
 import { type BerElement, berChildren, berOctets, readBer } from '../encoding/ber.ts'
@@ -40,7 +40,7 @@ export function openPkcs12(bytes: Buffer, password: Secret | undefined): OpenedP
   } catch (error) {
     if (error instanceof Refused) return { ok: false, reason: error.reason, detail: error.message }
     // The ciphers answer wrong keys and cut-off text with their own errors.
-    return { ok: false, reason: 'malformed', detail: 'it can not be decrypted: it is damaged' }
+    return { ok: false, reason: 'malformed', detail: 'it cannot be decrypted: it is damaged' }
   }
 }
 

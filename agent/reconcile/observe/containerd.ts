@@ -237,7 +237,7 @@ async function readImports(config: FileState, configFile: string, files: NodeFil
       seen.add(path)
       const state = await files.readFollowing(path)
       if (state.kind === 'unreadable')
-        unseen.push(problem('NODE_FILE_UNREADABLE', `${path} can not be read: ${state.reason}; ${end}`))
+        unseen.push(problem('NODE_FILE_UNREADABLE', `${path} cannot be read: ${state.reason}; ${end}`))
       if (state.kind !== 'file') continue
       imports.push({ path, bytes: state.bytes })
       pending.push(...patternsOf(state.bytes, path))

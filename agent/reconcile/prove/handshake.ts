@@ -1,5 +1,5 @@
 // What can be said of a registry without a pull: a handshake of the agent's own, judged as containerd would judge it. For the
-// proof level `tls`, and as the weaker check where the node's containerd can not be rehearsed.
+// proof level `tls`, and as the weaker check where the node's containerd cannot be rehearsed.
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import type { Clock, NodeFiles, TlsProbe } from '../../model/ports.ts'
 import { proveTls, trustFor } from '../../probe/probe.ts'

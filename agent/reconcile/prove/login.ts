@@ -43,7 +43,7 @@ type Refusal = { readonly digest: string; readonly nextAt: number; readonly paus
 
 /** One for the life of the process: it remembers what was refused. */
 export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): LoginDesk {
-  // Keyed by a number of this process: what is remembered of a password can not be looked up elsewhere.
+  // Keyed by a number of this process: what is remembered of a password cannot be looked up elsewhere.
   const key = randomBytes(32)
   const refusals = new Map<string, Refusal>()
   const digestOf = (credentials: RegistryCredentials) =>
@@ -58,7 +58,7 @@ export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): Lo
       const read = await readCredentials({ source, host, image: proof.image, now: clock.now() }, inputs)
       if (!read.ok) {
         const code = read.expired === true ? 'login-expired' : 'bad-credentials-file'
-        return { kind: 'failed', finding: finding(code, `the login for ${host} can not be used: ${read.reason}`) }
+        return { kind: 'failed', finding: finding(code, `the login for ${host} cannot be used: ${read.reason}`) }
       }
       const { credentials } = read
       const digest = digestOf(credentials)

@@ -40,7 +40,7 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
     return { allowed: true, way, before: await rememberRuntime(cri, facts.status), release: () => permit.release() }
   } catch (thrown) {
     await permit.release()
-    return no(`the running containers can not be listed: ${asAgentError(thrown).message}`)
+    return no(`the running containers cannot be listed: ${asAgentError(thrown).message}`)
   }
 }
 

@@ -40,7 +40,7 @@ export type RestartWay =
   | { readonly kind: 'signal' }
   | { readonly kind: 'none'; readonly reason: string }
 
-/** Decides how this node's containerd would be restarted. Never throws: what can not be done is a way too. */
+/** Decides how this node's containerd would be restarted. Never throws: what cannot be done is a way too. */
 export async function chooseRestart(
   settings: RestartSettings,
   facts: RestartSubject,
@@ -100,7 +100,7 @@ export async function restartContainerd(
   patienceMs: number = PATIENCE_MS,
 ): Promise<RestartOutcome> {
   const started = ports.clock.now()
-  if (way.kind === 'none') throw new AgentError('RESTART_UNAVAILABLE', `containerd can not be restarted: ${way.reason}`)
+  if (way.kind === 'none') throw new AgentError('RESTART_UNAVAILABLE', `containerd cannot be restarted: ${way.reason}`)
   if (way.kind === 'systemd') await restartUnit(way.unit, ports.systemd, patienceMs)
   else await signalAndWait(facts.socket, ports)
   const leftMs = Math.max(LEAST_MS, started + patienceMs - ports.clock.now())

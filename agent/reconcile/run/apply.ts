@@ -239,7 +239,7 @@ function isWorthAnotherTry({ desired, state }: Attempt): boolean {
   return state.generation === desired.generation && !isRepeated
 }
 
-/** What can not be written down is not kept: the next run would take it for a crash, undo it, and restart once more. */
+/** What cannot be written down is not kept: the next run would take it for a crash, undo it, and restart once more. */
 async function undoUnrecorded(error: AgentError, permission: Permission | undefined, attempt: Attempt): Promise<Run> {
   const { transaction, problems, restarts } = attempt
   const didRestart = restarts.length > 0 && permission?.allowed === true

@@ -37,7 +37,7 @@ function heldNow({ owned }: AgentState, before: AgentState, { anchors }: Desired
   )
   return [...names].flatMap((name) => {
     const certificates = anchors.find((anchor) => anchor.name === name)?.certificates ?? []
-    // An anchor that can not be read now keeps its last good files.
+    // An anchor that cannot be read now keeps its last good files.
     if (certificates.length === 0) return (before.systemAnchors ?? []).filter(({ anchor }) => anchor === name)
     return certificates.map(({ fingerprint }) => ({ anchor: name, fingerprint }))
   })

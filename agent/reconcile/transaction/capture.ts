@@ -51,7 +51,7 @@ export async function captureBefore(path: string, files: NodeFiles, store: State
         `${path} is a ${state.what}; the agent replaces only files, links and folders`,
       )
     case 'unreadable':
-      throw new AgentError('WRITE_FAILED', `${path} can not be read before it is changed: ${state.reason}`)
+      throw new AgentError('WRITE_FAILED', `${path} cannot be read before it is changed: ${state.reason}`)
     default:
       throw state satisfies never
   }

@@ -38,7 +38,7 @@ function first<T>(answers: Map<string, T>, path: string, answer: T): T {
   return answer
 }
 
-/** True when the path holds something else than was recorded; of what can not be read nothing is known. */
+/** True when the path holds something else than was recorded; of what cannot be read nothing is known. */
 export function differs(state: FileState, recorded: Recorded): boolean {
   return state.kind !== 'unreadable' && state.kind !== 'other' && !isAsRecorded(state, recorded)
 }

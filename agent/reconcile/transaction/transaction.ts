@@ -153,7 +153,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
       const next: AgentState = { ...rest, generation, owned: ownedAfter(state.owned, done, before), previous }
       const saved = recorded(amend(next), outcome)
       await store.save(saved)
-      // From here on it is committed; what can not be cleared away now is cleared at the next start.
+      // From here on it is committed; what cannot be cleared away now is cleared at the next start.
       await orLog(ports, async () => {
         if (journalled) await store.journal.clear()
         await store.forget(backupsReferencedBy(saved))

@@ -41,7 +41,7 @@ async function undoStep(
   const { root, members } = tree
   const now = await files.read(root.path)
   if (now.kind === 'unreadable')
-    throw new AgentError('NODE_FILE_UNREADABLE', `${root.path} can not be read: ${now.reason}`)
+    throw new AgentError('NODE_FILE_UNREADABLE', `${root.path} cannot be read: ${now.reason}`)
   if (root.before.kind === 'folder' && root.after.kind === 'absent' && now.kind === 'absent') {
     const content = await Promise.all(
       members.map(async (member) => ({

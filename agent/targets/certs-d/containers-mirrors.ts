@@ -128,7 +128,7 @@ function inexpressible({ registries }: DesiredState): readonly Problem[] {
       .map(({ url }) =>
         problem(
           'CONFIG_NOT_SUPPORTED_YET',
-          `the mirror ${url} of ${host} can not be told to podman, buildah, skopeo and CRI-O: containerd alone uses it`,
+          `the mirror ${url} of ${host} cannot be told to podman, buildah, skopeo and CRI-O: containerd alone uses it`,
         ),
       ),
   )

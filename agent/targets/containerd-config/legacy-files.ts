@@ -64,7 +64,7 @@ export function unreadableLegacy({ folder, state, hosts }: ObservedLegacyFiles):
   return firstUnreadable([[folder, state]]) ?? inHosts.find((what) => what !== undefined)
 }
 
-/** Why the files of this host can not be written. */
+/** Why the files of this host cannot be written. */
 export function obstacleTo(
   host: string,
   wanted: readonly NamedFile[],
@@ -82,7 +82,7 @@ export function obstacleTo(
       return problem('FILE_FOREIGN', `${path}: there is ${whatIs(there)} in place of a ${expected}${end}`)
   const isThere = wanted.every(({ name, content }) => isFile(found?.files.get(name) ?? ABSENT, content))
   if (isThere || isWritable) return undefined
-  return problem('TARGET_READ_ONLY', `${folder} can not be written${end}`)
+  return problem('TARGET_READ_ONLY', `${folder} cannot be written${end}`)
 }
 
 /** The hosts have no obstacle. */

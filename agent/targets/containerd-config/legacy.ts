@@ -26,7 +26,7 @@ export type ObservedLegacy = {
   readonly original: OriginalConfig | undefined
   /** Fingerprints of what a CA file of someone else holds, by path. */
   readonly foreignCas: ReadonlyMap<string, ReadonlySet<string>>
-  /** What of all this can not be read. */
+  /** What of all this cannot be read. */
   readonly unreadable: string | undefined
 }
 
@@ -60,7 +60,7 @@ export async function observeLegacy(
   return { files: observed, original, foreignCas, unreadable }
 }
 
-/** A text says why it can not be read now. */
+/** A text says why it cannot be read now. */
 async function originalOf(
   owner: AgentState['owned'][string] | undefined,
   store: LegacyPorts['store'],
@@ -77,7 +77,7 @@ async function originalOf(
   }
 }
 
-/** A registry whose input is broken now keeps what it has: sections that stay can not have config_path beside them. */
+/** A registry whose input is broken now keeps what it has: sections that stay cannot have config_path beside them. */
 export function heldInLegacy({ desired, owned }: TargetInput, { files }: ObservedLegacy): readonly string[] {
   const hosts = new Set(ownedLegacyPaths(files.folder, owned).map((path) => owned[path]?.subject ?? ''))
   return desired.registries.filter((one) => hosts.has(one.host) && trustOf(one, desired).held).map(({ host }) => host)

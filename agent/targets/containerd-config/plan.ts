@@ -104,7 +104,7 @@ export async function planConfig(input: TargetInput, observed: ObservedConfig): 
   const unchanged = { ...NOTHING_TO_DO, candidate: current, certsDirectory: undefined, moved: [] }
   if (enabled === 'off' && ownLegacy === undefined) return unchanged
   if (facts.config.kind !== 'file' && facts.config.kind !== 'absent') {
-    const text = `${facts.configFile} can not be read: ${facts.config.kind === 'unreadable' ? facts.config.reason : `it is a ${facts.config.kind}`}`
+    const text = `${facts.configFile} cannot be read: ${facts.config.kind === 'unreadable' ? facts.config.reason : `it is a ${facts.config.kind}`}`
     return { ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }
   }
   if (ownLegacy?.unreadable !== undefined) {
@@ -186,7 +186,7 @@ async function leaveLegacy(
       ...(stillRead && plan.restart?.required !== true ? { restart } : {}),
     }
   }
-  // What can not be had the other way stays as it is.
+  // What cannot be had the other way stays as it is.
   if (plan.problems.length > 0) return { ...unchanged, problems: plan.problems }
   const obstacle = editObstacle(observed)
   if (obstacle !== undefined) return { ...unchanged, problems: [obstacle] }
@@ -281,7 +281,7 @@ function alreadySet(
   return { ...unchanged, certsDirectory: directory, restart: { required: true, reason } }
 }
 
-/** Why config.toml can not be changed on this node. */
+/** Why config.toml cannot be changed on this node. */
 function editObstacle({ facts, file, folder }: ObservedConfig): Problem | undefined {
   const because = (text: string) => problem('CONFIG_EDIT_UNSUPPORTED', text)
   if (facts.unseenImport !== undefined) return facts.unseenImport

@@ -199,7 +199,7 @@ async function planHost(
     return foreign(
       host,
       hostsPath,
-      'it is someone else’s, and mirrors, headers and client certificates can not be added to it',
+      'it is someone else’s, and mirrors, headers and client certificates cannot be added to it',
     )
   }
   const ca = rootFile([...new Set([...certificates, ...overlap].map(({ pem }) => pem))].join(''))

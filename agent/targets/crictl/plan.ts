@@ -32,11 +32,11 @@ export function planCrictl(
     return leave(file.kind === 'unreadable' ? 'NODE_FILE_UNREADABLE' : 'FILE_FOREIGN', `is ${whatIs(file)}`)
   const before = file.kind === 'file' ? file.bytes.toString('utf8') : ''
   const edit = isWanted ? nameSocket(before, socket) : ({ ok: true, text: withoutSocket(before) } as const)
-  if (!edit.ok) return leave('FILE_FOREIGN', `can not be edited: ${edit.reason}`)
+  if (!edit.ok) return leave('FILE_FOREIGN', `cannot be edited: ${edit.reason}`)
   const isOurs = withoutSocket(edit.text) !== edit.text
   if (isOurs && edit.text === before) return NOTHING_TO_DO
   if (!isOurs && owner === undefined) return NOTHING_TO_DO
-  if (!isWritable) return leave('TARGET_READ_ONLY', 'can not be written')
+  if (!isWritable) return leave('TARGET_READ_ONLY', 'cannot be written')
   return { changes: [changeTo(edit.text, isOurs, file, owner?.before.kind === 'absent')], problems: [] }
 }
 

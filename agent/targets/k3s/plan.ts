@@ -142,7 +142,7 @@ export function planK3s(input: TargetInput, observed: ObservedK3s | undefined, e
   const edited = text === undefined ? unread : editWith(wanted)
   if (!isPossible || !edited.ok) {
     if (!isPossible && desired.targets.k3s.enabled !== 'on') return NOT_HERE
-    const why = edited.ok ? `${tree.base.path} can not be written` : `${path}: ${edited.reason}`
+    const why = edited.ok ? `${tree.base.path} cannot be written` : `${path}: ${edited.reason}`
     const what = `${why}; the next start of ${distribution} does not know the trust anchors of trust.yaml`
     const unedited = file.kind === 'unreadable' ? 'NODE_FILE_UNREADABLE' : 'K3S_REGISTRIES_UNSUPPORTED'
     const code = edited.ok ? 'TARGET_READ_ONLY' : unedited
@@ -216,7 +216,7 @@ function refusals(
     .map(([host, { reason }]) => problem(code, `${path}: ${host} ${reason}; it was left as it is`))
 }
 
-/** CA files that something on the node still names: a host whose CA file is gone can not be pulled from at all. */
+/** CA files that something on the node still names: a host whose CA file is gone cannot be pulled from at all. */
 function keptFiles(removals: readonly Change[], named: readonly string[], { loadedConfig, distribution }: ObservedK3s) {
   const folder = hostsFolderOf(treeOf(distribution))
   const inConfig = [...loadedConfig.matchAll(/["']([^"'\n]+\/ca\.crt)["']/g)].flatMap(([, path]) => path ?? [])

@@ -49,7 +49,7 @@ export function editRegistries(text: string, options: RegistriesOptions): Regist
   if (isAsMeant(text, after, expected, options.ownFolder)) return { ok: true, text: after, refused, named: expected }
   return {
     ok: false,
-    reason: 'has a form in which lines can not be added or taken out without changing something else',
+    reason: 'has a form in which lines cannot be added or taken out without changing something else',
     named: before,
   }
 }
@@ -66,7 +66,7 @@ function readRegistries(text: string): Read | Extract<RegistriesEdit, { ok: fals
   const [first] = problems
   if (tree === undefined || first !== undefined) {
     const { line, column } = position(first?.at ?? 0)
-    return unread(`line ${line}, column ${column}: ${first?.text ?? 'can not be read as YAML'}`)
+    return unread(`line ${line}, column ${column}: ${first?.text ?? 'cannot be read as YAML'}`)
   }
   if (tree.value === null || tree.value === undefined) return { ok: true, value: {}, tree, position }
   if (isTable(tree.value)) return { ok: true, value: tree.value, tree, position }
@@ -174,7 +174,7 @@ class LineEdit {
 
   #insertBelow(keys: readonly string[], there: unknown, entry: readonly string[]): Refusal | undefined {
     const where = keys.length === 1 ? 'configs' : `its \`${keys.length === 2 ? 'configs' : 'tls'}\``
-    const refuse = (why: string): Refusal => ({ kind: 'unsupported', reason: `can not get a ca_file: ${where} ${why}` })
+    const refuse = (why: string): Refusal => ({ kind: 'unsupported', reason: `cannot get a ca_file: ${where} ${why}` })
     const line = this.#lineOf(keys)
     const text = line === undefined ? undefined : this.#lines[line]
     if (line === undefined || text === undefined) return refuse('does not stand on a line of its own')
@@ -199,7 +199,7 @@ class LineEdit {
     const [first] = Object.keys(this.#read.value)
     const line = first === undefined ? undefined : this.#lineOf([first])
     if (first !== undefined && line === undefined)
-      return { kind: 'unsupported', reason: 'can not get a ca_file: the file is not in block form' }
+      return { kind: 'unsupported', reason: 'cannot get a ca_file: the file is not in block form' }
     const last = this.#lines.length - 1
     const after = this.#lines[last] === '' ? last - 1 : last
     const pending = this.#added.get(after) ?? []

@@ -35,7 +35,7 @@ type Placement = {
   readonly certificate: Certificate
   readonly link: string
   readonly source: string
-  /** Undefined for a subject that OpenSSL itself can not hash: no hash link then. */
+  /** Undefined for a subject that OpenSSL itself cannot hash: no hash link then. */
   readonly hash: string | undefined
 }
 

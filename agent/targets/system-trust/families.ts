@@ -78,7 +78,7 @@ export function planAnchorStore(
   }
   if (!isWritable) {
     if (enabled !== 'on') return NOTHING_TO_DO
-    const text = `${family.bundle} or its sources can not be written, but targets.systemTrust is enabled`
+    const text = `${family.bundle} or its sources cannot be written, but targets.systemTrust is enabled`
     return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
   }
   const held = input.desired.anchors.filter(({ certificates }) => certificates.length === 0).map(({ name }) => name)

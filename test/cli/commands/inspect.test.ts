@@ -44,7 +44,7 @@ t.test('the JSON has the fields that scripts rely on', async (t) => {
   t.match(certificate?.fingerprint, /^sha256:[0-9a-f]{64}$/)
 })
 
-t.test('says what can not be used, and what to know about what can', async (t) => {
+t.test('says what cannot be used, and what to know about what can', async (t) => {
   t.same(codes(leaf), ['ANCHOR_NOT_A_CA'])
   t.notOk(inspect(leaf).isUsable)
   t.ok(inspect(leaf + root).isUsable)

@@ -157,14 +157,14 @@ t.test('refuses a relative config_path', async (t) => {
 
 t.test('refuses to set config_path beside legacy sections, naming hosts and lines', async (t) => {
   const mirrors = `version = 2\n[${TABLE}.mirrors]\n  [${TABLE}.mirrors."docker.io"]\n    endpoint = ["https://m.test"]\n  [${TABLE}.mirrors."reg.test:5000"]\n`
-  const text = `LEGACY_REGISTRY_CONFIG registry.mirrors."docker.io" (${configFile}:3), registry.mirrors."reg.test:5000" (${configFile}:5): config_path can not be set beside it: the CRI plugin would not load`
+  const text = `LEGACY_REGISTRY_CONFIG registry.mirrors."docker.io" (${configFile}:3), registry.mirrors."reg.test:5000" (${configFile}:5): config_path cannot be set beside it: the CRI plugin would not load`
   for (const version of [...V1, ...V2]) t.equal(await plan(version, mirrors), text, version)
 
   const tls = `version = 2\n[${TABLE}.configs."reg.test".tls]\n  ca_file = "/ca.crt"\n`
   for (const version of V1)
     t.equal(
       await plan(version, tls),
-      `LEGACY_REGISTRY_CONFIG registry.configs."reg.test".tls (${configFile}:2): config_path can not be set beside it: the CRI plugin would not load`,
+      `LEGACY_REGISTRY_CONFIG registry.configs."reg.test".tls (${configFile}:2): config_path cannot be set beside it: the CRI plugin would not load`,
       version,
     )
   for (const version of V2) t.match(await plan(version, tls), /^edit\n/, `${version} does not read configs.*.tls`)
@@ -219,14 +219,14 @@ t.test('refuses a schema whose CRI settings this containerd does not use', async
   t.match(await plan('v2.3.0', 'version = 9\n'), /declares version 9, but containerd 2\.3/)
 })
 
-t.test('refuses a containerd whose version can not be read', async (t) => {
+t.test('refuses a containerd whose version cannot be read', async (t) => {
   t.equal(
     await plan('unknown', 'version = 2\n'),
     `${UNSUPPORTED} ${configFile}: containerd calls its version "unknown", so it is not known how it reads its configuration`,
   )
 })
 
-t.test('refuses a folder that can not be one value of config_path', async (t) => {
+t.test('refuses a folder that cannot be one value of config_path', async (t) => {
   for (const wrong of ['certs.d', '/a:/b']) {
     const request = { configFile, bytes: undefined, imports: [], containerdVersion: '1.7.24', directory: wrong }
     const result = await planConfigPath(request)
@@ -290,7 +290,7 @@ t.test('from 2.1 on the tables are merged, and legacy sections of an import coun
   t.equal(await plan('v2.1.9', MAIN, [[NVIDIA, `[${IMAGES}]\nconfig_path = "/three"\n`]]), 'already-set /three')
   t.equal(
     await plan('v2.1.9', MAIN, [[NVIDIA, `version = 2\n[${TABLE}.mirrors."a.test"]\n`]]),
-    `LEGACY_REGISTRY_CONFIG registry.mirrors."a.test" (${NVIDIA}:2): config_path can not be set beside it: the CRI plugin would not load`,
+    `LEGACY_REGISTRY_CONFIG registry.mirrors."a.test" (${NVIDIA}:2): config_path cannot be set beside it: the CRI plugin would not load`,
   )
 })
 
@@ -312,7 +312,7 @@ t.test('refuses an import of a newer version than the main file', async (t) => {
     )
 })
 
-t.test('a list that 2.x can not read is cut down to the one folder that is in use', async (t) => {
+t.test('a list that 2.x cannot read is cut down to the one folder that is in use', async (t) => {
   const list = (value: string) => `version = 3\n[${IMAGES}]\n  config_path = "${value}" # both\n`
   const cut = async (version: string, value: string, directoriesWithHosts: readonly string[]) => {
     const bytes = Buffer.from(list(value))

@@ -184,7 +184,7 @@ t.test('refused where containerd would not read it, or not start', async (t) => 
   for (const [text, given, says] of table) t.match((await plan(text, [wish(HOST)], given)).text, says, text)
 })
 
-t.test('a section that can not be read is a problem of that registry alone', async (t) => {
+t.test('a section that cannot be read is a problem of that registry alone', async (t) => {
   const text = `version = 2\n[${TABLE}.configs."${HOST}"]\n  tls = "no table"\n`
   const { problems, accepted } = await plan(text, [wish(HOST), wish('b.test')])
   t.match(problems, [/^LAYOUT_LEGACY_UNUSABLE .*is not a table/])

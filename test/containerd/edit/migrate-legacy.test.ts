@@ -231,7 +231,7 @@ t.test('a user name or password in an address is not carried over, nor shown', a
   t.notMatch((await migrate('1.7.24', mirrors(mirror('a.test', 'ftp://u:hunter2@b.test')))).refused, /hunter2/)
 })
 
-t.test('refuses what can not be moved safely', async (t) => {
+t.test('refuses what cannot be moved safely', async (t) => {
   const text = mirrors(mirror('a.test:5000', 'https://b.test'))
   const refused = async (plan: ReturnType<typeof migrate>) => (await plan).refused
   for (const existing of ['a.test:5000', 'a.test_5000_'])

@@ -41,7 +41,7 @@ t.test('whatever server and CA are called, the file says exactly them and nothin
   fc.assert(property, { numRuns: 300 })
 })
 
-t.test('a name can not smuggle in a setting', async (t) => {
+t.test('a name cannot smuggle in a setting', async (t) => {
   const server = 'https://h"\n[host."https://evil"]\nskip_verify = true\n#'
   const parsed = parseHostsFile(renderHostsFile({ server, ca: 'ca.crt' }))
   t.strictSame(parsed, {

@@ -106,7 +106,7 @@ t.test('k3s overwrites its files: its own input is named', async (t) => {
   )
 })
 
-t.test('what containerd can not read is not merged', async (t) => {
+t.test('what containerd cannot read is not merged', async (t) => {
   t.match(await merge('server = "x\n'), /^HOSTS_FILE_FOREIGN .*hosts\.toml:1:/)
   t.match(await merge('ca = 5\n[host]\n'), /^HOSTS_FILE_FOREIGN .*ca has the wrong type/)
 })

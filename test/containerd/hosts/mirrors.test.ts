@@ -76,7 +76,7 @@ t.test('for Spegel the server is repeated as the last table', async (t) => {
   })
 })
 
-t.test('a value can not break out of its place', async (t) => {
+t.test('a value cannot break out of its place', async (t) => {
   const text = renderAskedHosts({
     mirrors: [{ url: 'https://m.lab', headers: { 'X-A': 'a"\n[host."https://evil"]' } }],
     server: { url: 'https://h.example.net' },

@@ -163,13 +163,13 @@ const CASES: readonly Case[] = [
     name: 'a name that does not resolve',
     code: 'dns',
     cause: request('dial tcp: lookup reg.test on 127.0.0.53:53: no such host'),
-    message: 'the name reg.test can not be resolved on this node: no such host',
+    message: 'the name reg.test cannot be resolved on this node: no such host',
   },
   {
     name: 'a name server that does not answer',
     code: 'dns',
     cause: request('dial tcp: lookup reg.test on 10.0.0.53:53: read udp 10.0.0.2:40000->10.0.0.53:53: i/o timeout'),
-    message: 'the name reg.test can not be resolved on this node: read udp 10.0.0.2:40000->10.0.0.53:53: i/o timeout',
+    message: 'the name reg.test cannot be resolved on this node: read udp 10.0.0.2:40000->10.0.0.53:53: i/o timeout',
   },
   {
     name: 'a TLS handshake without an answer',
@@ -287,13 +287,13 @@ const CASES: readonly Case[] = [
     name: 'a missing CA file',
     code: 'ca-file-unreadable',
     cause: `unable to read CA cert "${CA}": open ${CA}: no such file or directory`,
-    message: `containerd can not read the CA file ${CA}: no such file or directory`,
+    message: `containerd cannot read the CA file ${CA}: no such file or directory`,
   },
   {
     name: 'a folder in place of the CA file',
     code: 'ca-file-unreadable',
     cause: `unable to read CA cert "${CA}": read ${CA}: is a directory`,
-    message: `containerd can not read the CA file ${CA}: is a directory`,
+    message: `containerd cannot read the CA file ${CA}: is a directory`,
   },
   {
     name: 'a CA file without a certificate',
@@ -306,19 +306,19 @@ const CASES: readonly Case[] = [
     code: 'ca-file-unreadable',
     cause:
       'get TLSConfig for registry "https://reg.test": failed to load CA file: open /nope.crt: no such file or directory',
-    message: 'containerd can not read the CA file /nope.crt of registry.configs: no such file or directory',
+    message: 'containerd cannot read the CA file /nope.crt of registry.configs: no such file or directory',
   },
   {
     name: 'a client certificate without its key',
     code: 'ca-file-unreadable',
     cause: 'failed to load X509 key pair: open /etc/containerd/certs.d/reg.test/client.key: no such file or directory',
-    message: 'containerd can not read the client certificate and key in the host directory',
+    message: 'containerd cannot read the client certificate and key in the host directory',
   },
   {
     name: 'a file in place of the host directory',
     code: 'hosts-file-ignored',
     cause: 'open /etc/containerd/certs.d/reg.test/hosts.toml: not a directory',
-    message: 'containerd can not read /etc/containerd/certs.d/reg.test/hosts.toml: not a directory',
+    message: 'containerd cannot read /etc/containerd/certs.d/reg.test/hosts.toml: not a directory',
   },
   {
     name: 'a full disk',
@@ -331,7 +331,7 @@ const CASES: readonly Case[] = [
     name: 'a proxy that is down',
     code: 'proxy-error',
     cause: request('proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused'),
-    message: 'the proxy for reg.test can not be used: dial tcp 10.0.0.9:3128: connect: connection refused',
+    message: 'the proxy for reg.test cannot be used: dial tcp 10.0.0.9:3128: connect: connection refused',
   },
   {
     name: 'a proxy with an untrusted certificate',
@@ -340,7 +340,7 @@ const CASES: readonly Case[] = [
       'proxyconnect tcp: tls: failed to verify certificate: x509: certificate signed by unknown authority',
     ),
     message:
-      'the proxy for reg.test can not be used: tls: failed to verify certificate: x509: certificate signed by unknown authority',
+      'the proxy for reg.test cannot be used: tls: failed to verify certificate: x509: certificate signed by unknown authority',
   },
   {
     name: 'a proxy that forbids the host',
@@ -369,7 +369,7 @@ const CASES: readonly Case[] = [
     message: 'containerd answers, but without its CRI plugin',
   },
   {
-    name: 'an image that came completely and can not be unpacked without rights',
+    name: 'an image that came completely and cannot be unpacked without rights',
     code: 'trusted',
     cause: 'failed to mount /tmp/r/root/tmpmounts/containerd-mount1: operation not permitted',
     message: 'the image was fetched completely from reg.test; unpacking it is not part of the proof',

@@ -105,7 +105,7 @@ t.test('reading', async (t) => {
     t.same(await files.list('/none/none'), [])
     await t.rejects(files.list('/f'), {
       code: 'NODE_FILE_UNREADABLE',
-      message: 'can not list /f: not a directory (ENOTDIR)',
+      message: 'cannot list /f: not a directory (ENOTDIR)',
     })
   })
 
@@ -227,7 +227,7 @@ t.test('put', async (t) => {
     const root = t.testdir({ d: { e: { foreign: 'x' } } })
     await t.rejects(nodeFiles({ root }).put('/d/e', { kind: 'absent' }, { folder: '/d' }), {
       code: 'WRITE_FAILED',
-      message: /can not remove \/d\/e: directory not empty \(ENOTEMPTY\)/,
+      message: /cannot remove \/d\/e: directory not empty \(ENOTEMPTY\)/,
     })
     t.ok(tree(root)['d/e/foreign'])
   })
@@ -249,7 +249,7 @@ t.test('put', async (t) => {
     const root = emptyNode(t)
     await t.rejects(nodeFiles({ root }).put(`${FOLDER}/h/ca.crt`, file('CA'), IN), {
       code: 'WRITE_FAILED',
-      message: `can not write ${FOLDER}/h/ca.crt: there is no such parent folder`,
+      message: `cannot write ${FOLDER}/h/ca.crt: there is no such parent folder`,
     })
     t.same(tree(join(root, FOLDER)), {})
   })

@@ -19,8 +19,8 @@ t.test('a full file system is NO_SPACE, keeps the old file, and leaves no tempor
   t.match(
     outcomes,
     [
-      { code: 'NO_SPACE', message: 'can not write /d/a.pem: no space left on device (ENOSPC)' },
-      { code: 'NO_SPACE', message: 'can not create /d/h: no space left on device (ENOSPC)' },
+      { code: 'NO_SPACE', message: 'cannot write /d/a.pem: no space left on device (ENOSPC)' },
+      { code: 'NO_SPACE', message: 'cannot create /d/h: no space left on device (ENOSPC)' },
       {},
     ],
     stderr,
@@ -43,7 +43,7 @@ t.test('a read-only mount is TARGET_READ_ONLY and not writable, for root too', a
     outcomes,
     [
       { value: false },
-      { code: 'TARGET_READ_ONLY', message: 'can not write /d/a.pem: read-only file system (EROFS)' },
+      { code: 'TARGET_READ_ONLY', message: 'cannot write /d/a.pem: read-only file system (EROFS)' },
       { code: 'TARGET_READ_ONLY' },
       { code: 'TARGET_READ_ONLY' },
       {},
@@ -103,7 +103,7 @@ t.test('without any capability', async (t) => {
     t.same(tree(root), { d: 'folder 755', 'd/a.pem': '644 0:0 new' })
   })
 
-  t.test('an owner that can not be given is FILE_FOREIGN_OWNER and nothing is written', async (t) => {
+  t.test('an owner that cannot be given is FILE_FOREIGN_OWNER and nothing is written', async (t) => {
     const root = t.testdir({ d: { 'a.pem': 'old' } })
     const before = tree(root)
     const { outcomes } = runOperations(
@@ -111,7 +111,7 @@ t.test('without any capability', async (t) => {
       [{ put: '/d/a.pem', folder: '/d', text: 'new', gid: 1234 }],
       WITHOUT_CAPABILITIES,
     )
-    t.match(outcomes, [{ code: 'FILE_FOREIGN_OWNER', message: /can not give \/d\/a\.pem to 0:1234/ }])
+    t.match(outcomes, [{ code: 'FILE_FOREIGN_OWNER', message: /cannot give \/d\/a\.pem to 0:1234/ }])
     t.same(tree(root), before)
   })
 
@@ -158,13 +158,13 @@ t.test('an immutable file says so and leaves no temporary file', async (t) => {
   const put = runOperations(root, [{ put: '/d/a.pem', folder: '/d', text: 'x' }], failing('rename'))
   const remove = runOperations(root, [{ remove: '/d/a.pem', folder: '/d' }], failing('unlink'))
   t.match(put.outcomes, [
-    { code: 'WRITE_FAILED', message: /can not write \/d\/a.pem: .*EPERM.*is the immutable attribute set/ },
+    { code: 'WRITE_FAILED', message: /cannot write \/d\/a.pem: .*EPERM.*is the immutable attribute set/ },
   ])
-  t.match(remove.outcomes, [{ code: 'WRITE_FAILED', message: /can not remove \/d\/a.pem: .*EPERM/ }])
+  t.match(remove.outcomes, [{ code: 'WRITE_FAILED', message: /cannot remove \/d\/a.pem: .*EPERM/ }])
   t.same(tree(root), before)
 })
 
-t.test('the first error is told when the temporary file can not be removed either', async (t) => {
+t.test('the first error is told when the temporary file cannot be removed either', async (t) => {
   const root = t.testdir({ d: {} })
   const failing = [
     'strace',
@@ -180,5 +180,5 @@ t.test('the first error is told when the temporary file can not be removed eithe
     '/dev/null',
   ]
   const { outcomes } = runOperations(root, [{ put: '/d/a.pem', folder: '/d', text: 'x' }], failing)
-  t.match(outcomes, [{ code: 'WRITE_FAILED', message: 'can not write /d/a.pem: i/o error (EIO)' }])
+  t.match(outcomes, [{ code: 'WRITE_FAILED', message: 'cannot write /d/a.pem: i/o error (EIO)' }])
 })

@@ -104,7 +104,7 @@ for (const generation of all) {
       t.same(processesBelow(scratch.folder), [])
     })
 
-    t.test('tells why it can not read broken TOML', async (t) => {
+    t.test('tells why it cannot read broken TOML', async (t) => {
       const { start } = await prepared(t, generation, (config) => `${config}\n[broken`)
       t.match(await start(), { started: false, reason: /toml/i })
     })

@@ -70,7 +70,7 @@ t.test('says what is wrong with the folder', async (t) => {
   const root = t.testdir({ file: '' })
   await t.rejects(nodeLock({ folder: join(root, 'file/below') }).acquire(), {
     code: 'WRITE_FAILED',
-    message: /can not lock .*file\/below\/lock: not a directory/,
+    message: /cannot lock .*file\/below\/lock: not a directory/,
   })
 })
 

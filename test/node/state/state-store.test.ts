@@ -112,7 +112,7 @@ t.test('everything is readable by root alone', async (t) => {
   t.equal(statSync(folder).mode & 0o777, 0o700)
 })
 
-t.test('a state that can not be understood is an error that says where', async (t) => {
+t.test('a state that cannot be understood is an error that says where', async (t) => {
   const { folder, store } = fresh(t)
   await store.save(STATE)
   const owned = Object.entries(STATE.owned)[0]
@@ -158,7 +158,7 @@ t.test('a state that is a link or a folder is not followed', async (t) => {
   await files.put(`${FOLDER}/state.json`, { kind: 'link', to: '/etc/shadow' }, { folder: FOLDER })
   await t.rejects(store.load(), {
     code: 'STATE_UNREADABLE',
-    message: `can not read ${FOLDER}/state.json: it is a link`,
+    message: `cannot read ${FOLDER}/state.json: it is a link`,
   })
 })
 

@@ -112,7 +112,7 @@ t.test('a broken configuration ends as a failed job, and heals by the next resta
   t.match(await port.unit(UNIT), { activeState: 'active', result: 'success' })
 })
 
-t.test('a unit that does not exist can not be restarted', async (t) => {
+t.test('a unit that does not exist cannot be restarted', async (t) => {
   await t.rejects(port.restart('no-such-unit.service', SOON), {
     code: 'RESTART_UNAVAILABLE',
     message: /systemd refused: .*no-such-unit\.service.*NoSuchUnit/,

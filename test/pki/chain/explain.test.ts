@@ -125,11 +125,11 @@ t.test('claims a missing intermediate only with the intermediate in hand', async
   t.equal(found.verifiedBy, null, 'what was fetched is never trusted')
 })
 
-t.test('a served certificate that Go can not read ends the handshake, wherever it stands', async (t) => {
+t.test('a served certificate that Go cannot read ends the handshake, wherever it stands', async (t) => {
   const broken = Buffer.concat([leaf, Buffer.from([0])])
   t.match(ask({ chain: [leaf, broken], roots: corp }).finding, {
     code: 'unknown-authority',
-    message: 'containerd can not read certificate 2 of 2 that reg.example.net shows: it is not an X.509 certificate',
+    message: 'containerd cannot read certificate 2 of 2 that reg.example.net shows: it is not an X.509 certificate',
   })
 })
 

@@ -220,26 +220,26 @@ t.test('refuses what OpenSSL reads and Go does not: a single such CA makes every
   const table: readonly (readonly [string, string])[] = [
     [
       createRoot(folder, key, '/CN=neg', '-set_serial', '-5'),
-      `(CN=neg) can not be used: its serial number is negative`,
+      `(CN=neg) cannot be used: its serial number is negative`,
     ],
     [
       createRoot(folder, createKey(folder, 'secp256k1'), '/CN=k1'),
-      '(CN=k1) can not be used: its key lies on an elliptic curve other than P-224, P-256, P-384 or P-521',
+      '(CN=k1) cannot be used: its key lies on an elliptic curve other than P-224, P-256, P-384 or P-521',
     ],
-    [pemOf(twice), '(CN=dup) can not be used: it carries the same extension twice'],
+    [pemOf(twice), '(CN=dup) cannot be used: it carries the same extension twice'],
     [
       rename(0x13, 'go@d'),
-      '(CN=go@d) can not be used: a name in it holds characters that a PrintableString may not hold',
+      '(CN=go@d) cannot be used: a name in it holds characters that a PrintableString may not hold',
     ],
     [
       rename(0x16, 'g\u00ffod'),
-      '(CN=gÿod) can not be used: a name in it holds characters that a IA5String may not hold',
+      '(CN=gÿod) cannot be used: a name in it holds characters that a IA5String may not hold',
     ],
     [
       rename(0x12, '12-4'),
-      '(CN=12-4) can not be used: a name in it holds characters that a NumericString may not hold',
+      '(CN=12-4) cannot be used: a name in it holds characters that a NumericString may not hold',
     ],
-    [rename(0x1c, '\0\0\0g'), '(CN=g) can not be used: a name in it has the unsupported string type 0x1c'],
+    [rename(0x1c, '\0\0\0g'), '(CN=g) cannot be used: a name in it has the unsupported string type 0x1c'],
   ]
   for (const [pem, expected] of table) t.same(told(decode(pem)), [`ANCHOR_UNUSABLE ${place} ${expected}`])
   for (const pem of [rename(0x13, 'g*&d'), rename(0x14, 'g\u00ffod'), rename(0x12, '12 4'), rename(0x1e, '\0g\0d')]) {
@@ -262,7 +262,7 @@ t.test('is not led astray by a PEM block hidden inside a DER certificate', async
 t.test('bounds what it reports', async (t) => {
   const decoded = decode('-----BEGIN X-----\n'.repeat(400))
   t.equal(decoded.problems.length, 21)
-  t.equal(decoded.problems.at(-1)?.message, '380 more blocks can not be used')
+  t.equal(decoded.problems.at(-1)?.message, '380 more blocks cannot be used')
 })
 
 t.test('never throws, whatever the bytes', async (t) => {

@@ -116,7 +116,7 @@ t.test('imported files that import others: each once, in the order in which cont
   })
 })
 
-t.test('an imported file that can not be read is told: what containerd makes of it is not known', async (t) => {
+t.test('an imported file that cannot be read is told: what containerd makes of it is not known', async (t) => {
   const root = t.testdir({
     usr: { bin: { containerd: '' } },
     etc: { containerd: { 'config.toml': 'imports = ["a.toml", "b.toml"]\n', 'a.toml': '', 'b.toml': '' } },

@@ -97,11 +97,11 @@ t.test('a download that stops moving meanwhile holds up nothing any more', async
   t.ok(elapsed() >= 10_000 && elapsed() < 11_000, String(elapsed()))
 })
 
-t.test('a runtime that can not be asked is not restarted', async (t) => {
+t.test('a runtime that cannot be asked is not restarted', async (t) => {
   const { clock, cri } = scene(() => {
     throw new AgentError('CRI_CALL_FAILED', 'ListStatuses failed')
   })
-  t.match(await awaitQuiet(cri, { clock, patienceMs: 1_000 }), /can not be asked: ListStatuses failed/)
+  t.match(await awaitQuiet(cri, { clock, patienceMs: 1_000 }), /cannot be asked: ListStatuses failed/)
 })
 
 t.test('a wait that is aborted ends at once', async (t) => {

@@ -31,7 +31,7 @@ t.test('a rotation withdraws the certificate that went, not the one that stayed 
   t.same(committed(done, { corp: ['b', 'a'] }).withdrawn, undefined, 'and it may come back')
 })
 
-t.test('an anchor that can not be read for a while withdraws nothing', async (t) => {
+t.test('an anchor that cannot be read for a while withdraws nothing', async (t) => {
   const broken = committed(committed(EMPTY_STATE, { corp: ['a'] }), { corp: [] })
   t.same([broken.withdrawn, broken.systemAnchors], [undefined, [{ anchor: 'corp', fingerprint: 'a' }]])
 })

@@ -117,7 +117,7 @@ async function strike(prepared: Prepared, fault: Fault, base: string, program: s
   const owned = ownedIn(root)
   const isBefore = difference(now, before) === ''
   const isAfter = difference(now, after) === ''
-  // A folder that can not be read while the plan is made looks like a read-only one: less is planned then, and that is done as a whole.
+  // A folder that cannot be read while the plan is made looks like a read-only one: less is planned then, and that is done as a whole.
   const isLess = isEarly && fault.effect !== 'KILL'
   if (!isBefore && !isAfter && !isLess)
     return { how, wrong: `neither: ${difference(now, before)} | ${difference(now, after)}${told}` }

@@ -36,7 +36,7 @@ function transactionsOf(root: string): readonly { readonly result: string; reado
   return JSON.parse(readFileSync(join(root, STATE, 'state.json'), 'utf8')).transactions
 }
 
-t.test('a folder that can not be read is not taken for undone: the next start tries again', async (t) => {
+t.test('a folder that cannot be read is not taken for undone: the next start tries again', async (t) => {
   const { root, ports, before } = node(t)
   const folder = `${CERTS_D}/${HOST}`
   const file = { kind: 'file', bytes: Buffer.from('x'), mode: 0o644, uid: 0, gid: 0 } as const
@@ -59,12 +59,12 @@ t.test('a folder that can not be read is not taken for undone: the next start tr
     },
   ])
   const real = scratchPorts(root)
-  // Fake: a disk error can not be had on demand.
+  // Fake: a disk error cannot be had on demand.
   const read: typeof real.files.read = async (path) =>
     path === folder ? { kind: 'unreadable', reason: 'EIO: i/o error' } : real.files.read(path)
   await t.rejects(recover({ ...real, files: { ...real.files, read } }), {
     code: 'ROLLBACK_INCOMPLETE',
-    message: /harbor\.example\.net can not be read: EIO/,
+    message: /harbor\.example\.net cannot be read: EIO/,
   })
   t.not(treeOf(root)[folder], undefined, 'it is there still')
   t.ok(await recover(scratchPorts(root)))
@@ -146,7 +146,7 @@ async function crashAtRestart(ports: RunPorts): Promise<void> {
   await Promise.race([promise, applyRun(WANTED, BY_HAND, dying)])
 }
 
-t.test('what can not be recorded at the end is undone, with the restart that belongs to it', async (t) => {
+t.test('what cannot be recorded at the end is undone, with the restart that belongs to it', async (t) => {
   const { root, ports, before } = node(t)
   let restarts = 0
   const full: RunPorts = {
@@ -269,7 +269,7 @@ t.test('config_path taken back by hand: the host directories go all the same onc
     writeFileSync(join(root, CONFIG), original)
     const held = { ...WANTED, generation: '222222222222', anchors: [{ ...anchor('corp', CA), certificates: [] }] }
     await perform({ command: 'apply', desired: held }, root)
-    t.ok(treeOf(root)[`${CERTS_D}/${HOST}/hosts.toml`], 'an anchor that can not be used now takes nothing away')
+    t.ok(treeOf(root)[`${CERTS_D}/${HOST}/hosts.toml`], 'an anchor that cannot be used now takes nothing away')
     writeFileSync(join(root, CONFIG), original)
     await perform({ command, desired: desired() }, root)
     t.same(treeOf(root), before, command)

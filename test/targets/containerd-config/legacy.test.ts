@@ -149,7 +149,7 @@ t.test('a client certificate is written for root alone and named', async (t) => 
   t.match(readFileSync(join(node.root, CONFIG), 'utf8'), `key_file = "${FOLDER}/${HOST}/client.key"`)
 })
 
-t.test('what this layout can not say is refused for that registry, the others are served', async (t) => {
+t.test('what this layout cannot say is refused for that registry, the others are served', async (t) => {
   const node = nodeOf(t)
   const mirrors = [{ url: 'https://m.test', anchors: [], capabilities: ['pull'], overridePath: false } as const]
   const { plan } = await planOn(

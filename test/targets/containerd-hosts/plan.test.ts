@@ -204,7 +204,7 @@ t.test('a new CA changes the CA file beside a merged file alone', async (t) => {
   )
 })
 
-t.test('a foreign hosts.toml that can not be merged is left alone and reported', async (t) => {
+t.test('a foreign hosts.toml that cannot be merged is left alone and reported', async (t) => {
   for (const [text, message] of [
     ['server = "x\n', /hosts\.toml: .*:1:.*; the trust anchors of harbor\.example\.net:5000 were not written/],
     [

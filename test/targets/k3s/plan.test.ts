@@ -122,7 +122,7 @@ t.test('someone else’s ca_file stays and is a warning; the others are served',
   t.notOk(JSON.stringify(changes.map(({ path }) => path)).includes('a.net/'), 'no CA is written for it')
 })
 
-t.test('a file that can not be read is left, with what we put there earlier', async (t) => {
+t.test('a file that cannot be read is left, with what we put there earlier', async (t) => {
   const { node, plan } = start(t)
   const state = await node.carryOut((await plan(EMPTY_STATE)).changes, EMPTY_STATE)
   const unreadable = { kind: 'unreadable', reason: 'EIO: i/o error' } as const
@@ -139,7 +139,7 @@ t.test('a file that can not be read is left, with what we put there earlier', as
   }
 })
 
-t.test('a file that can not be edited is left, with what we put there earlier', async (t) => {
+t.test('a file that cannot be edited is left, with what we put there earlier', async (t) => {
   const { node, plan, file } = start(t)
   const state = await node.carryOut((await plan(EMPTY_STATE)).changes, EMPTY_STATE)
   writeFileSync(file, 'configs:\n\tpassword: hunter2\n')

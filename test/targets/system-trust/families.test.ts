@@ -1,4 +1,4 @@
-// Fixture trees of distributions that Debian's own tools can not make: where sources and bundle are, and that the real openssl verifies with
+// Fixture trees of distributions that Debian's own tools cannot make: where sources and bundle are, and that the real openssl verifies with
 // the bundle afterwards.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
