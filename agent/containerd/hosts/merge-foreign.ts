@@ -161,11 +161,9 @@ function check(merged: string, before: TomlTable, places: readonly KeyPath[], ca
     return withItem(table, place, wasString ? [ca, ...files] : [...files, ca])
   }, before)
   if (!isDeepStrictEqual(after, expected))
-    throw new AgentError(
-      'CONFIG_EDIT_UNSUPPORTED',
-      `${path}: the CA cannot be added without touching something else`,
-      { path },
-    )
+    throw new AgentError('CONFIG_EDIT_UNSUPPORTED', `${path}: the CA cannot be added without touching something else`, {
+      path,
+    })
 }
 
 function withItem(table: TomlTable, [first = '', ...rest]: KeyPath, item: TomlItem): TomlTable {
