@@ -133,11 +133,11 @@ export function checkEdit(
   path: string,
 ): void {
   if (isAsExpected(edited, expected, keys, path)) return
-  const names = keys.map((key) => key.map(renderKey).join('../containerd'))
+  const names = keys.map((key) => key.map(renderKey).join('.'))
   throw new AgentError(
     'CONFIG_EDIT_UNSUPPORTED',
     `${path}: ${names.join(', ')} cannot be changed without touching something else`,
-    { path, key: keys.map((key) => key.join('../containerd')).join(', ') },
+    { path, key: keys.map((key) => key.join('.')).join(', ') },
   )
 }
 
@@ -167,7 +167,7 @@ function withKey(table: TomlTable, key: readonly string[], value: TomlValue, pat
       `${path}: ${renderKey(first)} is ${isLast ? 'a table' : 'not a table'}`,
       {
         path,
-        key: key.join('../containerd'),
+        key: key.join('.'),
       },
     )
   const inner = isLast ? (value as TomlItem) : withKey(isTable(old) ? old : emptyTable(), rest, value, path)
@@ -233,7 +233,7 @@ function planSet(document: TomlDocument, key: readonly string[], rendered: strin
 }
 
 function spell(document: TomlDocument, key: readonly string[]): string {
-  return key.map((part) => document.spellings.get(part) ?? renderKey(part)).join('../containerd')
+  return key.map((part) => document.spellings.get(part) ?? renderKey(part)).join('.')
 }
 
 function intoInlineTable(

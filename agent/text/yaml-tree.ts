@@ -224,7 +224,7 @@ export function escapePointer(key: string): string {
 }
 
 export function joinPath(path: string, key: string): string {
-  if (!/^[A-Za-z_$][A-Za-z0-9_.$-]*$/.test(key) || key.includes('../config')) return `${path}[${shown(key)}]`
+  if (!/^[A-Za-z_$][A-Za-z0-9_.$-]*$/.test(key) || key.includes('.')) return `${path}[${shown(key)}]`
   return path === '' ? key : `${path}.${key}`
 }
 

@@ -15,7 +15,7 @@ const spelled = name.chain((text) =>
 )
 const dotted = (maxLength: number) =>
   fc
-    .tuple(fc.array(spelled, { minLength: 1, maxLength }), fc.constantFrom('../containerd', ' . '))
+    .tuple(fc.array(spelled, { minLength: 1, maxLength }), fc.constantFrom('.', ' . '))
     .map(([parts, dot]) => parts.join(dot))
 const scalar = fc.constantFrom(
   '1',

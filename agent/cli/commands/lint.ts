@@ -42,7 +42,7 @@ export async function lintPaths(paths: readonly string[], inputs: InputFiles): P
       case 'folder': {
         if (depth >= MAX_DEPTH) return void skipped.push(`${path}: more than ${MAX_DEPTH} folders deep`)
         // `..data` and its like are what the names beside them lead to.
-        const names = (await inputs.list(path)).filter((name) => !SKIPPED.has(name) && !name.startsWith('../..'))
+        const names = (await inputs.list(path)).filter((name) => !SKIPPED.has(name) && !name.startsWith('..'))
         for (const name of names) await look(posix.join(path, name), depth + 1)
         return
       }

@@ -15,7 +15,7 @@ export const objectName = (description: string) => ({
   description,
   type: 'string',
   pattern: '^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$',
-  'x-expected': 'a name of lower-case letters, digits, "-" and ".."',
+  'x-expected': 'a name of lower-case letters, digits, "-" and "."',
 })
 
 export const bool = (description: string, preset: boolean) => ({ description, type: 'boolean', default: preset })
@@ -26,7 +26,7 @@ export const anchorName = {
   type: 'string',
   pattern: '^[A-Za-z0-9_][A-Za-z0-9._-]{0,99}$',
   'x-expected':
-    'a name of letters, digits, "..", "_" and "-" (at most 100, not beginning with ".." or "-"); it becomes a file name',
+    'a name of letters, digits, ".", "_" and "-" (at most 100, not beginning with "." or "-"); it becomes a file name',
 }
 
 export const anchorNames = (description: string) => ({

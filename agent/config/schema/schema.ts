@@ -139,7 +139,7 @@ const targets = {
           maxLength: 100,
           pattern: '^(?!\\.)[A-Za-z0-9._-]*\\{name\\}[A-Za-z0-9._-]*\\.pem$',
           'x-expected':
-            'a file name that holds {name} once, ends with .pem and holds only letters, digits, "..", "_" and "-" besides',
+            'a file name that holds {name} once, ends with .pem and holds only letters, digits, ".", "_" and "-" besides',
           default: '{name}.pem',
         },
       },
@@ -317,7 +317,7 @@ export const TRUST_SCHEMA = {
                 description: 'Key that gets the bundle.',
                 type: 'string',
                 pattern: '^[-._a-zA-Z0-9]{1,253}$',
-                'x-expected': 'a key of letters, digits, "-", "_" and ".."',
+                'x-expected': 'a key of letters, digits, "-", "_" and "."',
               },
               format: {
                 description:

@@ -147,7 +147,7 @@ function ignoredTables(
   const present = (paths: readonly KeyPath[]) => paths.filter((path) => tableAt(parsed, path) !== undefined)
   const [v1, v2] = [CONFIG_SCHEMAS[1].criTables, [CONFIG_SCHEMAS[2].registry, [...CRI_OF_2, 'containerd']]]
   const split = CONFIG_SCHEMAS[3].criTables.filter((path) => path[1] !== CRI_OF_2[1])
-  const name = (path: KeyPath) => path.map((key) => (/^[\w-]+$/.test(key) ? key : `"${key}"`)).join('..')
+  const name = (path: KeyPath) => path.map((key) => (/^[\w-]+$/.test(key) ? key : `"${key}"`)).join('.')
   if (effective === 1) {
     const why = declared === undefined ? 'without a version line the file counts as version 1' : 'the file is version 1'
     return present([CONFIG_SCHEMAS[2].criTables[0] ?? [], ...split]).map((path) => ({ table: name(path), reason: why }))

@@ -91,7 +91,7 @@ function newFile(version: ContainerdVersion, directory: string): string {
 }
 
 function registryLines(schema: 2 | 3, directory: string): readonly string[] {
-  const table = CONFIG_SCHEMAS[schema].registry.map(renderKey).join('..')
+  const table = CONFIG_SCHEMAS[schema].registry.map(renderKey).join('.')
   return [`[${table}]`, `  config_path = ${renderString(directory)}`]
 }
 
@@ -190,7 +190,7 @@ async function legacySections(
     for (const { section, host, tail } of wanted)
       for (const schema of [1, 2, 3] as const) {
         const line = lineOf(document, [...CONFIG_SCHEMAS[schema].registry, section, host, ...tail])
-        const name = ['registry', section, host, ...tail].map(renderKey).join('..')
+        const name = ['registry', section, host, ...tail].map(renderKey).join('.')
         if (line !== undefined) places.push(`${name} (${file.path}:${line})`)
       }
   }

@@ -229,7 +229,7 @@ function hostTable(
 
 function generalNotes(request: MigrationRequest, legacy: LegacyRegistry): readonly Problem[] {
   const { config, certsDirectory, existingFolders, isConfigPathSet } = request
-  const others = existingFolders.filter((name) => !name.startsWith('..'))
+  const others = existingFolders.filter((name) => !name.startsWith('.'))
   return [
     ...legacy.unused.map((what) => note(`${config.path}: ${what}`)),
     ...(isConfigPathSet || others.length === 0

@@ -127,7 +127,7 @@ async function putEmptyFolder(target: Target, mode: number, now: Stats | undefin
   requireOwner(target.path, now)
   const folder = target.parent.child(target.name)
   try {
-    chmodSync(folder.entry('..'), mode & 0o7777)
+    chmodSync(folder.entry('.'), mode & 0o7777)
     await folder.sync()
   } finally {
     folder.close()
@@ -156,7 +156,7 @@ export async function putWhole(
     const folder = stageFolder(staging, temporary)
     try {
       for (const { name, content } of files) await stageMember(folder, target.path, name, content)
-      chmodSync(folder.entry('..'), mode & 0o7777)
+      chmodSync(folder.entry('.'), mode & 0o7777)
       await folder.sync()
     } finally {
       folder.close()
@@ -165,7 +165,7 @@ export async function putWhole(
 }
 
 async function stageMember(folder: Folder, path: string, name: string, content: FileContent): Promise<void> {
-  if (name === '' || name === '..' || name === '../..' || /[/\0]/.test(name))
+  if (name === '' || name === '.' || name === '..' || /[/\0]/.test(name))
     throw outside(`${path}/${name}`, 'it is not a plain file name')
   if (content.kind === 'file') return stageFile(folder, name, content, `${path}/${name}`)
   if (content.kind === 'link') return stageLink(folder, name, content.to)

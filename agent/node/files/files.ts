@@ -82,7 +82,7 @@ function listNames(root: string, path: string): readonly string[] {
   let folder: Folder | undefined
   try {
     folder = locateFolder(root, path)
-    return readdirSync(folder.entry('..')).sort()
+    return readdirSync(folder.entry('.')).sort()
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return []
     throw new AgentError('NODE_FILE_UNREADABLE', `cannot list ${path}: ${reasonOf(error).text}`, {}, { cause: error })
@@ -98,7 +98,7 @@ function isWritable(root: string, path: string): boolean {
     // A mounted folder that was deleted on the node still opens, with no link left to it; nothing can be created there.
     if (folder.stat().nlink === 0) return false
     // For root too the kernel answers EROFS here, and EPERM for an immutable folder.
-    accessSync(folder.entry('..'), constants.W_OK | constants.X_OK)
+    accessSync(folder.entry('.'), constants.W_OK | constants.X_OK)
     return true
   } catch {
     return false

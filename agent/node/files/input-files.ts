@@ -24,7 +24,7 @@ export function inputFiles(): InputFiles {
     async list(folder) {
       try {
         // `..data` and `..2026_…` are how kubelet swaps a volume, not keys of the ConfigMap.
-        return (await readdir(folder)).filter((name) => !name.startsWith('../..')).sort()
+        return (await readdir(folder)).filter((name) => !name.startsWith('..')).sort()
       } catch (error) {
         if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error))) return []
         throw new AgentError(

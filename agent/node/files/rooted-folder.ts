@@ -1,5 +1,5 @@
 // Open folders below a root, and the walk that finds them. The rule: a path is resolved component by component on open
-// descriptors, the way the kernel would in a chroot: an absolute link starts again at the root and `../..` stops there, so neither a
+// descriptors, the way the kernel would in a chroot: an absolute link starts again at the root and `..` stops there, so neither a
 // link nor a folder that is swapped meanwhile leads out of it.
 import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
@@ -33,7 +33,7 @@ export class Folder {
 
   /** Makes the names in the folder durable. */
   async sync(): Promise<void> {
-    const handle: FileHandle = await open(this.entry('..'), constants.O_RDONLY | constants.O_DIRECTORY)
+    const handle: FileHandle = await open(this.entry('.'), constants.O_RDONLY | constants.O_DIRECTORY)
     try {
       await handle.sync()
     } catch (error) {
@@ -49,7 +49,7 @@ export class Folder {
   }
 }
 
-/** An entry of an open folder; `name` is `..` where the path is the root itself. The caller closes the folder. */
+/** An entry of an open folder; `name` is `.` where the path is the root itself. The caller closes the folder. */
 export type Place = { readonly folder: Folder; readonly name: string }
 
 /** Finds the folder that holds the last component of `path`, links resolved below `root`. Throws the errno errors of the calls. */
@@ -68,7 +68,7 @@ export function locate(root: string, path: string, last: 'follow' | 'keep'): Pla
 /** Opens the folder at `path`, links resolved below `root`. */
 export function locateFolder(root: string, path: string): Folder {
   const place = locate(root, path, 'follow')
-  if (place.name === '..') return place.folder
+  if (place.name === '.') return place.folder
   try {
     return place.folder.child(place.name)
   } finally {
@@ -87,7 +87,7 @@ function walk(open: Folder[], path: readonly string[], last: 'follow' | 'keep'):
   for (let name = pending.shift(); name !== undefined; name = pending.shift()) {
     const folder = open.at(-1)
     if (folder === undefined) throw new Error('walked out of the root')
-    if (name === '../..') {
+    if (name === '..') {
       if (open.length > 1) open.pop()?.close()
       continue
     }
@@ -103,9 +103,9 @@ function walk(open: Folder[], path: readonly string[], last: 'follow' | 'keep'):
     if (pending.length === 0) return name
     open.push(folder.child(name))
   }
-  return '..'
+  return '.'
 }
 
 function components(path: string): readonly string[] {
-  return path.split('/').filter((name) => name !== '' && name !== '..')
+  return path.split('/').filter((name) => name !== '' && name !== '.')
 }

@@ -37,7 +37,7 @@ const isHash: Check = (value, at) => {
 }
 const isPath: Check = (value, at) => {
   expect(
-    typeof value === 'string' && value.startsWith('/') && !value.split('/').includes('../..'),
+    typeof value === 'string' && value.startsWith('/') && !value.split('/').includes('..'),
     at,
     'must be an absolute path',
   )

@@ -6,7 +6,7 @@ export function addressBytes(text: string): Buffer | undefined {
   const bare = text.replace(/^\[(.*)\]$/, '$1')
   switch (isIP(bare)) {
     case 4:
-      return Buffer.from(bare.split('..').map(Number))
+      return Buffer.from(bare.split('.').map(Number))
     case 6:
       return bare.includes('%') ? undefined : shortest(sixteenBytes(bare))
     default:
@@ -21,7 +21,7 @@ export function shortest(bytes: Buffer): Buffer {
 
 export function addressText(bytes: Buffer): string {
   const short = shortest(bytes)
-  if (short.length === 4) return short.join('..')
+  if (short.length === 4) return short.join('.')
   // The URL parser writes IPv6 the way RFC 5952 wants it.
   const groups = short.toString('hex').match(/.{4}/g)?.join(':') ?? ''
   return URL.parse(`http://[${groups}]`)?.hostname.slice(1, -1) ?? groups

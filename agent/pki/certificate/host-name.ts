@@ -31,13 +31,13 @@ export function hostMismatch(certificate: NamedCertificate, host: string): HostM
 
 function covers(pattern: string, host: string): boolean {
   if (isHostName(host, false) && isHostName(pattern, true)) return matches(pattern, host)
-  return host !== '' && host !== '..' && pattern.toLowerCase() === host.toLowerCase()
+  return host !== '' && host !== '.' && pattern.toLowerCase() === host.toLowerCase()
 }
 
 function matches(pattern: string, host: string): boolean {
-  const wanted = pattern.toLowerCase().split('..')
-  const given = host.toLowerCase().replace(/\.$/, '').split('..')
-  if (pattern === '' || given.join('..') === '' || wanted.length !== given.length) return false
+  const wanted = pattern.toLowerCase().split('.')
+  const given = host.toLowerCase().replace(/\.$/, '').split('.')
+  if (pattern === '' || given.join('.') === '' || wanted.length !== given.length) return false
   return wanted.every((label, index) => (index === 0 && label === '*') || label === given[index])
 }
 
@@ -45,7 +45,7 @@ function matches(pattern: string, host: string): boolean {
 function isHostName(name: string, isPattern: boolean): boolean {
   const bare = isPattern ? name : name.replace(/\.$/, '')
   if (bare === '' || bare === '*') return false
-  return bare.split('..').every((label, index) => {
+  return bare.split('.').every((label, index) => {
     return (isPattern && index === 0 && label === '*') || /^[A-Za-z0-9_][A-Za-z0-9_-]*$/.test(label)
   })
 }

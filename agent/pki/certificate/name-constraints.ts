@@ -120,7 +120,7 @@ export function constraintViolation(names: SubjectNames, { permitted, excluded }
 
 function matchesDomain(domain: string, constraint: string): boolean {
   if (constraint === '') return true
-  const isOnlyBelow = constraint.startsWith('..')
+  const isOnlyBelow = constraint.startsWith('.')
   const wanted = labels(isOnlyBelow ? constraint.slice(1) : constraint)
   const given = labels(domain)
   if (given.length < wanted.length || (isOnlyBelow && given.length === wanted.length)) return false
@@ -129,7 +129,7 @@ function matchesDomain(domain: string, constraint: string): boolean {
 
 /** From the top: `a.example.net` is net, example, a. */
 function labels(domain: string): readonly string[] {
-  return domain.toLowerCase().split('..').reverse()
+  return domain.toLowerCase().split('.').reverse()
 }
 
 function matchesEmail(address: string, constraint: string): boolean {

@@ -15,7 +15,7 @@ export function sameIssuerElsewhere(mine: UnknownIssuer, others: readonly Unknow
 
 /** The last two labels. Coarse for names such as example.co.uk, where it only makes the answer more cautious. */
 function domainOf(host: string): string {
-  return host.toLowerCase().split('..').slice(-2).join('..')
+  return host.toLowerCase().split('.').slice(-2).join('.')
 }
 
 const PRODUCTS =

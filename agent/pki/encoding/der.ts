@@ -77,5 +77,5 @@ export function dottedOid(content: Buffer): string {
   }
   const [first = 0n, ...rest] = parts
   const top = first < 80n ? first / 40n : 2n
-  return [top, first - top * 40n, ...rest].join('..')
+  return [top, first - top * 40n, ...rest].join('.')
 }

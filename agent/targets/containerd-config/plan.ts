@@ -51,7 +51,7 @@ export async function observeConfig(
   const withHosts: string[] = []
   for (const directory of directories) if ((await files.list(directory)).length > 0) withHosts.push(directory)
   const names = await files.list(target)
-  const existingFolders = names.filter((name) => !name.startsWith('..') && owned[`${target}/${name}`] === undefined)
+  const existingFolders = names.filter((name) => !name.startsWith('.') && owned[`${target}/${name}`] === undefined)
   const uselessCaFiles = await uselessCas(facts, files)
   return {
     facts,

@@ -342,7 +342,7 @@ t.test('putFolder', async (t) => {
     t.same(Object.keys(tree(join(root, FOLDER))), ['harbor.test', 'harbor.test/foreign'])
   })
 
-  for (const name of ['../x', 'a/b', '../..', '../../node-ports', '', 'a\0b']) {
+  for (const name of ['../x', 'a/b', '..', '.', '', 'a\0b']) {
     t.test(`refuses the member name ${JSON.stringify(name)} and leaves nothing`, async (t) => {
       const { root, port, path } = files(t)
       const members = [...content, { name, content: file('x') }]

@@ -240,7 +240,7 @@ t.test('the scratch folder', async (t) => {
     await scratch.write('certs.d/h.test/ca.crt', Buffer.from('CA'))
     t.equal(readFileSync(join(scratch.folder, 'certs.d/h.test/ca.crt'), 'utf8'), 'CA')
     t.equal(statSync(join(scratch.folder, 'certs.d/h.test/ca.crt')).mode & 0o777, 0o600)
-    for (const path of ['../x', 'a/../../x', '../../node-ports', '']) {
+    for (const path of ['../x', 'a/../../x', '.', '']) {
       await t.rejects(scratch.write(path, Buffer.from('x')), { code: 'FILE_OUTSIDE_TARGET' }, path)
     }
     t.same(readdirSync(base).length, 1)
