@@ -1,18 +1,27 @@
-// Imports point one way; an arrow back makes a reader look in two places for one rule.
+// Imports point one way, and nothing imports itself by a detour: an arrow back makes a reader look in two places for one rule.
 import { readdirSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import t from 'tap'
 
+const CORE = ['model', 'text', 'pki', 'containerd', 'targets', 'config']
+const RUN = [...CORE, 'probe', 'reconcile']
+
 /** A folder may import itself and what stands here; types may be imported from the rim too. */
 const MAY_IMPORT: { readonly [folder: string]: readonly string[] } = {
   model: [],
-  pki: ['model'],
-  containerd: ['model'],
-  targets: ['model', 'pki', 'containerd'],
-  config: ['model', 'pki', 'containerd'],
-  reconcile: ['model', 'pki', 'containerd', 'targets', 'config'],
-  http: ['model', 'pki', 'containerd', 'targets', 'config', 'reconcile'],
-  cli: ['model', 'pki', 'containerd', 'targets', 'config', 'reconcile', 'http', 'sidecar'],
+  text: ['model'],
+  pki: ['model', 'text'],
+  probe: ['model', 'text', 'pki'],
+  containerd: ['model', 'text', 'pki'],
+  targets: ['model', 'text', 'pki', 'containerd'],
+  config: ['model', 'text', 'pki', 'containerd'],
+  lint: ['model', 'text', 'config'],
+  reconcile: [...CORE, 'probe'],
+  daemon: RUN,
+  diagnose: [...RUN, 'daemon'],
+  http: [...RUN, 'daemon', 'diagnose'],
+  fleet: ['model', 'text', 'config', 'http', 'telemetry'],
+  cli: [...RUN, 'lint', 'daemon', 'diagnose', 'http', 'fleet', 'sidecar', 'cluster'],
   sidecar: ['model', 'containerd', 'node'],
   node: ['model'],
   cluster: ['model'],
@@ -21,41 +30,102 @@ const MAY_IMPORT: { readonly [folder: string]: readonly string[] } = {
 const RIM = ['node', 'cluster', 'telemetry']
 const IMPORT = /^(import|export)( type)?\b[^'"]*?from '(\.[^']+)'|\bimport\('(\.[^']+)'\)/gm
 
-type Arrow = { readonly from: string; readonly to: string; readonly file: string; readonly isType: boolean }
+/** One import line, by the files' paths below agent/. */
+type Arrow = { readonly from: string; readonly to: string; readonly isType: boolean }
 
 function arrows(): readonly Arrow[] {
   const root = new URL('../agent/', import.meta.url).pathname
   const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
   return files.flatMap((file) =>
     [...readFileSync(`${root}${file}`, 'utf8').matchAll(IMPORT)].map((match) => ({
-      file,
-      from: folderOf(file),
-      to: folderOf(posix.join(posix.dirname(file), match[3] ?? match[4] ?? '')),
+      from: file,
+      to: posix.join(posix.dirname(file), match[3] ?? match[4] ?? ''),
       isType: match[2] !== undefined,
     })),
   )
 }
 
-function folderOf(file: string): string {
+/** The folder right below agent/ that a file lies in; `main` for the files of agent/ itself. */
+function partOf(file: string): string {
   return file.includes('/') ? (file.split('/')[0] ?? '') : 'main'
 }
 
-function isAllowed({ from, to, isType }: Arrow): boolean {
+function isAllowed(arrow: Arrow): boolean {
+  const [from, to] = [partOf(arrow.from), partOf(arrow.to)]
   if (from === to || from === 'main') return true
-  if (isType && RIM.includes(to) && !RIM.includes(from) && from !== 'model') return true
+  if (arrow.isType && RIM.includes(to) && !RIM.includes(from) && from !== 'model') return true
   return MAY_IMPORT[from]?.includes(to) ?? false
+}
+
+/** Sets of two and more nodes that reach each other, each sorted: the strongly connected components of the arrows. */
+function circles(pairs: readonly (readonly [from: string, to: string])[]): readonly (readonly string[])[] {
+  const next = new Map<string, Set<string>>()
+  for (const [from, to] of pairs) next.set(from, (next.get(from) ?? new Set()).add(to))
+  const reach = new Map([...next.keys()].map((node) => [node, reachable(node, next)]))
+  const found = new Map<string, readonly string[]>()
+  for (const [node, all] of reach) {
+    const circle = [...all].filter((other) => other !== node && reach.get(other)?.has(node) === true)
+    const members = [node, ...circle].sort()
+    if (circle.length > 0) found.set(members.join(), members)
+  }
+  return [...found.values()]
+}
+
+function reachable(start: string, next: ReadonlyMap<string, ReadonlySet<string>>): ReadonlySet<string> {
+  const seen = new Set<string>()
+  const waiting = [start]
+  for (let node = waiting.pop(); node !== undefined; node = waiting.pop())
+    for (const one of next.get(node) ?? [])
+      if (!seen.has(one)) {
+        seen.add(one)
+        waiting.push(one)
+      }
+  return seen
 }
 
 t.test('every import points from the shell to the core', async (t) => {
   const all = arrows()
-  t.ok(all.length > 100, 'the imports were found')
-  const wrong = all.filter((arrow) => !isAllowed(arrow)).map(({ file, to }) => `${file} imports ${to}/`)
-  t.same(wrong, [])
+  t.ok(all.length > 1_000, 'the imports were found')
+  t.same(
+    all.filter((arrow) => !isAllowed(arrow)).map(({ from, to }) => `${from} imports ${to}`),
+    [],
+  )
+})
+
+t.test('no files and no folders import each other in a circle', async (t) => {
+  const all = arrows()
+  const between = (of: (file: string) => string) =>
+    circles(all.map(({ from, to }) => [of(from), of(to)] as const).filter(([from, to]) => from !== to))
+  t.same(
+    between((file) => file),
+    [],
+    'files',
+  )
+  t.same(between(posix.dirname), [], 'folders')
+  t.same(between(partOf), [], 'the folders right below agent/')
 })
 
 t.test('an arrow back is found', async (t) => {
-  t.notOk(isAllowed({ from: 'model', to: 'node', file: 'model/x.ts', isType: true }))
-  t.notOk(isAllowed({ from: 'containerd', to: 'node', file: 'containerd/x.ts', isType: false }))
-  t.notOk(isAllowed({ from: 'node', to: 'containerd', file: 'node/x.ts', isType: true }))
-  t.ok(isAllowed({ from: 'targets', to: 'containerd', file: 'targets/x.ts', isType: false }))
+  t.notOk(isAllowed({ from: 'model/x.ts', to: 'node/files/x.ts', isType: true }))
+  t.notOk(isAllowed({ from: 'containerd/x.ts', to: 'node/files/x.ts', isType: false }))
+  t.notOk(isAllowed({ from: 'node/x.ts', to: 'containerd/x.ts', isType: true }))
+  t.notOk(isAllowed({ from: 'unlisted/x.ts', to: 'model/x.ts', isType: false }))
+  t.ok(isAllowed({ from: 'targets/x/y.ts', to: 'containerd/x.ts', isType: false }))
+})
+
+t.test('a circle is found, however long, and what only leads to it is not taken for a part of it', async (t) => {
+  const pairs = [
+    ['main', 'a'],
+    ['a', 'b'],
+    ['b', 'c'],
+    ['c', 'a'],
+    ['c', 'ground'],
+    ['x', 'y'],
+    ['y', 'x'],
+  ] as const
+  t.same(circles(pairs), [
+    ['a', 'b', 'c'],
+    ['x', 'y'],
+  ])
+  t.same(circles(pairs.filter(([, to]) => to !== 'a' && to !== 'x')), [])
 })

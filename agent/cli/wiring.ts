@@ -1,9 +1,9 @@
 // What a command is handed by main.ts: the options, the ports, and where to write. Commands read neither argv nor env.
 
-import type { LoadedConfig } from '../daemon/loop.ts'
+import type { LoadResult } from '../config/load.ts'
 import type { ClusterApi } from '../model/cluster.ts'
 import type { InputFiles, Log, Mounts, NodeFiles, Watcher } from '../model/ports.ts'
-import type { RunPorts } from '../model/run.ts'
+import type { RunPorts } from '../model/run-ports.ts'
 import type { LogLevels } from '../telemetry/log-level.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Options } from './command-line/args.ts'
@@ -22,7 +22,7 @@ export type Wiring = {
   readonly levels: LogLevels
   /** Loads its library only then: no other command speaks to the API server. */
   readonly connectCluster: () => Promise<ClusterApi>
-  readonly loadConfig: () => Promise<LoadedConfig>
+  readonly loadConfig: () => Promise<LoadResult>
   /** Loads its library only then: the short commands have no metrics. */
   readonly createMetrics: () => Promise<Metrics>
   readonly paint: Paint

@@ -6,7 +6,7 @@ import { type Problem, problem } from '../model/errors.ts'
 import { Secret } from '../model/secret.ts'
 import { judgeCertificates } from '../pki/anchor/judge.ts'
 import { decodeCertificates } from '../pki/decode/decode.ts'
-import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declarations.ts'
+import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declared.ts'
 import type { FoundInput, InputLookup } from './input-lookup.ts'
 import { type Place, placeText, type Report } from './report.ts'
 

@@ -1,9 +1,10 @@
 // The anchors and registries that the files declare, checked one by one and against each other. Pure; files of anchors are not read here.
 
 import type { Policy } from '../model/desired-state.ts'
-import { didYouMean } from '../text/did-you-mean-phrase.ts'
+import { didYouMean } from '../text/did-you-mean.ts'
 import { escapePointer } from '../text/yaml-tree.ts'
 import type { ConfigFile } from './config-file.ts'
+import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declared.ts'
 import { checkEndpoints } from './endpoints.ts'
 import { checkProofImage } from './image-reference.ts'
 import { checkRegistryHost, hostName } from './registry-host.ts'
@@ -11,26 +12,6 @@ import { type Place, placeText, type Report } from './report.ts'
 import { MAX_REGISTRIES } from './schema/schema.ts'
 import { checkDuration } from './settings.ts'
 import type { AnchorEntry, RegistryEntry } from './trust-file.ts'
-
-export type DeclaredAnchor = {
-  readonly name: string
-  readonly entry: AnchorEntry
-  readonly file: ConfigFile
-  readonly pointer: string
-  readonly place: Place
-}
-
-export type DeclaredRegistry = {
-  readonly entry: RegistryEntry
-  readonly file: ConfigFile
-  readonly pointer: string
-  readonly place: Place
-}
-
-export type Declarations = {
-  readonly anchors: readonly DeclaredAnchor[]
-  readonly registries: readonly DeclaredRegistry[]
-}
 
 export type DeclarationPolicy = Pick<
   Policy,

@@ -3,7 +3,7 @@
 import { posix } from 'node:path'
 import { asAgentError } from '../model/errors.ts'
 import type { InputFile, InputFiles } from '../model/ports.ts'
-import { didYouMean } from '../text/did-you-mean-phrase.ts'
+import { didYouMean } from '../text/did-you-mean.ts'
 
 export type FoundInput = {
   /** Where the file was found; where it was looked for first when it is absent. */

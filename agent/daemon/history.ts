@@ -1,10 +1,11 @@
 // What one agent remembers between runs, and the status it makes of it. Pure: every function returns a new value.
 
-import { configVersionOf } from '../containerd/config/facts.ts'
+import { configVersionOf } from '../containerd/config/read.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import type { Problem } from '../model/errors.ts'
 import { breaksTrust, type Finding, finding, isLoginFailure, provesTrust } from '../model/finding.ts'
 import { ADVISORY_KINDS, type Change } from '../model/plan.ts'
+import type { ProofResult } from '../model/proof.ts'
 import type { Run } from '../model/run.ts'
 import type { AgentState } from '../model/state.ts'
 import type {
@@ -16,7 +17,6 @@ import type {
   RegistryState,
   RegistryStatus,
 } from '../model/status.ts'
-import type { ProofResult } from '../reconcile/prove/pull.ts'
 import { outdatedRoots } from './advisories.ts'
 import { installedAt, targetsOf } from './status.ts'
 

@@ -1,14 +1,16 @@
 // The daemon's loop: level-based, one run at a time. An event only says "look again"; what to do follows from what is there.
+import type { LoadResult } from '../config/load.ts'
 import type { DesiredState, Registry } from '../model/desired-state.ts'
 import { type AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
 import { isLoginFailure, isRuntimeFinding, provesTrust } from '../model/finding.ts'
+import { NO_RUNTIME } from '../model/observed-state.ts'
 import { ADVISORY_KINDS } from '../model/plan.ts'
-import type { Run, RunPorts } from '../model/run.ts'
+import type { ProofResult } from '../model/proof.ts'
+import type { Run } from '../model/run.ts'
+import type { RunPorts } from '../model/run-ports.ts'
 import { type AgentState, EMPTY_STATE } from '../model/state.ts'
 import type { DriftStatus, NodeStatus } from '../model/status.ts'
-import { NO_RUNTIME } from '../reconcile/observe/containerd.ts'
 import { proveDeclared } from '../reconcile/prove/prove.ts'
-import type { ProofResult } from '../reconcile/prove/pull.ts'
 import { applyRun, auditRun } from '../reconcile/run/entry.ts'
 import {
   asDrift,
@@ -29,10 +31,6 @@ const READY_PATIENCE_MS = 5_000
 const BUSY_PAUSE_MS = 200
 const LOGIN_PAUSE_MS = 2_000
 
-export type LoadedConfig =
-  | { readonly ok: true; readonly desired: DesiredState; readonly problems: readonly Problem[] }
-  | { readonly ok: false; readonly problems: readonly Problem[] }
-
 /** What the loop tells of itself; the composition root feeds metrics from it. */
 export type LoopEvents = {
   onConfig(valid: boolean): void
@@ -52,7 +50,7 @@ export type LoopOptions = {
   readonly identity: StatusIdentity
   readonly address: string | undefined
   readonly consentUnrehearsed: boolean
-  readonly loadConfig: () => Promise<LoadedConfig>
+  readonly loadConfig: () => Promise<LoadResult>
   readonly ports: RunPorts
   readonly events: LoopEvents
   /** Drift that is seen beside the runs. */
@@ -323,7 +321,7 @@ function freshProofs(memory: Memory, desired: DesiredState, now: number): Readon
   )
 }
 
-function tellOnce(log: RunPorts['log'], loaded: LoadedConfig, { desired, configProblems }: Memory): void {
+function tellOnce(log: RunPorts['log'], loaded: LoadResult, { desired, configProblems }: Memory): void {
   if (loaded.ok) {
     if (loaded.desired.generation === desired?.generation && configProblems.length === 0) return
     log.info('config-loaded', { generation: loaded.desired.generation, registries: loaded.desired.registries.length })

@@ -2,7 +2,7 @@
 import { posix } from 'node:path'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { AgentState } from '../model/state.ts'
-import { CONTAINERS, DOCKER, hostsFolderOf } from '../targets/certs-d/plan.ts'
+import { CONTAINERS, DOCKER, hostsFolderOf } from '../targets/certs-d/tree.ts'
 import { legacyFolder } from '../targets/containerd-config/legacy-files.ts'
 import { foldersOfDistribution } from '../targets/k3s/plan.ts'
 import { LOCAL_ANCHORS, SYSTEM_CERTS } from '../targets/system-trust/debian.ts'

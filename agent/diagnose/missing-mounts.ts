@@ -1,7 +1,7 @@
 // What the configuration asks for and the Pod does not give: a folder of the node that is not mounted, or read-only, or a sidecar that is not
 // there. Pure. Only for an agent that sees the node below --root; a Pod that may not start at all (labels of its namespace) asks nothing.
 import { posix } from 'node:path'
-import { mountOf } from '../daemon/advisories.ts'
+import { mountOf } from '../daemon/mounts.ts'
 import { type DesiredState, needsHostFolder, withWildcard } from '../model/desired-state.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Plan } from '../model/plan.ts'

@@ -42,3 +42,6 @@ export type SystemRootsFacts = {
 export type ObservedContainerd =
   | { readonly state: 'ready'; readonly facts: ContainerdFacts }
   | { readonly state: 'down'; readonly socket: string | undefined; readonly error: AgentError }
+
+/** `--containerd-address none`: the agent is not to touch the runtime, only the files that it reads. */
+export const NO_RUNTIME = 'none'

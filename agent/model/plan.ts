@@ -119,3 +119,18 @@ export type Plan = {
   /** What a person should know although nothing is kept back for it. */
   readonly warnings: readonly Problem[]
 }
+
+/** The plan with what the rehearsal needs of it. */
+export type Planned = {
+  readonly plan: Plan
+  /** config.toml as it will be; undefined: containerd runs without one. */
+  readonly candidateConfig: Buffer | undefined
+  /** Files of the declared registries' host directories as they will be, relative to certs.d. */
+  readonly stagedHosts: readonly { readonly path: string; readonly bytes: Buffer }[]
+  /** Present with `layout: legacy`: the files that config.toml names, by their paths on the node. */
+  readonly legacyFiles?: readonly { readonly path: string; readonly bytes: Buffer }[]
+  /** Drift that is not put right: `drift.heal` is off, or someone else keeps changing the path. */
+  readonly leftOut: readonly Change[]
+  /** Paths of the latter kind. */
+  readonly conflicts: readonly string[]
+}

@@ -1,29 +1,13 @@
 // The values that a run takes and gives: shared by the steps of reconcile/ and shown by http/ and cli/.
 
-import type { ObservePorts } from '../reconcile/observe/containerd.ts'
-import type { Planned } from '../reconcile/plan/plan.ts'
-import type { LoginDesk } from '../reconcile/prove/login.ts'
-import type { ProofResult } from '../reconcile/prove/pull.ts'
-import type { RehearsePorts } from '../reconcile/rehearse/rehearse.ts'
-import type { RestartPorts } from '../reconcile/restart/restart.ts'
-import type { TransactionPorts } from '../reconcile/transaction/transaction.ts'
 import type { DesiredState } from './desired-state.ts'
 import type { AgentError, Problem } from './errors.ts'
 import type { ContainerdFacts } from './observed-state.ts'
-import type { Change, Rehearsal } from './plan.ts'
-import type { CriClient, NodeLock, RestartPermit, TlsProbe } from './ports.ts'
+import type { Change, Planned, Rehearsal } from './plan.ts'
+import type { CriClient } from './ports.ts'
+import type { ProofResult } from './proof.ts'
+import type { RunPorts } from './run-ports.ts'
 import type { AgentState } from './state.ts'
-
-export type RunPorts = ObservePorts &
-  RehearsePorts &
-  RestartPorts &
-  TransactionPorts & {
-    readonly tls: TlsProbe
-    readonly permit: RestartPermit
-    readonly lock: NodeLock
-    /** Absent: proofs are made without credentials. */
-    readonly logins?: LoginDesk
-  }
 
 export type RunOptions = {
   /** Path of containerd's socket on the node; undefined: found. */

@@ -1,20 +1,17 @@
 // The TLS diagnosis of one registry: look at what it shows, judge that as containerd would, and say what is missing. No containerd needed,
 // nothing on the node is changed, nothing that was seen is ever trusted.
-import type { DesiredState, Registry, TrustAnchor } from '../model/desired-state.ts'
-import { type Problem, problem } from '../model/errors.ts'
+import type { DesiredState, TrustAnchor } from '../model/desired-state.ts'
 import { type Finding, finding } from '../model/finding.ts'
 import type { ChainCertificate } from '../pki/certificate/chain-certificate.ts'
-import { explainChain, withNotes } from '../pki/chain/explain.ts'
+import { withNotes } from '../pki/chain/explain.ts'
 import { namesInspectionProduct, sameIssuerElsewhere } from '../pki/chain/interception.ts'
-import { rootsOfAnchors, SYSTEM, type TrustedRoot } from '../pki/chain/roots.ts'
-import type { ProofResult } from '../reconcile/prove/pull.ts'
+import { rootsOfAnchors, SYSTEM } from '../pki/chain/roots.ts'
 import { clockNote } from './failure.ts'
 import { followUps, type RelatedFinding } from './follow-ups.ts'
 import {
   look,
   type ProbeOptions,
   type ProbePorts,
-  questionOf,
   type Seen,
   type ServedCertificate,
   servedCertificate,
@@ -90,46 +87,6 @@ export async function probeRegistry(
       ? await followUps({ registry, target, trust, sight: seen.sight, image: request.image }, ports, left)
       : [],
   }
-}
-
-/**
- * Proof level `tls`: a handshake verified with exactly the declared anchors (with the node's store where none is declared). The weaker
- * check too, where the rehearsal cannot run: hand in what containerd would trust.
- */
-export async function proveTls(
-  registry: Registry,
-  roots: readonly TrustedRoot[],
-  ports: ProbePorts,
-  options: ProbeOptions,
-): Promise<ProofResult> {
-  const started = ports.clock.now()
-  const { verdict } = await look(registry.host, { isDeclared: true, roots, otherAnchors: [] }, ports, options)
-  return {
-    host: registry.host,
-    level: 'tls',
-    by: 'tls',
-    reference: registry.host,
-    finding: verdict,
-    at: new Date(started).toISOString(),
-    durationMs: ports.clock.now() - started,
-  }
-}
-
-/** Preflight of a change of anchors: a chain that verifies today and would not afterwards. An unreachable host orphans nothing. */
-export async function findOrphan(
-  registry: string,
-  roots: { readonly before: readonly TrustedRoot[]; readonly after: readonly TrustedRoot[] },
-  ports: ProbePorts,
-  options: ProbeOptions,
-): Promise<Problem | undefined> {
-  const sight = await ports.tls.look(targetOf(registry), { ...options, request: { path: '/v2/' } })
-  if (sight.chain.length === 0) return undefined
-  const judge = (some: readonly TrustedRoot[]) =>
-    explainChain(questionOf(registry, { isDeclared: true, roots: some, otherAnchors: [] }, sight, ports.clock.now()))
-  if (judge(roots.before).finding.code !== 'trusted') return undefined
-  const after = judge(roots.after).finding
-  if (after.code === 'trusted') return undefined
-  return problem('ANCHOR_WOULD_ORPHAN', `${registry} verifies today and would not any more: ${after.message}`)
 }
 
 /** A second look with another greeting tells more about some faults. */

@@ -5,7 +5,7 @@ import { posix } from 'node:path'
 import type { DesiredState } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { Change, DriftKind, RegularFile, RestartNeed } from '../model/plan.ts'
-import type { FileState } from '../model/ports.ts'
+import type { FileState, NodeFiles } from '../model/ports.ts'
 import type { AgentState } from '../model/state.ts'
 
 export type TargetInput = {
@@ -37,6 +37,13 @@ export function firstUnreadable(states: Iterable<readonly [path: string, state: 
 
 /** A folder for one registry host and, by name, the files in it. */
 export type HostFolder = { readonly state: FileState; readonly files: ReadonlyMap<string, FileState> }
+
+/** By name, without what lies deeper. */
+export async function filesIn(folder: string, files: NodeFiles): Promise<ReadonlyMap<string, FileState>> {
+  const found = new Map<string, FileState>()
+  for (const name of await files.list(folder)) found.set(name, await files.read(`${folder}/${name}`))
+  return found
+}
 
 /** The same where the agent reads or writes: other files of a host folder do not concern it. */
 export function firstUnreadableIn(folder: string, { state, files }: HostFolder): string | undefined {

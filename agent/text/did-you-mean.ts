@@ -1,4 +1,16 @@
-// "Did you mean …": the candidate closest to a word that is not known.
+// "Did you mean …": the known word closest to one that is not known, and the half sentence that offers it.
+
+/** `; did you mean x?`, or nothing. */
+export function didYouMean(word: string, known: readonly string[]): string {
+  const found = nearest(word, known) ?? known.find((candidate) => sharesBeginning(word, candidate))
+  return found === undefined ? '' : `; did you mean ${found}?`
+}
+
+/** `registry` for `registries`: another ending of the same word is more letters away than a slip of the fingers. */
+function sharesBeginning(word: string, candidate: string): boolean {
+  const enough = Math.max(4, Math.ceil((word.length * 2) / 3))
+  return word.length <= 64 && candidate.toLowerCase().startsWith(word.toLowerCase().slice(0, enough))
+}
 
 /** The closest candidate, or undefined when none is close enough to be what was meant. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {

@@ -9,7 +9,8 @@ import { tlsProbe } from '../../agent/node/tls/tls.ts'
 import { rootsInPem } from '../../agent/pki/chain/roots.ts'
 import { bearerChallenge } from '../../agent/probe/follow-ups.ts'
 import { targetOf } from '../../agent/probe/handshake.ts'
-import { findOrphan, type ProbeReport, probeRegistry, proveTls } from '../../agent/probe/probe.ts'
+import { type ProbeReport, probeRegistry } from '../../agent/probe/probe.ts'
+import { proveTls } from '../../agent/reconcile/prove/handshake.ts'
 import {
   alternativeNames,
   basicConstraints,
@@ -188,9 +189,11 @@ t.test('follows nothing that an untrusted registry says', async (t) => {
   t.equal(asked, 0)
 })
 
+const UNANCHORED = { anchors: [], proof: { level: 'tls', everyMs: 1 }, source: '' } as const
+
 t.test('proves at level tls with exactly the anchors given', async (t) => {
   const host = await serve(t, mine, (_, response) => response.end())
-  const registry = { host, anchors: [], proof: { level: 'tls', everyMs: 1 }, source: '' } as const
+  const registry = { ...UNANCHORED, host }
   t.match(await proveTls(registry, rootsOf(mine), ports, limits), {
     host,
     level: 'tls',
@@ -200,18 +203,19 @@ t.test('proves at level tls with exactly the anchors given', async (t) => {
   t.match(await proveTls(registry, rootsOf(theirs), ports, limits), { finding: { code: 'unknown-authority' } })
 })
 
-t.test('finds a change of anchors that would orphan a chain that verifies today', async (t) => {
-  const host = await serve(t, mine, (_, response) => response.end())
-  const find = (before: readonly Owner[], after: readonly Owner[], registry = host) =>
-    findOrphan(registry, { before: rootsOf(...before), after: rootsOf(...after) }, ports, limits)
-  t.match(await find([mine], [theirs]), {
-    code: 'ANCHOR_WOULD_ORPHAN',
-    message: /verifies today and would not any more: .*"My Root"/,
-  })
-  t.equal(await find([mine], [mine, theirs]), undefined)
-  t.equal(await find([theirs], []), undefined, 'what does not verify today cannot be orphaned')
-  t.equal(await find([mine], [], '127.0.0.1:1'), undefined, 'nor what cannot be reached')
-})
+t.test(
+  'tells apart the anchors that verify a chain, those that do not, and a host that cannot be reached',
+  async (t) => {
+    const host = await serve(t, mine, (_, response) => response.end())
+    const prove = async (owners: readonly Owner[], registry = host) =>
+      (await proveTls({ ...UNANCHORED, host: registry }, rootsOf(...owners), ports, limits)).finding
+    t.match(await prove([mine]), { code: 'trusted' })
+    t.match(await prove([mine, theirs]), { code: 'trusted' })
+    t.match(await prove([theirs]), { code: 'unknown-authority', message: /"My Root"/ })
+    t.match(await prove([]), { code: 'unknown-authority' })
+    t.match(await prove([mine], '127.0.0.1:1'), { code: 'refused' })
+  },
+)
 
 t.test('takes hosts and challenges apart', async (t) => {
   t.same(targetOf('reg.example.net'), { host: 'reg.example.net', port: 443 })

@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util'
 import { parseAddress } from '../../http/address.ts'
 import { AgentError } from '../../model/errors.ts'
+import { NO_RUNTIME } from '../../model/observed-state.ts'
 import { nearest } from '../../text/did-you-mean.ts'
 import {
   appliesTo,
@@ -253,7 +254,7 @@ function readChoice<Choice extends string>(
 
 /** `none`: the agent is to leave the runtime alone (profile hosts). */
 function readSocket(address: string): string {
-  if (address === 'none') return address
+  if (address === NO_RUNTIME) return address
   const path = address.replace(/^unix:(\/\/)?/, '')
   if (!path.startsWith('/')) {
     throw usage(

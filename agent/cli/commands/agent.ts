@@ -1,7 +1,7 @@
 // `registry-trust agent`: the daemon. Ends on SIGTERM after the run under way; what it put on the node stays.
 import { posix } from 'node:path'
-import { deletedFolders, staleSources } from '../../daemon/advisories.ts'
 import { startLoop } from '../../daemon/loop.ts'
+import { deletedFolders, staleSources } from '../../daemon/mounts.ts'
 import { servedWatch } from '../../daemon/served-chains.ts'
 import { foldersToWatch, type WatchedFolder } from '../../daemon/watched-folders.ts'
 import { breaksTrust, provesTrust } from '../../model/finding.ts'

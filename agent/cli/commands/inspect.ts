@@ -4,26 +4,11 @@ import type { InputFile } from '../../model/ports.ts'
 import { Secret } from '../../model/secret.ts'
 import { judgeCertificates } from '../../pki/anchor/judge.ts'
 import { remarksOn, repeatedRemark } from '../../pki/anchor/remarks.ts'
-import { ANCHOR_MAX_BYTES, decodeCertificates, type Encoding } from '../../pki/decode/decode.ts'
+import { ANCHOR_MAX_BYTES, decodeCertificates } from '../../pki/decode/decode.ts'
 import { readSystemRoots } from '../../reconcile/observe/system-roots.ts'
+import type { Inspection } from '../output/inspection.ts'
 import { formatInspection } from '../output/probe.ts'
 import type { Wiring } from '../wiring.ts'
-
-/** One file, as `inspect --json` shows it. */
-export type Inspection = {
-  readonly file: string
-  /** Outermost first. */
-  readonly encoding: readonly Encoding[]
-  readonly certificates: readonly {
-    readonly subject: string
-    readonly issuer: string
-    readonly fingerprint: string
-    readonly notBefore: string
-    readonly notAfter: string
-    readonly isCa: boolean
-  }[]
-  readonly findings: readonly Problem[]
-}
 
 type Judged = { readonly inspection: Inspection; readonly isUsable: boolean }
 

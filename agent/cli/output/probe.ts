@@ -2,7 +2,7 @@
 import type { Problem } from '../../model/errors.ts'
 import { provesTrust } from '../../model/finding.ts'
 import type { ProbeReport } from '../../probe/probe.ts'
-import type { Inspection } from '../commands/inspect.ts'
+import type { Inspection } from './inspection.ts'
 import { type Cell, harmless, type Paint, table } from './terminal.ts'
 
 export function formatProbe(

@@ -1,7 +1,7 @@
 // The text and the JSON of `plan` and `apply`: what changes and why, the rehearsal's verdict, the proofs, what to do.
 import type { Change, Plan, Rehearsal } from '../../model/plan.ts'
+import type { ProofResult } from '../../model/proof.ts'
 import type { Run } from '../../model/run.ts'
-import type { ProofResult } from '../../reconcile/prove/pull.ts'
 import { formatProblems } from './status.ts'
 import { type Cell, harmless, type Paint, type Style, table } from './terminal.ts'
 

@@ -1,7 +1,7 @@
 // Checks one parsed file against the schema and says in plain words what was expected and what was found.
 // Rule: values are quoted only where no secret can stand; elsewhere the message names the kind of value alone.
 import type { ErrorObject } from 'ajv'
-import { didYouMean } from '../../text/did-you-mean-phrase.ts'
+import { didYouMean } from '../../text/did-you-mean.ts'
 import { escapePointer, joinPath, type YamlTree } from '../../text/yaml-tree.ts'
 import { isTrustConfig } from './compiled.ts'
 import { TRUST_SCHEMA } from './schema.ts'

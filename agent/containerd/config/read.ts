@@ -1,6 +1,7 @@
 // What one containerd configuration file says, as far as registries and a restart depend on it.
 // Facts only, no judgement; values of credentials are never read into them.
 import { posix } from 'node:path'
+import type { ContainerdFacts } from '../../model/observed-state.ts'
 import {
   decodeText,
   isTable,
@@ -16,7 +17,9 @@ import {
   CONFIG_SCHEMAS,
   isSchemaVersion,
   type KeyPath,
+  parseContainerdVersion,
   type SchemaVersion,
+  schemaForNewFile,
   USE_LOCAL_IMAGE_PULL,
 } from './schema-version.ts'
 
@@ -117,6 +120,20 @@ export function readContainerdConfig(bytes: Buffer, { path }: { readonly path: s
     disablesCri: disabledPlugins.some((id) => id === 'cri' || id === CONFIG_SCHEMAS[2].criPluginId),
     ignored: ignoredTables(parsed, declaredVersion, effectiveVersion),
   }
+}
+
+/** The schema version of config.toml as containerd takes it; null when the file can not be read. */
+export function configVersionOf({ config, configFile, version }: ContainerdFacts): number | null {
+  if (config.kind === 'file') {
+    try {
+      return readContainerdConfig(config.bytes, { path: configFile }).effectiveVersion
+    } catch {
+      // The plan reports the file with its position; here it is only unknown.
+      return null
+    }
+  }
+  const parsed = parseContainerdVersion(version)
+  return parsed === undefined ? null : schemaForNewFile(parsed)
 }
 
 function readRegistry(parsed: TomlTable, path: KeyPath): RegistrySettings {

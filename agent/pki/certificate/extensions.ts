@@ -4,14 +4,7 @@
 import { childrenOf, type DerElement, dottedOid, readElements, TAG } from '../encoding/der.ts'
 import type { CertificateFields } from './fields.ts'
 import { type NameConstraints, parseNameConstraints } from './name-constraints.ts'
-
-export type SubjectNames = {
-  readonly dns: readonly string[]
-  /** 4 or 16 bytes each. */
-  readonly addresses: readonly Buffer[]
-  readonly emails: readonly string[]
-  readonly uris: readonly string[]
-}
+import type { SubjectNames } from './names.ts'
 
 export type Extensions = {
   /** Absent where the certificate has no basicConstraints. */

@@ -3,7 +3,7 @@
 
 import { childrenOf, type DerElement, TAG } from '../encoding/der.ts'
 import { addressText } from './addresses.ts'
-import type { SubjectNames } from './extensions.ts'
+import type { SubjectNames } from './names.ts'
 
 export type AddressRange = { readonly address: Buffer; readonly mask: Buffer }
 

@@ -3,8 +3,8 @@
 import { type Evidence, type Finding, finding } from '../../model/finding.ts'
 import { nearest } from '../../text/did-you-mean.ts'
 import { type ChainCertificate, shortName } from '../certificate/chain-certificate.ts'
-import type { ChainAnswer, ChainQuestion } from './explain.ts'
 import { day, quoted } from './phrases.ts'
+import type { ChainAnswer, ChainQuestion } from './question.ts'
 import { SYSTEM, type TrustedRoot } from './roots.ts'
 import { type Failure, type Hint, verifyChain, whyNotSignedBy } from './verify.ts'
 

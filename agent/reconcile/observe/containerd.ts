@@ -1,33 +1,26 @@
 // Finds out what this node's containerd is: socket, version, process, unit, config file. Reads only.
 // The running daemon is the truth (design: what decides the layout); files only say what it will load.
+
 import { posix } from 'node:path'
 import { readContainerdConfig } from '../../containerd/config/read.ts'
 import { crictlEndpoint, LAYOUTS, layoutsOfSocket, type NodeLayout } from '../../containerd/layouts.ts'
 import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
-import type { ContainerdFacts, ObservedContainerd } from '../../model/observed-state.ts'
+import { type ContainerdFacts, NO_RUNTIME, type ObservedContainerd } from '../../model/observed-state.ts'
 import type {
   CriClient,
-  CriConnector,
   FileState,
   NodeFiles,
-  Processes,
   ProcessInfo,
   RehearsalRunner,
   RuntimeStatus,
   Systemd,
   UnitFacts,
 } from '../../model/ports.ts'
-import { USUAL_BINARIES, usualBinary } from '../rehearse/rehearse.ts'
+import type { ObservePorts } from '../../model/run-ports.ts'
+import { USUAL_BINARIES, usualBinary } from './binary.ts'
 import { systemRootsFacts } from './system-roots.ts'
 
 const CALL_MS = 5_000
-
-export type ObservePorts = {
-  readonly files: NodeFiles
-  readonly processes: Processes
-  readonly systemd: Systemd
-  readonly connectCri: CriConnector
-}
 
 /** A ready runtime comes with an open CRI client, which the caller closes. */
 export type Observation =
@@ -101,9 +94,6 @@ function sandboxImageIn(bytes: Buffer, path: string): string | undefined {
     return undefined
   }
 }
-
-/** `--containerd-address none`: the agent is not to touch the runtime, only the files that it reads. */
-export const NO_RUNTIME = 'none'
 
 /** What can be known of containerd without its socket: its binary and its configuration file. Throws AgentError. */
 export async function observeOffline(

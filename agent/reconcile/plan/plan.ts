@@ -11,13 +11,17 @@ import {
 } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
-import type { Change, Plan, RestartNeed } from '../../model/plan.ts'
+import { NO_RUNTIME } from '../../model/observed-state.ts'
+import type { Change, Planned, RestartNeed } from '../../model/plan.ts'
 import type { NodeFiles, StateStore } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
 import { observeMirrors, planMirrors } from '../../targets/certs-d/containers-mirrors.ts'
-import { type CertsTree, CONTAINERS, DOCKER, observeCertsTree, planCertsTree } from '../../targets/certs-d/plan.ts'
+import { observeCertsTree } from '../../targets/certs-d/observe.ts'
+import { planCertsTree } from '../../targets/certs-d/plan.ts'
+import { type CertsTree, CONTAINERS, DOCKER } from '../../targets/certs-d/tree.ts'
 import { type ConfigTargetPlan, observeConfig, planConfig } from '../../targets/containerd-config/plan.ts'
-import { type ObservedHosts, observeHosts, planHosts, planMovedFolders } from '../../targets/containerd-hosts/plan.ts'
+import { type ObservedHosts, observeHosts } from '../../targets/containerd-hosts/observe.ts'
+import { planHosts, planMovedFolders } from '../../targets/containerd-hosts/plan.ts'
 import { observeCrictl, planCrictl } from '../../targets/crictl/plan.ts'
 import { withoutLinkedFolders } from '../../targets/guards/linked-folders.ts'
 import { withoutUnmounted } from '../../targets/guards/unmounted.ts'
@@ -27,21 +31,6 @@ import { observeSystemTrust, planSystemTrust } from '../../targets/system-trust/
 import { observeAnchorStore, planAnchorStore } from '../../targets/system-trust/families.ts'
 import { NOTHING_TO_DO, type TargetInput, type TargetPlan } from '../../targets/target.ts'
 import { renderString } from '../../text/toml.ts'
-import { NO_RUNTIME } from '../observe/containerd.ts'
-
-export type Planned = {
-  readonly plan: Plan
-  /** config.toml as it will be; undefined: containerd runs without one. */
-  readonly candidateConfig: Buffer | undefined
-  /** Files of the declared registries' host directories as they will be, relative to certs.d. */
-  readonly stagedHosts: readonly { readonly path: string; readonly bytes: Buffer }[]
-  /** Present with `layout: legacy`: the files that config.toml names, by their paths on the node. */
-  readonly legacyFiles?: readonly { readonly path: string; readonly bytes: Buffer }[]
-  /** Drift that is not put right: `drift.heal` is off, or someone else keeps changing the path. */
-  readonly leftOut: readonly Change[]
-  /** Paths of the latter kind. */
-  readonly conflicts: readonly string[]
-}
 
 export type PlanInput = {
   readonly desired: DesiredState

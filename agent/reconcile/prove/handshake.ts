@@ -2,9 +2,11 @@
 // proof level `tls`, and as the weaker check where the node's containerd cannot be rehearsed.
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import type { Clock, NodeFiles, TlsProbe } from '../../model/ports.ts'
-import { proveTls, trustFor } from '../../probe/probe.ts'
+import type { ProofResult } from '../../model/proof.ts'
+import type { TrustedRoot } from '../../pki/chain/roots.ts'
+import { look, type ProbeOptions, type ProbePorts } from '../../probe/handshake.ts'
+import { trustFor } from '../../probe/probe.ts'
 import { readSystemRoots } from '../observe/system-roots.ts'
-import type { ProofResult } from './pull.ts'
 
 const HANDSHAKE_MS = 5_000
 
@@ -22,4 +24,27 @@ export async function proveByHandshake(
       proveTls(registry, trustFor(registry.host, desired, system).roots, { tls, clock }, { timeoutMs: HANDSHAKE_MS }),
     ),
   )
+}
+
+/**
+ * Proof level `tls`: a handshake verified with exactly the declared anchors (with the node's store where none is declared). The weaker
+ * check too, where the rehearsal can not run: hand in what containerd would trust.
+ */
+export async function proveTls(
+  registry: Registry,
+  roots: readonly TrustedRoot[],
+  ports: ProbePorts,
+  options: ProbeOptions,
+): Promise<ProofResult> {
+  const started = ports.clock.now()
+  const { verdict } = await look(registry.host, { isDeclared: true, roots, otherAnchors: [] }, ports, options)
+  return {
+    host: registry.host,
+    level: 'tls',
+    by: 'tls',
+    reference: registry.host,
+    finding: verdict,
+    at: new Date(started).toISOString(),
+    durationMs: ports.clock.now() - started,
+  }
 }

@@ -1,36 +1,19 @@
 // Decides which credentials a proof may hand to containerd, which sends them six times per pull: only those that the registry has
 // just accepted from the agent's own, single attempt. What was refused is not sent again until it changes, or hours have passed.
+
 import { createHmac, randomBytes } from 'node:crypto'
 import { readCredentials } from '../../config/credentials.ts'
 import { defaultServer } from '../../containerd/hosts/hosts-toml.ts'
 import { type DesiredState, type Registry, trustOf } from '../../model/desired-state.ts'
 import { type Finding, finding } from '../../model/finding.ts'
 import { PROBE_REPOSITORY } from '../../model/image-reference.ts'
-import type {
-  CallOptions,
-  Clock,
-  InputFiles,
-  NodeFiles,
-  RegistryCredentials,
-  RegistryLogin,
-} from '../../model/ports.ts'
+import type { Clock, InputFiles, NodeFiles, RegistryCredentials, RegistryLogin } from '../../model/ports.ts'
+import type { LoginDesk } from '../../model/run-ports.ts'
 import { readSystemRoots } from '../observe/system-roots.ts'
 
 const FIRST_PAUSE_MS = 3_600_000
 const LONGEST_PAUSE_MS = 6 * 3_600_000
 const ATTEMPT_MS = 5_000
-
-export type Login =
-  | { readonly kind: 'accepted'; readonly credentials: RegistryCredentials; readonly who: string }
-  /** Everybody may pull: there is nothing to hand over. */
-  | { readonly kind: 'not-needed' }
-  /** TLS trust is told by the pull that follows, without credentials. */
-  | { readonly kind: 'failed'; readonly finding: Finding }
-
-/** Undefined: none are declared. */
-export type LoginFor = (registry: Registry, options: CallOptions) => Promise<Login | undefined>
-
-export type LoginDesk = { for(desired: DesiredState): LoginFor }
 
 export type LoginPorts = {
   readonly inputs: InputFiles

@@ -2,9 +2,10 @@
 // handshake of the agent's own.
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
+import type { ProofResult } from '../../model/proof.ts'
+import type { LoginDesk } from '../../model/run-ports.ts'
 import { proveByHandshake, type TlsProofPorts } from './handshake.ts'
-import type { LoginDesk } from './login.ts'
-import { PROOF_DEADLINE_MS, type ProofResult, proveRegistries } from './pull.ts'
+import { PROOF_DEADLINE_MS, proveRegistries } from './pull.ts'
 
 export type ProofPorts = TlsProofPorts & { readonly clock: Clock; readonly logins?: LoginDesk }
 

@@ -1,28 +1,15 @@
 // Proves trust by a test pull through the CRI socket, with containerd's own code: the one fact that `trusted` rests on.
 // A pull may change nothing that matters on the node: by default it asks for an image that is there, or for one that is nowhere.
 import { classifyPull } from '../../containerd/pull/classify.ts'
-import type { DesiredState, ProofLevel, Registry } from '../../model/desired-state.ts'
+import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { type Finding, finding, isLoginFailure, provesTrust } from '../../model/finding.ts'
 import { isProbeReference, probeReference } from '../../model/image-reference.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
-import type { Login, LoginFor } from './login.ts'
+import type { ProofResult } from '../../model/proof.ts'
+import type { Login, LoginFor } from '../../model/run-ports.ts'
 
 export const PROOF_DEADLINE_MS = 15_000
 const MOST_PROOFS_AT_ONCE = 8
-
-export type ProofResult = {
-  readonly host: string
-  readonly level: ProofLevel
-  /** The node's own containerd, a private copy of it where the socket cannot be reached, or the agent's own TLS handshake. */
-  readonly by: 'live' | 'rehearsal' | 'tls'
-  readonly reference: string
-  readonly finding: Finding
-  /** Whether the declared credentials were accepted; absent where none are declared or nothing is known. */
-  readonly loginAccepted?: boolean
-  /** RFC 3339. */
-  readonly at: string
-  readonly durationMs: number
-}
 
 export type ProveOptions = {
   readonly clock: Clock

@@ -1,24 +1,20 @@
 // The rehearsal: a private copy of the node's own containerd loads the candidate configuration and pulls through the
 // candidate host directories, before anything on the node changes.
+
 import { rehearsalConfig } from '../../containerd/config/rehearsal.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import { isRuntimeFinding } from '../../model/finding.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
-import type { Rehearsal } from '../../model/plan.ts'
-import type { Clock, NodeFiles, RehearsalRunner } from '../../model/ports.ts'
-import type { Planned } from '../plan/plan.ts'
+import type { Planned, Rehearsal } from '../../model/plan.ts'
+import type { RehearsePorts } from '../../model/run-ports.ts'
+import { usualBinary } from '../observe/binary.ts'
 import { proveByProbe } from '../prove/pull.ts'
 
 const START_DEADLINE_MS = 15_000
 const PROOF_DEADLINE_MS = 5_000
 /** Where the copy has to behave like the daemon: proxies and the roots that Go reads. */
 const INHERITED = /^(https?_proxy|no_proxy|all_proxy|ssl_cert_file|ssl_cert_dir)$/i
-
-/** Where packages put it; a copy of another version is told by its answer and not believed. */
-export const USUAL_BINARIES = ['/usr/bin/containerd', '/usr/local/bin/containerd']
-
-export type RehearsePorts = { readonly files: NodeFiles; readonly runner: RehearsalRunner; readonly clock: Clock }
 
 export async function rehearse(...request: Parameters<typeof rehearseOnce>): Promise<Rehearsal> {
   const first = await rehearseOnce(...request)
@@ -108,10 +104,4 @@ async function rehearseOnce(
   } finally {
     await scratch.dispose()
   }
-}
-
-/** In a Pod without D-Bus neither the process nor the unit can be seen. */
-export async function usualBinary(files: NodeFiles): Promise<string | undefined> {
-  for (const path of USUAL_BINARIES) if ((await files.readFollowing(path)).kind !== 'absent') return path
-  return undefined
 }

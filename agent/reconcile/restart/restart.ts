@@ -1,17 +1,11 @@
 // Restarting containerd: which way, whether it may be done at all, and whether the runtime came back as it was.
 // SIGHUP is never used: it ends the daemon. Source of the limits: containerd's unit file, systemd.service(5).
+
 import type { RestartSettings } from '../../model/desired-state.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
-import type {
-  Clock,
-  ContainerStart,
-  CriClient,
-  CriConnector,
-  Processes,
-  RuntimeStatus,
-  Systemd,
-} from '../../model/ports.ts'
+import type { ContainerStart, CriClient, Processes, RuntimeStatus, Systemd } from '../../model/ports.ts'
+import type { RestartPorts } from '../../model/run-ports.ts'
 
 /**
  * From the restart until the runtime is as before. The cluster sees a node that stays down longer than 30 s as NotReady, and the way back
@@ -25,13 +19,6 @@ const LEAST_MS = 3_000
 const STOP_DEADLINE_MS = 10_000
 const POLL_MS = 10
 const CALL_MS = 2_000
-
-export type RestartPorts = {
-  readonly clock: Clock
-  readonly processes: Processes
-  readonly systemd: Systemd
-  readonly connectCri: CriConnector
-}
 
 export type RestartSubject = Pick<ContainerdFacts, 'socket' | 'process' | 'unit'>
 

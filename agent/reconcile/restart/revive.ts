@@ -3,7 +3,8 @@
 import type { DesiredState } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
 import type { Log } from '../../model/ports.ts'
-import { chooseRestart, type RestartPorts, type RuntimeBefore, restartContainerd } from './restart.ts'
+import type { RestartPorts } from '../../model/run-ports.ts'
+import { chooseRestart, type RuntimeBefore, restartContainerd } from './restart.ts'
 
 /** Which containers ran before is not known any more; that the runtime was ready is, or it would not have been restarted. */
 const READY: RuntimeBefore = { status: { runtimeReady: true, networkReady: false }, containers: [] }

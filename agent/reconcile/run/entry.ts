@@ -2,9 +2,11 @@
 // healing of drift are these functions with other inputs. The first rule: never leave the node worse than it was.
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError, problem } from '../../model/errors.ts'
-import type { Context, Run, RunOptions, RunPorts } from '../../model/run.ts'
+import { NO_RUNTIME } from '../../model/observed-state.ts'
+import type { Context, Run, RunOptions } from '../../model/run.ts'
+import type { RunPorts } from '../../model/run-ports.ts'
 import type { AgentState } from '../../model/state.ts'
-import { NO_RUNTIME, observeContainerd } from '../observe/containerd.ts'
+import { observeContainerd } from '../observe/containerd.ts'
 import { makePlan } from '../plan/plan.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'

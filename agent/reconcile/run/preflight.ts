@@ -3,12 +3,13 @@
 import type { Registry } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import { breaksTrust, type Finding, provesTrust } from '../../model/finding.ts'
-import type { Change, Rehearsal, TargetName } from '../../model/plan.ts'
+import type { Change, Planned, Rehearsal, TargetName } from '../../model/plan.ts'
+import type { ProofResult } from '../../model/proof.ts'
 import type { Context } from '../../model/run.ts'
 import { restoresProvedContent, withoutFights, withoutHealing } from '../plan/drift.ts'
-import { makePlan, type Planned } from '../plan/plan.ts'
+import { makePlan } from '../plan/plan.ts'
 import { proveByHandshake } from '../prove/handshake.ts'
-import { type ProofResult, proveRegistries } from '../prove/pull.ts'
+import { proveRegistries } from '../prove/pull.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 
 /** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */

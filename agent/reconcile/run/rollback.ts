@@ -3,7 +3,8 @@
 
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError, problem } from '../../model/errors.ts'
-import type { Context, RestartReport, Run, RunOptions, RunPorts } from '../../model/run.ts'
+import type { Context, RestartReport, Run, RunOptions } from '../../model/run.ts'
+import type { RunPorts } from '../../model/run-ports.ts'
 import type { AgentState, PreviousState } from '../../model/state.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { mayRestart, type Permission } from '../restart/gate.ts'

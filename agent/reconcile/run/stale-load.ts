@@ -3,7 +3,7 @@
 import { provesTrust } from '../../model/finding.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Rehearsal } from '../../model/plan.ts'
-import type { ProofResult } from '../prove/pull.ts'
+import type { ProofResult } from '../../model/proof.ts'
 
 /** What changed while the daemon came up may have been read: it reads its roots at its first connection. */
 const START_UNCERTAINTY_MS = 100

@@ -2,9 +2,10 @@
 import { AgentError } from '../../model/errors.ts'
 import type { Change, FileContent } from '../../model/plan.ts'
 import type { JournalStep, NodeFiles, StateStore } from '../../model/ports.ts'
+import type { ReadSet } from '../../model/run-ports.ts'
 import type { Before } from '../../model/state.ts'
 import { sha256 } from '../../targets/target.ts'
-import { differs, type ReadSet } from './read-set.ts'
+import { differs } from './read-set.ts'
 
 /** A tree is one change and several steps: the folder, then its files. */
 export async function captureSteps(

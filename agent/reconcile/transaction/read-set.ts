@@ -1,14 +1,11 @@
 // What a plan was made from: whatever was read on the node for it. Between plan and execution lies the rehearsal, a tenth of a second
 // and more; what others write in that time must not be lost, so a change is made only where the node is still as it was planned for.
+
 import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
+import type { ReadSet } from '../../model/run-ports.ts'
 import type { Before, StepRecord } from '../../model/state.ts'
 import { sha256 } from '../../targets/target.ts'
-
-export type ReadSet = {
-  /** True when something else stands at the path than when the plan was made. Where nobody looked nothing is known: false. */
-  hasChanged(path: string, now: Before): boolean
-}
 
 /** Reads through `files` and remembers the first answer for each path. */
 export function recordReads(files: NodeFiles): { readonly files: NodeFiles; readonly reads: ReadSet } {

@@ -1,21 +1,13 @@
 // One transaction: captures what is there, writes the journal, executes the changes in order, and can undo them in
 // reverse, also after a crash. What "as before" means is told by capture.ts and undo.ts alone.
+
 import { asAgentError } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
-import type { Clock, JournalStep, Log, NodeFiles, StateStore } from '../../model/ports.ts'
+import type { JournalStep, NodeFiles } from '../../model/ports.ts'
+import type { TransactionPorts } from '../../model/run-ports.ts'
 import type { AgentState, Before, Ownership, TransactionRecord } from '../../model/state.ts'
 import { captureBefore, captureSteps, requireAsCaptured, requireUnchanged } from './capture.ts'
-import type { ReadSet } from './read-set.ts'
 import { undoSteps } from './undo.ts'
-
-export type TransactionPorts = {
-  readonly files: NodeFiles
-  readonly store: StateStore
-  readonly clock: Clock
-  readonly log: Log
-  /** What the plan was made from; absent: nobody planned. */
-  readonly reads?: ReadSet
-}
 
 const MOST_TRANSACTIONS_REMEMBERED = 50
 

@@ -3,12 +3,12 @@
 // someone else stays and ours lies beside it. Source: docs.docker.com "certificates", containers-certs.d(5).
 import { posix } from 'node:path'
 import { parseUrl } from '../../containerd/hosts/endpoint.ts'
-import { type DesiredState, trustOf, trustOfMirror } from '../../model/desired-state.ts'
+import { trustOf } from '../../model/desired-state.ts'
 import { problem } from '../../model/errors.ts'
-import type { Change, OwnedPath, RegularFile } from '../../model/plan.ts'
-import type { FileState, NodeFiles } from '../../model/ports.ts'
-import type { AgentState } from '../../model/state.ts'
+import type { Change, RegularFile } from '../../model/plan.ts'
+import type { FileState } from '../../model/ports.ts'
 import { decodeCertificates } from '../../pki/decode/decode.ts'
+import { ownedFile, ownedFolder } from '../ownership.ts'
 import {
   difference,
   type HostFolder,
@@ -16,95 +16,17 @@ import {
   NOTHING_TO_DO,
   pathsIn,
   rootFile,
-  sha256,
-  type TargetInput,
   type TargetPlan,
   unreadableFolders,
   whatIs,
 } from '../target.ts'
+import type { ObservedTree } from './observe.ts'
 import { planTreeRemoval } from './removal.ts'
+import { CA_FILE, type CertsTree, ownedBy, type TreeInput, type Wanted, wantedHosts } from './tree.ts'
 
-export type CertsTree = {
-  readonly target: 'docker' | 'containers' | 'k3s'
-  /** `auto`: the target is on where this folder exists. */
-  readonly base: string
-  /** The host folders lie below it; `certs.d` unless told. */
-  readonly folder?: string
-  /** Where the same programs look when this tree has no folder for a host. */
-  readonly fallback?: string
-}
-
-export const DOCKER: CertsTree = { target: 'docker', base: '/etc/docker' }
-export const CONTAINERS: CertsTree = { target: 'containers', base: '/etc/containers', fallback: '/etc/docker/certs.d' }
-
-export function hostsFolderOf({ base, folder = 'certs.d' }: CertsTree): string {
-  return `${base}/${folder}`
-}
-
-export const CA_FILE = 'ca.crt'
 /** Ours in a folder where someone else's ca.crt stands. */
 const CA_BESIDE_FOREIGN = 'registry-trust.crt'
 const ABSENT: FileState = { kind: 'absent' }
-
-type ObservedFolder = { readonly path: string; readonly state: FileState; readonly names: readonly string[] }
-
-export type ObservedTree = {
-  readonly base: ObservedFolder
-  readonly certs: ObservedFolder
-  /** False also where `base` is absent and could not be made. */
-  readonly isWritable: boolean
-  /** By absolute path. */
-  readonly folders: ReadonlyMap<string, HostFolder>
-  /** By host: names of files in the fallback folder, which a new folder here would hide. */
-  readonly hidden: ReadonlyMap<string, readonly string[]>
-}
-
-type TreeInput = Pick<TargetInput, 'desired' | 'owned'> & Partial<Pick<TargetInput, 'unverified'>>
-
-/** What one host folder shall hold. */
-type Wanted = { readonly host: string; readonly ca: RegularFile }
-
-export async function observeCertsTree(tree: CertsTree, input: TreeInput, files: NodeFiles): Promise<ObservedTree> {
-  const certs = hostsFolderOf(tree)
-  const hosts = wantedHosts(input.desired, tree).map(({ host }) => host)
-  const owned = Object.keys(ownedBy(tree, input.owned)).map((path) =>
-    isOwnedFolder(input.owned, path) ? path : posix.dirname(path),
-  )
-  const folders = new Map<string, HostFolder>()
-  for (const folder of new Set([
-    ...hosts.map((host) => `${certs}/${host}`),
-    ...owned.filter((path) => path !== tree.base && path !== certs),
-  ]))
-    folders.set(folder, await observeFolder(folder, files))
-  const hidden = new Map<string, readonly string[]>()
-  for (const host of tree.fallback === undefined ? [] : hosts) {
-    if (folders.get(`${certs}/${host}`)?.state.kind !== 'absent') continue
-    const { names } = await observeTop(`${tree.fallback}/${host}`, files)
-    const foreign = names.filter((name) => input.owned[`${tree.fallback}/${host}/${name}`] === undefined)
-    if (foreign.length > 0) hidden.set(host, foreign)
-  }
-  const base = await observeTop(tree.base, files)
-  return {
-    base,
-    certs: await observeTop(certs, files),
-    isWritable: await files.isWritable(base.state.kind === 'absent' ? posix.dirname(tree.base) : tree.base),
-    folders,
-    hidden,
-  }
-}
-
-async function observeTop(path: string, files: NodeFiles): Promise<ObservedFolder> {
-  const state = await files.readFollowing(path)
-  return { path, state, names: state.kind === 'folder' ? await files.list(path) : [] }
-}
-
-async function observeFolder(folder: string, files: NodeFiles): Promise<HostFolder> {
-  const state = await files.read(folder)
-  const found = new Map<string, FileState>()
-  if (state.kind === 'folder')
-    for (const name of await files.list(folder)) found.set(name, await files.read(`${folder}/${name}`))
-  return { state, files: found }
-}
 
 export function planCertsTree(tree: CertsTree, input: TreeInput, observed: ObservedTree): TargetPlan {
   const { enabled } = input.desired.targets[tree.target]
@@ -134,29 +56,6 @@ export function planCertsTree(tree: CertsTree, input: TreeInput, observed: Obser
   const removal = planTreeRemoval(tree, input.owned, keep, observed)
   const creations = changes.some(({ action }) => action !== 'delete') ? foldersToCreate(tree, observed) : []
   return { changes: [...removal.changes, ...creations, ...changes], problems: [...problems, ...removal.problems] }
-}
-
-/** Every declared host with anchors of its own; a host whose anchor is broken now keeps what it has. */
-function wantedHosts(desired: DesiredState, { target }: CertsTree): readonly Wanted[] {
-  const found = new Map<string, Set<string>>()
-  const add = (host: string, pems: readonly string[]) => {
-    if (pems.length > 0) found.set(host, new Set([...(found.get(host) ?? []), ...pems]))
-  }
-  for (const registry of desired.registries) {
-    const { certificates, held } = trustOf(registry, desired)
-    if (held) continue
-    add(
-      registry.host,
-      certificates.map(({ pem }) => pem),
-    )
-    // The containers tools ask mirrors too; dockerd does not.
-    for (const mirror of target === 'containers' ? (registry.mirrors ?? []) : [])
-      add(
-        parseUrl(mirror.url)?.host ?? '',
-        trustOfMirror(mirror, desired).map(({ pem }) => pem),
-      )
-  }
-  return [...found].map(([host, pems]) => ({ host, ca: rootFile([...pems].join('')) }))
 }
 
 function heldPaths(tree: CertsTree, { desired, owned }: TreeInput): Set<string> {
@@ -253,23 +152,4 @@ function foldersToCreate(tree: CertsTree, observed: ObservedTree): readonly Chan
     owns: [ownedFolder(path)],
     forgets: [],
   }))
-}
-
-/** Of this tree alone: the target may own other files beside it. */
-export function ownedBy(tree: CertsTree, owned: AgentState['owned']): AgentState['owned'] {
-  const [{ base, target }, certs] = [tree, hostsFolderOf(tree)]
-  const isHere = (path: string) => path === base || path === certs || path.startsWith(`${certs}/`)
-  return Object.fromEntries(Object.entries(owned).filter(([path, owner]) => owner.target === target && isHere(path)))
-}
-
-export function isOwnedFolder(owned: AgentState['owned'], path: string): boolean {
-  return owned[path]?.kind === 'whole' && owned[path].sha256 === ''
-}
-
-function ownedFile(path: string, file: RegularFile): OwnedPath {
-  return { path, kind: 'whole', sha256: sha256(file.bytes) }
-}
-
-function ownedFolder(path: string): OwnedPath {
-  return { path, kind: 'whole', sha256: '' }
 }

@@ -5,8 +5,10 @@ import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
 import type { FileState } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
+import { isOwnedFolder } from '../ownership.ts'
 import { sha256, type TargetPlan } from '../target.ts'
-import { type CertsTree, isOwnedFolder, type ObservedTree, ownedBy } from './plan.ts'
+import type { ObservedTree } from './observe.ts'
+import { type CertsTree, ownedBy } from './tree.ts'
 
 const ABSENT: FileState = { kind: 'absent' }
 

@@ -7,6 +7,7 @@ import type { Change, OwnedPath } from '../../model/plan.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
 import type { NamedFile } from '../containerd-hosts/files.ts'
+import { ownedFolder } from '../ownership.ts'
 import { difference, firstUnreadable, firstUnreadableIn, type HostFolder, isFile, sha256, whatIs } from '../target.ts'
 
 /** Owned by what names them, so that nobody takes them for host directories. */
@@ -134,10 +135,6 @@ export function planLegacyPuts(
 
 function ownedFile(folder: string, { name, content }: NamedFile): OwnedPath {
   return { path: `${folder}/${name}`, kind: 'whole', sha256: sha256(content.bytes), target: OWNER }
-}
-
-function ownedFolder(path: string): OwnedPath {
-  return { path, kind: 'whole', sha256: '', target: OWNER }
 }
 
 /** What config.toml does not name any more; a file that someone changed stays and is reported. */

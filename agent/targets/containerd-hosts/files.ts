@@ -12,7 +12,7 @@ import {
 } from '../../model/desired-state.ts'
 import type { RegularFile } from '../../model/plan.ts'
 import { rootFile } from '../target.ts'
-import { HOSTS_FILE } from './removal.ts'
+import { HOSTS_FILE } from './names.ts'
 
 export const CA_FILE = 'ca.crt'
 export const CLIENT_CERTIFICATE = 'client.cert'

@@ -17,9 +17,10 @@ import {
 } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change, OwnedPath, RegularFile } from '../../model/plan.ts'
-import type { FileState, NodeFiles } from '../../model/ports.ts'
+import type { FileState } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
 import { decodeCertificates } from '../../pki/decode/decode.ts'
+import { ownedFile, ownedFolder } from '../ownership.ts'
 import {
   difference,
   type HostFolder,
@@ -34,65 +35,12 @@ import {
   whatIs,
 } from '../target.ts'
 import { CA_FILE, hostFolderFiles } from './files.ts'
-import {
-  CA_BESIDE_FOREIGN,
-  type ChangeBase,
-  HOSTS_FILE,
-  ownedPaths,
-  planRemoval,
-  rewritten,
-  TARGET,
-} from './removal.ts'
+import { CA_BESIDE_FOREIGN, type ChangeBase, HOSTS_FILE, ownedPaths, rewritten, TARGET } from './names.ts'
+import type { ObservedHosts } from './observe.ts'
+import { planRemoval } from './removal.ts'
 
 /** Spegel moves what it finds in certs.d here, and takes over nothing but [host."…"] tables when it writes a file anew. */
 const SPEGEL_BACKUP = '_backup'
-
-export type ObservedHosts = {
-  readonly certsDirectory: string
-  readonly certsDirectoryState: FileState
-  /** The nearest folder above that exists. */
-  readonly existingParent: string
-  readonly names: readonly string[]
-  /** By absolute path: every folder of a declared host (each spelling) and every folder we own something in. */
-  readonly folders: ReadonlyMap<string, HostFolder>
-}
-
-export async function observeHosts(
-  input: TargetInput,
-  certsDirectory: string,
-  files: NodeFiles,
-): Promise<ObservedHosts> {
-  const names = await files.list(certsDirectory)
-  const wanted = withWildcard(input.desired).map(
-    (registry) => `${certsDirectory}/${hostDirectoryName(registry.host, names)}`,
-  )
-  const owned = ownedPaths(input.owned).map(([path, { kind, sha256: digest }]) =>
-    kind === 'whole' && digest === '' ? path : posix.dirname(path),
-  )
-  const folders = new Map<string, HostFolder>()
-  for (const folder of new Set([...wanted, ...owned])) folders.set(folder, await observeFolder(folder, files))
-  return {
-    certsDirectory,
-    certsDirectoryState: await files.readFollowing(certsDirectory),
-    existingParent: await existingParent(certsDirectory, files),
-    names,
-    folders,
-  }
-}
-
-async function observeFolder(folder: string, files: NodeFiles): Promise<HostFolder> {
-  const state = await files.read(folder)
-  const found = new Map<string, FileState>()
-  if (state.kind === 'folder' || state.kind === 'link')
-    for (const name of await files.list(folder)) found.set(name, await files.read(`${folder}/${name}`))
-  return { state, files: found }
-}
-
-async function existingParent(path: string, files: NodeFiles): Promise<string> {
-  let parent = posix.dirname(path)
-  while (parent !== '/' && (await files.readFollowing(parent)).kind === 'absent') parent = posix.dirname(parent)
-  return parent
-}
 
 export type HostsPlan = TargetPlan & {
   /** What a person should know although nothing is kept back for it; absent when there is nothing. */
@@ -293,14 +241,6 @@ function fileChange({ wanted, state = { kind: 'absent' }, ...base }: FileChangeI
   if (isFile(state, wanted)) return []
   const action = state.kind === 'absent' ? 'create' : 'update'
   return [{ ...base, ...difference(state, wanted), action, after: wanted, owns: [ownedFile(base.path, wanted)] }]
-}
-
-function ownedFile(path: string, file: RegularFile): OwnedPath {
-  return { path, kind: 'whole', sha256: sha256(file.bytes) }
-}
-
-function ownedFolder(path: string): OwnedPath {
-  return { path, kind: 'whole', sha256: '' }
 }
 
 function foldersToCreate(observed: ObservedHosts): readonly Change[] {

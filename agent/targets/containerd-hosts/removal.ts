@@ -4,26 +4,13 @@ import { posix } from 'node:path'
 import { distributionCaFiles, isWrittenByK3s } from '../../containerd/hosts/k3s.ts'
 import { unmergeHostsFile } from '../../containerd/hosts/merge-foreign.ts'
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
-import type { Change, RegularFile } from '../../model/plan.ts'
+import type { Change } from '../../model/plan.ts'
 import type { FileState } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
+import { isOwnedFolder } from '../ownership.ts'
 import { type HostFolder, sha256, type TargetPlan } from '../target.ts'
-import type { ObservedHosts } from './plan.ts'
-
-export const TARGET = 'containerd-hosts'
-export const HOSTS_FILE = 'hosts.toml'
-/** Our CA in a folder of someone else; where it has no hosts.toml (docker's style) all `*.crt` are read. */
-export const CA_BESIDE_FOREIGN = 'registry-trust.crt'
-
-export type ChangeBase = Pick<Change, 'target' | 'subject' | 'folder' | 'forgets' | 'path'>
-
-export function rewritten({ mode, uid, gid }: RegularFile, text: string): RegularFile {
-  return { kind: 'file', bytes: Buffer.from(text), mode, uid, gid }
-}
-
-export function ownedPaths(owned: AgentState['owned']) {
-  return Object.entries(owned).filter(([, owner]) => owner.target === TARGET)
-}
+import { CA_BESIDE_FOREIGN, type ChangeBase, HOSTS_FILE, ownedPaths, rewritten, TARGET } from './names.ts'
+import type { ObservedHosts } from './observe.ts'
 
 export async function planRemoval(
   owned: AgentState['owned'],
@@ -33,7 +20,7 @@ export async function planRemoval(
   const changes: Change[] = []
   const problems: Problem[] = []
   const gone = ownedPaths(owned).filter(([path]) => !keep.has(path))
-  const isFolder = ([, owner]: (typeof gone)[number]) => owner.kind === 'whole' && owner.sha256 === ''
+  const isFolder = ([path]: (typeof gone)[number]) => isOwnedFolder(owned, path)
   const files = gone.filter((entry) => !isFolder(entry))
   const folders = gone.filter(isFolder).sort(([a], [b]) => b.length - a.length)
   const byFolder = Map.groupBy(files, ([path]) => posix.dirname(path))

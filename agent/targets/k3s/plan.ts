@@ -8,14 +8,9 @@ import { type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Change } from '../../model/plan.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
-import {
-  CA_FILE,
-  type CertsTree,
-  hostsFolderOf,
-  type ObservedTree,
-  observeCertsTree,
-  planCertsTree,
-} from '../certs-d/plan.ts'
+import { type ObservedTree, observeCertsTree } from '../certs-d/observe.ts'
+import { planCertsTree } from '../certs-d/plan.ts'
+import { CA_FILE, type CertsTree, hostsFolderOf } from '../certs-d/tree.ts'
 import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from '../target.ts'
 
 const TARGET = 'k3s'

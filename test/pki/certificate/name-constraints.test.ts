@@ -1,7 +1,7 @@
 import t from 'tap'
 import { addressBytes } from '../../../agent/pki/certificate/addresses.ts'
-import type { SubjectNames } from '../../../agent/pki/certificate/extensions.ts'
 import { constraintViolation, parseNameConstraints } from '../../../agent/pki/certificate/name-constraints.ts'
+import type { SubjectNames } from '../../../agent/pki/certificate/names.ts'
 import { readElement } from '../../../agent/pki/encoding/der.ts'
 import { der } from '../../fixtures/pki/certificate-builder.ts'
 

@@ -2,8 +2,9 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { type ChainCertificate, readChainCertificate } from '../../../agent/pki/certificate/chain-certificate.ts'
-import { type ChainQuestion, explainChain } from '../../../agent/pki/chain/explain.ts'
+import { explainChain } from '../../../agent/pki/chain/explain.ts'
 import { namesInspectionProduct, sameIssuerElsewhere } from '../../../agent/pki/chain/interception.ts'
+import type { ChainQuestion } from '../../../agent/pki/chain/question.ts'
 import { rootsInPem, SYSTEM } from '../../../agent/pki/chain/roots.ts'
 import { verifyChain } from '../../../agent/pki/chain/verify.ts'
 import {

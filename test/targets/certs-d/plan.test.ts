@@ -3,13 +3,9 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { DesiredState, Switch } from '../../../agent/model/desired-state.ts'
 import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
-import {
-  type CertsTree,
-  CONTAINERS,
-  DOCKER,
-  observeCertsTree,
-  planCertsTree,
-} from '../../../agent/targets/certs-d/plan.ts'
+import { observeCertsTree } from '../../../agent/targets/certs-d/observe.ts'
+import { planCertsTree } from '../../../agent/targets/certs-d/plan.ts'
+import { type CertsTree, CONTAINERS, DOCKER } from '../../../agent/targets/certs-d/tree.ts'
 import { type ScratchNode, scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { anchor, desired, makeCa, registry, targetInput } from '../../fixtures/scratch/sample.ts'
 

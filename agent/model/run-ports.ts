@@ -1,0 +1,72 @@
+// The ports that the steps of a run are handed, step by step and together. Types alone.
+import type { DesiredState, Registry } from './desired-state.ts'
+import type { Finding } from './finding.ts'
+import type {
+  CallOptions,
+  Clock,
+  CriConnector,
+  Log,
+  NodeFiles,
+  NodeLock,
+  Processes,
+  RegistryCredentials,
+  RehearsalRunner,
+  RestartPermit,
+  StateStore,
+  Systemd,
+  TlsProbe,
+} from './ports.ts'
+import type { Before } from './state.ts'
+
+export type ObservePorts = {
+  readonly files: NodeFiles
+  readonly processes: Processes
+  readonly systemd: Systemd
+  readonly connectCri: CriConnector
+}
+
+export type RehearsePorts = { readonly files: NodeFiles; readonly runner: RehearsalRunner; readonly clock: Clock }
+
+export type RestartPorts = {
+  readonly clock: Clock
+  readonly processes: Processes
+  readonly systemd: Systemd
+  readonly connectCri: CriConnector
+}
+
+export type ReadSet = {
+  /** True when something else stands at the path than when the plan was made. Where nobody looked nothing is known: false. */
+  hasChanged(path: string, now: Before): boolean
+}
+
+export type TransactionPorts = {
+  readonly files: NodeFiles
+  readonly store: StateStore
+  readonly clock: Clock
+  readonly log: Log
+  /** What the plan was made from; absent: nobody planned. */
+  readonly reads?: ReadSet
+}
+
+export type Login =
+  | { readonly kind: 'accepted'; readonly credentials: RegistryCredentials; readonly who: string }
+  /** Everybody may pull: there is nothing to hand over. */
+  | { readonly kind: 'not-needed' }
+  /** TLS trust is told by the pull that follows, without credentials. */
+  | { readonly kind: 'failed'; readonly finding: Finding }
+
+/** Undefined: none are declared. */
+export type LoginFor = (registry: Registry, options: CallOptions) => Promise<Login | undefined>
+
+export type LoginDesk = { for(desired: DesiredState): LoginFor }
+
+export type RunPorts = ObservePorts &
+  RehearsePorts &
+  RestartPorts &
+  TransactionPorts & {
+    readonly tls: TlsProbe
+    readonly permit: RestartPermit
+    readonly lock: NodeLock
+    /** Absent: proofs are made without credentials. */
+    readonly logins?: LoginDesk
+  }

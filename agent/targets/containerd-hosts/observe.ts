@@ -1,0 +1,52 @@
+// What lies below containerd's config_path now, in the folders that concern the agent.
+import { posix } from 'node:path'
+import { hostDirectoryName } from '../../containerd/hosts/hosts-toml.ts'
+import { withWildcard } from '../../model/desired-state.ts'
+import type { FileState, NodeFiles } from '../../model/ports.ts'
+import { isOwnedFolder } from '../ownership.ts'
+import { filesIn, type HostFolder, type TargetInput } from '../target.ts'
+import { ownedPaths } from './names.ts'
+
+export type ObservedHosts = {
+  readonly certsDirectory: string
+  readonly certsDirectoryState: FileState
+  /** The nearest folder above that exists. */
+  readonly existingParent: string
+  readonly names: readonly string[]
+  /** By absolute path: every folder of a declared host (each spelling) and every folder we own something in. */
+  readonly folders: ReadonlyMap<string, HostFolder>
+}
+
+export async function observeHosts(
+  input: TargetInput,
+  certsDirectory: string,
+  files: NodeFiles,
+): Promise<ObservedHosts> {
+  const names = await files.list(certsDirectory)
+  const wanted = withWildcard(input.desired).map(
+    (registry) => `${certsDirectory}/${hostDirectoryName(registry.host, names)}`,
+  )
+  const owned = ownedPaths(input.owned).map(([path]) => (isOwnedFolder(input.owned, path) ? path : posix.dirname(path)))
+  const folders = new Map<string, HostFolder>()
+  for (const folder of new Set([...wanted, ...owned])) folders.set(folder, await observeFolder(folder, files))
+  return {
+    certsDirectory,
+    certsDirectoryState: await files.readFollowing(certsDirectory),
+    existingParent: await existingParent(certsDirectory, files),
+    names,
+    folders,
+  }
+}
+
+async function existingParent(path: string, files: NodeFiles): Promise<string> {
+  let parent = posix.dirname(path)
+  while (parent !== '/' && (await files.readFollowing(parent)).kind === 'absent') parent = posix.dirname(parent)
+  return parent
+}
+
+/** containerd follows a link in place of a host directory, so what lies behind it counts for the rehearsal. */
+async function observeFolder(folder: string, files: NodeFiles): Promise<HostFolder> {
+  const state = await files.read(folder)
+  const isListed = state.kind === 'folder' || state.kind === 'link'
+  return { state, files: isListed ? await filesIn(folder, files) : new Map() }
+}
