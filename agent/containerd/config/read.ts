@@ -122,7 +122,7 @@ export function readContainerdConfig(bytes: Buffer, { path }: { readonly path: s
   }
 }
 
-/** The schema version of config.toml as containerd takes it; null when the file can not be read. */
+/** The schema version of config.toml as containerd takes it; null when the file cannot be read. */
 export function configVersionOf({ config, configFile, version }: ContainerdFacts): number | null {
   if (config.kind === 'file') {
     try {

@@ -28,7 +28,7 @@ export async function proveByHandshake(
 
 /**
  * Proof level `tls`: a handshake verified with exactly the declared anchors (with the node's store where none is declared). The weaker
- * check too, where the rehearsal can not run: hand in what containerd would trust.
+ * check too, where the rehearsal cannot run: hand in what containerd would trust.
  */
 export async function proveTls(
   registry: Registry,
