@@ -5,7 +5,13 @@ import type { Secret } from './secret.ts'
 import type { AgentState, StepRecord } from './state.ts'
 
 export type Clock = {
+  /** Wall time, milliseconds since the epoch: for what people read and for certificates. It steps; nothing is waited for by it. */
   now(): number
+  /**
+   * Milliseconds since this boot; never steps, the same for every process of the node (clock_gettime(2), CLOCK_MONOTONIC): for
+   * every wait, deadline and duration.
+   */
+  monotonic(): number
   /** Resolves after `ms`, or rejects with the signal's reason. */
   sleep(ms: number, options?: { signal?: AbortSignal | undefined }): Promise<void>
 }

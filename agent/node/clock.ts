@@ -5,6 +5,8 @@ import type { Clock } from '../model/ports.ts'
 export function systemClock(): Clock {
   return {
     now: () => Date.now(),
+    // libuv reads CLOCK_MONOTONIC for it, on Linux always.
+    monotonic: () => Number(process.hrtime.bigint() / 1000n) / 1000,
     async sleep(ms, options = {}) {
       const { signal } = options
       try {

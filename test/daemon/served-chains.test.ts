@@ -38,7 +38,7 @@ async function place(t: Test) {
   const note = (event: string) => void events.push(event)
   const watch = servedWatch({
     tls: tlsProbe(),
-    clock: { now: () => now, sleep: async () => undefined },
+    clock: { now: () => now, monotonic: () => now, sleep: async () => undefined },
     log: { debug: note, info: note, warn: note, error: note },
     onChanged: (changed) => asked.push(changed),
   })

@@ -11,6 +11,7 @@ function handClock(): Clock & { pass(ms: number): Promise<void> } {
   const sleepers = new Set<{ readonly at: number; readonly wake: () => void }>()
   return {
     now: () => now,
+    monotonic: () => now - START,
     sleep: (ms, { signal } = {}) =>
       new Promise((resolve, reject) => {
         const sleeper = { at: now + ms, wake: resolve }

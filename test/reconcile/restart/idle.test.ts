@@ -40,6 +40,7 @@ function scene(answer: (elapsedMs: number) => RuntimeActivity) {
   let asked = 0
   const clock: Clock = {
     now: () => now,
+    monotonic: () => now - NOW,
     async sleep(ms, options = {}) {
       options.signal?.throwIfAborted()
       now += ms
