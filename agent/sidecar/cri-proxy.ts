@@ -1,6 +1,7 @@
 // The cri-proxy sidecar: the only container that sees containerd's socket. The rule: an answer is built anew out of what the CriClient port
 // tells, so nothing that is not named here (environment of containers, registry passwords, other registries' images) can get through, and
 // a call that is not named here does not exist.
+import { createServer } from 'node:net'
 import {
   Server,
   ServerCredentials,
@@ -9,19 +10,25 @@ import {
   type sendUnaryData,
   status,
 } from '@grpc/grpc-js'
-import { AgentError, asAgentError } from '../model/errors.ts'
+import { type AgentError, asAgentError } from '../model/errors.ts'
 import type { CallOptions, CriClient, Log, RegistryCredentials } from '../model/ports.ts'
 import { Secret } from '../model/secret.ts'
 import { criService } from '../node/cri/codec.ts'
 import { CONTENT_PACKAGE, RUNTIME_PACKAGE } from '../node/cri/messages.ts'
+import { ignoreErrors } from '../node/systemd/line-socket.ts'
 import type { Declared } from './declared.ts'
 import { mayPull } from './pull-policy.ts'
 import { RateLimit } from './rate-limit.ts'
-import { listenPrivately } from './unix-socket.ts'
+import { Turns } from './turns.ts'
+import { listen, listenPrivately } from './unix-socket.ts'
 
 /** A run of the agent asks each registry a few times, eight at once. */
 const MOST_PULLS_AT_ONCE = 16
 const MOST_PULLS_PER_MINUTE = 600
+/** Of all other calls; an answer of ListImages may have megabytes, and the heap has 32. */
+const MOST_CALLS_AT_ONCE = 8
+const MOST_CALLS_WAITING = 120
+const MOST_CONNECTIONS = 16
 /** For a caller that gives none: a call must end some day. */
 const DEFAULT_DEADLINE_MS = 30_000
 const LONGEST_DEADLINE_MS = 10 * 60_000
@@ -39,19 +46,38 @@ export type CriProxy = { close(): Promise<void> }
 type Message = { readonly [field: string]: unknown }
 type Handler = (request: Message, options: CallOptions) => Promise<Message>
 
+const OPTIONS = {
+  'grpc.max_receive_message_length': 64 * 1024,
+  // HTTP/2 itself makes a client wait with more; what one sends all the same is answered RESOURCE_EXHAUSTED.
+  'grpc.max_concurrent_streams': 2 * MOST_CALLS_WAITING,
+}
+
 export async function startCriProxy({ socket, cri, declared, log }: CriProxyOptions): Promise<CriProxy> {
-  const server = new Server({ 'grpc.max_receive_message_length': 64 * 1024 })
+  const server = new Server(OPTIONS)
+  const turns = new Turns({ atOnce: MOST_CALLS_AT_ONCE, mostWaiting: MOST_CALLS_WAITING })
   for (const [name, handlers] of Object.entries(services(cri, declared, log))) {
     const described = criService(name)
     const allowed = Object.fromEntries(Object.keys(handlers).map((method) => [method, methodOf(described, method)]))
-    const unary = Object.entries(handlers).map(([method, handler]) => [method, serve(handler)] as const)
+    const unary = Object.entries(handlers).map(([method, handler]) => {
+      // Pulls take minutes and have a limit of their own.
+      const bounded = method === 'PullImage' ? handler : inTurn(handler, turns)
+      return [method, serve(bounded)] as const
+    })
     server.addService(allowed, Object.fromEntries(unary))
   }
-  await listenPrivately(socket, () => bind(server, socket))
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure())
+  const listener = createServer((connection) => {
+    ignoreErrors(connection)
+    injector.injectConnection(connection)
+  })
+  listener.maxConnections = MOST_CONNECTIONS
+  await listenPrivately(socket, () => listen(listener, socket))
   log.info('cri-proxy-listening', { socket })
   return {
     close: () =>
       new Promise((resolve) => {
+        listener.close()
+        injector.destroy()
         server.tryShutdown(() => resolve())
         // A pull under way must not hold up the Pod: the agent, its only caller, ends before this container does.
         setImmediate(() => server.forceShutdown())
@@ -145,6 +171,17 @@ function imageService(cri: CriClient, declared: Declared, log: Log): Handlers {
   }
 }
 
+function inTurn(handler: Handler, turns: Turns): Handler {
+  return async (request, options) => {
+    const done = await turns.run(() => {
+      options.signal?.throwIfAborted()
+      return handler(request, options)
+    })
+    if (done !== undefined) return done.result
+    throw new Denied(status.RESOURCE_EXHAUSTED, 'cri-proxy: too many calls at once')
+  }
+}
+
 /** In the form in which containerd itself tells it, so that the agent reads both alike. */
 function statusMessage(now: Awaited<ReturnType<CriClient['status']>>): Message {
   const { runtimeReady, networkReady, deprecations, loadedConfigPath, loadedLegacy, loadedTlsFiles, sandboxImage } = now
@@ -216,16 +253,6 @@ function remainingMs(call: ServerUnaryCall<Message, Message>): number {
   const deadline = Number(call.getDeadline())
   if (!Number.isFinite(deadline)) return DEFAULT_DEADLINE_MS
   return Math.min(LONGEST_DEADLINE_MS, Math.max(1, deadline - Date.now()))
-}
-
-function bind(server: Server, socket: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) =>
-      error === null
-        ? resolve()
-        : reject(new AgentError('LISTEN_FAILED', `cannot listen on ${socket}: ${error.message}`)),
-    )
-  })
 }
 
 function methodOf(service: ServiceDefinition, name: string) {

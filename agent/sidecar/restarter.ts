@@ -1,19 +1,21 @@
 // The restarter sidecar: the only container that sees D-Bus. The rules: five verbs, no other; only units that run a containerd, by a fixed
 // table or the `restart.unit` of its own copy of the configuration; its own limit of restarts.
-import { createServer, type Server, type Socket } from 'node:net'
-import { createInterface } from 'node:readline'
+import { createServer, type Socket } from 'node:net'
 import { LAYOUTS, layoutsOfSocket } from '../containerd/layouts.ts'
 import { AgentError, asAgentError } from '../model/errors.ts'
 import type { UnitFacts } from '../model/ports.ts'
 import { MAX_LINE_BYTES, type RestarterReply, type RestarterRequest } from '../model/restarter-protocol.ts'
+import { readLines, writeLine } from '../node/systemd/line-socket.ts'
 import { type Hold, hold, type SwitchPorts } from './dead-mans-switch.ts'
 import type { Declared } from './declared.ts'
 import { RateLimit } from './rate-limit.ts'
-import { listenPrivately } from './unix-socket.ts'
+import { listen, listenPrivately } from './unix-socket.ts'
 
 const HOUR_MS = 3_600_000
 const DEFAULT_MAX_PER_HOUR = 3
 const LONGEST_RESTART_MS = 60_000
+/** The agent has two at most, and a person's command one more; what comes beyond is closed by the kernel's side of accept. */
+const MOST_CONNECTIONS = 32
 
 export type RestarterOptions = {
   /** Where the agent connects. */
@@ -34,6 +36,7 @@ export async function startRestarter(options: RestarterOptions): Promise<Restart
   const { socket, ports } = options
   const sessions = new Sessions(options)
   const server = createServer((connection) => sessions.serve(connection))
+  server.maxConnections = MOST_CONNECTIONS
   await listenPrivately(socket, () => listen(server, socket))
   ports.log.info('restarter-listening', { socket })
   return {
@@ -54,28 +57,19 @@ class Sessions {
     this.#options = options
   }
 
-  /** Requests of one connection are answered in order. */
+  /** Requests of one connection are answered in order, the next one is read when the last answer is sent. */
   serve(connection: Socket): void {
     this.#connections.add(connection)
     let mine: Hold | undefined
-    let last: Promise<void> = Promise.resolve()
-    connection.on('error', () => undefined)
-    let received = 0
-    connection.on('data', (chunk) => {
-      received += chunk.length
-      if (received > MAX_LINE_BYTES) connection.destroy()
-    })
-    const lines = createInterface({ input: connection, crlfDelay: Number.POSITIVE_INFINITY })
-    lines.on('line', (line) => {
-      last = last.then(async () => {
-        const reply = await this.#answer(line, mine, (held) => {
-          mine = held
-        })
-        // Gone while it was answered: a hold taken now would be nobody's.
-        if (connection.destroyed) mine?.abandon()
-        else connection.write(`${JSON.stringify(reply)}\n`)
+    const onLine = async (line: string) => {
+      const reply = await this.#answer(line, mine, (held) => {
+        mine = held
       })
-    })
+      // Gone while it was answered: a hold taken now would be nobody's.
+      if (connection.destroyed) mine?.abandon()
+      else await writeLine(connection, reply)
+    }
+    readLines(connection, { onLine, maxBytes: MAX_LINE_BYTES })
     connection.once('close', () => {
       this.#connections.delete(connection)
       mine?.abandon()
@@ -178,15 +172,6 @@ class Sessions {
     if (unit === undefined) throw new AgentError('RESTART_UNAVAILABLE', `none of ${units.join(', ')} runs on this node`)
     return unit
   }
-}
-
-function listen(server: Server, socket: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error) =>
-      reject(new AgentError('LISTEN_FAILED', `cannot listen on ${socket}: ${error.message}`)),
-    )
-    server.listen(socket, resolve)
-  })
 }
 
 export function parseRequest(line: string): RestarterRequest {

@@ -2,10 +2,10 @@
 // question has its own connection and its deadline; a hold lives as long as its connection does.
 import { existsSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
-import { createInterface } from 'node:readline'
 import { AgentError } from '../../model/errors.ts'
 import type { JobOutcome, RestartPermit, Systemd } from '../../model/ports.ts'
-import type { RestarterReply, RestarterRequest } from '../../model/restarter-protocol.ts'
+import { MAX_LINE_BYTES, type RestarterReply, type RestarterRequest } from '../../model/restarter-protocol.ts'
+import { readLines } from './line-socket.ts'
 
 const QUESTION_MS = 5_000
 /** Beside the time that systemd may take for the job. */
@@ -101,7 +101,8 @@ type Connection = {
 
 async function open(path: string, timeoutMs: number): Promise<Connection> {
   const socket = await connected(path, timeoutMs)
-  const lines = createInterface({ input: socket, crlfDelay: Number.POSITIVE_INFINITY })
+  let answered = (_: string) => {}
+  readLines(socket, { maxBytes: MAX_LINE_BYTES, onLine: async (line) => answered(line) })
   return {
     close: () => socket.destroy(),
     async ask(request, withinMs, signal) {
@@ -113,15 +114,15 @@ async function open(path: string, timeoutMs: number): Promise<Connection> {
       const ended = () => failed(`it closed the connection at ${request.verb}`)
       signal?.addEventListener('abort', aborted, { once: true })
       socket.once('close', ended)
-      lines.once('line', resolve)
-      socket.write(`${JSON.stringify(request)}\n`)
+      answered = resolve
+      if (socket.destroyed) ended()
+      else socket.write(`${JSON.stringify(request)}\n`)
       try {
         return readReply(await promise, path)
       } finally {
         clearTimeout(timer)
         signal?.removeEventListener('abort', aborted)
         socket.off('close', ended)
-        lines.off('line', resolve)
       }
     },
   }
@@ -138,9 +139,17 @@ function connected(path: string, timeoutMs: number): Promise<Socket> {
 }
 
 function readReply(line: string, path: string): Answer {
-  const reply = JSON.parse(line) as RestarterReply
+  const reply = parseReply(line, path)
   if (reply.ok) return reply
   throw new AgentError(reply.code, `restarter: ${reply.message}`, { socket: path })
+}
+
+function parseReply(line: string, path: string): RestarterReply {
+  try {
+    return JSON.parse(line) as RestarterReply
+  } catch {
+    throw unavailable(path, `it answered ${JSON.stringify(line.slice(0, 80))}, which is not JSON`)
+  }
 }
 
 function unavailable(path: string, why: string): AgentError {
