@@ -7,7 +7,7 @@ import type { Change, OwnedPath } from '../../model/plan.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
 import type { NamedFile } from '../containerd-hosts/files.ts'
-import { ownedFolder } from '../ownership.ts'
+import { ownedFile, ownedFolder } from '../ownership.ts'
 import { difference, firstUnreadable, firstUnreadableIn, type HostFolder, isFile, sha256, whatIs } from '../target.ts'
 
 /** Owned by what names them, so that nobody takes them for host directories. */
@@ -97,7 +97,9 @@ export function planLegacyPuts(
     const base = { target: 'containerd-hosts', subject: host, folder, forgets: [] } as const
     if (files.length === 0) return []
     if (found.state.kind === 'absent' || found.files.size === 0) {
-      const owns = [ownedFolder(path), ...files.map((file) => ownedFile(path, file))]
+      const owns = [ownedFolder(path), ...files.map(({ name, content }) => ownedFile(`${path}/${name}`, content))].map(
+        ofConfig,
+      )
       const after = { kind: 'tree', mode: 0o755, files } as const
       return [{ ...base, action: 'create', path, reason: 'config.toml names these files', after, owns }]
     }
@@ -113,7 +115,7 @@ export function planLegacyPuts(
           action,
           path: at,
           after: file.content,
-          owns: [ownedFile(path, file)],
+          owns: [ofConfig(ownedFile(at, file.content))],
         },
       ]
     })
@@ -127,14 +129,15 @@ export function planLegacyPuts(
     subject: '',
     folder: posix.dirname(folder),
     after: { kind: 'folder', mode: 0o755 },
-    owns: [ownedFolder(folder)],
+    owns: [ofConfig(ownedFolder(folder))],
     forgets: [],
   }
   return [made, ...changes]
 }
 
-function ownedFile(folder: string, { name, content }: NamedFile): OwnedPath {
-  return { path: `${folder}/${name}`, kind: 'whole', sha256: sha256(content.bytes), target: OWNER }
+/** config.toml names these files: they are recorded with it. */
+function ofConfig(owned: OwnedPath): OwnedPath {
+  return { ...owned, target: OWNER }
 }
 
 /** What config.toml does not name any more; a file that someone changed stays and is reported. */
