@@ -1,0 +1,77 @@
+// What the fleet component and the agents tell each other: one annotation of the agent's Pod goes down, a short summary comes up.
+// Neither side needs the other: without a note an agent does as it would alone.
+
+/** The annotation of an agent's Pod, which the Pod mounts as a file (downward API). */
+export const FLEET_ANNOTATION = 'registry-trust.io/fleet'
+
+/** One restart of containerd, of one generation, on one node. */
+export type Grant = {
+  readonly id: string
+  /** 12 hexadecimal digits. */
+  readonly generation: string
+  /** Runs from when the agent first sees the grant: no two clocks are compared. */
+  readonly ttlSeconds: number
+}
+
+export type FleetNote = {
+  /** Digest of the ConfigMap's data (config/config-digest.ts). */
+  readonly config: string
+  /** How many nodes have an agent: proofs after a change are spread by it. */
+  readonly nodes: number
+  readonly grant?: Grant
+}
+
+/**
+ * held: seen, and good for a restart that was not made yet; used: the restart is under way; done: it is over, and `ok` says how;
+ * expired: it was not needed in time. done and expired are final, and remembered: the id never allows another restart.
+ */
+export const GRANT_PHASES = ['held', 'used', 'done', 'expired'] as const
+export type GrantPhase = (typeof GRANT_PHASES)[number]
+
+/** What an agent says about the last grant that it saw. */
+export type GrantReport = {
+  readonly id: string
+  readonly generation: string
+  readonly phase: GrantPhase
+  /** Of `done`: the restart led to the new generation, and nothing was rolled back. */
+  readonly ok: boolean
+}
+
+/** A grant that can never be used again, as state.json remembers it. */
+export type ClosedGrant = {
+  readonly id: string
+  readonly generation: string
+  readonly phase: 'used' | 'done' | 'expired'
+  readonly ok: boolean
+}
+
+export type FleetSettings = {
+  readonly touchesPerSecond: number
+  readonly startupTaint: 'keep' | 'remove'
+  readonly rollout: RolloutSettings
+}
+
+/** A number of nodes, a part of all nodes in percent, or (canary only) the labels that nodes carry. */
+export type Share =
+  | { readonly kind: 'count'; readonly count: number }
+  | { readonly kind: 'percent'; readonly percent: number }
+
+export type CanaryChoice = Share | { readonly kind: 'selector'; readonly labels: { readonly [name: string]: string } }
+
+export type RolloutSettings = {
+  readonly canary: CanaryChoice
+  readonly maxUnavailable: Share
+  readonly soakMs: number
+  readonly haltAfter: number
+}
+
+export const DEFAULT_FLEET: FleetSettings = {
+  touchesPerSecond: 50,
+  startupTaint: 'keep',
+  rollout: {
+    canary: { kind: 'count', count: 1 },
+    maxUnavailable: { kind: 'percent', percent: 10 },
+    soakMs: 30_000,
+    haltAfter: 1,
+  },
+}
