@@ -7,7 +7,7 @@ readonly api_server_suite=sid
 readonly api_server_sources=$root/test/cluster/apiserver
 # The types whose schemas the server knows: server-side apply goes by them, and kubectl validates with them.
 readonly api_server_types=(
-  k8s.io/api/{core,apps,batch,coordination,rbac,networking,scheduling,autoscaling}/v1
+  k8s.io/api/{admissionregistration,core,apps,batch,coordination,rbac,networking,scheduling,autoscaling}/v1
   k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1
   k8s.io/apimachinery/pkg/{apis/meta/v1,runtime,api/resource,util/intstr,version}
 )

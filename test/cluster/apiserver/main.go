@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -17,7 +18,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/apiserver/pkg/authentication/group"
 	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
 	"k8s.io/apiserver/pkg/authentication/token/tokenfile"
@@ -29,8 +32,11 @@ import (
 	"k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/options"
 	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/restmapper"
 
 	"registry-trust/apiserver/openapi"
 )
@@ -134,14 +140,37 @@ func protect(config *server.RecommendedConfig, s settings, client kubernetes.Int
 		roleAuthorizer{client.RbacV1()},
 	)
 	config.SharedInformerFactory = informers.NewSharedInformerFactory(client, 0)
-	admission, err := lifecycle.NewLifecycle(sets.New(metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic))
+	namespaces, err := lifecycle.NewLifecycle(sets.New(metav1.NamespaceDefault, metav1.NamespaceSystem, metav1.NamespacePublic))
 	if err != nil {
 		return err
 	}
-	admission.SetExternalKubeInformerFactory(config.SharedInformerFactory)
-	admission.SetExternalKubeClientSet(client)
-	config.AdmissionControl = admission
-	return admission.ValidateInitialization()
+	namespaces.SetExternalKubeInformerFactory(config.SharedInformerFactory)
+	namespaces.SetExternalKubeClientSet(client)
+	policies, err := admissionPolicies(config, client)
+	if err != nil {
+		return err
+	}
+	config.AdmissionControl = admission.NewChainHandler(namespaces, policies)
+	return errors.Join(namespaces.ValidateInitialization(), policies.ValidateInitialization())
+}
+
+// admissionPolicies enforces the ValidatingAdmissionPolicies that are stored here.
+func admissionPolicies(config *server.RecommendedConfig, client kubernetes.Interface) (*validating.Plugin, error) {
+	plugin, err := validating.NewPlugin(nil)
+	if err != nil {
+		return nil, err
+	}
+	anything, err := dynamic.NewForConfig(config.LoopbackClientConfig)
+	if err != nil {
+		return nil, err
+	}
+	plugin.SetExternalKubeInformerFactory(config.SharedInformerFactory)
+	plugin.SetExternalKubeClientSet(client)
+	plugin.SetDynamicClient(anything)
+	plugin.SetRESTMapper(restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client.Discovery())))
+	plugin.SetAuthorizer(config.Authorization.Authorizer)
+	plugin.SetDrainedNotification(config.DrainedNotify())
+	return plugin, nil
 }
 
 // customResources is the server of CustomResourceDefinitions and their objects, which gets what the other one does not serve.

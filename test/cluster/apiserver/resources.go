@@ -6,6 +6,7 @@ import (
 	"context"
 	"reflect"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -47,6 +48,7 @@ var (
 	leases  = coordinationv1.SchemeGroupVersion
 	network = networkingv1.SchemeGroupVersion
 	sched   = schedulingv1.SchemeGroupVersion
+	admit   = admissionv1.SchemeGroupVersion
 )
 
 var resources = []resource{
@@ -67,6 +69,8 @@ var resources = []resource{
 	{rbac, "rolebindings", "rolebinding", nil, true, &rbacv1.RoleBinding{}, &rbacv1.RoleBindingList{}},
 	{rbac, "clusterroles", "clusterrole", nil, false, &rbacv1.ClusterRole{}, &rbacv1.ClusterRoleList{}},
 	{rbac, "clusterrolebindings", "clusterrolebinding", nil, false, &rbacv1.ClusterRoleBinding{}, &rbacv1.ClusterRoleBindingList{}},
+	{admit, "validatingadmissionpolicies", "validatingadmissionpolicy", nil, false, &admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyList{}},
+	{admit, "validatingadmissionpolicybindings", "validatingadmissionpolicybinding", nil, false, &admissionv1.ValidatingAdmissionPolicyBinding{}, &admissionv1.ValidatingAdmissionPolicyBindingList{}},
 	{network, "networkpolicies", "networkpolicy", []string{"netpol"}, true, &networkingv1.NetworkPolicy{}, &networkingv1.NetworkPolicyList{}},
 	{sched, "priorityclasses", "priorityclass", []string{"pc"}, false, &schedulingv1.PriorityClass{}, &schedulingv1.PriorityClassList{}},
 }
@@ -81,7 +85,7 @@ func newScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, batchv1.AddToScheme, coordinationv1.AddToScheme,
-		rbacv1.AddToScheme, networkingv1.AddToScheme, schedulingv1.AddToScheme,
+		rbacv1.AddToScheme, networkingv1.AddToScheme, schedulingv1.AddToScheme, admissionv1.AddToScheme,
 	} {
 		utilruntime.Must(add(scheme))
 	}
@@ -117,7 +121,7 @@ var selectable = map[string]map[string]func(runtime.Object) string{
 }
 
 func versions() []schema.GroupVersion {
-	return []schema.GroupVersion{core, apps, batch, leases, rbac, network, sched}
+	return []schema.GroupVersion{core, apps, batch, leases, rbac, network, sched, admit}
 }
 
 func install(api *server.GenericAPIServer, stored generic.RESTOptionsGetter) error {
