@@ -1,4 +1,4 @@
-# The image of the agent and its sidecars: a C library, Node and two JavaScript files. No shell, no package manager, and nothing runs in the
+# The image of the agent and its sidecars: a C library, Node, two JavaScript files and the commands that start them. No shell, no package manager, and nothing runs in the
 # final stage, so that it can be built for amd64 and arm64 on either. scripts/image builds it; by hand:
 #   buildah build --timestamp 0 --platform linux/arm64 --build-arg BUILD_BASE=… --build-arg BUNDLE=build --build-arg BASE=… -t registry-trust .
 # BASE: anything with glibc >= 2.34 and libstdc++ (a distroless "cc" image); pin it by digest. BUILD_BASE: anything with npm and tar,
@@ -19,6 +19,7 @@ FROM ${BUNDLE} AS bundle
 FROM ${BASE} AS image
 COPY --from=bundle /out/node /usr/bin/node
 COPY --from=bundle /out/registry-trust/ /usr/lib/registry-trust/
+COPY --from=bundle /out/bin/ /usr/bin/
 # The Pods say uid 0, as the node's files belong to root; status, plan and lint need no rights.
 USER 65532:65532
 ENTRYPOINT ["/usr/bin/node", "/usr/lib/registry-trust/registry-trust.cjs"]

@@ -1,5 +1,5 @@
-// Puts together what the image holds besides its base: the bundles, the Node binary as it was published, the bill of materials and the
-// licences. Two runs on the same sources give the same bytes.
+// Puts together what the image holds besides its base: the bundles, the commands that start them, the Node binary as it was published, the
+// bill of materials and the licences. Two runs on the same sources give the same bytes.
 // usage: image-content.ts [FOLDER [ARCHITECTURE]], the latter as images name it: amd64 or arm64, by default this machine's
 import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -10,6 +10,8 @@ import { copyNodeBinary } from './node-binary.ts'
 const root = join(import.meta.dirname, '..')
 const out = process.argv[2] ?? join(root, 'dist/image')
 const folder = join(out, 'registry-trust')
+/** The commands of the image's PATH. The kernel starts the interpreter of the first line itself: no shell and no env is needed. */
+const COMMANDS = ['registry-trust', 'registry-trust-sidecar']
 
 rmSync(out, { recursive: true, force: true })
 mkdirSync(folder, { recursive: true })
@@ -19,6 +21,13 @@ for (const name of readdirSync(folder).filter((name) => name.endsWith('.map'))) 
 const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as Lock
 // The binary of the Node project, byte for byte: whoever likes can compare.
 copyNodeBinary(process.argv[3], lock, join(out, 'node'))
+
+mkdirSync(join(out, 'bin'))
+for (const name of COMMANDS) {
+  const launcher = `#!/usr/bin/node --max-semi-space-size=1\nrequire('/usr/lib/registry-trust/${name}.cjs')\n`
+  writeFileSync(join(out, 'bin', name), launcher)
+  chmodSync(join(out, 'bin', name), 0o755)
+}
 
 const bom = billOfMaterials(lock, process.versions.node)
 writeFileSync(join(folder, 'sbom.cdx.json'), `${JSON.stringify(bom, null, 2)}\n`)
