@@ -2,6 +2,8 @@
 import type { MountPoint } from '../model/ports.ts'
 import type { DriftStatus } from '../model/status.ts'
 
+const HOSTS_FILE = '/etc/hosts'
+
 /** Inputs whose changes never arrive: mounted as a single file (a subPath is never updated), or from what was deleted since. */
 export function staleSources(sources: readonly string[], mounts: readonly MountPoint[]): readonly DriftStatus[] {
   return sources.flatMap((path): DriftStatus[] => {
@@ -12,6 +14,13 @@ export function staleSources(sources: readonly string[], mounts: readonly MountP
       : 'it is mounted as a single file (subPath), which is never updated: mount its folder instead'
     return [{ target: 'source', path, kind: 'source-stale', reason }]
   })
+}
+
+/** The node's hosts file, mounted over the Pod's own: a file that takes its place on the node is not seen in the Pod. */
+export function staleHostsFile(mounts: readonly MountPoint[]): readonly DriftStatus[] {
+  if (!mounts.some(({ path, isSourceDeleted }) => path === HOSTS_FILE && isSourceDeleted)) return []
+  const reason = 'it shows the file that the node had when the Pod started, which was replaced since: restart the Pod'
+  return [{ target: 'source', path: HOSTS_FILE, kind: 'source-stale', reason }]
 }
 
 /** Folders that the agent sees through a mount whose source is gone: only a new process sees the node's. */

@@ -5,7 +5,7 @@ import { readContainerdConfig } from '../containerd/config/read.ts'
 import { CRICTL_FILE, CRICTL_KEYS, crictlEndpointOf, isSameSocket } from '../containerd/crictl.ts'
 import { checkTree } from '../containerd/hosts/lookup.ts'
 import { withdrawnButTrusted } from '../daemon/advisories.ts'
-import { staleSources } from '../daemon/mounts.ts'
+import { staleHostsFile, staleSources } from '../daemon/mounts.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import { nothingDesired } from '../model/desired-state.ts'
 import { type AgentError, asAgentError, type Problem } from '../model/errors.ts'
@@ -92,6 +92,7 @@ export async function examine(
     ailments.push(
       ...withdrawnButTrusted(state, facts).map((one) => told('info', one, RESTART_LATER)),
       ...staleSources(desired?.sources ?? [], mounts).map((one) => told('warning', one, MOUNT_THE_FOLDER)),
+      ...staleHostsFile(mounts).map((one) => told('warning', one, 'Restart the Pod.')),
     )
     if (plan.restart.required) ailments.push(await restartAilment(plan.restart, wanted, facts, ports))
     if (plan.certsDirectory !== undefined)

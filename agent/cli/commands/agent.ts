@@ -1,7 +1,7 @@
 // `registry-trust agent`: the daemon. Ends on SIGTERM after the run under way; what it put on the node stays.
 import { posix } from 'node:path'
 import { startLoop } from '../../daemon/loop.ts'
-import { deletedFolders, staleSources } from '../../daemon/mounts.ts'
+import { deletedFolders, staleHostsFile, staleSources } from '../../daemon/mounts.ts'
 import { servedWatch } from '../../daemon/served-chains.ts'
 import { foldersToWatch, type WatchedFolder } from '../../daemon/watched-folders.ts'
 import { breaksTrust, provesTrust } from '../../model/finding.ts'
@@ -35,7 +35,10 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     void served.look(loop.registries(), failed === undefined ? {} : { failed }).then(() => tellFacts(loop.status()))
   let dependsOn: readonly WatchedFolder[] = []
   const loop = startLoop({
-    advisories: (desired) => [...served.changed(), ...staleSources(desired?.sources ?? [], wiring.mounts())],
+    advisories(desired) {
+      const mounts = wiring.mounts()
+      return [...served.changed(), ...staleSources(desired?.sources ?? [], mounts), ...staleHostsFile(mounts)]
+    },
     isBlind() {
       const gone = deletedFolders(
         dependsOn.map(({ path }) => files.hostPath(path)),
