@@ -8,13 +8,7 @@ import t from 'tap'
 import type { Kubernetes } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { defineCustomKinds } from '../fixtures/deploy/custom-kinds.ts'
-import {
-  commandsOn,
-  documentedCommands,
-  insideThePod,
-  RULES,
-  rulesFor,
-} from '../fixtures/deploy/documented-commands.ts'
+import { commandsOn, documentedCommands, RULES, rulesFor } from '../fixtures/deploy/documented-commands.ts'
 import { render } from '../fixtures/deploy/objects.ts'
 import { Daemon, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { tinyImage } from '../fixtures/node/image.ts'
@@ -119,7 +113,6 @@ newestGeneration(t, 'what runs on a node', async (t, generation) => {
   const isLast = (text: string) => text === 'registry-trust uninstall'
   const ordered = [
     ...commands.filter(({ command, place }) => place.exits.length > 0 && !isLast(command.text)),
-    ...insideThePod().map((command) => ({ command, place: { exits: [0, 2] } })),
     ...commands.filter(({ command }) => isLast(command.text)),
   ]
   const seen = new Set<string>()

@@ -1,18 +1,18 @@
 // The documents say what is so: the table of keys is that of the schema, every example of trust.yaml is accepted, every file and every
 // command that they name is there.
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import t from 'tap'
-import { parse } from 'yaml'
+import t, { type Test } from 'tap'
 import { parseCommandLine } from '../../agent/cli/command-line/args.ts'
 import { loadDesiredState } from '../../agent/config/load.ts'
 import { ADVISORY_KINDS, DRIFT_KINDS } from '../../agent/model/plan.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
 import { withReference } from '../../scripts/config-reference.ts'
+import { ANCHORS, fencedTrust, inlineTrust, pages } from '../fixtures/deploy/documented-yaml.ts'
 import { createAuthority } from '../fixtures/node/certificates.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-const DOCS = ['config', 'install', 'deployment', 'drift', 'security', 'design', 'logs'].map((name) => `docs/${name}.md`)
+const DOCS = pages()
 
 function read(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8')
@@ -28,23 +28,32 @@ t.test('the table of keys in docs/config.md is the one of the schema', async (t)
   t.equal(document, withReference(document), 'otherwise run: node scripts/config-reference.ts')
 })
 
-t.test('every example of trust.yaml is accepted as it stands', async (t) => {
-  const examples = DOCS.flatMap((path) => blocks(read(path), 'yaml').map((text) => ({ path, text }))).filter(
-    ({ text }) => {
-      const value: unknown = parse(text)
-      return typeof value === 'object' && value !== null && 'registries' in value
-    },
-  )
+t.test('every example of trust.yaml is accepted, also a piece of one', async (t) => {
+  const examples = fencedTrust()
   t.ok(examples.length >= 3, `${examples.length} examples`)
-  for (const { path, text } of examples) {
-    const folder = t.testdir({ 'trust.yaml': text })
-    const authority = await createAuthority(folder, 'Example Root')
-    for (const name of ['corp-root.pem', 'next-root.pem'])
-      (await import('node:fs')).writeFileSync(join(folder, name), authority.pem)
-    const loaded = await loadDesiredState({ paths: [folder], files: inputFiles(), now: Date.now() })
-    t.same(loaded.problems, [], `${path}: ${text}`)
+  for (const { path, shown, text } of examples) t.same(await problemsOf(t, text), [], `${path}: ${shown}`)
+})
+
+t.test('every setting in a sentence is accepted where its key can stand', async (t) => {
+  const settings = inlineTrust()
+  t.ok(settings.length >= 10, `${settings.length} settings`)
+  for (const { path, shown, wholes } of settings) {
+    const refused: (readonly unknown[])[] = []
+    for (const text of wholes) refused.push(await problemsOf(t, text))
+    t.ok(
+      refused.some((problems) => problems.length === 0),
+      `${path}: ${shown}: ${JSON.stringify(refused)}`,
+    )
   }
 })
+
+/** What the product says to this trust.yaml, with the files that the pages name beside it. */
+async function problemsOf(t: Test, text: string): Promise<readonly unknown[]> {
+  const folder = t.testdir({ 'trust.yaml': text })
+  const authority = await createAuthority(folder, 'Example Root')
+  for (const name of ANCHORS) writeFileSync(join(folder, `${name}.pem`), authority.pem)
+  return (await loadDesiredState({ paths: [folder], files: inputFiles(), now: Date.now() })).problems
+}
 
 t.test('the table of docs/drift.md has every kind of drift, and the advice last', async (t) => {
   const kinds = [...read('docs/drift.md').matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, kind]) => kind)
@@ -80,6 +89,8 @@ t.test('every command line of registry-trust is one that it takes', async (t) =>
 
 t.test('every kubectl command names a folder that is there', async (t) => {
   for (const path of DOCS)
-    for (const [, folder = ''] of read(path).matchAll(/kubectl (?:apply|delete|kustomize) (?:-k )?(daemonset\/\S+)/g))
+    for (const [, folder = ''] of read(path).matchAll(
+      /kubectl (?:apply|delete|kustomize) (?:-k )?(daemonset\/[^\s`]+)/g,
+    ))
       t.ok(existsSync(join(ROOT, folder, 'kustomization.yaml')), `${path}: ${folder}`)
 })
