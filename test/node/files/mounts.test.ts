@@ -1,7 +1,7 @@
 // What is mounted where, from a mountinfo as the kernel writes it; real mounts are in test/e2e/advisories.test.ts.
 import { join } from 'node:path'
 import t from 'tap'
-import { deletedFolders, staleSources } from '../../../agent/daemon/mounts.ts'
+import { deletedFolders, staleHostsFile, staleSources } from '../../../agent/daemon/mounts.ts'
 import { mounts } from '../../../agent/node/files/mounts.ts'
 
 const MOUNTINFO = String.raw`1 0 8:1 / / rw - ext4 /dev/sda1 rw
@@ -35,5 +35,16 @@ t.test('stale sources and deleted folders: the innermost mount decides', async (
   ])
   t.same(deletedFolders(['/host/etc/containerd', '/host/etc/containerd/certs.d', '/host/etc/ssl/certs'], points), [
     '/host/etc/containerd',
+  ])
+})
+
+t.test("the node's hosts file is told when another one took its place", async (t) => {
+  const at = (source: string) =>
+    mounts({
+      path: join(t.testdir({ mountinfo: `8 1 8:1 ${source} /etc/hosts ro - ext4 /dev/sda1 rw\n` }), 'mountinfo'),
+    })()
+  t.same(staleHostsFile(at('/etc/hosts')), [])
+  t.match(staleHostsFile(at('/etc/hosts//deleted')), [
+    { path: '/etc/hosts', kind: 'source-stale', reason: /restart the Pod/ },
   ])
 })
