@@ -1,13 +1,20 @@
 #!/usr/bin/env node
 // Composition root of the sidecars in the image: the same commands as main.ts has, with only what they need, in a file small enough for a
 // heap of 16 MiB.
+import { join } from 'node:path'
 import { parseCommandLine } from './cli/command-line/args.ts'
-import { loadDesiredState } from './config/load.ts'
+import { guardedLoad } from './config/guarded-load.ts'
 import { AgentError, asAgentError } from './model/errors.ts'
 import { systemClock } from './node/clock.ts'
 import { nodeFiles } from './node/files/files.ts'
 import { inputFiles } from './node/files/input-files.ts'
+import { readingThread } from './node/threads/reading-thread.ts'
 import { createLog } from './telemetry/log.ts'
+
+/** Filled in by the bundler. */
+declare const REGISTRY_TRUST_VERSION: string | undefined
+const IS_BUNDLE = typeof REGISTRY_TRUST_VERSION === 'string'
+const READER = join(import.meta.dirname, IS_BUNDLE ? 'registry-trust-reader.cjs' : 'main-reader.ts')
 
 async function main(): Promise<number> {
   const invocation = parseCommandLine(process.argv.slice(2), process.env)
@@ -17,7 +24,12 @@ async function main(): Promise<number> {
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stopping.abort(name))
   const log = createLog({ level: options.logLevel, format: options.logFormat })
   const [files, inputs, clock] = [nodeFiles({ root: options.root }), inputFiles(), systemClock()]
-  const loadConfig = () => loadDesiredState({ paths: options.config, files: inputs, now: clock.now() })
+  const loadConfig = guardedLoad({
+    paths: options.config,
+    files: inputs,
+    clock,
+    thread: readingThread({ program: READER, heapMb: 40 }),
+  })
   const wiring = { options, log, loadConfig, signal: stopping.signal }
   switch (command) {
     case 'cri-proxy': {

@@ -2,13 +2,13 @@
 // Composition root: reads argv and the environment (nobody else does), wires the ports, runs one command, and is the only
 // place that ends the process.
 import { hostname } from 'node:os'
-import { posix } from 'node:path'
+import { join, posix } from 'node:path'
 import { type Options, parseCommandLine } from './cli/command-line/args.ts'
 import type { Command } from './cli/command-line/flags.ts'
 import { painter } from './cli/output/terminal.ts'
 import { DEFAULT_CONTAINERD } from './cli/sockets.ts'
 import type { Wiring } from './cli/wiring.ts'
-import { loadDesiredState } from './config/load.ts'
+import { guardedLoad } from './config/guarded-load.ts'
 import { asAgentError } from './model/errors.ts'
 import type { CriConnector, RestartPermit } from './model/ports.ts'
 import { systemClock } from './node/clock.ts'
@@ -23,6 +23,7 @@ import { stateStore } from './node/state/state-store.ts'
 import { heldPermit, restarterClient } from './node/systemd/restarter-client.ts'
 import { awaitSockets } from './node/systemd/sidecar-sockets.ts'
 import { systemd } from './node/systemd/systemd.ts'
+import { readingThread } from './node/threads/reading-thread.ts'
 import { registryLogin } from './node/tls/registry-login.ts'
 import { tlsProbe } from './node/tls/tls.ts'
 import { watcher } from './node/watch/watch.ts'
@@ -33,7 +34,9 @@ import { logLevels } from './telemetry/log-level.ts'
 
 /** Filled in by the bundler. */
 declare const REGISTRY_TRUST_VERSION: string | undefined
-const VERSION = typeof REGISTRY_TRUST_VERSION === 'string' ? REGISTRY_TRUST_VERSION : '0.0.0-source'
+const IS_BUNDLE = typeof REGISTRY_TRUST_VERSION === 'string'
+const VERSION = IS_BUNDLE ? REGISTRY_TRUST_VERSION : '0.0.0-source'
+const READER = join(import.meta.dirname, IS_BUNDLE ? 'registry-trust-reader.cjs' : 'main-reader.ts')
 
 /** Loaded when it is run: the daemon's packages would cost the other commands half their time. */
 const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number> } = {
@@ -139,7 +142,12 @@ function wire(options: Wired): Wiring {
     print: (text) => process.stdout.write(text),
     connectCluster: async () =>
       (await import('./cluster/kubernetes-api.ts')).kubernetesApi({ kubeconfig: options.kubeconfig, log }),
-    loadConfig: () => loadDesiredState({ paths: options.config, files: inputs, now: clock.now() }),
+    loadConfig: guardedLoad({
+      paths: options.config,
+      files: inputs,
+      clock,
+      thread: readingThread({ program: READER }),
+    }),
     ports: {
       files,
       clock,

@@ -36,6 +36,8 @@ await build({
   entryPoints: {
     'registry-trust': 'agent/main.ts',
     'registry-trust-sidecar': 'agent/main-sidecar.ts',
+    // What decodes the files of the configuration that are not small, in a thread.
+    'registry-trust-reader': 'agent/main-reader.ts',
     'registry-trust-cluster': 'agent/cluster/kubernetes-api.ts',
   },
   outdir,
@@ -53,5 +55,5 @@ await build({
   sourcemap: 'external',
   legalComments: 'linked',
   logLevel: 'warning',
-  define: { REGISTRY_TRUST_VERSION: JSON.stringify(version) },
+  define: { REGISTRY_TRUST_VERSION: JSON.stringify(version), 'import.meta.dirname': '__dirname' },
 })

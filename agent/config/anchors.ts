@@ -5,12 +5,21 @@ import type { Certificate, TrustAnchor } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import { Secret } from '../model/secret.ts'
 import { judgeCertificates } from '../pki/anchor/judge.ts'
-import { decodeCertificates } from '../pki/decode/decode.ts'
+import type { Decoded, DecodeOptions } from '../pki/decode/decode.ts'
 import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declared.ts'
 import type { FoundInput, InputLookup } from './input-lookup.ts'
 import { type Place, placeText, type Report } from './report.ts'
 
-export type AnchorOptions = { readonly now: number; readonly minRsaBits: number }
+export type Decoder = (bytes: Buffer, options: DecodeOptions) => Decoded
+
+export type AnchorOptions = {
+  readonly now: number
+  readonly minRsaBits: number
+  readonly decode: Decoder
+  readonly onStep: (path: string) => void
+  /** Files that are not decoded because that did harm before, and what it was. */
+  readonly harmful: ReadonlyMap<string, string>
+}
 
 export type LoadedAnchors = {
   readonly anchors: readonly TrustAnchor[]
@@ -128,8 +137,11 @@ async function fromFile(
     wasFound: input.kind !== 'absent',
   })
   const at = `${placeText(where.place)}: ${where.subject}`
+  const harm = judging.harmful.get(path)
+  if (harm !== undefined) return held(problem('ANCHOR_TOO_COSTLY', `${at} names ${path}, which is not used: ${harm}`))
   switch (input.kind) {
     case 'file':
+      judging.onStep(path)
       return { anchor: fromBytes(name, path, input.bytes, judging), path, wasFound: true }
     case 'absent': {
       const folders = found.lookedIn.join(' nor in ')
@@ -146,7 +158,7 @@ async function fromFile(
 }
 
 function fromBytes(name: string, source: string, bytes: Buffer, judging: Judging): TrustAnchor {
-  const decoded = decodeCertificates(bytes, { password: judging.password })
+  const decoded = judging.decode(bytes, { password: judging.password })
   const judged = judgeCertificates(decoded.certificates, judging)
   const problems = [...decoded.problems, ...judged.problems].map((found) =>
     problem(found.code, `${source}: ${found.message}`),

@@ -1,18 +1,17 @@
 // --config paths → the desired state, or every reason why there is none. Reads through the port alone.
 // Rule: a broken trust.yaml gives no desired state at all (the last good one stays in force); a broken anchor file holds only that anchor.
-import { posix } from 'node:path'
 import type { CredentialSource, DesiredState, Registry } from '../model/desired-state.ts'
-import { asAgentError, type Problem } from '../model/errors.ts'
+import type { Problem } from '../model/errors.ts'
 import type { InputFiles } from '../model/ports.ts'
-import { ANCHOR_MAX_BYTES } from '../pki/decode/decode.ts'
-import { type LoadedAnchors, loadAnchors } from './anchors.ts'
-import { CONFIG_MAX_BYTES, type ConfigFile, type RawFile, readConfigFile } from './config-file.ts'
+import { ANCHOR_MAX_BYTES, decodeCertificates } from '../pki/decode/decode.ts'
+import { type Decoder, type LoadedAnchors, loadAnchors } from './anchors.ts'
+import { collectFiles } from './collect.ts'
+import { type ConfigFile, readConfigFile } from './config-file.ts'
 import { checkDeclarations } from './declarations.ts'
 import type { DeclaredRegistry } from './declared.ts'
 import { loadEndpoints } from './endpoints.ts'
-import { readForeignFolder, readK3sRegistries } from './foreign-inputs.ts'
 import { generationOf } from './generation.ts'
-import { InputLookup, listQuietly, readInput } from './input-lookup.ts'
+import { InputLookup } from './input-lookup.ts'
 import { loadPublications } from './publish.ts'
 import { placeText, Report } from './report.ts'
 import { parseDuration } from './schema/duration.ts'
@@ -30,17 +29,24 @@ export type LoadOptions = {
   readonly files: InputFiles
   /** Milliseconds since the epoch: anchors are judged by it. */
   readonly now: number
+  /** Told before the bytes of each file are decoded. */
+  readonly onStep?: (path: string) => void
+  /** Files that are not decoded because that did harm before, and what it was; reads on after the name of the file. */
+  readonly harmful?: ReadonlyMap<string, string>
+  readonly decode?: Decoder
 }
 
-const MAIN_FILE = 'trust.yaml'
-const FRAGMENTS = 'registries.d'
-const MAX_FRAGMENTS = 200
 const DEFAULT_PROOF_MS = 600_000
+const NONE: ReadonlyMap<string, string> = new Map()
 
-export async function loadDesiredState({ paths, files, now }: LoadOptions): Promise<LoadResult> {
+export async function loadDesiredState(options: LoadOptions): Promise<LoadResult> {
+  const { paths, files, now, onStep = () => undefined, harmful = NONE, decode = decodeCertificates } = options
   const report = new Report()
-  const { raw, folders } = await collect(paths, files, report)
-  const read = raw.map((file) => readConfigFile(file, validateTree, report)).filter((file) => file !== undefined)
+  const { raw, folders } = await collectFiles(paths, { files, onStep, harmful }, report)
+  const read = raw.flatMap((file) => {
+    onStep(file.path)
+    return readConfigFile(file, validateTree, report) ?? []
+  })
   const settings = loadSettings(read, report)
   const declarations = checkDeclarations(read, settings.policy, report)
   const known = new Set(declarations.anchors.map(({ name }) => name))
@@ -48,7 +54,8 @@ export async function loadDesiredState({ paths, files, now }: LoadOptions): Prom
   refuseNothing(read, report)
   if (!report.isEmpty) return { ok: false, problems: report.problems() }
   const lookup = new InputLookup(files, folders, ANCHOR_MAX_BYTES)
-  const loaded = await loadAnchors(declarations, lookup, { now, minRsaBits: settings.policy.minRsaBits }, report)
+  const judging = { now, minRsaBits: settings.policy.minRsaBits, onStep, harmful, decode }
+  const loaded = await loadAnchors(declarations, lookup, judging, report)
   if (!report.isEmpty) return { ok: false, problems: report.problems() }
   const { anchors } = loaded
   const declared = await Promise.all(
@@ -112,128 +119,4 @@ function refuseNothing(files: readonly ConfigFile[], report: Report): void {
   if (files.some(({ value }) => value['anchors'] !== undefined || value['registries'] !== undefined)) return
   const text = 'declares neither registries nor anchors; write "registries: []" if the node shall trust nothing of ours'
   report.add('CONFIG_INVALID', first.place('', 'value'), '', text)
-}
-
-type Collected = { readonly raw: readonly RawFile[]; readonly folders: readonly string[] }
-
-async function collect(paths: readonly string[], files: InputFiles, report: Report): Promise<Collected> {
-  const raw: RawFile[] = []
-  const folders: string[] = []
-  for (const given of paths) {
-    const path = posix.normalize(given)
-    const input = await readInput(files, path, CONFIG_MAX_BYTES)
-    if (input.kind === 'folder') {
-      const folder = path.replace(/(.)\/$/, '$1')
-      folders.push(folder)
-      await addFolder(folder, files, raw, report)
-      continue
-    }
-    if (raw.some((known) => known.path === path)) continue
-    folders.push(posix.dirname(path))
-    if (addK3s(path, input, raw, report)) continue
-    addInput(path, input, false, raw, report)
-    await addFragments(posix.dirname(path), files, raw, report)
-  }
-  if (raw.length === 0 && report.isEmpty) {
-    report.addFile('CONFIG_MISSING', paths.join(', ') || MAIN_FILE, 0, `there is no ${MAIN_FILE}`)
-  }
-  return { raw, folders: [...new Set(folders)] }
-}
-
-/** What another tool's files say, as a file of registries.d would. */
-function addDocument(path: string, document: object, raw: RawFile[]): void {
-  raw.push({ path, order: raw.length, isFragment: true, bytes: Buffer.from(JSON.stringify(document)) })
-}
-
-function addK3s(path: string, input: Awaited<ReturnType<typeof readInput>>, raw: RawFile[], report: Report): boolean {
-  if (input.kind !== 'file' || posix.basename(path) === MAIN_FILE) return false
-  const k3s = readK3sRegistries(input.bytes.toString('utf8'))
-  if (k3s === undefined) return false
-  if (k3s.ok) addDocument(path, k3s.document, raw)
-  else for (const reason of k3s.reasons) report.addFile('CONFIG_NOT_SUPPORTED_YET', path, raw.length, reason)
-  return true
-}
-
-async function addFolder(folder: string, files: InputFiles, raw: RawFile[], report: Report): Promise<void> {
-  const path = posix.join(folder, MAIN_FILE)
-  if (raw.some((known) => known.path === path)) return
-  const input = await readInput(files, path, CONFIG_MAX_BYTES)
-  if (input.kind === 'absent') {
-    const foreign = await readForeignFolder(folder, files)
-    if (foreign !== undefined) {
-      addDocument(folder, foreign, raw)
-      return
-    }
-    const names = (await listQuietly(files, folder)).filter((name) => !name.startsWith('.'))
-    const wrong = names.find((name) => /^trust\.(yml|json|ya?ml\..+)$/i.test(name) || name.toLowerCase() === MAIN_FILE)
-    if (wrong !== undefined) {
-      report.addFile('CONFIG_MISSING', path, raw.length, `the file is not there, but ${wrong} is: rename it`)
-    } else if (names.length === 0) {
-      // An optional ConfigMap that is gone shows as an empty folder: that must not take trust off the node.
-      report.addFile('CONFIG_MISSING', path, raw.length, 'the folder is empty')
-    } else if (names.includes(FRAGMENTS)) {
-      report.addFile('CONFIG_MISSING', path, raw.length, `the file is not there, only ${FRAGMENTS} beside it`)
-    }
-    return
-  }
-  addInput(path, input, false, raw, report)
-  await addFragments(folder, files, raw, report)
-}
-
-async function addFragments(folder: string, files: InputFiles, raw: RawFile[], report: Report): Promise<void> {
-  const fragments = posix.join(folder, FRAGMENTS)
-  const listed = await listFragments(fragments, files, raw.length, report)
-  const names = listed.filter((name) => !name.startsWith('.')).toSorted()
-  const wanted = names.filter((name) => name.endsWith('.yaml'))
-  for (const name of names.filter((other) => /\.(yml|json)$/i.test(other))) {
-    report.addFile('CONFIG_INVALID', posix.join(fragments, name), raw.length, 'the name must end in .yaml')
-  }
-  if (wanted.length > MAX_FRAGMENTS) {
-    const text = `the folder holds ${wanted.length} files, more than the ${MAX_FRAGMENTS} allowed`
-    report.addFile('CONFIG_TOO_LARGE', fragments, raw.length, text)
-    return
-  }
-  for (const name of wanted) {
-    const path = posix.join(fragments, name)
-    if (raw.some((known) => known.path === path)) continue
-    addInput(path, await readInput(files, path, CONFIG_MAX_BYTES), true, raw, report)
-  }
-}
-
-/** A folder that cannot be listed is an error: taken for empty, it would take its registries off the node. */
-async function listFragments(folder: string, files: InputFiles, order: number, report: Report) {
-  try {
-    return await files.list(folder)
-  } catch (error) {
-    report.addFile('CONFIG_UNREADABLE', folder, order, `the folder cannot be read: ${asAgentError(error).message}`)
-    return []
-  }
-}
-
-function addInput(
-  path: string,
-  input: Awaited<ReturnType<typeof readInput>>,
-  isFragment: boolean,
-  raw: RawFile[],
-  report: Report,
-): void {
-  const order = raw.length
-  switch (input.kind) {
-    case 'file':
-      raw.push({ path, order, isFragment, bytes: input.bytes })
-      return
-    case 'absent':
-      report.addFile('CONFIG_MISSING', path, order, 'there is no such file')
-      return
-    case 'folder':
-      report.addFile('CONFIG_INVALID', path, order, 'this is a folder where a file is expected')
-      return
-    case 'too-large': {
-      const text = `the file has ${input.bytes} bytes, more than the ${CONFIG_MAX_BYTES} allowed`
-      report.addFile('CONFIG_TOO_LARGE', path, order, text)
-      return
-    }
-    case 'unreadable':
-      report.addFile('CONFIG_UNREADABLE', path, order, `the file cannot be read: ${input.reason}`)
-  }
 }

@@ -290,6 +290,17 @@ export type InputFile =
   | { readonly kind: 'too-large'; readonly bytes: number }
   | { readonly kind: 'unreadable'; readonly reason: string }
 
+/** Runs one piece of work apart from the process, with bounds on memory and time. Never throws; `onNote` gets what it tells meanwhile. */
+export type ReadingThread = (job: unknown, onNote: (note: unknown) => void) => Promise<ReadingEnd>
+
+export type ReadingEnd =
+  | { readonly ok: true; readonly value: unknown }
+  /** `reason` reads on after the name of a file: `reading it takes longer than 10 s`. */
+  | { readonly ok: false; readonly reason: string }
+
+/** What the program of the thread posts: notes while it works, then one answer. */
+export type ThreadMessage = { readonly note: unknown } | { readonly answer: unknown }
+
 /** Tells that something below the watched folders changed: "look again", never what changed. Bursts are one call. */
 export type Watcher = {
   watch(folders: readonly { readonly path: string; readonly depth: number }[], onChange: () => void): Watching

@@ -1,22 +1,23 @@
 // YAML text → plain values, with the position of every key and value. The only importer of `yaml`.
-// Rules: whatever the text, problems come back and nothing is thrown; memory is bounded before the tree is built; the messages are our
-// own, because the library's repeat parts of the text, and the text may hold a pasted secret.
-import { isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, type Node, parseDocument } from 'yaml'
+// Rules: whatever the text, problems come back and nothing is thrown; memory is bounded before the tree is built, and grows with the text
+// alone, never with a product of two of its lengths; the messages are our own, because the library's repeat parts of the text, and the text
+// may hold a pasted secret.
+import { isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, type Node, parseDocument, type Scalar } from 'yaml'
 
 export type YamlNode = {
-  /** For people: `registries[0].host`; empty for the root. */
+  /** For people: `registries[0].host`; empty for the root. Shortened where it is longer than a message should be. */
   readonly path: string
   /** Where the value stands; for an absent value, its key. */
   readonly valueAt: number
   readonly keyAt: number
-  /** A scalar as written in the file: `0123`, where the value is the number 123. */
+  /** A scalar that is no text, as written in the file: `0123`, where the value is the number 123. */
   readonly source?: string
 }
 
 export type YamlTree = {
   readonly value: unknown
-  /** Keyed by JSON pointer. */
-  readonly nodes: ReadonlyMap<string, YamlNode>
+  /** By JSON pointer (RFC 6901). Built when it is asked for: few are, and a table of all would hold each path once for every value below it. */
+  readonly nodes: { get(pointer: string): YamlNode | undefined }
 }
 
 export type YamlProblem = { readonly at: number; readonly text: string }
@@ -30,7 +31,12 @@ export type YamlResult = {
 // 1000 registries with everything declared have about 100 000 tokens; the tree of 1 MiB of "[[[[" would take 1 GB.
 const MAX_TOKENS = 150_000
 const MAX_NODES = 100_000
+/** An alias repeats a text for the price of one reference; whoever writes the value out pays for each. */
+const MAX_CHARACTERS = 2 * 1024 * 1024
+/** Every message about a value repeats the keys above it. */
+const MAX_KEY = 512
 const MAX_DEPTH = 40
+const MAX_PATH = 300
 
 export function parseYaml(text: string): YamlResult {
   const lines = new LineCounter()
@@ -91,7 +97,7 @@ const TEXTS: { readonly [code: string]: string } = {
   BLOCK_AS_IMPLICIT_KEY: 'a second ": " on one line: put the value in quotes or on its own line',
   BLOCK_IN_FLOW: 'an indented block cannot stand inside { } or [ ]',
   MULTILINE_IMPLICIT_KEY: 'a key must stand on one line, followed by ": " (is a colon missing, or the space after it?)',
-  KEY_OVER_1024_CHARS: 'a key is longer than 1024 characters',
+  KEY_OVER_1024_CHARS: `a key is longer than ${MAX_KEY} characters`,
   MULTIPLE_DOCS: 'a second YAML document ("---") begins here: one file holds one document',
   BAD_DQ_ESCAPE: 'an unknown escape sequence stands in double quotes: write \\\\ for a backslash, or use single quotes',
   BAD_ALIAS: 'an alias (*name) is malformed',
@@ -114,102 +120,126 @@ function textOf(code: string, message: string): string {
 /** Thrown inside the walk only, to leave it. */
 class TooMuch extends Error {}
 
+/** Where a value and what is below it stand: as many of these as there are values, whatever their names. */
+type Shape = {
+  readonly keyAt: number
+  readonly valueAt: number
+  readonly source?: string
+  readonly below?: ReadonlyMap<string, Shape> | readonly Shape[]
+}
+
+type Walked = { readonly value: unknown; readonly shape: Shape }
+
 class Walk {
-  readonly #nodes = new Map<string, YamlNode>()
   readonly #problems: YamlProblem[] = []
   readonly #anchors = new Map<string, Node>()
   readonly #open = new Set<Node>()
   #count = 0
+  #characters = 0
 
   run(root: Node | null): { readonly tree?: YamlTree; readonly problems: readonly YamlProblem[] } {
-    if (root === null) return { tree: { value: null, nodes: this.#nodes }, problems: [] }
+    if (root === null) return { tree: { value: null, nodes: new Map() }, problems: [] }
     try {
-      const value = this.#value(root, { pointer: '', path: '', keyAt: startOf(root), depth: 0 })
-      return this.#problems.length === 0
-        ? { tree: { value, nodes: this.#nodes }, problems: [] }
-        : { problems: this.#problems }
+      const { value, shape } = this.#value(root, startOf(root), 0)
+      if (this.#problems.length > 0) return { problems: this.#problems }
+      return { tree: { value, nodes: { get: (pointer) => nodeAt(shape, pointer) } }, problems: [] }
     } catch (error) {
       if (!(error instanceof TooMuch)) throw error
       return { problems: [...this.#problems, { at: startOf(root), text: error.message }] }
     }
   }
 
-  #value(node: Node | null, where: Where): unknown {
+  #value(node: Node | null, keyAt: number, depth: number): Walked {
     this.#count += 1
     if (this.#count > MAX_NODES) throw new TooMuch(`holds more than ${MAX_NODES} values once its aliases are expanded`)
-    if (where.depth > MAX_DEPTH) throw new TooMuch('is nested too deeply')
-    if (isAlias(node)) return this.#alias(node.source, startOf(node), where)
-    const source = isScalar(node) && typeof node.source === 'string' ? node.source : undefined
-    const isAbsent = node === null || (isScalar(node) && node.value === null && !node.source)
-    this.#nodes.set(where.pointer, {
-      path: where.path,
-      keyAt: where.keyAt,
-      valueAt: isAbsent ? where.keyAt : startOf(node),
-      ...(source === undefined ? {} : { source }),
-    })
-    if (node === null) return null
+    if (depth > MAX_DEPTH) throw new TooMuch('is nested too deeply')
+    if (isAlias(node)) return this.#alias(node.source, startOf(node), keyAt, depth)
+    if (node === null) return { value: null, shape: { keyAt, valueAt: keyAt } }
     // Known to aliases only from here on, as YAML demands; a later anchor of the same name replaces an earlier one.
     if ('anchor' in node && typeof node.anchor === 'string') this.#anchors.set(node.anchor, node)
-    if (isScalar(node)) return typeof node.value === 'bigint' ? Number(node.value) : node.value
+    if (isScalar(node)) return this.#scalar(node, keyAt)
     this.#open.add(node)
-    const value = isSeq(node) ? node.items.map((item, index) => this.#item(item, index, where)) : this.#map(node, where)
+    const { value, below } = isSeq(node) ? this.#list(node.items, keyAt, depth) : this.#map(node, depth)
     this.#open.delete(node)
-    return value
+    return { value, shape: { keyAt, valueAt: startOf(node), below } }
   }
 
-  #item(item: unknown, index: number, where: Where): unknown {
-    const node = item as Node | null
-    return this.#value(isPairless(node) ? node : null, {
-      pointer: `${where.pointer}/${index}`,
-      path: `${where.path}[${index}]`,
-      keyAt: node === null ? where.keyAt : startOf(node),
-      depth: where.depth + 1,
+  #scalar(node: Scalar, keyAt: number): Walked {
+    const value = typeof node.value === 'bigint' ? Number(node.value) : node.value
+    const isAbsent = value === null && !node.source
+    const isText = typeof value === 'string'
+    if (isText) this.#pay(value.length)
+    const source = typeof node.source === 'string' && !isText ? { source: node.source } : {}
+    return { value, shape: { keyAt, valueAt: isAbsent ? keyAt : startOf(node), ...source } }
+  }
+
+  #list(items: readonly unknown[], keyAt: number, depth: number) {
+    const walked = items.map((item) => {
+      const node = item as Node | null
+      return this.#value(isPairless(node) ? node : null, node === null ? keyAt : startOf(node), depth + 1)
     })
+    return { value: walked.map(({ value }) => value), below: walked.map(({ shape }) => shape) }
   }
 
-  #map(node: Node, where: Where): unknown {
+  #map(node: Node, depth: number) {
     const value: Record<string, unknown> = Object.create(null)
-    if (!isMap(node)) return value
-    const first = new Map<string, number>()
+    const below = new Map<string, Shape>()
+    if (!isMap(node)) return { value, below }
     for (const pair of node.items) {
       const keyNode = pair.key as Node | null
       if (!isScalar(keyNode)) {
-        this.#problems.push({
-          at: keyNode === null ? startOf(node) : startOf(keyNode),
-          text: 'a key must be plain text',
-        })
+        const at = keyNode === null ? startOf(node) : startOf(keyNode)
+        this.#problems.push({ at, text: 'a key must be plain text' })
         continue
       }
       const key = typeof keyNode.value === 'string' ? keyNode.value : (keyNode.source ?? String(keyNode.value))
       const keyAt = startOf(keyNode)
-      if (first.has(key)) {
+      if (below.has(key)) {
         this.#problems.push({ at: keyAt, text: `the key ${shown(key)} stands twice in the same map` })
         continue
       }
-      first.set(key, keyAt)
-      value[key] = this.#value(pair.value as Node | null, {
-        pointer: `${where.pointer}/${escapePointer(key)}`,
-        path: joinPath(where.path, key),
-        keyAt,
-        depth: where.depth + 1,
-      })
+      if (key.length > MAX_KEY) {
+        this.#problems.push({ at: keyAt, text: `a key is longer than ${MAX_KEY} characters` })
+        continue
+      }
+      this.#pay(key.length)
+      const walked = this.#value(pair.value as Node | null, keyAt, depth + 1)
+      value[key] = walked.value
+      below.set(key, walked.shape)
     }
-    return value
+    return { value, below }
   }
 
-  #alias(name: string, at: number, where: Where): unknown {
+  #alias(name: string, at: number, keyAt: number, depth: number): Walked {
     const target = this.#anchors.get(name)
-    if (target === undefined || this.#open.has(target)) {
-      const text =
-        target === undefined ? 'an alias (*name) has no anchor (&name) before it' : 'an alias (*name) refers to itself'
-      this.#problems.push({ at, text })
-      return null
-    }
-    return this.#value(target, where)
+    if (target !== undefined && !this.#open.has(target)) return this.#value(target, keyAt, depth)
+    const text =
+      target === undefined ? 'an alias (*name) has no anchor (&name) before it' : 'an alias (*name) refers to itself'
+    this.#problems.push({ at, text })
+    return { value: null, shape: { keyAt, valueAt: keyAt } }
+  }
+
+  #pay(characters: number): void {
+    this.#characters += characters
+    if (this.#characters > MAX_CHARACTERS)
+      throw new TooMuch(`holds more than ${MAX_CHARACTERS} characters once its aliases are expanded`)
   }
 }
 
-type Where = { readonly pointer: string; readonly path: string; readonly keyAt: number; readonly depth: number }
+function nodeAt(root: Shape, pointer: string): YamlNode | undefined {
+  let [shape, path] = [root, '']
+  for (const key of pointer.split('/').slice(1).map(unescapePointer)) {
+    const { below } = shape
+    const isList = Array.isArray(below)
+    const next = isList ? (below as readonly Shape[])[Number(key)] : (below as ReadonlyMap<string, Shape>)?.get(key)
+    if (next === undefined) return undefined
+    path = isList ? `${path}[${key}]` : joinPath(path, key)
+    shape = next
+  }
+  const { keyAt, valueAt, source } = shape
+  const short = path.length > MAX_PATH ? `${path.slice(0, MAX_PATH)}…` : path
+  return { path: short, keyAt, valueAt, ...(source === undefined ? {} : { source }) }
+}
 
 function isPairless(node: Node | null): node is Node {
   return node !== null && (isScalar(node) || isMap(node) || isSeq(node) || isAlias(node))
@@ -217,6 +247,10 @@ function isPairless(node: Node | null): node is Node {
 
 function startOf(node: Node): number {
   return node.range?.[0] ?? 0
+}
+
+function unescapePointer(key: string): string {
+  return key.replaceAll('~1', '/').replaceAll('~0', '~')
 }
 
 export function escapePointer(key: string): string {

@@ -35,6 +35,7 @@ t.test('two builds are equal, and hold what they should', async (t) => {
     'LICENCES.txt',
     'LICENSE',
     'node',
+    'registry-trust-reader.cjs',
     'registry-trust-sidecar.cjs',
     'registry-trust.cjs',
     'sbom.cdx.json',

@@ -76,7 +76,7 @@ const registry = {
           capabilities: {
             description: 'What the mirror is asked for.',
             type: 'array',
-            items: { enum: ['pull', 'resolve', 'push'] },
+            items: { type: 'string', enum: ['pull', 'resolve', 'push'] },
             uniqueItems: true,
             default: ['pull', 'resolve'],
           },
@@ -229,7 +229,7 @@ const restart = {
         days: {
           description: 'Days of the week on which it begins; every day where none is named.',
           type: 'array',
-          items: { enum: ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] },
+          items: { type: 'string', enum: ['Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun'] },
           uniqueItems: true,
         },
         from: { description: 'HH:MM', type: 'string', pattern: '^(?:[01][0-9]|2[0-3]):[0-5][0-9]$' },

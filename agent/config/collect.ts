@@ -1,0 +1,200 @@
+// --config paths → the bytes of every file of the configuration, in the order in which they count. Bounded in number and in total, so that
+// many files cost no more than a large one; reads through the port alone.
+import { posix } from 'node:path'
+import { asAgentError } from '../model/errors.ts'
+import type { InputFile, InputFiles } from '../model/ports.ts'
+import { CONFIG_MAX_BYTES, type RawFile } from './config-file.ts'
+import { readForeignFolder, readK3sRegistries } from './foreign-inputs.ts'
+import { listQuietly, readInput } from './input-lookup.ts'
+import type { Report } from './report.ts'
+
+const MAIN_FILE = 'trust.yaml'
+const FRAGMENTS = 'registries.d'
+const MAX_FRAGMENTS = 200
+/** Of all fragments together: four ConfigMaps as large as Kubernetes allows. */
+const FRAGMENTS_MAX_BYTES = 4 * 1024 * 1024
+
+export type Collected = {
+  readonly raw: readonly RawFile[]
+  /** Where the files lie that the configuration names. */
+  readonly folders: readonly string[]
+}
+
+export type Collecting = {
+  readonly files: InputFiles
+  readonly onStep: (path: string) => void
+  readonly harmful: ReadonlyMap<string, string>
+}
+
+/** What cannot be read is reported, and left out. */
+export async function collectFiles(
+  paths: readonly string[],
+  collecting: Collecting,
+  report: Report,
+): Promise<Collected> {
+  const collector = new Collector(collecting, report)
+  for (const path of paths) await collector.add(posix.normalize(path))
+  if (collector.raw.length === 0 && report.isEmpty) {
+    report.addFile('CONFIG_MISSING', paths.join(', ') || MAIN_FILE, 0, `there is no ${MAIN_FILE}`)
+  }
+  return { raw: collector.raw, folders: [...new Set(collector.folders)] }
+}
+
+class Collector {
+  readonly raw: RawFile[] = []
+  readonly folders: string[] = []
+  readonly #files: InputFiles
+  readonly #onStep: (path: string) => void
+  readonly #harmful: ReadonlyMap<string, string>
+  readonly #report: Report
+
+  constructor({ files, onStep, harmful }: Collecting, report: Report) {
+    this.#files = files
+    this.#onStep = onStep
+    this.#harmful = harmful
+    this.#report = report
+  }
+
+  async add(path: string): Promise<void> {
+    const input = await this.#read(path)
+    if (input.kind === 'folder') {
+      const folder = path.replace(/(.)\/$/, '$1')
+      this.folders.push(folder)
+      await this.#addFolder(folder)
+      return
+    }
+    if (this.#isKnown(path)) return
+    this.folders.push(posix.dirname(path))
+    if (this.#addK3s(path, input)) return
+    this.#addInput(path, input, false)
+    await this.#addFragments(posix.dirname(path))
+  }
+
+  #isKnown(path: string): boolean {
+    return this.raw.some((known) => known.path === path)
+  }
+
+  #read(path: string, maxBytes = CONFIG_MAX_BYTES): Promise<InputFile> {
+    return readInput(this.#files, path, maxBytes)
+  }
+
+  /** What another tool's files say, as a file of registries.d would. */
+  #addDocument(path: string, document: object): void {
+    this.raw.push({ path, order: this.raw.length, isFragment: true, bytes: Buffer.from(JSON.stringify(document)) })
+  }
+
+  #addK3s(path: string, input: InputFile): boolean {
+    if (input.kind !== 'file' || posix.basename(path) === MAIN_FILE || this.#harmful.has(path)) return false
+    this.#onStep(path)
+    const k3s = readK3sRegistries(input.bytes.toString('utf8'))
+    if (k3s === undefined) return false
+    if (k3s.ok) this.#addDocument(path, k3s.document)
+    else
+      for (const reason of k3s.reasons) {
+        this.#report.addFile('CONFIG_NOT_SUPPORTED_YET', path, this.raw.length, reason)
+      }
+    return true
+  }
+
+  async #addFolder(folder: string): Promise<void> {
+    const path = posix.join(folder, MAIN_FILE)
+    if (this.#isKnown(path)) return
+    const input = await this.#read(path)
+    if (input.kind !== 'absent') {
+      this.#addInput(path, input, false)
+      await this.#addFragments(folder)
+      return
+    }
+    const foreign = await readForeignFolder(folder, this.#files)
+    if (foreign !== undefined) this.#addDocument(folder, foreign)
+    else await this.#reportNoMainFile(folder, path)
+  }
+
+  async #reportNoMainFile(folder: string, path: string): Promise<void> {
+    const names = (await listQuietly(this.#files, folder)).filter((name) => !name.startsWith('.'))
+    const wrong = names.find((name) => /^trust\.(yml|json|ya?ml\..+)$/i.test(name) || name.toLowerCase() === MAIN_FILE)
+    const add = (text: string) => this.#report.addFile('CONFIG_MISSING', path, this.raw.length, text)
+    if (wrong !== undefined) add(`the file is not there, but ${wrong} is: rename it`)
+    // An optional ConfigMap that is gone shows as an empty folder: that must not take trust off the node.
+    else if (names.length === 0) add('the folder is empty')
+    else if (names.includes(FRAGMENTS)) add(`the file is not there, only ${FRAGMENTS} beside it`)
+  }
+
+  async #addFragments(folder: string): Promise<void> {
+    const fragments = posix.join(folder, FRAGMENTS)
+    const names = (await this.#listFragments(fragments)).filter((name) => !name.startsWith('.')).toSorted()
+    const wanted = names.filter((name) => name.endsWith('.yaml'))
+    for (const name of names.filter((other) => /\.(yml|json)$/i.test(other))) {
+      this.#report.addFile('CONFIG_INVALID', posix.join(fragments, name), this.raw.length, 'the name must end in .yaml')
+    }
+    if (wanted.length > MAX_FRAGMENTS) {
+      const text = `the folder holds ${wanted.length} files, more than the ${MAX_FRAGMENTS} allowed`
+      this.#report.addFile('CONFIG_TOO_LARGE', fragments, this.raw.length, text)
+      return
+    }
+    const paths = wanted.map((name) => posix.join(fragments, name)).filter((path) => !this.#isKnown(path))
+    const tooMuch = await this.#beyondTotal(paths)
+    for (const path of paths) {
+      if (!tooMuch.has(path)) this.#addInput(path, await this.#read(path), true)
+      else {
+        const text = `with the smaller fragments this is more than ${FRAGMENTS_MAX_BYTES} bytes`
+        this.#report.addFile('CONFIG_TOO_LARGE', path, this.raw.length, text)
+      }
+    }
+  }
+
+  /** The largest ones are left out first: a small fragment is not held up by somebody else's large one. */
+  async #beyondTotal(paths: readonly string[]): Promise<ReadonlySet<string>> {
+    const sizes = await Promise.all(
+      paths.map(async (path) => {
+        const input = await this.#read(path, 0)
+        return { path, bytes: input.kind === 'too-large' ? input.bytes : 0 }
+      }),
+    )
+    let total = 0
+    const beyond = new Set<string>()
+    for (const { path, bytes } of sizes.toSorted((left, right) => left.bytes - right.bytes)) {
+      total += bytes
+      if (total > FRAGMENTS_MAX_BYTES) beyond.add(path)
+    }
+    return beyond
+  }
+
+  /** A folder that cannot be listed is an error: taken for empty, it would take its registries off the node. */
+  async #listFragments(folder: string): Promise<readonly string[]> {
+    try {
+      return await this.#files.list(folder)
+    } catch (error) {
+      const text = `the folder cannot be read: ${asAgentError(error).message}`
+      this.#report.addFile('CONFIG_UNREADABLE', folder, this.raw.length, text)
+      return []
+    }
+  }
+
+  #addInput(path: string, input: InputFile, isFragment: boolean): void {
+    const order = this.raw.length
+    const harm = this.#harmful.get(path)
+    if (harm !== undefined) {
+      this.#report.addFile('CONFIG_TOO_LARGE', path, order, `the file is not used: ${harm}`)
+      return
+    }
+    switch (input.kind) {
+      case 'file':
+        this.raw.push({ path, order, isFragment, bytes: input.bytes })
+        return
+      case 'absent':
+        this.#report.addFile('CONFIG_MISSING', path, order, 'there is no such file')
+        return
+      case 'folder':
+        this.#report.addFile('CONFIG_INVALID', path, order, 'this is a folder where a file is expected')
+        return
+      case 'too-large': {
+        const text = `the file has ${input.bytes} bytes, more than the ${CONFIG_MAX_BYTES} allowed`
+        this.#report.addFile('CONFIG_TOO_LARGE', path, order, text)
+        return
+      }
+      case 'unreadable':
+        this.#report.addFile('CONFIG_UNREADABLE', path, order, `the file cannot be read: ${input.reason}`)
+    }
+  }
+}

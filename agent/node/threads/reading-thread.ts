@@ -1,0 +1,52 @@
+// Runs one piece of work in a thread of its own that may use so much memory and time and no more (port ReadingThread). What an input does to
+// it, the process that guards the node goes on: a heap that is used up, an endless loop and a crash all end the thread alone.
+import { setFlagsFromString } from 'node:v8'
+import { Worker } from 'node:worker_threads'
+import type { ReadingEnd, ReadingThread, ThreadMessage } from '../../model/ports.ts'
+
+export type ReadingThreadOptions = {
+  /** File with the program of the thread. */
+  readonly program: string
+  /** MiB of old generation: 1000 registries with everything declared take less than 40. */
+  readonly heapMb?: number
+  /** Milliseconds from one message to the next. */
+  readonly patienceMs?: number
+}
+
+const YOUNG_MB = 4
+
+export function readingThread({ program, heapMb = 64, patienceMs = 10_000 }: ReadingThreadOptions): ReadingThread {
+  return (job, onNote) =>
+    new Promise((resolve) => {
+      // The flag that a sidecar is started with would count for this thread too, before the limit given here. The heap that the process
+      // itself may use was fixed when it started.
+      setFlagsFromString('--max-old-space-size=0')
+      const worker = new Worker(program, {
+        workerData: job,
+        env: {},
+        argv: [],
+        execArgv: [],
+        resourceLimits: { maxOldGenerationSizeMb: heapMb, maxYoungGenerationSizeMb: YOUNG_MB },
+      })
+      let end: ReadingEnd = { ok: false, reason: 'its reader ended without an answer' }
+      const giveUp = () => {
+        end = { ok: false, reason: `reading it takes longer than ${patienceMs / 1000} s` }
+        void worker.terminate()
+      }
+      let watchdog = setTimeout(giveUp, patienceMs)
+      worker.on('message', (message: ThreadMessage) => {
+        clearTimeout(watchdog)
+        watchdog = setTimeout(giveUp, patienceMs)
+        if ('answer' in message) end = { ok: true, value: message.answer }
+        else onNote(message.note)
+      })
+      worker.on('error', (error: NodeJS.ErrnoException) => {
+        const isMemory = error.code === 'ERR_WORKER_OUT_OF_MEMORY'
+        end = { ok: false, reason: isMemory ? `reading it takes more than ${heapMb} MB of memory` : error.message }
+      })
+      worker.on('exit', () => {
+        clearTimeout(watchdog)
+        resolve(end)
+      })
+    })
+}
