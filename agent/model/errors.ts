@@ -234,6 +234,19 @@ export const ERRORS = {
     remedy: 'Compare the files named with the copies in the backup folder and restore them by hand.',
     retryable: false,
   },
+  UNDO_KEPT_OTHERS: {
+    remedy:
+      'Look at the file: what others wrote while the agent changed it was kept; restore from the copy what is missing.',
+    retryable: false,
+  },
+  STATE_SET_ASIDE: {
+    remedy: 'Look at the file named for what damaged it, then remove it; the agent goes on without.',
+    retryable: false,
+  },
+  AUDIT_NOT_WRITTEN: {
+    remedy: 'Make audit.jsonl in the state folder a file that root may append to, and free disk space.',
+    retryable: true,
+  },
   ROLLBACK_BLOCKED: {
     remedy: 'Undo the later changes of the files named, or change trust.yaml instead and run `registry-trust apply`.',
     retryable: false,

@@ -76,6 +76,11 @@ export type NodeFiles = {
   ): Promise<void>
   /** Renames a folder out of sight, then deletes it: readers see all of it or nothing. */
   removeFolder(path: string, options: { readonly folder: string }): Promise<void>
+  /**
+   * Renames what stands at `path`, whatever it is, to `name` in the same folder, durably; nothing where nothing stands there. Throws as
+   * `put` does.
+   */
+  rename(path: string, name: string, options: { readonly folder: string }): Promise<void>
   /** Removes the temporary sub-folders that `put` made in `folder`, with whatever an earlier crash left there. */
   sweep(folder: string): Promise<void>
   /** Bytes that root can still write on the file system of the path; undefined where that cannot be told. */
@@ -334,6 +339,17 @@ export type StateStore = {
   keep(bytes: Buffer): Promise<string>
   /** Throws AgentError STATE_UNREADABLE when they are missing or no longer hash to their name, NODE_FILE_UNREADABLE when it cannot be told. */
   backup(sha256: string): Promise<Buffer>
+  /**
+   * Keeps what others wrote at `path`, for people; gives the node path of the copy, undefined where it may not be kept. The newest
+   * twenty stay.
+   */
+  keepCopy(path: string, bytes: Buffer): Promise<string | undefined>
+  /**
+   * Makes usable again what is damaged, by setting it aside as NAME.damaged-TIME: state.json and the journal that cannot be understood,
+   * whatever stands in the place of a folder or file of the agent's. Gives the node paths of all that was ever set aside. Throws
+   * WRITE_FAILED, TARGET_READ_ONLY or NO_SPACE where it cannot.
+   */
+  setAside(): Promise<readonly string[]>
   /** Removes temporary files that a crash left in the state folder. */
   sweep(): Promise<void>
   /** Removes every backup that is not named. */

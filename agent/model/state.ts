@@ -59,8 +59,13 @@ export type StepRecord = {
     readonly sha256?: string
     readonly to?: string
     readonly mode?: number
+    /** For a file that others write in too: how it was made out of what was there before, line by line. */
+    readonly edits?: readonly LineEdit[]
   }
 }
+
+/** Lines `start` to `end` (exclusive) that were replaced, and what stands there instead, with line ends. */
+export type LineEdit = { readonly start: number; readonly end: number; readonly lines: readonly string[] }
 
 export type AgentState = {
   readonly version: 1
@@ -74,6 +79,8 @@ export type AgentState = {
   readonly refusedGeneration?: string
   /** Absent before the first commit and after a rollback. */
   readonly previous?: PreviousState
+  /** What an undo could not put back; tried again at the start of every run. */
+  readonly unrestored?: readonly StepRecord[]
   /** When each path was put right after someone else changed it, RFC 3339, the last hour only: tells a fight from an accident. */
   readonly heals?: { readonly [path: string]: readonly string[] }
   /** Certificates that the system store holds because of us. */

@@ -193,6 +193,14 @@ export async function removeWhole(target: Target | undefined): Promise<void> {
   }
 }
 
+export async function renameBeside(target: Target | undefined, name: string): Promise<void> {
+  if (target === undefined) return
+  const from = target.parent.entry(target.name)
+  if (lstatSync(from, { throwIfNoEntry: false }) === undefined) return
+  renameSync(from, target.parent.entry(name))
+  await target.parent.sync()
+}
+
 export async function sweepStaging(root: string, path: string): Promise<void> {
   let folder: Folder | undefined
   try {

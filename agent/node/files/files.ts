@@ -6,7 +6,7 @@ import { join } from 'node:path/posix'
 import { AgentError } from '../../model/errors.ts'
 import type { FileContent } from '../../model/plan.ts'
 import type { FileState, MountPoint, Mounts, NodeFiles } from '../../model/ports.ts'
-import { put, putWhole, removeWhole, sweepStaging, type Target, withTarget } from './file-changes.ts'
+import { put, putWhole, removeWhole, renameBeside, sweepStaging, type Target, withTarget } from './file-changes.ts'
 import { readEntry } from './file-entry.ts'
 import { reasonOf, writeFailure } from './file-failure.ts'
 import { mounts as mountsOfThisProcess } from './mounts.ts'
@@ -40,6 +40,7 @@ export function nodeFiles({
     putFolder: (path, files, { folder, mode }) =>
       change(path, folder, 'create', (target) => putWhole(target, path, files, mode)),
     removeFolder: (path, { folder }) => change(path, folder, 'remove', removeWhole),
+    rename: (path, name, { folder }) => change(path, folder, 'rename', (target) => renameBeside(target, name)),
     sweep: (folder) => serially(() => sweepStaging(root, folder)),
     freeBytes: async (path) => freeBytes(join(root, path)),
     isSeen: (path) => isSeen(join(root, path), join(root, '/'), mounts()),

@@ -99,6 +99,7 @@ const after = object({
   sha256: optional(isHash),
   to: optional(isText),
   mode: optional(isNumber),
+  edits: optional(list(object({ start: isNumber, end: isNumber, lines: list(isText) }))),
 })
 
 const steps = list(object({ path: isPath, folder: isPath, before, after }))
@@ -124,6 +125,7 @@ const state = object({
   ),
   refusedGeneration: optional(isText),
   previous: optional(object({ generation: isText, owned, steps, restarted: isFlag })),
+  unrestored: optional(steps),
   heals: optional(byPath(list(isText))),
   systemAnchors: optional(list(object({ anchor: isText, fingerprint: isText }))),
   withdrawn: optional(list(object({ anchor: isText, fingerprint: isText, at: isText }))),

@@ -2,14 +2,17 @@
 // readable by root only; every write is atomic and durable; what cannot be understood is an error, never an empty state.
 import { createHash } from 'node:crypto'
 import { constants, type FileHandle, open, rename } from 'node:fs/promises'
-import { dirname } from 'node:path/posix'
-import { AgentError } from '../../model/errors.ts'
+import { basename, dirname } from 'node:path/posix'
+import { AgentError, asAgentError } from '../../model/errors.ts'
 import type { JournalEntry, NodeFiles, StateStore } from '../../model/ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
 import { writeFailure } from '../files/file-failure.ts'
 import { parseJournal, parseState } from './state-format.ts'
 
 const MAX_AUDIT_BYTES = 5 * 1024 * 1024
+const MOST_COPIES = 20
+const COPY = /\.kept-\d{8}T\d{9}Z/
+const DAMAGED = /\.damaged-\d{8}T\d{9}Z$/
 
 /** `folder` is a path on the node, as for every call of `files`. */
 export function stateStore({ files, folder }: { readonly files: NodeFiles; readonly folder: string }): StateStore {
@@ -21,17 +24,55 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
     await ensureFolder(files, dirname(path))
     await files.put(path, ownFile(bytes), { folder })
   }
+  const loadState = async () => {
+    const text = await readText(files, statePath)
+    return text === undefined ? EMPTY_STATE : parseState(text, statePath)
+  }
+  const loadJournal = async () => {
+    const text = await readText(files, journalPath)
+    return text === undefined ? undefined : parseJournal(text, journalPath)
+  }
+  const asideUnless = async (load: () => Promise<unknown>, path: string) => {
+    try {
+      await load()
+    } catch (thrown) {
+      if (asAgentError(thrown).code !== 'STATE_UNREADABLE') throw thrown
+      await moveAside(files, path, folder)
+    }
+  }
+  const damagedIn = async (where: string) =>
+    (await files.list(where)).filter((name) => DAMAGED.test(name)).map((name) => `${where}/${name}`)
+
   return {
-    async load() {
-      const text = await readText(files, statePath)
-      return text === undefined ? EMPTY_STATE : parseState(text, statePath)
-    },
+    load: () => loadState(),
     save: (state: AgentState) => write(statePath, json(state)),
     async keep(bytes) {
       const sha256 = hashOf(bytes)
       const kept = await files.read(backupPath(sha256))
-      if (kept.kind !== 'file' || !kept.bytes.equals(bytes)) await write(backupPath(sha256), bytes)
+      if (kept.kind === 'file' && kept.bytes.equals(bytes)) return sha256
+      if (kept.kind !== 'file' && kept.kind !== 'absent') await moveAside(files, backupPath(sha256), folder)
+      await write(backupPath(sha256), bytes)
       return sha256
+    },
+    async keepCopy(path, bytes) {
+      const timeOf = (name: string) => COPY.exec(name)?.[0] ?? ''
+      const copies = (await files.list(`${folder}/backup`)).filter((name) => COPY.test(name))
+      const newestFirst = copies.sort((a, b) => timeOf(b).localeCompare(timeOf(a)))
+      for (const name of newestFirst.slice(MOST_COPIES - 1))
+        await files.put(backupPath(name), { kind: 'absent' }, { folder })
+      const copy = backupPath(`${basename(path)}.kept-${stamp()}-${hashOf(bytes).slice(0, 8)}`)
+      await write(copy, bytes)
+      return copy
+    },
+    async setAside() {
+      for (const sub of ['backup', 'journal']) {
+        const { kind } = await files.read(`${folder}/${sub}`)
+        if (kind !== 'folder' && kind !== 'absent') await moveAside(files, `${folder}/${sub}`, folder)
+      }
+      await asideUnless(() => loadState(), statePath)
+      await asideUnless(() => loadJournal(), journalPath)
+      const all = await Promise.all([folder, `${folder}/backup`, `${folder}/journal`].map((each) => damagedIn(each)))
+      return all.flat()
     },
     async backup(sha256) {
       const path = backupPath(requireHash(sha256))
@@ -55,28 +96,48 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       await files.sweep(folder)
       // First what names the rest: a crash from here on leaves files that nothing refers to, never a reference to nothing.
       await files.put(statePath, { kind: 'absent' }, { folder })
-      for (const sub of ['backup', 'journal'])
-        for (const name of await files.list(`${folder}/${sub}`))
-          await files.put(`${folder}/${sub}/${name}`, { kind: 'absent' }, { folder })
       for (const name of await files.list(folder)) {
-        // The lock is held by whoever calls this.
-        if (name.startsWith('lock')) continue
-        await files.put(`${folder}/${name}`, { kind: 'absent' }, { folder })
+        // The lock is held by whoever calls this, and removed when it is released.
+        if (name === 'lock' || name === 'lock-holder.json') continue
+        const path = `${folder}/${name}`
+        if ((await files.read(path)).kind === 'folder') await files.removeFolder(path, { folder })
+        else await files.put(path, { kind: 'absent' }, { folder })
       }
     },
     journal: {
       write: (entry: JournalEntry) => write(journalPath, json(entry)),
-      async read() {
-        const text = await readText(files, journalPath)
-        return text === undefined ? undefined : parseJournal(text, journalPath)
-      },
+      read: () => loadJournal(),
       clear: () => files.put(journalPath, { kind: 'absent' }, { folder }),
     },
     async audit(line) {
       await ensureFolder(files, folder)
-      await append(files.hostPath(`${folder}/audit.jsonl`), `${JSON.stringify(line)}\n`)
+      const path = `${folder}/audit.jsonl`
+      const write = () => append(files.hostPath(path), `${JSON.stringify(line)}\n`)
+      try {
+        await write()
+      } catch (thrown) {
+        // Where a link or a folder stands in the place of the log or of the older one, it is moved out of the way.
+        let isMoved = false
+        for (const each of [path, `${path}.1`]) {
+          const { kind } = await files.read(each)
+          if (kind === 'file' || kind === 'absent' || kind === 'unreadable') continue
+          await moveAside(files, each, folder)
+          isMoved = true
+        }
+        if (!isMoved) throw thrown
+        await write()
+      }
     },
   }
+}
+
+/** What is damaged stays for people to look at. */
+async function moveAside(files: NodeFiles, path: string, folder: string): Promise<void> {
+  await files.rename(path, `${basename(path)}.damaged-${stamp()}`, { folder })
+}
+
+function stamp(): string {
+  return new Date().toISOString().replaceAll(/[-:.]/g, '')
 }
 
 /** Makes the folder and its parents, root-only. A folder that exists keeps its mode. */

@@ -5,6 +5,7 @@ import type { Change } from '../../model/plan.ts'
 import type { RestartReport } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import type { Transaction } from '../transaction/transaction.ts'
+import { isUndone } from '../transaction/undo.ts'
 import type { Permission } from './gate.ts'
 import { ROLLBACK_PATIENCE_MS, restartContainerd } from './restart.ts'
 
@@ -66,10 +67,11 @@ export async function restartWith(
 
 /** Waits for nothing: no budget, no window, no permit. */
 export async function rollBack(permission: Allowed, { transaction, facts, ports }: RestartStep): Promise<boolean> {
+  // A path that cannot be put back is no reason to leave containerd down.
+  const report = await transaction.undo()
   try {
-    await transaction.undo()
     await restartContainerd(permission.way, facts, permission.before, ports, ROLLBACK_PATIENCE_MS)
-    return true
+    return isUndone(report)
   } catch (thrown) {
     const error = asAgentError(thrown)
     ports.log.error('rollback-failed', { code: error.code, error: error.message, remedy: error.remedy })

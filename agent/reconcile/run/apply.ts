@@ -13,6 +13,7 @@ import { rehearse } from '../rehearse/rehearse.ts'
 import { mayRestart, type Permission } from '../restart/gate.ts'
 import { type RestartFailure, restartWith, rollBack } from '../restart/guarded.ts'
 import { beginTransaction, type Transaction } from '../transaction/transaction.ts'
+import { isUndone } from '../transaction/undo.ts'
 import { foresee, isPureHealing, isTrusted, settle } from './preflight.ts'
 import { ignoredHosts, isLoadUncertain, notLoaded } from './stale-load.ts'
 import { rememberSystemAnchors } from './withdrawn-anchors.ts'
@@ -170,8 +171,13 @@ function keepPrevious(next: AgentState, { previous }: AgentState, isHealingOnly:
   return previous === undefined ? rest : { ...rest, previous }
 }
 
-function base({ facts, planned, problems, rehearsal }: Attempt) {
-  return { facts, planned, problems, rehearsal }
+function base({ facts, planned, problems, rehearsal, transaction }: Attempt) {
+  return { facts, planned, problems: [...problems, ...transaction.findings()], rehearsal }
+}
+
+/** The attempt's problems, what the transaction found, and why it failed. */
+function withError({ problems, transaction }: Attempt, { code, message }: AgentError): readonly Problem[] {
+  return [...problems, ...transaction.findings(), problem(code, message)]
 }
 
 function record(
@@ -195,21 +201,21 @@ function isLegacy({ legacyFiles }: Planned): boolean {
 }
 
 async function failedToWrite(error: AgentError, attempt: Attempt): Promise<Run> {
-  const { desired, cri, ports, problems, state } = attempt
+  const { desired, cri, ports, state } = attempt
   const outcome = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
   const proofs = await proveDeclared(desired.registries, cri, ports, desired)
-  const all = [...problems, problem(error.code, error.message)]
-  return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts: [] }
+  const problems = withError(attempt, error)
+  return { ...base(attempt), outcome, state, problems, error, proofs, applied: [], restarts: [] }
 }
 
 async function failedToRestart({ error, restored, restarted }: RestartFailure, attempt: Attempt): Promise<Run> {
-  const { transaction, problems, restarts } = attempt
+  const { transaction, restarts } = attempt
   const result = restored ? 'rolled-back' : 'rollback-failed'
   const state = await transaction.abandon(record(result, 0, error.message, attempt), { refuse: restarted })
   const proofs = restored ? await proveFresh(attempt) : []
-  const all = [...problems, problem(error.code, error.message)]
+  const problems = withError(attempt, error)
   const outcome = restored && !restarted ? 'refused' : result
-  return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts }
+  return { ...base(attempt), outcome, state, problems, error, proofs, applied: [], restarts }
 }
 
 async function undoWorse(
@@ -217,19 +223,19 @@ async function undoWorse(
   permission: Permission | undefined,
   attempt: Attempt,
 ): Promise<Run> {
-  const { transaction, problems, restarts } = attempt
+  const { transaction, restarts } = attempt
   const text = worse
     .map(({ host, finding }) => `${host} was trusted before and is not now: ${finding.message}`)
     .join('; ')
   const error = new AgentError('TRUST_LOST', text)
   const didRestart = restarts.length > 0 && permission?.allowed === true
-  const restored = didRestart ? await rollBack(permission, attempt) : await undoFiles(attempt)
+  const restored = didRestart ? await rollBack(permission, attempt) : isUndone(await transaction.undo())
   const outcome = restored ? 'rolled-back' : 'rollback-failed'
   const refuse = didRestart || !isWorthAnotherTry(attempt)
   const state = await transaction.abandon(record(outcome, 0, text, attempt), { refuse })
   const proofs = await proveFresh(attempt)
-  const all = [...problems, problem(error.code, text)]
-  return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts }
+  const problems = withError(attempt, error)
+  return { ...base(attempt), outcome, state, problems, error, proofs, applied: [], restarts }
 }
 
 /** A heal of what worked before: somebody else may have written at the same moment. What fails three times in a row is not tried again. */
@@ -241,25 +247,15 @@ function isWorthAnotherTry({ desired, state }: Attempt): boolean {
 
 /** What cannot be written down is not kept: the next run would take it for a crash, undo it, and restart once more. */
 async function undoUnrecorded(error: AgentError, permission: Permission | undefined, attempt: Attempt): Promise<Run> {
-  const { transaction, problems, restarts } = attempt
+  const { transaction, restarts } = attempt
   const didRestart = restarts.length > 0 && permission?.allowed === true
-  const restored = didRestart ? await rollBack(permission, attempt) : await undoFiles(attempt)
+  const restored = didRestart ? await rollBack(permission, attempt) : isUndone(await transaction.undo())
   const result = restored ? 'rolled-back' : 'rollback-failed'
   const state = await transaction.abandon(record(result, 0, error.message, attempt))
   const proofs = await proveFresh(attempt)
-  const all = [...problems, problem(error.code, error.message)]
+  const problems = withError(attempt, error)
   const outcome = restored && !didRestart ? 'refused' : result
-  return { ...base(attempt), outcome, state, problems: all, error, proofs, applied: [], restarts }
-}
-
-async function undoFiles({ transaction, ports }: Attempt): Promise<boolean> {
-  try {
-    await transaction.undo()
-    return true
-  } catch (thrown) {
-    ports.log.error('rollback-failed', { error: asAgentError(thrown).message })
-    return false
-  }
+  return { ...base(attempt), outcome, state, problems, error, proofs, applied: [], restarts }
 }
 
 /** With a connection of its own: the one from before a restart leads to a socket that is gone. */

@@ -101,19 +101,20 @@ export async function withNode(
   const lock = await acquire(given)
   try {
     const recovered = await recover(given)
+    const { state } = recovered
+    const told = (run: Run): Run => ({ ...run, problems: [...recovered.problems, ...run.problems] })
     const { files, reads } = recordReads(given.files)
     const ports = { ...given, files, reads }
-    const state = await ports.store.load()
-    if (options.address === NO_RUNTIME) return await offline({ desired, state, options, ports })
+    if (options.address === NO_RUNTIME) return told(await offline({ desired, state, options, ports }))
     const observe = () => observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
     let seen = await observe()
-    if (seen.state === 'down' && seen.socket !== undefined && recovered?.mayRunUndone === true) {
+    if (seen.state === 'down' && seen.socket !== undefined && recovered.mayRunUndone) {
       await reviveContainerd(seen.socket, desired, ports)
       seen = await observe()
     }
-    if (seen.state === 'down') return down(state, seen.error)
+    if (seen.state === 'down') return told(down(state, seen.error))
     try {
-      return await work({ desired, state, facts: seen.facts, cri: seen.cri, options, ports })
+      return told(await work({ desired, state, facts: seen.facts, cri: seen.cri, options, ports }))
     } finally {
       seen.cri.close()
     }

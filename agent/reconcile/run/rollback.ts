@@ -76,7 +76,8 @@ async function revertTo(
     if (permission?.allowed === true) await permission.release()
     const error = asAgentError(thrown)
     const result = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
-    return { ...base, outcome: result, state, error, problems: [problem(error.code, error.message)], proofs: [] }
+    const problems = [...transaction.findings(), problem(error.code, error.message)]
+    return { ...base, outcome: result, state, error, problems, proofs: [] }
   }
   if (permission?.allowed === true) {
     const failure = await restartWith([], reason, permission, { facts, ports, transaction, restarts })
@@ -88,7 +89,7 @@ async function revertTo(
         outcome: result,
         state: saved,
         error: failure.error,
-        problems: [problem(failure.error.code, failure.error.message)],
+        problems: [...transaction.findings(), problem(failure.error.code, failure.error.message)],
         proofs: [],
       }
     }
@@ -99,7 +100,7 @@ async function revertTo(
   const cri = ports.connectCri(facts.socket)
   try {
     const proofs = await proveDeclared(desired.registries, cri, ports, desired)
-    return { ...base, outcome: 'rolled-back', state: saved, problems: [], proofs }
+    return { ...base, outcome: 'rolled-back', state: saved, problems: transaction.findings(), proofs }
   } finally {
     cri.close()
   }

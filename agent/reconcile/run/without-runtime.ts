@@ -53,7 +53,7 @@ export async function applyOffline(context: OfflineContext): Promise<Run> {
   } catch (thrown) {
     const error = asAgentError(thrown)
     const outcome = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
-    const problems = [...base.problems, problem(error.code, error.message)]
+    const problems = [...base.problems, ...transaction.findings(), problem(error.code, error.message)]
     return { ...base, outcome, problems, error, proofs, ...NOTHING_APPLIED }
   }
   const saved = await transaction.commit({
@@ -65,7 +65,8 @@ export async function applyOffline(context: OfflineContext): Promise<Run> {
     reason: `${changes.length} changes, proved by rehearsal`,
   })
   const outcome = plan.restart.required ? 'deferred' : 'applied'
-  return { ...base, outcome, state: saved, proofs, applied: changes, restarts: [], ...pending }
+  const problems = [...base.problems, ...transaction.findings()]
+  return { ...base, outcome, problems, state: saved, proofs, applied: changes, restarts: [], ...pending }
 }
 
 type Seen = {

@@ -1,11 +1,12 @@
 // What is there before a change, as journal steps: enough to put it back, also after a crash.
 import { AgentError } from '../../model/errors.ts'
 import type { Change, FileContent } from '../../model/plan.ts'
-import type { JournalStep, NodeFiles, StateStore } from '../../model/ports.ts'
+import type { FileState, JournalStep, NodeFiles, StateStore } from '../../model/ports.ts'
 import type { ReadSet } from '../../model/run-ports.ts'
 import type { Before } from '../../model/state.ts'
 import { sha256 } from '../../targets/target.ts'
 import { differs } from './read-set.ts'
+import { editsOf, isMergeable } from './take-out.ts'
 
 /** A tree is one change and several steps: the folder, then its files. */
 export async function captureSteps(
@@ -14,12 +15,11 @@ export async function captureSteps(
   store: StateStore,
 ): Promise<readonly JournalStep[]> {
   const { path, folder, after } = change
-  const at = async (where: string, becomes: FileContent) => ({
-    path: where,
-    folder,
-    before: await captureBefore(where, files, store),
-    after: afterOf(becomes),
-  })
+  const at = async (where: string, becomes: FileContent): Promise<JournalStep> => {
+    const state = await files.read(where)
+    const before = await recordOf(where, state, store)
+    return { path: where, folder, before, after: { ...afterOf(becomes), ...editsBetween(where, state, becomes) } }
+  }
   switch (after.kind) {
     case 'tree':
       return [
@@ -37,7 +37,10 @@ export async function captureSteps(
 }
 
 export async function captureBefore(path: string, files: NodeFiles, store: StateStore): Promise<Before> {
-  const state = await files.read(path)
+  return recordOf(path, await files.read(path), store)
+}
+
+async function recordOf(path: string, state: FileState, store: StateStore): Promise<Before> {
   switch (state.kind) {
     case 'absent':
     case 'link':
@@ -72,6 +75,15 @@ export async function requireAsCaptured(steps: readonly JournalStep[], files: No
 function changedMeanwhile(path: string): AgentError {
   const text = `${path} was written by somebody else since the plan was made; it was left as it is, and nothing was changed`
   return new AgentError('FILE_CHANGED_MEANWHILE', text, { path })
+}
+
+/** For a file that others write in too: so that an undo can tell the agent's lines from theirs. */
+function editsBetween(path: string, state: FileState, becomes: FileContent): Pick<JournalStep['after'], 'edits'> {
+  if (!isMergeable(path) || becomes.kind !== 'file') return {}
+  if (state.kind !== 'file' && state.kind !== 'absent') return {}
+  const was = state.kind === 'file' ? state.bytes.toString('utf8') : ''
+  const edits = editsOf(was, becomes.bytes.toString('utf8'))
+  return edits === undefined ? {} : { edits }
 }
 
 function afterOf(content: FileContent): JournalStep['after'] {

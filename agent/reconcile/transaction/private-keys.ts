@@ -15,6 +15,8 @@ export function withoutPrivateKeys(store: StateStore): StateStore {
       vault.set(sha256, Buffer.from(bytes))
       return sha256
     },
+    keepCopy: async (path, bytes) =>
+      PRIVATE_KEY.test(bytes.toString('latin1')) ? undefined : store.keepCopy(path, bytes),
     async backup(sha256) {
       return vault.get(sha256) ?? store.backup(sha256)
     },

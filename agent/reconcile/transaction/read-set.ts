@@ -42,6 +42,13 @@ export function differs(state: FileState, recorded: Recorded): boolean {
 
 type Recorded = Before | StepRecord['after']
 
+/** Two records of the same kind, content or target. */
+export function isSameRecord(one: Recorded, other: Recorded): boolean {
+  if (one.kind === 'file' && other.kind === 'file') return one.sha256 === other.sha256
+  if (one.kind === 'link' && other.kind === 'link') return one.to === other.to
+  return one.kind === other.kind
+}
+
 /** The same kind, content or target; mode and owner are not compared. */
 export function isAsRecorded(state: FileState, recorded: Recorded): boolean {
   if (state.kind === 'file' && recorded.kind === 'file')

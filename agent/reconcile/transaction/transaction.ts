@@ -1,13 +1,14 @@
 // One transaction: captures what is there, writes the journal, executes the changes in order, and can undo them in
 // reverse, also after a crash. What "as before" means is told by capture.ts and undo.ts alone.
 
-import { asAgentError } from '../../model/errors.ts'
+import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
 import type { JournalStep, NodeFiles } from '../../model/ports.ts'
 import type { TransactionPorts } from '../../model/run-ports.ts'
-import type { AgentState, Before, Ownership, TransactionRecord } from '../../model/state.ts'
+import { type AgentState, type Before, EMPTY_STATE, type Ownership, type TransactionRecord } from '../../model/state.ts'
 import { captureBefore, captureSteps, requireAsCaptured, requireUnchanged } from './capture.ts'
-import { undoSteps } from './undo.ts'
+import { isSameRecord } from './read-set.ts'
+import { failedSteps, isUndone, type UndoReport, undoProblems, undoSteps } from './undo.ts'
 
 const MOST_TRANSACTIONS_REMEMBERED = 50
 
@@ -20,10 +21,15 @@ export type Transaction = {
    * transaction did so far is undone and the error is thrown.
    */
   execute(changes: readonly Change[]): Promise<void>
-  /** Puts back what an earlier, committed transaction changed, newest step first; itself undone when that fails. */
+  /**
+   * Puts back what an earlier, committed transaction changed, newest step first, others' changes of what the agent alone owns included;
+   * itself undone when a path cannot be put back (ROLLBACK_INCOMPLETE).
+   */
   revert(steps: readonly JournalStep[]): Promise<void>
-  /** Puts back everything, newest first. Throws ROLLBACK_INCOMPLETE naming the paths that could not be restored. */
-  undo(): Promise<void>
+  /** Puts back everything, newest first. Never throws: each path has its result, and what failed is tried again by the next run. */
+  undo(): Promise<UndoReport>
+  /** What a person should know of what was done so far, beside the error thrown: paths not put back, entries not written to the audit log. */
+  findings(): readonly Problem[]
   /**
    * Notes that containerd is about to be restarted: in the journal, and as a restart that failed in state.json. Whatever ends the agent
    * from here on, the restart counts for budget, pause and circuit breaker until `commit` or `abandon` say how it went.
@@ -37,6 +43,7 @@ export type Transaction = {
 
 export function beginTransaction(state: AgentState, generation: string, ports: TransactionPorts): Transaction {
   const { files, store, clock, log, reads } = ports
+  const unrestored = state.unrestored ?? []
   const at = new Date(clock.now()).toISOString()
   const id = `${at.replaceAll(/[-:.]/g, '').slice(0, 18)}-${generation}`
   const before = new Map<string, Before>()
@@ -46,6 +53,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
   let steps: readonly JournalStep[] = []
   let restarted = false
   let journalled = false
+  let findings: readonly Problem[] = []
 
   const now = () => new Date(clock.now()).toISOString()
 
@@ -54,22 +62,36 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
     journalled = true
   }
 
-  const undo = async () => {
+  const audit = async (line: object) => {
+    try {
+      await store.audit({ at: now(), transaction: id, ...line })
+    } catch (thrown) {
+      const error = asAgentError(thrown)
+      log.error('not-recorded', { code: error.code, error: error.message })
+      if (findings.some(({ code }) => code === 'AUDIT_NOT_WRITTEN')) return
+      findings = [...findings, problem('AUDIT_NOT_WRITTEN', `the audit log was not written: ${error.message}`)]
+    }
+  }
+
+  const undo = async (): Promise<UndoReport> => {
     const undone = steps
     // What was never begun is not put back, not even after a crash: by now it may be someone else's newer work.
     const isAllBegun = journal.length === steps.length
     journal = steps
     if (journalled && !isAllBegun) await orLog(ports, writeJournal)
     await tidy(undone, ports)
-    await undoSteps(undone, ports)
-    journal = []
-    steps = []
+    const report = await undoSteps(undone, ports)
+    findings = [...findings, ...undoProblems(report)]
+    const failed = failedSteps(report, undone)
+    journal = failed
+    steps = failed
     done.length = 0
-    if (journalled) await store.journal.clear()
-    journalled = false
+    if (journalled) await orLog(ports, failed.length === 0 ? () => store.journal.clear() : writeJournal)
+    journalled = failed.length > 0
     await tidy(undone, ports)
     const paths = undone.map(({ path }) => path)
-    if (paths.length > 0) await orLog(ports, () => store.audit({ at: now(), transaction: id, event: 'undone', paths }))
+    if (paths.length > 0) await audit({ event: 'undone', paths, ...exceptionsOf(report) })
+    return report
   }
 
   const orUndo = async (work: () => Promise<void>) => {
@@ -78,9 +100,18 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
     } catch (thrown) {
       const error = asAgentError(thrown)
       log.warn('change-failed', { transaction: id, code: error.code, error: error.message })
-      await undo()
-      throw error
+      const report = await undo()
+      if (isUndone(report)) throw error
+      const paths = report.filter(({ result }) => result === 'failed').map(({ path }) => path)
+      const text = `${error.message}; and not put back: ${paths.join(', ')}`
+      throw new AgentError('ROLLBACK_INCOMPLETE', text, { paths }, { cause: error })
     }
+  }
+
+  /** What an undo could not put back is ours as it is: what was there before it is what goes back. */
+  const asBeforeAll = (step: JournalStep): JournalStep => {
+    const earlier = unrestored.find(({ path, after }) => path === step.path && isSameRecord(after, step.before))
+    return earlier === undefined ? step : { ...step, before: earlier.before }
   }
 
   const capture = async (captured: readonly JournalStep[]) => {
@@ -97,6 +128,7 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
   return {
     id,
     undo,
+    findings: () => findings,
     async execute(changes) {
       if (changes.length === 0) return
       await orUndo(async () => {
@@ -107,14 +139,14 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
         const touched = new Set(before.keys())
         const untouched = (step: JournalStep) => !touched.has(step.path)
         if (reads !== undefined) requireUnchanged(all.filter(untouched), reads)
-        await capture(all)
+        await capture(all.map(asBeforeAll))
         for (const { change, own } of captured) {
           await requireAsCaptured(own.filter(untouched), files)
-          steps = [...steps, ...own]
+          steps = [...steps, ...own.map(asBeforeAll)]
           await executeChange(change, files)
           for (const { path } of own) touched.add(path)
           done.push(change)
-          await store.audit({ at: now(), transaction: id, ...auditOf(change, before) })
+          await audit(auditOf(change, before))
         }
       })
     },
@@ -126,8 +158,10 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
         if (reads !== undefined) requireUnchanged(captured, reads)
         await capture(captured)
         steps = captured
-        await undoSteps(past, ports)
-        await store.audit({ at: now(), transaction: id, event: 'reverted', paths: past.map(({ path }) => path) })
+        const report = await undoSteps(past, ports, { isOurs: (path) => state.owned[path]?.kind === 'whole' })
+        requireReverted(report)
+        findings = [...findings, ...undoProblems(report)]
+        await audit({ event: 'reverted', paths: past.map(({ path }) => path) })
       })
     },
     async markRestart() {
@@ -140,9 +174,12 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
       })
     },
     async commit(outcome, amend = (next) => next) {
-      const { refusedGeneration: _, ...rest } = state
+      const { refusedGeneration: _, unrestored: __, ...rest } = state
+      const changed = new Set(steps.map(({ path }) => path))
+      const still = unrestored.filter(({ path }) => !changed.has(path))
       const previous = { generation: state.generation, owned: state.owned, steps, restarted }
-      const next: AgentState = { ...rest, generation, owned: ownedAfter(state.owned, done, before), previous }
+      const owned = ownedAfter(state.owned, done, before)
+      const next = { ...rest, generation, owned, previous, ...(still.length === 0 ? {} : { unrestored: still }) }
       const saved = recorded(amend(next), outcome)
       await store.save(saved)
       // From here on it is committed; what cannot be cleared away now is cleared at the next start.
@@ -183,27 +220,67 @@ function ownedAfter(
 }
 
 export type Recovery = {
+  readonly state: AgentState
+  /** What a person should know of it. */
+  readonly problems: readonly Problem[]
   /** containerd may have been restarted with files that have just been put back: it has to load the old ones. */
   readonly mayRunUndone: boolean
 }
 
-/** Undoes what a crash left half done; undefined when there was nothing. */
-export async function recover(ports: TransactionPorts): Promise<Recovery | undefined> {
+/** What a run starts from. Never throws: what cannot be repaired is a problem, and the run goes on without it. */
+export async function recover(ports: TransactionPorts): Promise<Recovery> {
   const { store, log, clock } = ports
-  await store.sweep()
-  const entry = await store.journal.read()
-  if (entry === undefined) return undefined
-  const { transactions } = await store.load()
-  const isCommitted = transactions.some(({ id, result }) => id === entry.transaction && result === 'committed')
+  const problems: Problem[] = []
+  const orProblem = async <T>(work: () => Promise<T>, otherwise: T): Promise<T> => {
+    try {
+      return await work()
+    } catch (thrown) {
+      const { code, message } = asAgentError(thrown)
+      log.error('not-recovered', { code, error: message })
+      problems.push(problem(code, message))
+      return otherwise
+    }
+  }
+  await orProblem(() => store.sweep(), undefined)
+  for (const path of await orProblem(() => store.setAside(), []))
+    problems.push(problem('STATE_SET_ASIDE', `${path} was damaged and is set aside`))
+  const entry = await orProblem(() => store.journal.read(), undefined)
+  const state = await orProblem(() => store.load(), EMPTY_STATE)
+  const isCommitted = state.transactions.some(({ id, result }) => id === entry?.transaction && result === 'committed')
+  const steps = [...(state.unrestored ?? []), ...(entry === undefined || isCommitted ? [] : entry.steps)]
   // Before: a folder with something left behind in it could not be removed.
-  await tidy(entry.steps, ports)
-  if (!isCommitted) await undoSteps(entry.steps, ports)
-  await tidy(entry.steps, ports)
+  await tidy([...steps, ...(entry?.steps ?? [])], ports)
+  const report = await undoSteps(steps, ports)
+  problems.push(...undoProblems(report))
+  const failed = failedSteps(report, steps)
+  await tidy(steps, ports)
+  const { unrestored: before = [], ...rest } = state
+  const next = failed.length === 0 ? rest : { ...rest, unrestored: failed }
+  // Saved before the journal goes: what failed is tried again by the next run.
+  const isSaved = await orProblem(async () => {
+    if (failed.length > 0 || before.length > 0) await store.save(next)
+    return true
+  }, false)
+  if (entry === undefined) return { state: next, mayRunUndone: false, problems }
+  if (isSaved) await orProblem(() => store.journal.clear(), undefined)
   const at = new Date(clock.now()).toISOString()
-  await store.audit({ at, transaction: entry.transaction, event: 'recovered', kept: isCommitted })
-  await store.journal.clear()
-  log.warn('transaction-recovered', { transaction: entry.transaction, steps: entry.steps.length, kept: isCommitted })
-  return { mayRunUndone: entry.restarted && !isCommitted }
+  const told = { transaction: entry.transaction, kept: isCommitted, ...exceptionsOf(report) }
+  await orProblem(() => store.audit({ at, event: 'recovered', ...told }), undefined)
+  log.warn('transaction-recovered', { steps: entry.steps.length, ...told })
+  return { state: next, mayRunUndone: entry.restarted && !isCommitted, problems }
+}
+
+/** For the audit log: what was not simply put back. */
+function exceptionsOf(report: UndoReport): object {
+  const others = report.filter(({ result }) => result !== 'restored')
+  return others.length === 0 ? {} : { exceptions: others }
+}
+
+function requireReverted(report: UndoReport): void {
+  const failed = report.filter((one) => one.result === 'failed')
+  if (failed.length === 0) return
+  const text = failed.map(({ path, reason }) => `${path} (${reason})`).join('; ')
+  throw new AgentError('WRITE_FAILED', `could not put back: ${text}`, { paths: failed.map(({ path }) => path) })
 }
 
 /** Removes temporary folders that a failed call left behind; another tool could take one for a host directory. */
@@ -241,9 +318,9 @@ async function executeChange(change: Change, files: NodeFiles): Promise<void> {
   }
 }
 
-function backupsReferencedBy({ owned, previous }: AgentState): ReadonlySet<string> {
+function backupsReferencedBy({ owned, previous, unrestored = [] }: AgentState): ReadonlySet<string> {
   const befores = [owned, previous?.owned ?? {}].flatMap((map) => Object.values(map).map(({ before }) => before))
-  const all = [...befores, ...(previous?.steps ?? []).map(({ before }) => before)]
+  const all = [...befores, ...[...(previous?.steps ?? []), ...unrestored].map(({ before }) => before)]
   return new Set(all.flatMap((before) => (before.kind === 'file' ? [before.sha256] : [])))
 }
 

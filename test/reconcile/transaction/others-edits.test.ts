@@ -1,0 +1,210 @@
+// A run dies while containerd is being restarted; others write on; the next run goes back. At every phase of that way back: nothing of
+// theirs is lost (merged, left, or a copy in backup/ that is named), and whatever nobody else touched is as before.
+import {
+  appendFileSync,
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import type { RunPorts } from '../../../agent/model/run-ports.ts'
+import { applyRun } from '../../../agent/reconcile/run/entry.ts'
+import { recover } from '../../../agent/reconcile/transaction/transaction.ts'
+import { treeOf } from '../../fixtures/scratch/carry-out.ts'
+import { copyNode, layOut } from '../../fixtures/scratch/fault-scenes.ts'
+import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
+import { CERTS_D, CONFIG, STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
+
+const FAST = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
+const HOST = 'harbor.example.net'
+const HOSTS_TOML = `${CERTS_D}/${HOST}/hosts.toml`
+const HOST_CA = `${CERTS_D}/${HOST}/ca.crt`
+const BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
+const SOURCE = '/usr/local/share/ca-certificates/corp.crt'
+const CA = makeCa('Root')
+const THEIR_CA = makeCa('Their Root')
+const RUNTIME = '[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.kata]\n  runtime_type = "kata"\n'
+const MIRROR = '\n[host."https://mirror.example.net"]\n  capabilities = ["pull"]\n'
+const WANTED = desired({
+  generation: '111111111111',
+  anchors: [anchor('corp', CA)],
+  registries: [registry(HOST, 'corp')],
+})
+
+type Edit = {
+  readonly name: string
+  readonly path: string
+  act(full: string): void
+  /** What has to be in the file at the end; absent: it has to be there in a copy. */
+  readonly merged?: string
+}
+
+const EDITS: readonly Edit[] = [
+  {
+    name: 'adds a runtime to config.toml',
+    path: CONFIG,
+    act: (full) => appendFileSync(full, RUNTIME),
+    merged: RUNTIME,
+  },
+  {
+    name: 'adds a CA to the bundle',
+    path: BUNDLE,
+    act: (full) => appendFileSync(full, THEIR_CA.pem),
+    merged: THEIR_CA.pem,
+  },
+  {
+    name: 'adds a mirror to hosts.toml',
+    path: HOSTS_TOML,
+    act: (full) => appendFileSync(full, MIRROR),
+    merged: 'mirror.example.net',
+  },
+  { name: 'breaks config.toml', path: CONFIG, act: (full) => appendFileSync(full, '[[[ x\n') },
+  { name: 'replaces the CA file', path: SOURCE, act: (full) => writeFileSync(full, THEIR_CA.pem) },
+  { name: 'replaces the CA file of the host', path: HOST_CA, act: (full) => writeFileSync(full, THEIR_CA.pem) },
+  {
+    name: 'replaces hosts.toml by other text',
+    path: HOSTS_TOML,
+    act: (full) => writeFileSync(full, 'server = [\n# theirs'),
+  },
+]
+
+/** A node on which a run died when it had written everything and containerd was being restarted. */
+async function deadNode(
+  folder: string,
+): Promise<{ readonly dead: string; readonly before: ReturnType<typeof treeOf> }> {
+  const dead = join(folder, 'dead')
+  layOut(dead)
+  const before = treeOf(dead)
+  const ports = scratchPorts(dead)
+  const { promise, reject } = Promise.withResolvers<never>()
+  const killed = async () => {
+    reject(new Error('killed'))
+    return new Promise<never>(() => undefined)
+  }
+  const lock = { acquire: async () => ({ release: async () => undefined }) }
+  const options = { address: undefined, byHand: true, consentUnrehearsed: false }
+  const dying: RunPorts = { ...ports, lock, systemd: { ...ports.systemd, restart: killed } }
+  await Promise.race([promise, applyRun(WANTED, options, dying)]).catch(() => undefined)
+  return { dead, before }
+}
+
+/** Goes back, and dies for good before its change number `at` of a file outside of the state folder; true: it came to that. */
+async function recoverUntil(root: string, at: number): Promise<boolean> {
+  const ports = scratchPorts(root)
+  const { promise, resolve } = Promise.withResolvers<true>()
+  let changes = 0
+  const counted = async (path: string, change: () => Promise<void>): Promise<void> => {
+    if (!path.startsWith(STATE)) changes += 1
+    if (changes <= at) return change()
+    resolve(true)
+    return new Promise<never>(() => undefined)
+  }
+  const files: RunPorts['files'] = {
+    ...ports.files,
+    put: (path, content, options) => counted(path, () => ports.files.put(path, content, options)),
+    removeFolder: (path, options) => counted(path, () => ports.files.removeFolder(path, options)),
+    putFolder: (path, members, options) => counted(path, () => ports.files.putFolder(path, members, options)),
+  }
+  return Promise.race([promise, recover({ ...ports, files }).then(() => false)])
+}
+
+function copies(root: string): readonly { readonly path: string; readonly text: string }[] {
+  const folder = join(root, STATE, 'backup')
+  return readdirSync(folder)
+    .filter((name) => name.includes('.kept-'))
+    .map((name) => ({ path: `${STATE}/backup/${name}`, text: readFileSync(join(folder, name), 'utf8') }))
+}
+
+t.test('what others write while a run goes back is never lost, whichever step of it they come before', async (t) => {
+  const folder = mkdtempSync(join(FAST, 'rt-others-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const { dead, before } = await deadNode(folder)
+  const root = join(folder, 'node')
+  let tried = 0
+  for (const edit of EDITS)
+    for (let phase = 0; ; phase += 1) {
+      copyNode(dead, root)
+      const isUnderWay = await recoverUntil(root, phase)
+      const full = join(root, edit.path)
+      // By then it is gone: somebody who writes there makes a file of his own.
+      const wasOurs = existsSync(full)
+      if (wasOurs) edit.act(full)
+      const theirs = wasOurs ? readFileSync(full, 'utf8') : ''
+      const { problems } = await recover(scratchPorts(root))
+      const now = existsSync(full) ? readFileSync(full, 'utf8') : ''
+      const name = `${edit.name}, before step ${phase}`
+      if (wasOurs) {
+        const copy = copies(root).find(({ text }) => text === theirs)
+        const isKept = edit.merged === undefined ? now === theirs : now.includes(edit.merged)
+        t.ok(isKept, `${name}: it is there`)
+        t.notMatch(now, edit.merged === undefined ? /^$/ : CA.pem, `${name}: and what the agent wrote is not`)
+        if (copy !== undefined)
+          t.match(problems.map(({ message }) => message).join(), copy.path, `${name}: the copy is named`)
+      }
+      const untouched = Object.entries(treeOf(root)).filter(
+        ([path]) => path !== edit.path && !edit.path.startsWith(`${path}/`),
+      )
+      const expected = Object.entries(before).filter(
+        ([path]) => path !== edit.path && !edit.path.startsWith(`${path}/`),
+      )
+      // What a file of theirs still names stays with it.
+      const named = untouched.filter(
+        ([path]) => before[path] === undefined && !(path === HOST_CA && now.includes('ca.crt')),
+      )
+      t.same(named, [], `${name}: nothing else of the agent's is left`)
+      t.same(
+        expected.filter(([path, state]) => treeOf(root)[path] !== state),
+        [],
+        `${name}: all else is as before`,
+      )
+      t.equal(await scratchPorts(root).store.journal.read(), undefined, `${name}: it is over`)
+      tried += 1
+      if (!isUnderWay) break
+    }
+  t.ok(tried > EDITS.length * 4, `${tried} moments were tried`)
+})
+
+const FAULTS: { readonly [name: string]: (full: string) => void } = {
+  'is replaced by a link': (full) => {
+    rmSync(full)
+    symlinkSync('/dev/null', full)
+  },
+  'is removed': (full) => rmSync(full),
+  'gets another mode': (full) => chmodSync(full, 0o640),
+}
+
+t.test('a file that others replace, remove or chmod stays as they made it, and all others are put back', async (t) => {
+  const folder = mkdtempSync(join(FAST, 'rt-others-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const { dead, before } = await deadNode(folder)
+  const root = join(folder, 'node')
+  const changed = Object.keys(treeOf(dead)).filter(
+    (path) => lstatSync(join(dead, path)).isFile() && treeOf(dead)[path] !== before[path],
+  )
+  t.ok(changed.length >= 5, changed.join(' '))
+  for (const path of changed)
+    for (const [name, act] of Object.entries(FAULTS)) {
+      copyNode(dead, root)
+      act(join(root, path))
+      const theirs = treeOf(root)[path]
+      const { problems } = await recover(scratchPorts(root))
+      const others = (tree: ReturnType<typeof treeOf>) =>
+        Object.entries(tree).filter(([each]) => !path.startsWith(each))
+      t.same(others(treeOf(root)), others(before), `${path} ${name}`)
+      if (name === 'gets another mode') {
+        t.match(treeOf(root)[path] ?? 'gone', before[path] === undefined ? 'gone' : /^file 640 /, `${path} ${name}`)
+        continue
+      }
+      t.equal(treeOf(root)[path], theirs, `${path} ${name}: it is left`)
+      const isTold = problems.some(({ message }) => message.includes(path))
+      t.equal(isTold, theirs !== before[path], `${path} ${name}: told`)
+    }
+})
