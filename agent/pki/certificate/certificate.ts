@@ -2,7 +2,8 @@
 import { createHash, X509Certificate } from 'node:crypto'
 import type { Certificate } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
-import { readCertificateFields, whyGoRefuses } from './fields.ts'
+import { refusalText, whyGoRefuses } from '../go/certificate.ts'
+import { readCertificateFields } from './fields.ts'
 
 /** A certificate with what is needed to judge it and to talk about it. */
 export type DecodedCertificate = Certificate & {
@@ -21,19 +22,18 @@ export type ReadCertificate =
 const MAX_NAME_LENGTH = 500
 
 export function readCertificate(der: Buffer, place: string): ReadCertificate {
-  const fields = readCertificateFields(der)
-  const x509 = fields === undefined ? undefined : openCertificate(der)
-  const notBefore = x509 && rfc3339(x509.validFromDate)
-  const notAfter = x509 && rfc3339(x509.validToDate)
-  if (fields === undefined || x509 === undefined || notBefore === undefined || notAfter === undefined) {
-    return { ok: false, problem: problem('ANCHOR_NOT_A_CERTIFICATE', `${place} is not an X.509 certificate`) }
-  }
+  const x509 = openCertificate(der)
+  if (x509 === undefined) return notACertificate(place)
   const subject = oneLine(x509.subject)
-  const refusal = whyGoRefuses(fields)
+  const refusal = whyGoRefuses(der)
   if (refusal !== undefined) {
     const who = subject === '' ? '' : ` (${subject})`
-    return { ok: false, problem: problem('ANCHOR_UNUSABLE', `${place}${who} cannot be used: ${refusal}`) }
+    return { ok: false, problem: problem('ANCHOR_UNUSABLE', `${place}${who} cannot be used: ${refusalText(refusal)}`) }
   }
+  const fields = readCertificateFields(der)
+  const notBefore = rfc3339(x509.validFromDate)
+  const notAfter = rfc3339(x509.validToDate)
+  if (fields === undefined || notBefore === undefined || notAfter === undefined) return notACertificate(place)
   const rsaBits = rsaBitsOf(x509)
   const certificate: DecodedCertificate = {
     pem: renderPem(der),
@@ -49,6 +49,10 @@ export function readCertificate(der: Buffer, place: string): ReadCertificate {
     ...(rsaBits === undefined ? {} : { rsaBits }),
   }
   return { ok: true, certificate }
+}
+
+function notACertificate(place: string): ReadCertificate {
+  return { ok: false, problem: problem('ANCHOR_NOT_A_CERTIFICATE', `${place} is not an X.509 certificate`) }
 }
 
 /** One block, 64 columns, LF, final newline: the only form that is ever written to a node. */

@@ -1,9 +1,10 @@
 // One certificate as a verifier sees it: everything that decides whether it may stand in a chain. Bytes that Go cannot parse give a reason.
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto'
 import { childrenOf, type DerElement, TAG } from '../encoding/der.ts'
+import { refusalText, whyGoRefuses } from '../go/certificate.ts'
 import { oneLine } from './certificate.ts'
 import { type Extensions, readExtensions } from './extensions.ts'
-import { readCertificateFields, whyGoRefuses } from './fields.ts'
+import { readCertificateFields } from './fields.ts'
 import { readSignatureAlgorithm, type SignatureAlgorithm } from './signature-algorithm.ts'
 
 export type ChainCertificate = Extensions & {
@@ -37,8 +38,8 @@ export function readChainCertificate(der: Buffer): ReadChainCertificate {
   const fields = readCertificateFields(der)
   const x509 = fields === undefined ? undefined : open(der)
   if (fields === undefined || x509 === undefined) return { ok: false, reason: 'it is not an X.509 certificate' }
-  const refusal = whyGoRefuses(fields)
-  if (refusal !== undefined) return { ok: false, reason: refusal }
+  const refusal = whyGoRefuses(der)
+  if (refusal !== undefined) return { ok: false, reason: refusalText(refusal) }
   const extensions = readExtensions(fields)
   if (!extensions.ok) return extensions
   const publicKey = usableKey(x509)
