@@ -1,9 +1,6 @@
 // `doctor`: everything on this node that is wrong or will be, worst first. Reads, and asks each declared registry once;
 // where the agent runs in a Pod, also what that Pod lacks for what trust.yaml asks.
 
-import { readContainerdConfig } from '../containerd/config/read.ts'
-import { CRICTL_FILE, CRICTL_KEYS, crictlEndpointOf, isSameSocket } from '../containerd/crictl.ts'
-import { checkTree } from '../containerd/hosts/lookup.ts'
 import { withdrawnButTrusted } from '../daemon/advisories.ts'
 import { staleHostsFile, staleSources } from '../daemon/mounts.ts'
 import type { DesiredState } from '../model/desired-state.ts'
@@ -13,27 +10,21 @@ import { provesTrust } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import { NO_RUNTIME } from '../model/observed-state.ts'
 import type { Plan, Planned, RestartNeed } from '../model/plan.ts'
-import type { CriClient, MountPoint, NodeFiles } from '../model/ports.ts'
+import type { CriClient, MountPoint } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
 import type { DriftStatus } from '../model/status.ts'
+import type { TargetAilment } from '../model/target.ts'
 import { observeContainerd, observeOffline } from '../reconcile/observe/containerd.ts'
-import { readCertsTree } from '../reconcile/observe/host-directories.ts'
-import { makePlan } from '../reconcile/plan/plan.ts'
 import { proveDeclared } from '../reconcile/prove/prove.ts'
 import { isProved } from '../reconcile/prove/pull.ts'
 import { rehearse } from '../reconcile/rehearse/rehearse.ts'
 import { chooseRestart } from '../reconcile/restart/restart.ts'
+import { makePlan } from '../reconcile/run/planning.ts'
+import { TARGETS } from '../targets/targets.ts'
 import { missingRights } from './missing-mounts.ts'
 
-export type Severity = 'error' | 'warning' | 'info'
-
-export type Ailment = {
-  readonly severity: Severity
-  /** A file (with line), a registry host, or a part of the node. */
-  readonly where: string
-  readonly what: string
-  readonly remedy: string
-}
+export type Severity = TargetAilment['severity']
+export type Ailment = TargetAilment
 
 export type DoctorReport = {
   readonly containerd: { readonly version: string; readonly socket: string; readonly configFile: string } | null
@@ -63,7 +54,16 @@ export async function examine(
   const rights = (facts?: ContainerdFacts, plan?: Plan) => {
     const hasRuntime = address !== NO_RUNTIME
     const { hostPath } = ports.files
-    const found = missingRights({ desired: wanted, facts, plan, mounts, hostPath, stateFolder, hasRuntime })
+    const found = missingRights({
+      desired: wanted,
+      facts,
+      plan,
+      mounts,
+      hostPath,
+      stateFolder,
+      hasRuntime,
+      targets: ports.targets,
+    })
     return found.map(({ path: where, ...one }): Ailment => ({ where, ...one }))
   }
   const seen = await look(address, wanted, ports)
@@ -73,7 +73,7 @@ export async function examine(
   }
   const { facts, cri } = seen
   try {
-    ailments.push(...configAilments(facts), ...daemonAilments(facts), ...(await crictlAilments(facts, ports.files)))
+    ailments.push(...daemonAilments(facts))
     const state = await ports.store.load()
     const planned = await makePlan({ desired: wanted, state, facts }, ports)
     const { plan } = planned
@@ -95,12 +95,8 @@ export async function examine(
       ...staleHostsFile(mounts).map((one) => told('warning', one, 'Restart the Pod.')),
     )
     if (plan.restart.required) ailments.push(await restartAilment(plan.restart, wanted, facts, ports))
-    if (plan.certsDirectory !== undefined)
-      for (const { severity, path, message, remedy } of checkTree(
-        plan.certsDirectory,
-        await readCertsTree(plan.certsDirectory, ports.files),
-      ))
-        ailments.push({ severity, where: path, what: message, remedy })
+    for (const { examine } of ports.targets ?? TARGETS)
+      ailments.push(...((await examine?.({ facts, plan }, ports.files)) ?? []))
     if (cri === undefined) ailments.push(...(await rehearsedAilments(wanted, facts, planned, ports)))
     else
       for (const proof of await proveDeclared(wanted.registries, cri, ports, wanted))
@@ -166,36 +162,6 @@ function worstFirst(ailments: readonly Ailment[]): readonly Ailment[] {
   return ailments.toSorted((a, b) => RANK[a.severity] - RANK[b.severity])
 }
 
-function configAilments({ config, configFile, version }: ContainerdFacts): readonly Ailment[] {
-  if (config.kind !== 'file') return []
-  try {
-    const read = readContainerdConfig(config.bytes, { path: configFile })
-    const ignored = read.ignored.map(
-      ({ table, reason }): Ailment => ({
-        severity: 'error',
-        where: configFile,
-        what: `containerd ${version} ignores [${table}]: ${reason}`,
-        remedy: 'Move the settings to the table of this version, or correct the version line.',
-      }),
-    )
-    const noVersion: readonly Ailment[] =
-      read.declaredVersion === undefined && !read.isEmpty
-        ? [
-            {
-              severity: 'warning',
-              where: configFile,
-              what: 'there is no version line, so the file counts as version 1',
-              remedy:
-                'Write `version = 2` (containerd 1.x) or `version = 3` (2.x) as its first line, with tables to match.',
-            },
-          ]
-        : []
-    return [...ignored, ...noVersion]
-  } catch (thrown) {
-    return [ailment('error', configFile, asAgentError(thrown))]
-  }
-}
-
 function daemonAilments({ process, unit, status }: ContainerdFacts): readonly Ailment[] {
   const environment = process?.environment ?? unit?.environment ?? {}
   const roots = Object.entries(environment).filter(([name]) => ROOT_VARIABLES.test(name))
@@ -228,24 +194,6 @@ function daemonAilments({ process, unit, status }: ContainerdFacts): readonly Ai
       }),
     ),
   ]
-}
-
-/** Pods do not care, but whoever looks for the cause of a failed pull with crictl would look at another runtime. */
-async function crictlAilments({ socket }: ContainerdFacts, files: NodeFiles): Promise<readonly Ailment[]> {
-  const state = await files.readFollowing(CRICTL_FILE)
-  if (state.kind !== 'file') return []
-  const text = state.bytes.toString('utf8')
-  const remedy = `Set it to unix://${socket}, or let the agent do it with targets.crictl.enabled: true.`
-  const finding = (severity: Severity, what: string): Ailment => ({ severity, where: CRICTL_FILE, what, remedy })
-  return CRICTL_KEYS.flatMap((key) => {
-    const named = crictlEndpointOf(text, key)
-    // Without one of its own, images are asked at the runtime's.
-    if (named === undefined && key === 'image-endpoint') return []
-    if (named === undefined)
-      return [finding('info', `names no ${key}: crictl tries well-known sockets one after another`)]
-    if (isSameSocket(named, socket)) return []
-    return [finding('warning', `${key} names ${named}, but CRI of this node answers on ${socket}`)]
-  })
 }
 
 async function restartAilment(

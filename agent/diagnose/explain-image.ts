@@ -15,9 +15,9 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { RegistryCredentials } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
 import { observeContainerd } from '../reconcile/observe/containerd.ts'
-import { readCertsTree } from '../reconcile/observe/host-directories.ts'
-import { makePlan } from '../reconcile/plan/plan.ts'
 import { PROOF_DEADLINE_MS, proveRegistry } from '../reconcile/prove/pull.ts'
+import { makePlan } from '../reconcile/run/planning.ts'
+import { readCertsTree } from '../targets/containerd-hosts/directories.ts'
 
 export type Endpoint = {
   readonly url: string

@@ -1,11 +1,13 @@
 // What the configuration asks for and the Pod does not give: a folder of the node that is not mounted, or read-only, or a sidecar that is not
 // there. Pure. Only for an agent that sees the node below --root; a Pod that may not start at all (labels of its namespace) asks nothing.
-import { posix } from 'node:path'
+
 import { mountOf } from '../daemon/mounts.ts'
-import { type DesiredState, needsHostFolder, withWildcard } from '../model/desired-state.ts'
+import type { DesiredState } from '../model/desired-state.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Plan } from '../model/plan.ts'
 import type { MountPoint } from '../model/ports.ts'
+import type { Need, Target } from '../model/target.ts'
+import { TARGETS } from '../targets/targets.ts'
 
 export type MissingRight = {
   readonly severity: 'error' | 'info'
@@ -25,18 +27,9 @@ export type RightsRequest = {
   readonly stateFolder: string
   /** The agent has a socket of containerd, its own or that of the cri-proxy. */
   readonly hasRuntime: boolean
+  /** Absent: all that the agent knows. */
+  readonly targets?: readonly Target[] | undefined
 }
-
-type Need = {
-  readonly path: string
-  readonly access: 'read' | 'write'
-  readonly why: string
-  readonly remedy: string
-  readonly severity?: 'info'
-}
-
-const FULL = 'Deploy the profile `full` (daemonset/overlays/full)'
-const BUILDERS = 'Add the component daemonset/components/builders'
 
 export function missingRights(request: RightsRequest): readonly MissingRight[] {
   const { desired, mounts, hostPath, hasRuntime } = request
@@ -60,10 +53,8 @@ export function missingRights(request: RightsRequest): readonly MissingRight[] {
   return [...missing, ...(hasRuntime ? [] : withoutRuntime(desired))]
 }
 
-function needsOf({ desired, facts, plan, stateFolder }: RightsRequest): readonly Need[] {
-  const writes = desired.mode === 'enforce'
-  const { systemTrust, docker, containers, containerd } = desired.targets
-  const needs: Need[] = [
+function needsOf({ targets = TARGETS, stateFolder, ...input }: RightsRequest): readonly Need[] {
+  return [
     { path: stateFolder, access: 'write', why: 'the memory of what is ours', remedy: 'Mount it read-write.' },
     {
       path: '/usr',
@@ -71,39 +62,8 @@ function needsOf({ desired, facts, plan, stateFolder }: RightsRequest): readonly
       why: "the rehearsal with the node's own containerd",
       remedy: 'Mount it read-only, as every profile does.',
     },
+    ...targets.flatMap((target) => target.needs(input)),
   ]
-  const isHosts = containerd.enabled !== 'off' && withWildcard(desired).some((one) => needsHostFolder(one, desired))
-  const folder = plan?.certsDirectory ?? facts?.defaultCertsDirectory
-  if (isHosts && folder !== undefined)
-    needs.push({
-      path: folder,
-      access: writes ? 'write' : 'read',
-      why: 'hosts.toml and the CA files',
-      remedy: `Deploy the profile \`hosts\` or more${facts?.isConfigGenerated === true ? `, as the overlay for ${facts.layout}` : ''}.`,
-    })
-  if (facts !== undefined && plan?.changes.some(({ target }) => target === 'containerd-config') === true && writes)
-    needs.push({
-      path: posix.dirname(facts.configFile),
-      access: 'write',
-      why: `the edit of ${facts.configFile}`,
-      remedy: `${FULL}, or set config_path on the node yourself.`,
-    })
-  if (systemTrust.enabled !== 'off' && desired.anchors.length > 0 && writes)
-    for (const path of ['/etc/ssl/certs', '/usr/local/share/ca-certificates'])
-      needs.push({
-        path,
-        access: 'write',
-        why: 'targets.systemTrust',
-        remedy: `${FULL}, or set targets.systemTrust.enabled to false: containerd does not need it.`,
-        ...(systemTrust.enabled === 'auto' ? { severity: 'info' } : {}),
-      })
-  for (const [name, enabled] of [
-    ['docker', docker.enabled],
-    ['containers', containers.enabled],
-  ] as const)
-    if (enabled === 'on' && writes)
-      needs.push({ path: `/etc/${name}`, access: 'write', why: `targets.${name}`, remedy: `${BUILDERS}.` })
-  return needs
 }
 
 /** The profile without any socket. */

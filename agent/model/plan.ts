@@ -120,15 +120,21 @@ export type Plan = {
   readonly warnings: readonly Problem[]
 }
 
-/** The plan with what the rehearsal needs of it. */
-export type Planned = {
-  readonly plan: Plan
+/** What containerd will read, as the rehearsal needs it. */
+export type Candidate = {
+  /** Folder of host directories that containerd reads (or will, after the restart); undefined while unknown. */
+  readonly certsDirectory: string | undefined
   /** config.toml as it will be; undefined: containerd runs without one. */
   readonly candidateConfig: Buffer | undefined
   /** Files of the declared registries' host directories as they will be, relative to certs.d. */
   readonly stagedHosts: readonly { readonly path: string; readonly bytes: Buffer }[]
   /** Present with `layout: legacy`: the files that config.toml names, by their paths on the node. */
   readonly legacyFiles?: readonly { readonly path: string; readonly bytes: Buffer }[]
+}
+
+/** The plan with what the rehearsal needs of it. */
+export type Planned = Omit<Candidate, 'certsDirectory'> & {
+  readonly plan: Plan
   /** Drift that is not put right: `drift.heal` is off, or someone else keeps changing the path. */
   readonly leftOut: readonly Change[]
   /** Paths of the latter kind. */

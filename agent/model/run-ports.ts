@@ -1,4 +1,5 @@
 // The ports that the steps of a run are handed, step by step and together. Types alone.
+
 import type { DesiredState, Registry } from './desired-state.ts'
 import type { Finding } from './finding.ts'
 import type {
@@ -17,6 +18,7 @@ import type {
   TlsProbe,
 } from './ports.ts'
 import type { Before } from './state.ts'
+import type { Target } from './target.ts'
 
 export type ObservePorts = {
   readonly files: NodeFiles
@@ -25,7 +27,12 @@ export type ObservePorts = {
   readonly connectCri: CriConnector
 }
 
-export type RehearsePorts = { readonly files: NodeFiles; readonly runner: RehearsalRunner; readonly clock: Clock }
+export type RehearsePorts = {
+  readonly files: NodeFiles
+  readonly runner: RehearsalRunner
+  readonly clock: Clock
+  readonly targets?: readonly Target[]
+}
 
 export type RestartPorts = {
   readonly clock: Clock
@@ -67,6 +74,8 @@ export type RunPorts = ObservePorts &
     readonly tls: TlsProbe
     readonly permit: RestartPermit
     readonly lock: NodeLock
+    /** Absent: all that the agent knows (targets/targets.ts). */
+    readonly targets?: readonly Target[]
     /** Absent: proofs are made without credentials. */
     readonly logins?: LoginDesk
   }

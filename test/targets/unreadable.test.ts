@@ -7,7 +7,7 @@ import { problem } from '../../agent/model/errors.ts'
 import type { ContainerdFacts } from '../../agent/model/observed-state.ts'
 import type { FileState, NodeFiles } from '../../agent/model/ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../agent/model/state.ts'
-import { makePlan } from '../../agent/reconcile/plan/plan.ts'
+import { makePlan } from '../../agent/reconcile/run/planning.ts'
 import { type ScratchNode, scratchNode } from '../fixtures/scratch/carry-out.ts'
 import { anchor, desired, makeCa, registry } from '../fixtures/scratch/sample.ts'
 

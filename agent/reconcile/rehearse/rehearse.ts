@@ -8,6 +8,7 @@ import { isRuntimeFinding } from '../../model/finding.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Planned, Rehearsal } from '../../model/plan.ts'
 import type { RehearsePorts } from '../../model/run-ports.ts'
+import { namesReadByContainerd } from '../../targets/targets.ts'
 import { usualBinary } from '../observe/binary.ts'
 import { proveByProbe } from '../prove/pull.ts'
 
@@ -33,13 +34,12 @@ async function rehearseOnce(
   desired: DesiredState,
   facts: ContainerdFacts,
   planned: Planned,
-  { files, runner, clock }: RehearsePorts,
+  { files, runner, clock, targets }: RehearsePorts,
   signal?: AbortSignal,
   { always }: { readonly always: boolean } = { always: false },
 ): Promise<Rehearsal> {
-  const touchesContainerd = planned.plan.changes.some(
-    ({ target }) => target.startsWith('containerd-') || target === 'k3s',
-  )
+  const read = namesReadByContainerd(targets)
+  const touchesContainerd = planned.plan.changes.some(({ target }) => read.has(target))
   if (!always && !touchesContainerd && !planned.plan.restart.required)
     return { verdict: 'not-needed', reason: 'nothing that containerd reads would change' }
   const binary = facts.process?.executable ?? facts.unit?.execStart[0] ?? (await usualBinary(files))

@@ -1,16 +1,18 @@
 // What a plan would do, found out before anything is written: drift that is not to be healed is left out, the rest is rehearsed, and a
 // registry that would lose its trust keeps its old anchors.
+
 import type { Registry } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import { breaksTrust, type Finding, provesTrust } from '../../model/finding.ts'
-import type { Change, Planned, Rehearsal, TargetName } from '../../model/plan.ts'
+import type { Change, Planned, Rehearsal } from '../../model/plan.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { Context } from '../../model/run.ts'
+import { namesServingHosts } from '../../targets/targets.ts'
 import { restoresProvedContent, withoutFights, withoutHealing } from '../plan/drift.ts'
-import { makePlan } from '../plan/plan.ts'
 import { proveByHandshake } from '../prove/handshake.ts'
 import { proveRegistries } from '../prove/pull.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
+import { makePlan } from './planning.ts'
 
 /** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */
 const BEFORE_DEADLINE_MS = 2_000
@@ -74,9 +76,6 @@ function byManifest({ proof: { image: _, ...proof }, ...registry }: Registry): R
   return { ...registry, proof: { ...proof, level: 'manifest' } }
 }
 
-/** Targets whose changes name the registry host that they serve. */
-const OF_A_HOST: ReadonlySet<TargetName> = new Set<TargetName>(['containerd-hosts', 'docker', 'containers'])
-
 type Candidate = {
   readonly planned: Planned
   readonly rehearsal: Rehearsal
@@ -110,8 +109,8 @@ async function keepTrust(
   if (isKept || (rehearsal.verdict === 'passed' && lostHosts(rehearsal.proofs, before).size === 0))
     return { planned, rehearsal, changes: planned.plan.changes, problems }
   // registries.yaml serves all hosts in one file, and may name no CA file that is not written: it waits.
-  const isMeant = ({ target, subject }: Change) =>
-    target === 'k3s' || (OF_A_HOST.has(target) && unverified.has(subject))
+  const ofHosts = namesServingHosts(ports.targets)
+  const isMeant = ({ target, subject }: Change) => target === 'k3s' || (ofHosts.has(target) && unverified.has(subject))
   const changes = first.changes.filter((change) => !isMeant(change))
   if (first.planned.legacyFiles === undefined) return { ...first, changes, problems }
   // config.toml would name files that are not written.

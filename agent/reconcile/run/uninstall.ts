@@ -8,12 +8,12 @@ import type { Change } from '../../model/plan.ts'
 import type { Context, Run, RunOptions } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import type { AgentState } from '../../model/state.ts'
-import { sha256 } from '../../targets/target.ts'
-import { makePlan } from '../plan/plan.ts'
+import { sha256 } from '../../targets/files/files.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { beginTransaction } from '../transaction/transaction.ts'
 import { carryOut } from './apply.ts'
 import { planningAnew, withNode } from './entry.ts'
+import { makePlan } from './planning.ts'
 
 const STATE_STAYS: readonly Run['outcome'][] = ['refused', 'rolled-back', 'rollback-failed', 'no-containerd']
 

@@ -9,9 +9,9 @@ import type { Run, RunOptions } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import type { AgentState } from '../../model/state.ts'
 import { observeOffline } from '../observe/containerd.ts'
-import { makePlan } from '../plan/plan.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { beginTransaction } from '../transaction/transaction.ts'
+import { makePlan } from './planning.ts'
 
 export type OfflineContext = {
   readonly desired: DesiredState

@@ -4,7 +4,7 @@ import type { Change, FileContent } from '../../model/plan.ts'
 import type { FileState, JournalStep, NodeFiles, StateStore } from '../../model/ports.ts'
 import type { ReadSet } from '../../model/run-ports.ts'
 import type { Before } from '../../model/state.ts'
-import { sha256 } from '../../targets/target.ts'
+import { sha256 } from '../../targets/files/files.ts'
 import { differs } from './read-set.ts'
 import { editsOf, isMergeable } from './take-out.ts'
 

@@ -5,7 +5,7 @@ import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { ReadSet } from '../../model/run-ports.ts'
 import type { Before, StepRecord } from '../../model/state.ts'
-import { sha256 } from '../../targets/target.ts'
+import { sha256 } from '../../targets/files/files.ts'
 
 /** Reads through `files` and remembers the first answer for each path. */
 export function recordReads(files: NodeFiles): { readonly files: NodeFiles; readonly reads: ReadSet } {

@@ -1,41 +1,19 @@
 // Mirrors for CRI-O, podman, buildah and skopeo: one drop-in of our own in /etc/containers/registries.conf.d. Without fallback the last mirror
 // takes the registry's place, so that nobody else is ever asked. Source: containers-registries.conf(5), containers-registries.conf.d(5).
+
 import { parseUrl } from '../../containerd/hosts/endpoint.ts'
 import type { DesiredState, Mirror } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
-import type { FileState, NodeFiles } from '../../model/ports.ts'
+import type { TargetInput, TargetPlan } from '../../model/target.ts'
 import { renderString } from '../../text/toml.ts'
-import {
-  difference,
-  firstUnreadable,
-  isFile,
-  NOTHING_TO_DO,
-  rootFile,
-  sha256,
-  type TargetInput,
-  type TargetPlan,
-} from '../target.ts'
+import { difference, firstUnreadable, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
+import { BASE, FOLDER, MIRRORS_FILE, type ObservedMirrors } from './observe-mirrors.ts'
 
-const BASE = '/etc/containers'
-const FOLDER = `${BASE}/registries.conf.d`
-export const MIRRORS_FILE = `${FOLDER}/50-registry-trust.conf`
 const HEADER =
   '# Managed by registry-trust-agent: changes to this file are undone. Declare mirrors in trust.yaml instead.'
 
 type MirrorsInput = Pick<TargetInput, 'desired' | 'owned'>
-
-export type ObservedMirrors = {
-  readonly isWritable: boolean
-  readonly folder: FileState
-  readonly file: FileState
-}
-
-export async function observeMirrors(files: NodeFiles): Promise<ObservedMirrors> {
-  const folder = await files.readFollowing(FOLDER)
-  const isWritable = await files.isWritable(folder.kind === 'folder' ? FOLDER : BASE)
-  return { isWritable, folder, file: await files.read(MIRRORS_FILE) }
-}
 
 export function planMirrors(
   { desired, owned }: MirrorsInput,

@@ -1,8 +1,9 @@
 // What lies in such a tree now, in the folders that concern the agent.
 import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
-import { isOwnedFolder } from '../ownership.ts'
-import { filesIn, type HostFolder } from '../target.ts'
+import type { HostFolder } from '../files/files.ts'
+import { filesIn } from '../files/observe.ts'
+import { isOwnedFolder } from '../files/ownership.ts'
 import { type CertsTree, hostsFolderOf, ownedBy, type TreeInput, wantedHosts } from './tree.ts'
 
 type ObservedFolder = { readonly path: string; readonly state: FileState; readonly names: readonly string[] }

@@ -7,8 +7,8 @@ import { trustOf } from '../../model/desired-state.ts'
 import { problem } from '../../model/errors.ts'
 import type { Change, RegularFile } from '../../model/plan.ts'
 import type { FileState } from '../../model/ports.ts'
+import type { TargetPlan } from '../../model/target.ts'
 import { decodeCertificates } from '../../pki/decode/decode.ts'
-import { ownedFile, ownedFolder } from '../ownership.ts'
 import {
   difference,
   type HostFolder,
@@ -16,10 +16,10 @@ import {
   NOTHING_TO_DO,
   pathsIn,
   rootFile,
-  type TargetPlan,
   unreadableFolders,
   whatIs,
-} from '../target.ts'
+} from '../files/files.ts'
+import { ownedFile, ownedFolder } from '../files/ownership.ts'
 import type { ObservedTree } from './observe.ts'
 import { planTreeRemoval } from './removal.ts'
 import { CA_FILE, type CertsTree, ownedBy, type TreeInput, type Wanted, wantedHosts } from './tree.ts'

@@ -3,7 +3,8 @@ import { parseUrl } from '../../containerd/hosts/endpoint.ts'
 import { type DesiredState, trustOf, trustOfMirror } from '../../model/desired-state.ts'
 import type { RegularFile } from '../../model/plan.ts'
 import type { AgentState } from '../../model/state.ts'
-import { rootFile, type TargetInput } from '../target.ts'
+import type { TargetInput } from '../../model/target.ts'
+import { rootFile } from '../files/files.ts'
 
 export type CertsTree = {
   readonly target: 'docker' | 'containers' | 'k3s'

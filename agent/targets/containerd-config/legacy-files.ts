@@ -4,11 +4,19 @@
 import { posix } from 'node:path'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change, OwnedPath } from '../../model/plan.ts'
-import type { FileState, NodeFiles } from '../../model/ports.ts'
+import type { FileState } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
 import type { NamedFile } from '../containerd-hosts/files.ts'
-import { ownedFile, ownedFolder } from '../ownership.ts'
-import { difference, firstUnreadable, firstUnreadableIn, type HostFolder, isFile, sha256, whatIs } from '../target.ts'
+import {
+  difference,
+  firstUnreadable,
+  firstUnreadableIn,
+  type HostFolder,
+  isFile,
+  sha256,
+  whatIs,
+} from '../files/files.ts'
+import { ownedFile, ownedFolder } from '../files/ownership.ts'
 
 /** Owned by what names them, so that nobody takes them for host directories. */
 const OWNER = 'containerd-config'
@@ -38,26 +46,6 @@ export function ownedLegacyPaths(folder: string, owned: AgentState['owned']): re
   return Object.entries(owned).flatMap(([path, { target }]) =>
     target === OWNER && (path === folder || path.startsWith(`${folder}/`)) ? [path] : [],
   )
-}
-
-export async function observeLegacyFiles(
-  folder: string,
-  declared: readonly string[],
-  files: NodeFiles,
-): Promise<ObservedLegacyFiles> {
-  const state = await files.read(folder)
-  const names = state.kind === 'folder' ? await files.list(folder) : []
-  const hosts = new Map<string, { state: FileState; files: Map<string, FileState> }>()
-  for (const host of new Set([...declared, ...names])) {
-    const at = await files.read(`${folder}/${host}`)
-    const found = new Map<string, FileState>()
-    if (at.kind === 'folder')
-      for (const name of await files.list(`${folder}/${host}`))
-        found.set(name, await files.read(`${folder}/${host}/${name}`))
-    hosts.set(host, { state: at, files: found })
-  }
-  const isWritable = await files.isWritable(state.kind === 'folder' ? folder : posix.dirname(folder))
-  return { folder, state, isWritable, names, hosts }
 }
 
 export function unreadableLegacy({ folder, state, hosts }: ObservedLegacyFiles): string | undefined {

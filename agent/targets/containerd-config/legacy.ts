@@ -1,81 +1,23 @@
 // `layout: legacy`: registry.configs."HOST".tls in config.toml, for containerd 1.x whose users do not want host directories.
 // One restart when a section comes or goes; from then on a CA changes in its file alone, which containerd reads at each pull.
-import { type LegacyWish, type OriginalConfig, planLegacy } from '../../containerd/edit/legacy-layout.ts'
-import { legacyCaFiles } from '../../containerd/edit/migrate-legacy.ts'
+
+import { type LegacyWish, planLegacy } from '../../containerd/edit/legacy-layout.ts'
 import { type DesiredState, needsHostFolder, type Registry, trustOf, withWildcard } from '../../model/desired-state.ts'
-import { asAgentError, type Problem, problem } from '../../model/errors.ts'
+import { type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
-import type { NodeFiles, RuntimeStatus, StateStore } from '../../model/ports.ts'
-import type { AgentState } from '../../model/state.ts'
+import type { RuntimeStatus } from '../../model/ports.ts'
+import type { TargetInput, TargetPlan } from '../../model/target.ts'
 import { decodeCertificates } from '../../pki/decode/decode.ts'
 import { CA_FILE, CLIENT_CERTIFICATE, CLIENT_KEY, type NamedFile } from '../containerd-hosts/files.ts'
-import { rootFile, type TargetInput, type TargetPlan } from '../target.ts'
+import { rootFile } from '../files/files.ts'
 import {
-  legacyFolder,
   type ObservedLegacyFiles,
-  observeLegacyFiles,
   obstacleTo,
   ownedLegacyPaths,
   planLegacyPuts,
   planLegacyRemovals,
-  unreadableLegacy,
 } from './legacy-files.ts'
-
-export type ObservedLegacy = {
-  readonly files: ObservedLegacyFiles
-  readonly original: OriginalConfig | undefined
-  /** Fingerprints of what a CA file of someone else holds, by path. */
-  readonly foreignCas: ReadonlyMap<string, ReadonlySet<string>>
-  /** What of all this cannot be read. */
-  readonly unreadable: string | undefined
-}
-
-export type LegacyPorts = { readonly files: NodeFiles; readonly store: Pick<StateStore, 'backup'> }
-
-/** Undefined: the layout is another one, and nothing of this one is left. */
-export async function observeLegacy(
-  facts: ContainerdFacts,
-  { desired, owned }: Pick<TargetInput, 'desired' | 'owned'>,
-  { files, store }: LegacyPorts,
-): Promise<ObservedLegacy | undefined> {
-  const { config, configFile, version } = facts
-  const folder = legacyFolder(configFile)
-  const isNamed = config.kind === 'file' && config.bytes.includes(`${folder}/`)
-  const isWanted = desired.targets.containerd.layout === 'legacy'
-  if (!isNamed && !isWanted && ownedLegacyPaths(folder, owned).length === 0) return undefined
-  const foreignCas = new Map<string, ReadonlySet<string>>()
-  for (const path of config.kind === 'file'
-    ? legacyCaFiles(config.bytes, { path: configFile, containerdVersion: version })
-    : []) {
-    const state = await files.readFollowing(path)
-    const certificates = state.kind === 'file' ? decodeCertificates(state.bytes).certificates : []
-    foreignCas.set(path, new Set(certificates.map(({ fingerprint }) => fingerprint)))
-  }
-  const declared = desired.registries.map(({ host }) => host)
-  const observed = await observeLegacyFiles(folder, declared, files)
-  const original = await originalOf(owned[configFile], store)
-  const unreadable = unreadableLegacy(observed)
-  if (typeof original === 'string')
-    return { files: observed, original: undefined, foreignCas, unreadable: unreadable ?? original }
-  return { files: observed, original, foreignCas, unreadable }
-}
-
-/** A text says why it cannot be read now. */
-async function originalOf(
-  owner: AgentState['owned'][string] | undefined,
-  store: LegacyPorts['store'],
-): Promise<OriginalConfig | string | undefined> {
-  if (owner?.before.kind === 'absent') return { bytes: undefined }
-  if (owner?.before.kind !== 'file') return undefined
-  try {
-    return { bytes: await store.backup(owner.before.sha256) }
-  } catch (thrown) {
-    const { code, message } = asAgentError(thrown)
-    if (code === 'NODE_FILE_UNREADABLE') return message
-    // The sections are then taken out one by one, which keeps whatever else is there.
-    return undefined
-  }
-}
+import type { ObservedLegacy } from './legacy-observe.ts'
 
 /** A registry whose input is broken now keeps what it has: sections that stay cannot have config_path beside them. */
 export function heldInLegacy({ desired, owned }: TargetInput, { files }: ObservedLegacy): readonly string[] {

@@ -1,90 +1,21 @@
 // containerd's own config.toml: one key, `config_path`, set once, so that host directories are read at all.
 // This is the only target that asks for a restart; from then on no change of a registry needs one. With `layout: legacy` it carries the
 // sections of that layout instead (containerd-legacy.ts); what is left of them goes when the layout is another one.
+
 import { posix } from 'node:path'
-import { readContainerdConfig } from '../../containerd/config/read.ts'
 import { type ConfigPathPlan, planConfigPath } from '../../containerd/edit/config-path.ts'
 import { withoutOwnLegacy } from '../../containerd/edit/legacy-layout.ts'
-import { legacyCaFiles, type MigrationFacts, type MovedFolder } from '../../containerd/edit/migrate-legacy.ts'
+import type { MovedFolder } from '../../containerd/edit/migrate-legacy.ts'
 import { needsHostFolder, trustOf, withWildcard } from '../../model/desired-state.ts'
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Change } from '../../model/plan.ts'
-import type { FileState, NodeFiles } from '../../model/ports.ts'
-import { decodeCertificates } from '../../pki/decode/decode.ts'
-import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from '../target.ts'
-import {
-  heldInLegacy,
-  isLoaded,
-  type LegacyPorts,
-  type LegacyTargetPlan,
-  type ObservedLegacy,
-  observeLegacy,
-  planLegacyLayout,
-} from './legacy.ts'
+import type { TargetInput, TargetPlan } from '../../model/target.ts'
+import { NOTHING_TO_DO, rootFile, sha256, whatIs } from '../files/files.ts'
+import { heldInLegacy, isLoaded, type LegacyTargetPlan, planLegacyLayout } from './legacy.ts'
 import { planLegacyRemovals } from './legacy-files.ts'
-
-export type ObservedConfig = {
-  readonly facts: ContainerdFacts
-  /** What a migration of legacy sections has to know of the node. */
-  readonly legacy: Pick<MigrationFacts, 'existingFolders' | 'uselessCaFiles'>
-  /** Folders of a config_path that is a list, and the default one, that hold host folders. */
-  readonly directoriesWithHosts: readonly string[]
-  /** The config file itself, links not followed. */
-  readonly file: FileState
-  readonly folder: FileState
-  /** What `layout: legacy` needs or has left; undefined: nothing. */
-  readonly ownLegacy: ObservedLegacy | undefined
-}
-
-export async function observeConfig(
-  facts: ContainerdFacts,
-  input: Pick<TargetInput, 'desired' | 'owned'>,
-  ports: LegacyPorts,
-): Promise<ObservedConfig> {
-  const { files } = ports
-  const { owned } = input
-  const file = await files.read(facts.configFile)
-  const folder = await files.readFollowing(posix.dirname(facts.configFile))
-  const directories = configPathOf(facts)
-  const target = directories[0] ?? facts.defaultCertsDirectory
-  const withHosts: string[] = []
-  for (const directory of directories) if ((await files.list(directory)).length > 0) withHosts.push(directory)
-  const names = await files.list(target)
-  const existingFolders = names.filter((name) => !name.startsWith('.') && owned[`${target}/${name}`] === undefined)
-  const uselessCaFiles = await uselessCas(facts, files)
-  return {
-    facts,
-    file,
-    folder,
-    legacy: { existingFolders, uselessCaFiles },
-    directoriesWithHosts: withHosts,
-    ownLegacy: await observeLegacy(facts, input, ports),
-  }
-}
-
-function configPathOf({ config, configFile }: ContainerdFacts): readonly string[] {
-  if (config.kind !== 'file') return []
-  try {
-    return readContainerdConfig(config.bytes, { path: configFile }).configPathDirectories
-  } catch {
-    // The plan reports the file with its position.
-    return []
-  }
-}
-
-async function uselessCas(
-  { config, configFile, version }: ContainerdFacts,
-  files: NodeFiles,
-): Promise<readonly string[]> {
-  if (config.kind !== 'file') return []
-  const useless: string[] = []
-  for (const path of legacyCaFiles(config.bytes, { path: configFile, containerdVersion: version })) {
-    const state = await files.readFollowing(path)
-    if (state.kind === 'file' && decodeCertificates(state.bytes).certificates.length === 0) useless.push(path)
-  }
-  return useless
-}
+import type { ObservedLegacy } from './legacy-observe.ts'
+import type { ObservedConfig } from './observe.ts'
 
 export type ConfigTargetPlan = TargetPlan & {
   /** Folder of host directories once the plan is carried out; undefined when containerd will read none. */

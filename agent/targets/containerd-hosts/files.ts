@@ -11,7 +11,7 @@ import {
   trustOfMirror,
 } from '../../model/desired-state.ts'
 import type { RegularFile } from '../../model/plan.ts'
-import { rootFile } from '../target.ts'
+import { rootFile } from '../files/files.ts'
 import { HOSTS_FILE } from './names.ts'
 
 export const CA_FILE = 'ca.crt'

@@ -3,8 +3,10 @@ import { posix } from 'node:path'
 import { hostDirectoryName } from '../../containerd/hosts/hosts-toml.ts'
 import { withWildcard } from '../../model/desired-state.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
-import { isOwnedFolder } from '../ownership.ts'
-import { filesIn, type HostFolder, type TargetInput } from '../target.ts'
+import type { TargetInput } from '../../model/target.ts'
+import type { HostFolder } from '../files/files.ts'
+import { filesIn } from '../files/observe.ts'
+import { isOwnedFolder } from '../files/ownership.ts'
 import { ownedPaths } from './names.ts'
 
 export type ObservedHosts = {
@@ -18,7 +20,7 @@ export type ObservedHosts = {
 }
 
 export async function observeHosts(
-  input: TargetInput,
+  input: Pick<TargetInput, 'desired' | 'owned'>,
   certsDirectory: string,
   files: NodeFiles,
 ): Promise<ObservedHosts> {

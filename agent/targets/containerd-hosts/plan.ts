@@ -19,8 +19,8 @@ import { type Problem, problem } from '../../model/errors.ts'
 import type { Change, OwnedPath, RegularFile } from '../../model/plan.ts'
 import type { FileState } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
+import type { TargetInput, TargetPlan } from '../../model/target.ts'
 import { decodeCertificates } from '../../pki/decode/decode.ts'
-import { ownedFile, ownedFolder } from '../ownership.ts'
 import {
   difference,
   type HostFolder,
@@ -29,11 +29,10 @@ import {
   pathsIn,
   rootFile,
   sha256,
-  type TargetInput,
-  type TargetPlan,
   unreadableFolders,
   whatIs,
-} from '../target.ts'
+} from '../files/files.ts'
+import { ownedFile, ownedFolder } from '../files/ownership.ts'
 import { CA_FILE, hostFolderFiles } from './files.ts'
 import { CA_BESIDE_FOREIGN, type ChangeBase, HOSTS_FILE, ownedPaths, rewritten, TARGET } from './names.ts'
 import type { ObservedHosts } from './observe.ts'
@@ -42,12 +41,17 @@ import { planRemoval } from './removal.ts'
 /** Spegel moves what it finds in certs.d here, and takes over nothing but [host."…"] tables when it writes a file anew. */
 const SPEGEL_BACKUP = '_backup'
 
+export type HostsInput = TargetInput & {
+  /** By host: the CA file that the registries.yaml of k3s or RKE2 names, and so every hosts.toml that they write. */
+  readonly namedByDistribution?: ReadonlyMap<string, string>
+}
+
 export type HostsPlan = TargetPlan & {
   /** What a person should know although nothing is kept back for it; absent when there is nothing. */
   readonly warnings?: readonly Problem[]
 }
 
-export async function planHosts(input: TargetInput, observed: ObservedHosts): Promise<HostsPlan> {
+export async function planHosts(input: HostsInput, observed: ObservedHosts): Promise<HostsPlan> {
   const { desired } = input
   if (desired.targets.containerd.enabled === 'off' && ownedPaths(input.owned).length === 0) return NOTHING_TO_DO
   const unreadable = unreadableFolders(observed.folders)
@@ -102,7 +106,7 @@ type HostPlan = {
 async function planHost(
   registry: Registry,
   folder: string,
-  { desired, owned, unverified, namedByDistribution }: TargetInput,
+  { desired, owned, unverified, namedByDistribution }: HostsInput,
   observed: ObservedHosts,
 ): Promise<HostPlan> {
   const { host } = registry

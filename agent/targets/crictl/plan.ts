@@ -1,24 +1,19 @@
 // /etc/crictl.yaml, which tells crictl the CRI socket. Only on request (targets.crictl): a node works without it, and people keep their own
 // settings there. Two keys are ours, every other line stays. `doctor` checks the file whether or not it is a target.
+
 import { CRICTL_FILE, nameSocket, withoutSocket } from '../../containerd/crictl.ts'
 import { problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
-import type { FileState, NodeFiles } from '../../model/ports.ts'
-import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from '../target.ts'
+import type { FileState } from '../../model/ports.ts'
+import type { TargetInput, TargetPlan } from '../../model/target.ts'
+import { NOTHING_TO_DO, rootFile, sha256, whatIs } from '../files/files.ts'
+import type { ObservedCrictl } from './observe.ts'
 
 const FOLDER = '/etc'
 
-export type ObservedCrictl = { readonly file: FileState; readonly isWritable: boolean }
-
-export async function observeCrictl(files: NodeFiles): Promise<ObservedCrictl> {
-  return { file: await files.read(CRICTL_FILE), isWritable: await files.isWritable(FOLDER) }
-}
-
-/** `socket`: where this node's CRI answers; undefined where the agent does not know it. */
 export function planCrictl(
   { desired, owned }: Pick<TargetInput, 'desired' | 'owned'>,
-  socket: string | undefined,
-  { file, isWritable }: ObservedCrictl,
+  { socket, file, isWritable }: ObservedCrictl,
 ): TargetPlan {
   const owner = owned[CRICTL_FILE]
   const isWanted = desired.targets.crictl.enabled !== 'off' && socket !== undefined

@@ -4,19 +4,18 @@ import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
 import type { NodeFiles } from '../../model/ports.ts'
 
-const CHECKED: readonly Change['target'][] = ['containerd-hosts', 'docker', 'containers', 'k3s']
-
 export async function withoutLinkedFolders(
   changes: readonly Change[],
+  servesHosts: ReadonlySet<Change['target']>,
   files: NodeFiles,
 ): Promise<{ readonly kept: readonly Change[]; readonly problems: readonly Problem[] }> {
-  const folders = new Set(changes.filter(({ target }) => CHECKED.includes(target)).map(({ folder }) => folder))
+  const folders = new Set(changes.filter(({ target }) => servesHosts.has(target)).map(({ folder }) => folder))
   const links = new Map<string, string>()
   for (const folder of folders) {
     const state = await files.read(folder)
     if (state.kind === 'link') links.set(folder, state.to)
   }
-  const kept = changes.filter(({ target, folder }) => !CHECKED.includes(target) || !links.has(folder))
+  const kept = changes.filter(({ target, folder }) => !servesHosts.has(target) || !links.has(folder))
   const problems = [...links].map(([folder, to]) => {
     const text = `${folder} is a link to ${to}, and nothing is written through it; containerd's config_path can name the real folder`
     return problem('FILE_OUTSIDE_TARGET', text)

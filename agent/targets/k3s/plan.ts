@@ -2,51 +2,17 @@
 // without a restart (containerd-hosts.ts); this target sees to it that the next start says the same: the CA lies where no start wipes it, and
 // registries.yaml names it. A host that asks for more than trust is left out: k3s would write its directory with the CA alone.
 // Source: github.com/k3s-io/k3s pkg/agent/containerd/config.go (writeContainerdHosts, cleanContainerdHosts, getHostConfigs).
-import { DISTRIBUTION_CA_FOLDER } from '../../containerd/hosts/k3s.ts'
+
 import { asksForMoreThanTrust, type DesiredState, trustOf } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
-import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Change } from '../../model/plan.ts'
-import type { FileState, NodeFiles } from '../../model/ports.ts'
-import { type ObservedTree, observeCertsTree } from '../certs-d/observe.ts'
+import type { FileState } from '../../model/ports.ts'
+import type { TargetInput, TargetPlan } from '../../model/target.ts'
 import { planCertsTree } from '../certs-d/plan.ts'
-import { CA_FILE, type CertsTree, hostsFolderOf } from '../certs-d/tree.ts'
-import { NOTHING_TO_DO, rootFile, sha256, type TargetInput, type TargetPlan, whatIs } from '../target.ts'
-
-const TARGET = 'k3s'
-const DISTRIBUTIONS = ['k3s', 'rke2'] as const
-type Distribution = (typeof DISTRIBUTIONS)[number]
-
-/** How the text is edited: config/registries-edit.ts, handed in, because targets know no YAML. */
-export type RegistriesEditor = (
-  text: string,
-  options: {
-    readonly caFiles: ReadonlyMap<string, string>
-    readonly ownFolder: string
-    readonly noDefaultEndpoint: boolean
-  },
-) =>
-  | {
-      readonly ok: true
-      readonly text: string
-      readonly refused: ReadonlyMap<string, { readonly kind: 'foreign' | 'unsupported'; readonly reason: string }>
-      readonly named: ReadonlyMap<string, string>
-    }
-  | { readonly ok: false; readonly reason: string; readonly named: ReadonlyMap<string, string> }
-
-export type ObservedK3s = {
-  readonly distribution: Distribution
-  /** The node is one of this distribution; false: only what the agent left here earlier counts. */
-  readonly isThis: boolean
-  readonly file: FileState
-  readonly isLink: boolean
-  readonly tree: ObservedTree
-  readonly noDefaultEndpoint: boolean
-  /** The file that k3s reads in place of registries.yaml. */
-  readonly elsewhere?: string
-  /** What the running containerd has loaded, as text: it may name our CA files. */
-  readonly loadedConfig: string
-}
+import { CA_FILE, hostsFolderOf } from '../certs-d/tree.ts'
+import { NOTHING_TO_DO, rootFile, sha256, whatIs } from '../files/files.ts'
+import { type Distribution, type ObservedK3s, ownedHere, registriesFile, TARGET, treeOf } from './observe.ts'
+import { editRegistries } from './registries-yaml.ts'
 
 export type K3sPlan = TargetPlan & {
   /** By host: the CA file that registries.yaml names once the plan is carried out. */
@@ -55,64 +21,7 @@ export type K3sPlan = TargetPlan & {
 
 const NOT_HERE: K3sPlan = { ...NOTHING_TO_DO, named: new Map() }
 
-function treeOf(distribution: Distribution): CertsTree {
-  return { target: TARGET, base: `/etc/rancher/${distribution}`, folder: DISTRIBUTION_CA_FOLDER }
-}
-
-function registriesFile(distribution: Distribution): string {
-  return `/etc/rancher/${distribution}/registries.yaml`
-}
-
-/** Undefined: neither a node of k3s or RKE2 nor anything of ours from when it was one. */
-export async function observeK3s(
-  input: TargetInput,
-  facts: ContainerdFacts,
-  files: NodeFiles,
-): Promise<ObservedK3s | undefined> {
-  const here = DISTRIBUTIONS.find((one) => one === facts.layout)
-  const left = DISTRIBUTIONS.find((one) => ownedHere(one, input.owned).length > 0)
-  const distribution = left ?? here
-  if (distribution === undefined) return undefined
-  const tree = treeOf(distribution)
-  return {
-    distribution,
-    isThis: distribution === here,
-    file: await files.read(registriesFile(distribution)),
-    isLink: (await files.read(tree.base)).kind === 'link',
-    tree: await observeCertsTree(tree, input, files),
-    ...(await settingsOf(tree.base, facts, files)),
-    loadedConfig: facts.config.kind === 'file' ? facts.config.bytes.toString('utf8') : '',
-  }
-}
-
-function ownedHere(distribution: Distribution, owned: TargetInput['owned']): readonly string[] {
-  const base = `${treeOf(distribution).base}/`
-  return Object.keys(owned).filter((path) => owned[path]?.target === TARGET && path.startsWith(base))
-}
-
-type Settings = { readonly noDefaultEndpoint: boolean; readonly elsewhere?: string }
-
-/** Of the options of k3s itself: those on which it depends whether and how registries.yaml counts. */
-async function settingsOf(base: string, { unit }: ContainerdFacts, files: NodeFiles): Promise<Settings> {
-  const names = (await files.list(`${base}/config.yaml.d`)).map((name) => `${base}/config.yaml.d/${name}`)
-  const states = await Promise.all([`${base}/config.yaml`, ...names].map((path) => files.readFollowing(path)))
-  const texts = states.flatMap((state) => (state.kind === 'file' ? [state.bytes.toString('utf8')] : []))
-  const words = `${unit?.execStart.join('\n') ?? ''}\n`.replaceAll(/^--([a-z-]+)[=\n]/gm, '$1: ')
-  const valueAt = (name: string) => {
-    const found = [words, ...texts].flatMap(
-      (text) => new RegExp(`^[ \\t]*["']?${name}["']?[ \\t]*:[ \\t]*["']?([^\\s"'#]*)`, 'm').exec(text)?.[1] ?? [],
-    )
-    return found[0]
-  }
-  const noDefault = valueAt('disable-default-registry-endpoint')
-  const elsewhere = valueAt('private-registry')
-  return {
-    noDefaultEndpoint: noDefault !== undefined && noDefault !== 'false',
-    ...(elsewhere === undefined || elsewhere === `${base}/registries.yaml` ? {} : { elsewhere }),
-  }
-}
-
-export function planK3s(input: TargetInput, observed: ObservedK3s | undefined, edit: RegistriesEditor): K3sPlan {
+export function planK3s(input: TargetInput, observed: ObservedK3s | undefined): K3sPlan {
   if (observed === undefined) return NOT_HERE
   const { distribution, file, tree } = observed
   const path = registriesFile(distribution)
@@ -123,7 +32,7 @@ export function planK3s(input: TargetInput, observed: ObservedK3s | undefined, e
   if (isUnused && (!isOn || desired.registries.length === 0)) return NOT_HERE
   const text = textOf(file)
   const editWith = (caFiles: ReadonlyMap<string, string>) =>
-    edit(text ?? '', {
+    editRegistries(text ?? '', {
       caFiles,
       ownFolder: hostsFolderOf(treeOf(distribution)),
       noDefaultEndpoint: observed.noDefaultEndpoint,
@@ -280,15 +189,4 @@ export function plannedCa(
   }
   const state = observed?.tree.folders.get(folder)?.files.get(name)
   return state?.kind === 'file' ? state.bytes : undefined
-}
-
-/** Whose changes the daemon shall notice at once. */
-export function foldersOfDistribution(layout: string): readonly { readonly path: string; readonly depth: number }[] {
-  const distribution = DISTRIBUTIONS.find((one) => one === layout)
-  if (distribution === undefined) return []
-  const tree = treeOf(distribution)
-  return [
-    { path: tree.base, depth: 0 },
-    { path: hostsFolderOf(tree), depth: 1 },
-  ]
 }

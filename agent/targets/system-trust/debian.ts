@@ -9,17 +9,9 @@ import { type Problem, problem } from '../../model/errors.ts'
 import type { Change, FileContent, OwnedPath } from '../../model/plan.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
+import type { TargetInput, TargetPlan } from '../../model/target.ts'
 import { subjectHash } from '../../pki/certificate/subject-hash.ts'
-import {
-  difference,
-  firstUnreadable,
-  isFile,
-  NOTHING_TO_DO,
-  rootFile,
-  sha256,
-  type TargetInput,
-  type TargetPlan,
-} from '../target.ts'
+import { difference, firstUnreadable, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
 import { readBundle } from './bundle.ts'
 import { insertInOrder } from './bundle-order.ts'
 
@@ -28,6 +20,8 @@ export const SYSTEM_CERTS = '/etc/ssl/certs'
 export const LOCAL_ANCHORS = '/usr/local/share/ca-certificates'
 const BUNDLE = `${SYSTEM_CERTS}/ca-certificates.crt`
 const MOST_HASH_LINKS = 10
+
+type StoreInput = Pick<TargetInput, 'desired' | 'owned'>
 
 /** One certificate of one anchor and the names it gets. */
 type Placement = {
@@ -53,7 +47,7 @@ export type ObservedSystemTrust = {
   readonly fingerprints: ReadonlyMap<string, string | undefined>
 }
 
-export async function observeSystemTrust(input: TargetInput, files: NodeFiles): Promise<ObservedSystemTrust> {
+export async function observeSystemTrust(input: StoreInput, files: NodeFiles): Promise<ObservedSystemTrust> {
   const bundle = await readBundle(BUNDLE, files)
   const certs = await files.readFollowing(SYSTEM_CERTS)
   const local = await files.readFollowing(LOCAL_ANCHORS)
@@ -110,7 +104,7 @@ function firstFingerprint(bytes: Buffer): string | undefined {
   }
 }
 
-function placementsOf({ desired }: TargetInput): readonly Placement[] {
+function placementsOf({ desired }: StoreInput): readonly Placement[] {
   if (desired.targets.systemTrust.enabled === 'off') return []
   const place = (anchor: TrustAnchor) =>
     anchor.certificates.map((certificate, index) => {

@@ -6,16 +6,8 @@ import type { Certificate, TrustAnchor } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
-import {
-  difference,
-  firstUnreadable,
-  isFile,
-  NOTHING_TO_DO,
-  rootFile,
-  sha256,
-  type TargetInput,
-  type TargetPlan,
-} from '../target.ts'
+import type { TargetInput, TargetPlan } from '../../model/target.ts'
+import { difference, firstUnreadable, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
 import { readBundle } from './bundle.ts'
 
 const TARGET = 'system-trust'

@@ -10,7 +10,7 @@ import type { RuntimeStatus } from '../../../agent/model/ports.ts'
 import { Secret } from '../../../agent/model/secret.ts'
 import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
 import { isHealing } from '../../../agent/reconcile/plan/drift.ts'
-import { makePlan } from '../../../agent/reconcile/plan/plan.ts'
+import { makePlan } from '../../../agent/reconcile/run/planning.ts'
 import { type ScratchNode, scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
 

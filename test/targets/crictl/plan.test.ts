@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { nothingDesired } from '../../../agent/model/desired-state.ts'
 import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
-import { observeCrictl, planCrictl } from '../../../agent/targets/crictl/plan.ts'
+import { observeCrictl } from '../../../agent/targets/crictl/observe.ts'
+import { planCrictl } from '../../../agent/targets/crictl/plan.ts'
 import { scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { desired } from '../../fixtures/scratch/sample.ts'
 
@@ -15,7 +16,7 @@ function start(t: Test, text?: string) {
   const root = t.testdir({ etc: text === undefined ? {} : { 'crictl.yaml': text }, var: { lib: {} } })
   const node = scratchNode(root)
   const plan = async (wanted: typeof on, state: AgentState) =>
-    planCrictl({ desired: wanted, owned: state.owned }, SOCKET, await observeCrictl(node.files))
+    planCrictl({ desired: wanted, owned: state.owned }, await observeCrictl(SOCKET, node.files))
   return { root, node, plan, file: join(root, 'etc/crictl.yaml') }
 }
 
@@ -45,6 +46,6 @@ t.test('written, healed, and given back', async (t) => {
 
 t.test('a link is not written through', async (t) => {
   const root = t.testdir({ etc: { 'crictl.yaml': t.fixture('symlink', '/opt/crictl.yaml') } })
-  const plan = planCrictl({ desired: on, owned: {} }, SOCKET, await observeCrictl(scratchNode(root).files))
+  const plan = planCrictl({ desired: on, owned: {} }, await observeCrictl(SOCKET, scratchNode(root).files))
   t.match(plan, { changes: [], problems: [{ code: 'FILE_FOREIGN' }] })
 })

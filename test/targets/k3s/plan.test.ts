@@ -6,8 +6,8 @@ import { type DesiredState, nothingDesired } from '../../../agent/model/desired-
 import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
 import type { NodeFiles } from '../../../agent/model/ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
-import { observeK3s, planK3s } from '../../../agent/targets/k3s/plan.ts'
-import { editRegistries } from '../../../agent/targets/k3s/registries-yaml.ts'
+import { observeK3s } from '../../../agent/targets/k3s/observe.ts'
+import { planK3s } from '../../../agent/targets/k3s/plan.ts'
 import { scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { anchor, desired, makeCa, registry, targetInput } from '../../fixtures/scratch/sample.ts'
 
@@ -48,7 +48,7 @@ function start(t: Test, registries?: string) {
     files: NodeFiles = node.files,
   ) => {
     const input = targetInput(now, state.owned)
-    return planK3s(input, await observeK3s(input, facts, files), editRegistries)
+    return planK3s(input, await observeK3s(input, facts, files))
   }
   return { root, node, plan, file }
 }

@@ -1,7 +1,7 @@
 // What state.json records of a path of ours, and how a folder of ours is known there.
-import type { OwnedPath, RegularFile } from '../model/plan.ts'
-import type { AgentState } from '../model/state.ts'
-import { sha256 } from './target.ts'
+import type { OwnedPath, RegularFile } from '../../model/plan.ts'
+import type { AgentState } from '../../model/state.ts'
+import { sha256 } from './files.ts'
 
 export function ownedFile(path: string, file: RegularFile): OwnedPath {
   return { path, kind: 'whole', sha256: sha256(file.bytes) }

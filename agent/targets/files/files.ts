@@ -1,31 +1,11 @@
-// What every place that trusts has in common: observe reads through the NodeFiles port, plan is pure.
-// A new target is one new file and one line in reconcile/planning.ts.
+// How a file that is wanted is described and compared with what is there. Pure.
+
 import { createHash } from 'node:crypto'
 import { posix } from 'node:path'
-import type { DesiredState } from '../model/desired-state.ts'
-import { type Problem, problem } from '../model/errors.ts'
-import type { Change, DriftKind, RegularFile, RestartNeed } from '../model/plan.ts'
-import type { FileState, NodeFiles } from '../model/ports.ts'
-import type { AgentState } from '../model/state.ts'
-
-export type TargetInput = {
-  readonly desired: DesiredState
-  readonly owned: AgentState['owned']
-  /** Hosts that are trusted now and, as the rehearsal shows, would not be with the declared anchors alone. */
-  readonly unverified: ReadonlySet<string>
-  /** Legacy registry sections are to be moved also where no declared registry needs it (`migrate`). */
-  readonly migrateAll: boolean
-  /** By host: the CA file that the registries.yaml of k3s or RKE2 names, and so every hosts.toml that they write. */
-  readonly namedByDistribution?: ReadonlyMap<string, string>
-}
-
-export type TargetPlan = {
-  readonly changes: readonly Change[]
-  readonly problems: readonly Problem[]
-  readonly restart?: RestartNeed
-  /** What a person should know although nothing is kept back for it. */
-  readonly warnings?: readonly Problem[]
-}
+import { type Problem, problem } from '../../model/errors.ts'
+import type { DriftKind, RegularFile } from '../../model/plan.ts'
+import type { FileState } from '../../model/ports.ts'
+import type { TargetPlan } from '../../model/target.ts'
 
 export const NOTHING_TO_DO: TargetPlan = { changes: [], problems: [] }
 
@@ -37,13 +17,6 @@ export function firstUnreadable(states: Iterable<readonly [path: string, state: 
 
 /** A folder for one registry host and, by name, the files in it. */
 export type HostFolder = { readonly state: FileState; readonly files: ReadonlyMap<string, FileState> }
-
-/** By name, without what lies deeper. */
-export async function filesIn(folder: string, files: NodeFiles): Promise<ReadonlyMap<string, FileState>> {
-  const found = new Map<string, FileState>()
-  for (const name of await files.list(folder)) found.set(name, await files.read(`${folder}/${name}`))
-  return found
-}
 
 /** The same where the agent reads or writes: other files of a host folder do not concern it. */
 export function firstUnreadableIn(folder: string, { state, files }: HostFolder): string | undefined {

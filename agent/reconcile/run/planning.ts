@@ -1,0 +1,30 @@
+// The plan for this node now: look at every target, fold what they would change, leave out what must not be written where it would land.
+import type { DesiredState } from '../../model/desired-state.ts'
+import type { ContainerdFacts } from '../../model/observed-state.ts'
+import type { Planned } from '../../model/plan.ts'
+import type { AgentState } from '../../model/state.ts'
+import type { Target, TargetInput, TargetPorts } from '../../model/target.ts'
+import { withoutLinkedFolders } from '../../targets/guards/linked-folders.ts'
+import { withoutUnmounted } from '../../targets/guards/unmounted.ts'
+import { namesServingHosts } from '../../targets/targets.ts'
+import { observeTargets } from '../observe/targets.ts'
+import { planTargets, withoutChanges } from '../plan/plan.ts'
+
+export type PlanRequest = {
+  readonly desired: DesiredState
+  readonly state: AgentState
+  readonly facts: ContainerdFacts
+} & Partial<Pick<TargetInput, 'unverified' | 'migrateAll'>>
+
+export type PlanningPorts = TargetPorts & { readonly targets?: readonly Target[] }
+
+/** Reads the node and decides; changes nothing. */
+export async function makePlan(request: PlanRequest, ports: PlanningPorts): Promise<Planned> {
+  const { state, facts, ...rest } = request
+  const { owned } = state
+  const observed = await observeTargets({ desired: request.desired, owned, facts }, ports)
+  const planned = await planTargets({ ...rest, owned, observed })
+  const seen = withoutChanges(planned, withoutUnmounted(planned.plan.changes, ports.files))
+  const hosts = namesServingHosts(ports.targets)
+  return withoutChanges(seen, await withoutLinkedFolders(seen.plan.changes, hosts, ports.files))
+}

@@ -1,0 +1,28 @@
+// What is wrong with /etc/crictl.yaml, whether or not it is a target.
+import { CRICTL_FILE, CRICTL_KEYS, crictlEndpointOf, isSameSocket } from '../../containerd/crictl.ts'
+import type { ContainerdFacts } from '../../model/observed-state.ts'
+import type { NodeFiles } from '../../model/ports.ts'
+import type { TargetAilment } from '../../model/target.ts'
+
+/** Pods do not care, but whoever looks for the cause of a failed pull with crictl would look at another runtime. */
+export async function examineCrictl({ socket }: ContainerdFacts, files: NodeFiles): Promise<readonly TargetAilment[]> {
+  const state = await files.readFollowing(CRICTL_FILE)
+  if (state.kind !== 'file') return []
+  const text = state.bytes.toString('utf8')
+  const remedy = `Set it to unix://${socket}, or let the agent do it with targets.crictl.enabled: true.`
+  const finding = (severity: TargetAilment['severity'], what: string): TargetAilment => ({
+    severity,
+    where: CRICTL_FILE,
+    what,
+    remedy,
+  })
+  return CRICTL_KEYS.flatMap((key) => {
+    const named = crictlEndpointOf(text, key)
+    // Without one of its own, images are asked at the runtime's.
+    if (named === undefined && key === 'image-endpoint') return []
+    if (named === undefined)
+      return [finding('info', `names no ${key}: crictl tries well-known sockets one after another`)]
+    if (isSameSocket(named, socket)) return []
+    return [finding('warning', `${key} names ${named}, but CRI of this node answers on ${socket}`)]
+  })
+}

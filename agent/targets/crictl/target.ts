@@ -1,0 +1,20 @@
+// crictl, which asks the CRI socket that its own file names.
+import { NO_RUNTIME } from '../../model/observed-state.ts'
+import type { Target } from '../../model/target.ts'
+import { examineCrictl } from './examine.ts'
+import { type ObservedCrictl, observeCrictl } from './observe.ts'
+import { planCrictl } from './plan.ts'
+
+export const CRICTL: Target<ObservedCrictl> = {
+  names: ['crictl'],
+  servesHosts: [],
+  isReadByContainerd: false,
+  async observe({ facts }, { files }) {
+    return observeCrictl(facts.socket === NO_RUNTIME ? undefined : facts.socket, files)
+  },
+  plan: planCrictl,
+  // Much goes on in /etc, and the one file of ours in it is nobody's prey.
+  watches: () => [],
+  needs: () => [],
+  examine: ({ facts }, files) => examineCrictl(facts, files),
+}

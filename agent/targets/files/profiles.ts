@@ -1,0 +1,3 @@
+// The profiles that a remedy names (daemonset/overlays, daemonset/components).
+export const FULL = 'Deploy the profile `full` (daemonset/overlays/full)'
+export const BUILDERS = 'Add the component daemonset/components/builders'

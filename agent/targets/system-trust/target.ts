@@ -1,0 +1,43 @@
+// The node's own trust store, in whichever of its forms this distribution keeps it.
+import type { Need, Target } from '../../model/target.ts'
+import { FULL } from '../files/profiles.ts'
+import { LOCAL_ANCHORS, type ObservedSystemTrust, observeSystemTrust, planSystemTrust, SYSTEM_CERTS } from './debian.ts'
+import { type ObservedAnchorStore, observeAnchorStore, planAnchorStore } from './families.ts'
+
+type ObservedStores = {
+  /** Undefined where sources have a folder of their own: /etc/ssl/certs is then a link to what is made of them. */
+  readonly certs: ObservedSystemTrust | undefined
+  readonly store: ObservedAnchorStore
+}
+
+export const SYSTEM_TRUST: Target<ObservedStores> = {
+  names: ['system-trust'],
+  servesHosts: [],
+  isReadByContainerd: false,
+  async observe(input, { files }) {
+    const store = await observeAnchorStore(input, files)
+    const certs = store.family?.sources === undefined ? await observeSystemTrust(input, files) : undefined
+    return { certs, store }
+  },
+  plan(input, { certs, store }) {
+    const plans = [...(certs === undefined ? [] : [planSystemTrust(input, certs)]), planAnchorStore(input, store)]
+    return {
+      changes: plans.flatMap(({ changes }) => changes),
+      problems: plans.flatMap(({ problems }) => problems),
+    }
+  },
+  watches: () => [SYSTEM_CERTS, LOCAL_ANCHORS].map((path) => ({ path, depth: 0 })),
+  needs: needsOfStore,
+}
+
+function needsOfStore({ desired }: Parameters<Target['needs']>[0]): readonly Need[] {
+  const { enabled } = desired.targets.systemTrust
+  if (enabled === 'off' || desired.anchors.length === 0 || desired.mode !== 'enforce') return []
+  return [SYSTEM_CERTS, LOCAL_ANCHORS].map((path) => ({
+    path,
+    access: 'write',
+    why: 'targets.systemTrust',
+    remedy: `${FULL}, or set targets.systemTrust.enabled to false: containerd does not need it.`,
+    ...(enabled === 'auto' ? { severity: 'info' } : {}),
+  }))
+}
