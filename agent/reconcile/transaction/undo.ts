@@ -5,7 +5,7 @@ import { AgentError, asAgentError, type ErrorCode, type Problem, problem } from 
 import type { FileContent, RegularFile } from '../../model/plan.ts'
 import type { FileState, JournalStep, Log, NodeFiles, StateStore } from '../../model/ports.ts'
 import type { Before } from '../../model/state.ts'
-import { whatIs } from '../../targets/target.ts'
+import { whatIs } from '../../targets/files/files.ts'
 import { isAsRecorded } from './read-set.ts'
 import { editedText, takeOut } from './take-out.ts'
 
