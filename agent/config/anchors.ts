@@ -104,7 +104,7 @@ async function loadPassword(
   if (input.kind !== 'file' || input.bytes.length > PASSWORD_MAX_BYTES) {
     return problem(
       'ANCHOR_UNREADABLE',
-      `${at} names ${path}, which is no readable file of at most ${PASSWORD_MAX_BYTES} bytes`,
+      `${at} names ${path}, which is not a readable file of at most ${PASSWORD_MAX_BYTES} bytes`,
     )
   }
   const [line = ''] = input.bytes.toString('utf8').split(/\r?\n/, 1)

@@ -94,7 +94,7 @@ function describeFile(
 function refuseSettings(file: ConfigFile, report: Report): void {
   for (const key of ['mode', 'targets', 'restart', 'policy', 'publish', 'log', 'drift']) {
     if (file.value[key] === undefined) continue
-    const text = 'belongs into trust.yaml: a file of registries.d may hold anchors and registries alone'
+    const text = 'belongs in trust.yaml: a file of registries.d may hold anchors and registries alone'
     report.add('CONFIG_INVALID', file.place(`/${key}`, 'key'), key, text)
   }
 }

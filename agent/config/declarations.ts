@@ -171,7 +171,7 @@ function checkCredentials({ entry, file, pointer }: DeclaredRegistry, report: Re
   else if (passwordFile !== undefined && usernameFile === undefined)
     add('has passwordFile, which needs usernameFile beside it')
   else if (dockerConfigFile !== undefined && usernameFile !== undefined)
-    add('has usernameFile, which means nothing beside dockerConfigFile')
+    add('has usernameFile, which has no effect beside dockerConfigFile')
   for (const [key, path] of Object.entries(credentials)) checkPath(path, file, `${at}/${key}`, report)
 }
 
@@ -198,7 +198,7 @@ function checkDuplicates(registries: readonly DeclaredRegistry[], report: Report
       first.set(host, registry)
       continue
     }
-    const text = `declares ${JSON.stringify(host.slice(0, 80))} again: it stands already at ${placeText(hostPlace(earlier))}`
+    const text = `declares ${JSON.stringify(host.slice(0, 80))} again: it is already declared at ${placeText(hostPlace(earlier))}`
     report.add('CONFIG_CONFLICT', hostPlace(registry), registry.file.subject(at), text)
   }
   const last = registries[MAX_REGISTRIES]

@@ -37,7 +37,7 @@ export function checkEndpoints(
   if (entry.host === '*') {
     for (const key of ['credentials', 'proof', 'clientCertificate'] as const)
       if (entry[key] !== undefined && Object.keys(entry[key]).length > 0)
-        refuse(key, 'means nothing for host "*", which names no registry', 'key')
+        refuse(key, 'does not apply to host "*", which names no registry', 'key')
   }
   mirrors.forEach((mirror, index) => {
     const at = `mirrors/${index}`

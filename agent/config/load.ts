@@ -117,6 +117,7 @@ function refuseNothing(files: readonly ConfigFile[], report: Report): void {
   const [first] = files
   if (first === undefined || !report.isEmpty) return
   if (files.some(({ value }) => value['anchors'] !== undefined || value['registries'] !== undefined)) return
-  const text = 'declares neither registries nor anchors; write "registries: []" if the node shall trust nothing of ours'
+  const text =
+    'declares neither registries nor anchors; write "registries: []" if this node is to trust no private registry'
   report.add('CONFIG_INVALID', first.place('', 'value'), '', text)
 }

@@ -40,9 +40,9 @@ export function loadPublications(
         report.add('CONFIG_INVALID', file.place(`${pointer}${key}`, 'value'), file.subject(`${pointer}${key}`), text)
       const { namespace, name, format = 'bundle', anchors, restart = [] } = entry
       if (format === 'certs.d' && entry.key !== undefined)
-        refuse('/key', 'means nothing for format certs.d, whose keys are the hosts')
+        refuse('/key', 'does not apply to format certs.d, whose keys are the hosts')
       if (format === 'certs.d' && anchors !== undefined)
-        refuse('/anchors', 'means nothing for format certs.d: each host has its own')
+        refuse('/anchors', 'does not apply to format certs.d: each host has its own')
       anchors?.forEach((anchor, which) => {
         if (!knownAnchors.has(anchor))
           refuse(`/anchors/${which}`, `names the unknown anchor ${anchor}${didYouMean(anchor, [...knownAnchors])}`)
@@ -53,7 +53,7 @@ export function loadPublications(
           'CONFIG_CONFLICT',
           file.place(pointer, 'value'),
           file.subject(pointer),
-          `declares ${namespace}/${name} again: it stands already at ${earlier.source}`,
+          `declares ${namespace}/${name} again: it is already declared at ${earlier.source}`,
         )
       found.push({
         ...{ namespace, name, format, key: entry.key ?? BUNDLE_KEY },

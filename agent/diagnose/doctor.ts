@@ -87,7 +87,7 @@ export async function examine(
         severity: 'warning',
         where: 'plan',
         what: `${plan.changes.length} paths differ from trust.yaml`,
-        remedy: 'Run `registry-trust plan` to see them, `registry-trust apply` to put them right.',
+        remedy: 'Run `registry-trust plan` to see them, `registry-trust apply` to repair them.',
       })
     ailments.push(
       ...withdrawnButTrusted(state, facts).map((one) => told('info', one, RESTART_LATER)),
@@ -137,7 +137,7 @@ async function rehearsedAilments(
   const rehearsal = await rehearse(desired, facts, planned, ports, undefined, { always: true })
   if (rehearsal.verdict !== 'passed') {
     const { reason } = rehearsal
-    const remedy = 'Read the reason: without a socket the rehearsal is the only proof there is.'
+    const remedy = 'See the reason: without a socket the rehearsal is the only proof.'
     return [
       { severity: rehearsal.verdict === 'failed' ? 'error' : 'warning', where: 'rehearsal', what: reason, remedy },
     ]
@@ -174,7 +174,7 @@ function daemonAilments({ process, unit, status }: ContainerdFacts): readonly Ai
             severity: 'error',
             where: 'containerd',
             what: 'RuntimeReady is false',
-            remedy: "Look at containerd's log.",
+            remedy: "See containerd's log.",
           } as const,
         ]),
     ...roots.map(
@@ -182,7 +182,7 @@ function daemonAilments({ process, unit, status }: ContainerdFacts): readonly Ai
         severity: 'warning',
         where: 'containerd',
         what: `${name}=${value} is set for the daemon: it does not read /etc/ssl/certs as other programs do`,
-        remedy: "Take the variable out of containerd's unit, or keep in mind that system anchors do not reach it.",
+        remedy: "Remove the variable from containerd's unit, or keep in mind that system anchors do not reach it.",
       }),
     ),
     ...deprecations.map(

@@ -50,10 +50,11 @@ export type ExplainRequest = {
 
 const ALL = ['pull', 'resolve', 'push']
 
-/** Throws AgentError USAGE for something that is no image reference, CONTAINERD_NOT_FOUND and the like for the node. */
+/** Throws AgentError USAGE for something that is not an image reference, CONTAINERD_NOT_FOUND and the like for the node. */
 export async function explainImage({ image, desired, address }: ExplainRequest, ports: RunPorts): Promise<Explanation> {
   const host = hostOf(image) ?? 'docker.io'
-  if (!/^[^\s/]+(\/[^\s/]+)+$|^[^\s/]+$/.test(image)) throw new AgentError('USAGE', `"${image}" is no image reference`)
+  if (!/^[^\s/]+(\/[^\s/]+)+$|^[^\s/]+$/.test(image))
+    throw new AgentError('USAGE', `"${image}" is not an image reference`)
   const wanted = desired ?? nothingDesired(undefined)
   const seen = await observeContainerd({ address, unit: wanted.restart.unit }, ports)
   if (seen.state === 'down') throw seen.error

@@ -11,7 +11,7 @@ export function parseAddress(text: string): Address {
   const match = FORM.exec(text)
   const port = Number(match?.[3])
   if (match === null || port > 65535) {
-    throw new AgentError('USAGE', `"${text}" is no address to listen on: write HOST:PORT, :PORT or [IPV6]:PORT`)
+    throw new AgentError('USAGE', `"${text}" is not an address to listen on: write HOST:PORT, :PORT or [IPV6]:PORT`)
   }
   return { host: match[1] ?? match[2] ?? '', port }
 }

@@ -4,7 +4,7 @@ import { type JsonSchema, objectSchema, PROBLEM_SCHEMA, REGISTRY_SCHEMA, STATUS_
 import { DEFAULT_FOR } from './log-level-request.ts'
 
 /** The answer to POST /reconcile and /prove. */
-export const ACCEPTED_SCHEMA = objectSchema('The request was taken; /status tells how it went.', {
+export const ACCEPTED_SCHEMA = objectSchema('The request was accepted; /status shows the outcome.', {
   accepted: { type: 'boolean' },
   force: { type: 'boolean' },
 })
@@ -196,7 +196,7 @@ function logLevelOperation(): Operation {
     name: 'for',
     in: 'query',
     required: false,
-    description: `How long (1s to 24h); ${DEFAULT_FOR} where nothing is said. After it the configured level is back.`,
+    description: `How long (1s to 24h); ${DEFAULT_FOR} by default. After it the configured level is back.`,
     schema: { type: 'string' },
   }
   return {

@@ -58,7 +58,7 @@ export const ERRORS = {
     retryable: false,
   },
   ANCHOR_EXPIRED: {
-    remedy: 'Add the renewed CA certificate beside this one; nothing signed by the expired one is trusted any more.',
+    remedy: 'Add the renewed CA certificate beside this one; nothing signed by the expired one is still trusted.',
     retryable: false,
   },
   ANCHOR_NOT_YET_VALID: {
@@ -80,9 +80,9 @@ export const ERRORS = {
       'Write the store again with fewer iterations (openssl pkcs12 -iter 100000), or give the certificates as PEM.',
     retryable: false,
   },
-  ANCHOR_DUPLICATE: { remedy: 'Nothing has to be done; one copy is enough.', retryable: false },
+  ANCHOR_DUPLICATE: { remedy: 'No action needed: one copy is enough.', retryable: false },
   ANCHOR_ALREADY_TRUSTED: {
-    remedy: 'Nothing has to be done; it is needed as an anchor only where the node may lose it.',
+    remedy: 'No action needed: declare it only where the node may lose it.',
     retryable: false,
   },
   ANCHOR_INTERMEDIATE: {
@@ -112,7 +112,7 @@ export const ERRORS = {
     retryable: true,
   },
   CRI_UNREACHABLE: {
-    remedy: 'Look at `systemctl status containerd` on the node; the agent goes on when the socket answers.',
+    remedy: 'See `systemctl status containerd` on the node; the agent goes on when the socket answers.',
     retryable: true,
   },
   CRI_NOT_LOADED: {
@@ -120,7 +120,7 @@ export const ERRORS = {
       'containerd runs without its CRI plugin: look for "failed to load plugin" in its log and repair config.toml.',
     retryable: true,
   },
-  CRI_CALL_FAILED: { remedy: "Look at containerd's log on the node for the call named.", retryable: true },
+  CRI_CALL_FAILED: { remedy: "See containerd's log on the node for the call named.", retryable: true },
   CONTAINERD_CONFIG_UNREADABLE: {
     remedy: 'Repair containerd’s config file at the position named; nothing was changed.',
     retryable: true,
@@ -165,7 +165,7 @@ export const ERRORS = {
     retryable: false,
   },
   REHEARSAL_FAILED: {
-    remedy: 'containerd itself refuses the candidate configuration: its words are above; nothing was changed.',
+    remedy: 'containerd itself refuses the candidate configuration, as its message says; nothing was changed.',
     retryable: false,
   },
   REHEARSAL_UNAVAILABLE: {
@@ -202,12 +202,12 @@ export const ERRORS = {
   },
   FILE_CHANGED_BY_OTHERS: {
     remedy:
-      'The file was changed after the agent wrote it and is left as it is: remove it by hand if it is not needed.',
+      'The file was changed after the agent wrote it and is left unchanged: remove it by hand if it is not needed.',
     retryable: false,
   },
   FILE_CHANGED_MEANWHILE: {
     remedy:
-      'Nothing: the next run plans with what is there now. If it comes again and again, find out who writes the file.',
+      'No action needed: the next run plans with what is there now. If it happens repeatedly, find out what writes the file.',
     retryable: true,
   },
   FILE_FOREIGN_OWNER: {
@@ -223,7 +223,7 @@ export const ERRORS = {
     retryable: true,
   },
   NO_SPACE: { remedy: 'Free disk space on the node; everything written so far was undone.', retryable: true },
-  WRITE_FAILED: { remedy: 'Look at the cause; everything written so far was undone.', retryable: true },
+  WRITE_FAILED: { remedy: 'See the cause in the message; everything written so far was undone.', retryable: true },
   STATE_UNREADABLE: {
     remedy:
       'Restore state.json of the state folder from a backup, or remove it: what the agent owns is then foreign to it.',
@@ -261,7 +261,7 @@ export const ERRORS = {
     retryable: true,
   },
   RESTART_FAILED: {
-    remedy: 'The old configuration was put back; look at the journal of the unit for the reason.',
+    remedy: 'The old configuration was put back; see the journal of the unit for the reason.',
     retryable: false,
   },
   CONFIG_PATH_IN_USE: {
@@ -295,7 +295,7 @@ export const ERRORS = {
     remedy: 'Grant the verbs of daemonset/publish/role.yaml for the object named, by resourceNames.',
     retryable: true,
   },
-  CLUSTER_FAILED: { remedy: "Look at the API server's words.", retryable: true },
+  CLUSTER_FAILED: { remedy: "See the API server's message.", retryable: true },
   // surfaces
   DAEMON_UNREACHABLE: { remedy: 'Start the agent, or name its address with --listen.', retryable: true },
   LISTEN_FAILED: { remedy: 'Choose another address with --listen, or stop what uses this one.', retryable: true },

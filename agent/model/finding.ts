@@ -1,7 +1,7 @@
 // What a proof or a diagnosis says about one registry: a code, a sentence, the remedy and the evidence.
 
 export const FINDINGS = {
-  trusted: 'Nothing to do.',
+  trusted: 'No action needed.',
   'unknown-authority':
     "Declare the CA that issued the server's certificate (and let the server send its intermediates): the CA given does not verify it.",
   'hostname-mismatch':
@@ -10,7 +10,7 @@ export const FINDINGS = {
   'not-yet-valid': 'Check the clocks of the node and of the issuing CA.',
   'missing-intermediate':
     'Configure the server to send its intermediate certificate, or declare the intermediate as an anchor.',
-  'no-san': "Reissue the server's certificate with subjectAltName entries: the common name is not looked at any more.",
+  'no-san': "Reissue the server's certificate with subjectAltName entries: the common name is no longer considered.",
   'weak-signature': "Reissue the server's certificate with SHA-256 or better.",
   'tls-version': 'Let the server offer TLS 1.2 or newer.',
   'client-certificate-required': 'Declare clientCertificate for this registry.',
@@ -24,7 +24,7 @@ export const FINDINGS = {
   forbidden: 'Trust is established; the credentials lack the right to pull: grant it in the registry.',
   'not-found': 'Trust is established; the image named for the proof does not exist: correct proof.image.',
   'rate-limited': 'Trust is established; the registry limits requests: wait or use credentials.',
-  'server-error': "Trust is established; the registry answers with a server error: look at the registry's log.",
+  'server-error': "Trust is established; the registry answers with a server error: see the registry's log.",
   dns: 'The name does not resolve on this node: check DNS and /etc/hosts of the node.',
   refused: 'Nothing listens on this address and port: check that the registry runs and the port is right.',
   timeout: 'The registry does not answer in time: check the network path, firewall and proxy.',
@@ -42,7 +42,8 @@ export const FINDINGS = {
   'cri-not-loaded': 'containerd runs without its CRI plugin: repair config.toml and restart it.',
   'no-space': 'Free disk space on the node.',
   'not-proved-yet': 'Wait for the first proof, or run `registry-trust apply`.',
-  unclassified: "Read containerd's words in the evidence; please report them so that they get a name.",
+  unclassified:
+    "See containerd's message in the evidence, and please report it so that the agent learns to recognize it.",
 } as const satisfies Record<string, string>
 
 export type FindingCode = keyof typeof FINDINGS

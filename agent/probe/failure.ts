@@ -28,7 +28,7 @@ export function explainFailure(
     case 'alert':
     case 'protocol': {
       if (ASKS_FOR_CERTIFICATE.test(text) || (sight.wantsClientCertificate && kind === 'alert')) {
-        return say('client-certificate-required', `${registry} wants a client certificate that it knows`)
+        return say('client-certificate-required', `${registry} requires a client certificate that it accepts`)
       }
       if (REFUSES_VERSION.test(text)) {
         return say('tls-version', `${registry} and containerd have no TLS version and cipher in common (${text})`)
@@ -56,10 +56,10 @@ export function explainAnswer({ status, headers }: HttpAnswer, registry: string)
   if (status === 401) return finding('unauthorized', `${registry} wants a login (401)`)
   if (status === 403) return finding('forbidden', `${registry} refuses anonymous requests (403)`)
   if (status === 429) return finding('rate-limited', `${registry} limits the rate of requests (429)`)
-  if (status >= 500) return finding('server-error', `${registry} answers with an error of its own (${status})`)
+  if (status >= 500) return finding('server-error', `${registry} answers with a server error (${status})`)
   const isPage = /^text\/html/i.test(headers['content-type'] ?? '')
   if (status === 200 && isPage)
-    return finding('not-a-registry', `${registry} answers with a page for people, not as a registry`)
+    return finding('not-a-registry', `${registry} answers with an HTML page, not as a registry`)
   const isRedirect = status >= 300 && status < 400
   if (status === 404 && headers['docker-distribution-api-version'] !== undefined) return undefined
   if (status >= 400) return finding('not-a-registry', `${registry} answers ${status} to GET /v2/, as no registry does`)

@@ -47,7 +47,7 @@ export async function look(
   if (sight.chain.length === 0) {
     const verdict =
       sight.failure === undefined
-        ? finding('unclassified', `${registry} shook hands, but its certificate could not be seen`)
+        ? finding('unclassified', `${registry} completed the TLS handshake, but its certificate could not be read`)
         : explainFailure(sight.failure, registry, sight)
     return { sight, verdict, verifiedBy: null }
   }

@@ -158,7 +158,7 @@ async function suspectInterception(
   const issuer = sight.chain.map(servedCertificate).at(-1)?.issuer ?? ''
   const twin = sameIssuerElsewhere({ host: targetOf(registry).host, issuer: unexpectedIssuer }, others)
   if (twin !== undefined) {
-    const message = `${registry} and ${twin} both show certificates of an authority that nobody declared, ${issuer}: something on the way answers in their place`
+    const message = `${registry} and ${twin} both show certificates of an undeclared authority, ${issuer}: something in between answers in their place`
     return finding('proxy-interception', message, {
       ...verdict.evidence,
       notes: [...(verdict.evidence.notes ?? []), verdict.message],

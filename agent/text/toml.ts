@@ -49,7 +49,7 @@ function parseSafely(text: string): { table: TomlTable; mistake?: Mistake } {
 }
 
 const INHERITED_NAME =
-  'a table is named like something that every JavaScript object has, such as "constructor": it cannot be read'
+  'a table has the name of a built-in property of JavaScript objects, such as "constructor": it cannot be read'
 
 /** The library takes `[x.constructor]` for the function of that name and writes the table's keys into it, for the whole process. */
 function takeBackPollution(): boolean {

@@ -95,11 +95,11 @@ const TEXTS: { readonly [code: string]: string } = {
   TAB_AS_INDENT: 'YAML does not allow tabs for indentation: use spaces',
   BAD_SCALAR_START: 'a value that begins with a special character (@ ` %) must be put in quotes',
   BLOCK_AS_IMPLICIT_KEY: 'a second ": " on one line: put the value in quotes or on its own line',
-  BLOCK_IN_FLOW: 'an indented block cannot stand inside { } or [ ]',
+  BLOCK_IN_FLOW: 'an indented block cannot be inside { } or [ ]',
   MULTILINE_IMPLICIT_KEY: 'a key must stand on one line, followed by ": " (is a colon missing, or the space after it?)',
   KEY_OVER_1024_CHARS: `a key is longer than ${MAX_KEY} characters`,
   MULTIPLE_DOCS: 'a second YAML document ("---") begins here: one file holds one document',
-  BAD_DQ_ESCAPE: 'an unknown escape sequence stands in double quotes: write \\\\ for a backslash, or use single quotes',
+  BAD_DQ_ESCAPE: 'an unknown escape sequence is in double quotes: write \\\\ for a backslash, or use single quotes',
   BAD_ALIAS: 'an alias (*name) is malformed',
   TAG_RESOLVE_FAILED: 'YAML tags (!name) are not supported here',
   BAD_COLLECTION_TYPE: 'YAML tags (!name) are not supported here',
@@ -195,7 +195,7 @@ class Walk {
       const key = typeof keyNode.value === 'string' ? keyNode.value : (keyNode.source ?? String(keyNode.value))
       const keyAt = startOf(keyNode)
       if (below.has(key)) {
-        this.#problems.push({ at: keyAt, text: `the key ${shown(key)} stands twice in the same map` })
+        this.#problems.push({ at: keyAt, text: `the key ${shown(key)} appears twice in the same map` })
         continue
       }
       if (key.length > MAX_KEY) {

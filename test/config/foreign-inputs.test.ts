@@ -51,7 +51,7 @@ t.test('it adds to trust.yaml, and a host in both is a conflict', async (t) => {
   t.match(await registries(t.testdir(), files, ['.', 'cas']), [{ host: 'a.example.net' }, { host: 'b.example.net' }])
   const folder = t.testdir()
   const both = await loadFiles(folder, { ...files, 'cas/a.example.net': caB.pem }, ['.', 'cas'])
-  t.match(told(both.problems, folder), [/^CONFIG_CONFLICT cas:.*stands already at trust\.yaml/])
+  t.match(told(both.problems, folder), [/^CONFIG_CONFLICT cas:.*is already declared at trust\.yaml/])
 })
 
 t.test('a folder of CA files stays a folder of CA files', async (t) => {

@@ -160,7 +160,7 @@ t.test('conflicts name both places', async (t) => {
     [
       { 'a/trust.yaml': 'registries: [{ host: x.net }]', 'b/trust.yaml': '\nregistries: [{ host: x.net }]' },
       [
-        'CONFIG_CONFLICT b/trust.yaml:2:22: registries[0].host declares "x.net" again: it stands already at a/trust.yaml:1:22',
+        'CONFIG_CONFLICT b/trust.yaml:2:22: registries[0].host declares "x.net" again: it is already declared at a/trust.yaml:1:22',
       ],
     ],
     [
@@ -193,7 +193,7 @@ t.test('a file of registries.d cannot change the settings', async (t) => {
   }
   const result = await loadFiles(folder, files)
   t.same(told(result.problems, folder), [
-    'CONFIG_INVALID registries.d/team.yaml:2:1: policy belongs into trust.yaml: a file of registries.d may hold anchors and registries alone',
+    'CONFIG_INVALID registries.d/team.yaml:2:1: policy belongs in trust.yaml: a file of registries.d may hold anchors and registries alone',
   ])
 })
 
@@ -206,7 +206,7 @@ t.test('no section but anchors and registries may stand in a file of registries.
       'registries.d/team.yaml': `registries: []\n${section}: ${section === 'mode' ? 'audit' : '{}'}`,
     }
     const result = await loadFiles(fresh(), files)
-    t.match(result.problems, [{ message: /belongs into trust\.yaml/ }], section)
+    t.match(result.problems, [{ message: /belongs in trust\.yaml/ }], section)
   }
 })
 

@@ -42,11 +42,11 @@ t.test('holds the anchor, and says why, when the password is missing or wrong', 
     [{ password: '' }, 'ANCHOR_PASSWORD store.p12: the input is a PKCS#12 store: the password given does not open it'],
     [
       { 'password/x': '' },
-      'ANCHOR_UNREADABLE trust.yaml:2:44: anchors.vendor.passwordFile names password, which is no readable file of at most 4096 bytes',
+      'ANCHOR_UNREADABLE trust.yaml:2:44: anchors.vendor.passwordFile names password, which is not a readable file of at most 4096 bytes',
     ],
     [
       { password: 'x'.repeat(5_000) },
-      'ANCHOR_UNREADABLE trust.yaml:2:44: anchors.vendor.passwordFile names password, which is no readable file of at most 4096 bytes',
+      'ANCHOR_UNREADABLE trust.yaml:2:44: anchors.vendor.passwordFile names password, which is not a readable file of at most 4096 bytes',
     ],
   ]
   for (const [files, expected] of table) {

@@ -14,7 +14,7 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
   'registries:\n\t- host: a.b\n': [
     'CONFIG_INVALID trust.yaml:2:1: YAML does not allow tabs for indentation: use spaces',
   ],
-  'mode: audit\nmode: audit\n': ['CONFIG_INVALID trust.yaml:2:1: the key "mode" stands twice in the same map'],
+  'mode: audit\nmode: audit\n': ['CONFIG_INVALID trust.yaml:2:1: the key "mode" appears twice in the same map'],
   'mode: "audit\n': ['CONFIG_INVALID trust.yaml:2:1: not valid YAML: Missing closing "quote'],
   'registries: [\n': [
     'CONFIG_INVALID trust.yaml:2:1: not valid YAML: Flow sequence in block collection must be sufficiently indented and end with a ]',
@@ -36,17 +36,17 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
   'mode: *x\n': ['CONFIG_INVALID trust.yaml:1:7: an alias (*name) has no anchor (&name) before it'],
   'registries: &x [*x]\n': ['CONFIG_INVALID trust.yaml:1:17: an alias (*name) refers to itself'],
   'mode: "\\q"\n': [
-    'CONFIG_INVALID trust.yaml:1:8: an unknown escape sequence stands in double quotes: write \\\\ for a backslash, or use single quotes',
+    'CONFIG_INVALID trust.yaml:1:8: an unknown escape sequence is in double quotes: write \\\\ for a backslash, or use single quotes',
   ],
   'mode: "\u0001"\n': ['CONFIG_INVALID trust.yaml: the file holds a control character in line 1: it is not YAML text'],
   // shapes
   hunter2: ['CONFIG_INVALID trust.yaml:1:1: the file must be a map, found a text'],
   '- host: a.b\n': ['CONFIG_INVALID trust.yaml:1:1: the file must be a map, found a list'],
   '{}': [
-    'CONFIG_INVALID trust.yaml:1:1: declares neither registries nor anchors; write "registries: []" if the node shall trust nothing of ours',
+    'CONFIG_INVALID trust.yaml:1:1: declares neither registries nor anchors; write "registries: []" if this node is to trust no private registry',
   ],
   'mode: audit': [
-    'CONFIG_INVALID trust.yaml:1:1: declares neither registries nor anchors; write "registries: []" if the node shall trust nothing of ours',
+    'CONFIG_INVALID trust.yaml:1:1: declares neither registries nor anchors; write "registries: []" if this node is to trust no private registry',
   ],
   'registries:\n': ['CONFIG_INVALID trust.yaml:1:1: registries must be a list, found nothing'],
   'registries: harbor.example.net': [
@@ -178,7 +178,7 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
   ],
   // registries
   'registries:\n  - host: a.b\n  - host: a.b\n': [
-    'CONFIG_CONFLICT trust.yaml:3:11: registries[1].host declares "a.b" again: it stands already at trust.yaml:2:11',
+    'CONFIG_CONFLICT trust.yaml:3:11: registries[1].host declares "a.b" again: it is already declared at trust.yaml:2:11',
   ],
   'registries: [{ host: a.b, ca: c.pem, anchors: [] }]': [
     'CONFIG_INVALID trust.yaml:1:27: registries[0] must have only one of the keys ca and anchors: name the file as an anchor too',
@@ -261,13 +261,13 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
     'CONFIG_INVALID trust.yaml:1:27: registries[0].credentials has passwordFile, which needs usernameFile beside it',
   ],
   'registries: [{ host: a.b, credentials: { dockerConfigFile: c, usernameFile: u } }]': [
-    'CONFIG_INVALID trust.yaml:1:27: registries[0].credentials has usernameFile, which means nothing beside dockerConfigFile',
+    'CONFIG_INVALID trust.yaml:1:27: registries[0].credentials has usernameFile, which has no effect beside dockerConfigFile',
   ],
   'registries: [{ host: a.b, credentials: { tokenFile: ../t } }]': [
     'CONFIG_INVALID trust.yaml:1:53: registries[0].credentials.tokenFile must not lead out of the configuration folder with "..", found "../t"',
   ],
   'policy: { allowWildcard: true }\nregistries: [{ host: "*", credentials: { tokenFile: t } }]': [
-    'CONFIG_INVALID trust.yaml:2:27: registries[0].credentials means nothing for host "*", which names no registry',
+    'CONFIG_INVALID trust.yaml:2:27: registries[0].credentials does not apply to host "*", which names no registry',
   ],
 }
 

@@ -34,9 +34,9 @@ t.test('mistakes are named with their place', async (t) => {
   const table: { readonly [section: string]: RegExp } = {
     '{ configMaps: [{ namespace: a, name: b, anchors: [crop] }] }':
       /anchors\[0\] names the unknown anchor crop; did you mean corp\?/,
-    '{ configMaps: [{ namespace: a, name: b, format: certs.d, key: k }] }': /key means nothing for format certs\.d/,
+    '{ configMaps: [{ namespace: a, name: b, format: certs.d, key: k }] }': /key does not apply to format certs\.d/,
     '{ configMaps: [{ namespace: a, name: b }, { namespace: a, name: b }] }':
-      /declares a\/b again: it stands already at trust\.yaml:2/,
+      /declares a\/b again: it is already declared at trust\.yaml:2/,
     '{ configMaps: [{ namespace: A, name: b }] }': /must be a name of lower-case letters/,
   }
   for (const [section, expected] of Object.entries(table)) {

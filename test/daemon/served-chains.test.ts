@@ -96,7 +96,7 @@ t.test(
   },
 )
 
-t.test('the chain of before is no drift any more, nor is a registry that is not declared any more', async (t) => {
+t.test('the chain of before is no drift any more, nor is a registry that is no longer declared', async (t) => {
   const { host, watch, serve, serveFirst, look, forget } = await place(t)
   await look(0)
   serve('Second Root', 30)

@@ -90,8 +90,7 @@ newestGeneration(
     t.equal(code, 3)
     t.match((JSON.parse(stdout) as ProbeReport).finding, {
       code: 'proxy-interception',
-      message:
-        /registry\.vendor\.example and harbor\.corp\.test both show certificates of an authority that nobody declared/,
+      message: /registry\.vendor\.example and harbor\.corp\.test both show certificates of an undeclared authority/,
     })
   },
 )

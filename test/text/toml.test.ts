@@ -83,7 +83,7 @@ t.test('lets no table name reach the functions that all objects share', async (t
   ]) {
     t.match(
       messageOf(() => parseToml(text, source)),
-      /:1:1: a table is named like something/,
+      /:1:1: a table has the name of a built-in/,
       text,
     )
     for (const shared of [Object, Object.prototype.toString, Object.prototype.valueOf])

@@ -76,7 +76,7 @@ function readOperands(command: Command, words: readonly string[]): readonly stri
   const extra = words[allowed.atMost]
   if (extra === undefined) return words
   throw usage(
-    `"${extra}" is one word too many for ${command}; to give several paths, repeat the flag: --config A --config B`,
+    `"${extra}" is an unexpected argument of ${command}; to give several paths, repeat the flag: --config A --config B`,
   )
 }
 
@@ -153,7 +153,7 @@ function unknownFlag(typed: string, raw: string): string {
 function notForCommand(name: FlagName, command: Command): string {
   const others = flag(name).commands?.join(', ') ?? ''
   const hint = name === 'json' && command === 'agent' ? '; for JSON logs write --log-format json' : ''
-  return `--${name} means nothing to ${command} (it is for: ${others})${hint}`
+  return `--${name} does not apply to ${command} (it is for: ${others})${hint}`
 }
 
 function readCommand(word: string): Command {
@@ -258,7 +258,7 @@ function readSocket(address: string): string {
   const path = address.replace(/^unix:(\/\/)?/, '')
   if (!path.startsWith('/')) {
     throw usage(
-      `"${address}" is no socket address: write the absolute path of the socket, such as /run/containerd/containerd.sock`,
+      `"${address}" is not a socket address: write the absolute path of the socket, such as /run/containerd/containerd.sock`,
     )
   }
   return path

@@ -87,7 +87,7 @@ async function readPassword(path: string | undefined, inputs: Wiring['inputs']):
   if (input.kind !== 'file')
     throw new AgentError(
       'ANCHOR_UNREADABLE',
-      `--password-file: ${path} is no readable file of at most ${PASSWORD_MAX_BYTES} bytes`,
+      `--password-file: ${path} is not a readable file of at most ${PASSWORD_MAX_BYTES} bytes`,
     )
   const [line = ''] = input.bytes.toString('utf8').split(/\r?\n/, 1)
   return new Secret(line)

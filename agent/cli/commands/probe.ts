@@ -76,7 +76,7 @@ function readRegistry(word: string): string {
   const isHost = /^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9._-]{0,252})(:\d{1,5})?$/.test(bare)
   if (!isHost || (port !== undefined && (Number(port) < 1 || Number(port) > 65_535))) {
     throw usage(
-      `"${word.slice(0, 100)}" is no host: write it as in an image reference, such as harbor.example.net or 10.1.2.3:5000`,
+      `"${word.slice(0, 100)}" is not a host: write it as in an image reference, such as harbor.example.net or 10.1.2.3:5000`,
     )
   }
   return bare.toLowerCase()

@@ -41,7 +41,7 @@ function line({ configMap, result, restarted, problem }: Published, { paint }: W
   const why =
     problem === undefined
       ? result === 'held'
-        ? '\n  one of its anchors cannot be used now: left as it is'
+        ? '\n  one of its anchors cannot be used now: left unchanged'
         : ''
       : `\n  ${harmless(problem.message)}\n  ${problem.remedy}`
   return `${paint(isGood({ result } as Published) ? 'green' : 'red', result.padEnd(9))} ${configMap}${done}${why}\n`

@@ -64,7 +64,7 @@ const OUTCOME: { readonly [outcome in Run['outcome']]: readonly [Style, string] 
   deferred: ['yellow', 'applied as far as possible; a restart of containerd is due but not allowed now'],
   refused: ['red', 'refused; nothing was changed'],
   'rolled-back': ['red', 'rolled back; the node is as before'],
-  'rollback-failed': ['red', 'the rollback is incomplete: look at the node now'],
+  'rollback-failed': ['red', 'the rollback is incomplete: check the node now'],
 }
 
 export function formatApply(run: Run, paint: Paint): string {

@@ -53,11 +53,12 @@ function readMirrors(mirrors: TomlTable, path: KeyPath, file: string, found: Col
     if (!isTable(mirror)) throw unusable(file, name, 'is not a table')
     found.tables.push([...path, host])
     const { endpoint = [], ...others } = mirror
-    for (const key of Object.keys(others)) found.unused.push(`${name}.${renderKey(key)} is no setting of containerd`)
+    for (const key of Object.keys(others)) found.unused.push(`${name}.${renderKey(key)} is not a setting of containerd`)
     if (!Array.isArray(endpoint)) throw unusable(file, name, 'has an endpoint that is not a list')
     const endpoints = endpoint.map((item, index) => {
       const parsed = typeof item === 'string' ? parseMirrorEndpoint(item) : undefined
-      if (parsed === undefined) throw unusable(file, name, `has an endpoint (number ${index + 1}) that is no address`)
+      if (parsed === undefined)
+        throw unusable(file, name, `has an endpoint (number ${index + 1}) that is not an address`)
       return parsed
     })
     if (found.mirrors.has(host)) throw unusable(file, name, 'is there twice, under the plugin ids of two versions')
@@ -84,7 +85,7 @@ function readConfigs(
     }
     found.tables.push([...path, host, 'tls'])
     if (isReferenceHost(host)) found.tls.set(host, readTls(tls, file, name))
-    else found.unused.push(`${name} stands under the name of no registry host`)
+    else found.unused.push(`${name} is not under the name of a registry host`)
   }
 }
 

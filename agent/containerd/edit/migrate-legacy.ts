@@ -70,7 +70,7 @@ export async function planMigration(request: MigrationRequest): Promise<Migratio
     const elsewhere = await legacyImports(imports, version)
     if (elsewhere.length > 0)
       return refuse(
-        `${elsewhere.join(', ')}: stands in a file that ${config.path} imports; the agent moves only what ${config.path} itself says`,
+        `${elsewhere.join(', ')}: is in a file that ${config.path} imports; the agent moves only what ${config.path} itself says`,
       )
     const legacy = readLegacyRegistry(config, version)
     if (legacy.tables.length === 0) return { kind: 'nothing' }

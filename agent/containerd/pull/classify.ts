@@ -47,7 +47,7 @@ export function classifyPull(failure: CriFailure, { reference, host }: PullConte
       match,
     )
   }
-  return as('unclassified', `pulling ${reference} failed for a reason that has no name yet`)
+  return as('unclassified', `pulling ${reference} failed for a reason that this version does not recognize`)
 }
 
 function fill(template: string, host: string, match: RegExpExecArray | undefined): string {
@@ -127,7 +127,7 @@ const PROXY_RULES: readonly Rule[] = [
   {
     when: /407 Proxy Authentication Required/,
     code: 'proxy-error',
-    message: 'the proxy wants a login for HOST',
+    message: 'the proxy requires a login for HOST',
   },
 ]
 
@@ -135,7 +135,7 @@ const CERTIFICATE_RULES: readonly Rule[] = [
   {
     when: /x509: .*insecure algorithm ([\w-]+)/,
     code: 'weak-signature',
-    message: 'the certificate of HOST is signed with $1, which is not accepted any more',
+    message: 'the certificate of HOST is signed with $1, which is no longer accepted',
   },
   {
     when: /x509: certificate signed by unknown authority \(possibly because of .* candidate authority certificate "([^"]*)"\)/,
@@ -191,7 +191,7 @@ const TLS_RULES: readonly Rule[] = [
   {
     when: /tls: (?:certificate required|bad certificate|unknown certificate authority)/,
     code: 'client-certificate-required',
-    message: 'HOST wants a client certificate that it knows',
+    message: 'HOST requires a client certificate that it accepts',
   },
   {
     when: /server gave HTTP response to HTTPS client|first record does not look like a TLS handshake/,
@@ -239,7 +239,7 @@ const HTTP_RULES: readonly Rule[] = [
   {
     when: new RegExp(`${HTTP_STATUS}401|pull access denied|no basic auth credentials|authorization failed`),
     code: 'unauthorized',
-    message: 'HOST wants a login that may pull, or knows no such repository',
+    message: 'HOST requires a login that may pull, or has no such repository',
   },
   { when: new RegExp(`${HTTP_STATUS}403`), code: 'forbidden', message: 'HOST refuses the pull (403)' },
   {
@@ -250,7 +250,7 @@ const HTTP_RULES: readonly Rule[] = [
   {
     when: new RegExp(`${HTTP_STATUS}(5\\d\\d[^"]{0,60})`),
     code: 'server-error',
-    message: 'HOST answers with an error of its own: $1',
+    message: 'HOST answers with a server error: $1',
   },
   { when: new RegExp(`${HTTP_STATUS}([34]\\d\\d[^"]{0,60})`), code: 'not-a-registry', message: 'HOST answers $1' },
 ]

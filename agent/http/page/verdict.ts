@@ -28,7 +28,7 @@ const SENTENCES: { readonly [state in NodeState]: string } = {
   drifted: 'Something on this node is not as the agent left it.',
   'restart-pending': 'Changes wait for a restart of containerd.',
   'rolled-back': 'The last change made this node worse and was undone; the former files are in force.',
-  'rollback-failed': 'The last change could be neither kept nor undone completely: look at this node now.',
+  'rollback-failed': 'The last change could be neither kept nor undone completely: check this node now.',
   'no-containerd': 'containerd does not answer; nothing is changed until it does.',
 }
 

@@ -37,7 +37,7 @@ type Methods = { readonly [name: string]: CriMethod }
 
 export function connectCri(socket: string): CriClient {
   if (Buffer.byteLength(socket) > MAX_SOCKET_PATH) {
-    const message = `${socket} is no socket path: it is longer than ${MAX_SOCKET_PATH} bytes`
+    const message = `${socket} is not a socket path: it is longer than ${MAX_SOCKET_PATH} bytes`
     throw new AgentError('CRI_UNREACHABLE', message, { socket })
   }
   const methods = criMethods()
@@ -181,7 +181,7 @@ function callFailure(socket: string, name: string, error: ServiceError): AgentEr
 
 function unavailableReason(socket: string, details: string): string {
   if (!existsSync(socket)) return 'the socket does not exist'
-  if (details.includes('ECONNREFUSED')) return 'nobody listens on the socket (ECONNREFUSED)'
+  if (details.includes('ECONNREFUSED')) return 'nothing listens on the socket (ECONNREFUSED)'
   if (details.includes('EACCES')) return 'permission denied (EACCES)'
   return details
 }

@@ -58,7 +58,7 @@ export function locate(root: string, path: string, last: 'follow' | 'keep'): Pla
   try {
     const name = walk(open, components(path), last)
     const folder = open.pop()
-    if (folder === undefined) throw new Error(`no folder left of ${path}`)
+    if (folder === undefined) throw new Error(`no folder above ${path}`)
     return { folder, name }
   } finally {
     for (const folder of open) folder.close()

@@ -37,7 +37,7 @@ export function processes({ root = '/' }: { readonly root?: string } = {}): Proc
       try {
         process.kill(pid, 'SIGTERM')
       } catch (error) {
-        const why = errnoOf(error) === 'ESRCH' ? 'it does not live any more' : 'operation not permitted'
+        const why = errnoOf(error) === 'ESRCH' ? 'it has ended' : 'operation not permitted'
         throw new AgentError('RESTART_FAILED', `cannot end process ${pid}: ${why}`, { pid }, { cause: error })
       }
     },

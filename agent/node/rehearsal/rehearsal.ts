@@ -202,7 +202,7 @@ function isExecutable(path: string): boolean {
 function lastWords(running: Running): string {
   const lines = running.output().trim().split('\n')
   const worth = lines.filter((line) => !/\blevel=(?:info|debug)\b|Start cri plugin with config/.test(line))
-  return worth.at(-1) || (lines.join('') === '' ? 'it wrote nothing' : 'it wrote of no error')
+  return worth.at(-1) || (lines.join('') === '' ? 'it printed nothing' : 'it reported no error')
 }
 
 function unavailable(why: string, binary: string): AgentError {

@@ -36,7 +36,7 @@ export function restarterClient({ socket }: { readonly socket: string }): System
     async restart(name, { timeoutMs, signal }): Promise<JobOutcome> {
       const request: RestarterRequest = { verb: 'restart', unit: name, timeoutMs }
       const { job } = await ask(request, timeoutMs + MARGIN_MS, signal)
-      if (job === undefined) throw new AgentError('RESTART_FAILED', `the restarter at ${socket} told no result`)
+      if (job === undefined) throw new AgentError('RESTART_FAILED', `the restarter at ${socket} returned no result`)
       return job
     },
     async resetFailed(name) {

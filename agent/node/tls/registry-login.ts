@@ -32,7 +32,7 @@ async function attempt(request: LoginRequest, { timeoutMs, signal }: CallOptions
       return judge(url, await call(url, { method: 'GET', authorization: `Bearer ${credentials.token.reveal()}` }))
     if (scheme === 'basic') {
       if (credentials.kind !== 'password')
-        return { outcome: 'failed', reason: `${url.host} wants a user and a password, and a token is declared` }
+        return { outcome: 'failed', reason: `${url.host} requires a user and a password, but a token is declared` }
       return judge(url, await call(url, { method: 'GET', authorization: basic(credentials) }))
     }
     if (scheme !== 'bearer') return { outcome: 'failed', reason: `${url.host} asks for a login of an unknown kind` }
@@ -131,7 +131,7 @@ async function send(
       url,
       {
         method,
-        // An empty list would mean "whatever Node brings along".
+        // An empty list would mean "the user agent of Node.js".
         ca: roots.length === 0 ? [...rootCertificates] : [...roots],
         // As Go does: whatever is in the pool is trusted, an intermediate too.
         allowPartialTrustChain: true,

@@ -31,7 +31,7 @@ export function remarksOn(certificate: DecodedCertificate, { now, system }: Rema
   const limits = chain === undefined ? undefined : constraintsText(chain)
   if (limits !== undefined) remarks.push(problem('ANCHOR_NAME_CONSTRAINED', `${who} may certify ${limits}`))
   if (system.has(fingerprint)) {
-    remarks.push(problem('ANCHOR_ALREADY_TRUSTED', `${who} stands in this node's own trust store already`))
+    remarks.push(problem('ANCHOR_ALREADY_TRUSTED', `${who} is already in this node's own trust store`))
   }
   return remarks
 }

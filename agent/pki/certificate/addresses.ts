@@ -1,4 +1,4 @@
-// IP addresses as certificates hold them: 4 or 16 bytes. Text that is no address is `undefined`, never an error.
+// IP addresses as certificates hold them: 4 or 16 bytes. Text that is not an address is `undefined`, never an error.
 import { isIP } from 'node:net'
 
 /** The address in its shortest form: an IPv4 address inside IPv6 is IPv4, as for Go's net.IP.Equal. */

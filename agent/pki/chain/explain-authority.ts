@@ -53,7 +53,7 @@ function topOf({ leaf, intermediates }: Context): ChainCertificate {
 
 function weakSignature(hint: Hint | undefined, { question, leaf }: Context): Finding | undefined {
   if (hint?.reason.kind !== 'insecure-algorithm') return undefined
-  const text = `the chain of ${question.registry} is signed with ${hint.reason.algorithm}, which containerd does not accept any more (by ${quoted(hint.candidate)})`
+  const text = `the chain of ${question.registry} is signed with ${hint.reason.algorithm}, which containerd no longer accepts (by ${quoted(hint.candidate)})`
   const isLeaf = leaf.signature.strength === 'insecure'
   const remedy = isLeaf
     ? `Have the certificate of ${question.registry} reissued with SHA-256 or better.`
@@ -78,7 +78,7 @@ function missingIntermediate(context: Context): Finding | undefined {
   const root = path.at(-1)
   if (first === undefined || root === undefined) return undefined
   const source = question.fetched?.includes(first)
-    ? 'its address stands in the served certificate'
+    ? 'its address is in the served certificate'
     : 'it is declared as another anchor'
   const text = `${question.registry} does not send its intermediate certificate ${absent.map(quoted).join(', ')}, which leads to the trusted ${quoted(root)}`
   return finding('missing-intermediate', text, { notes: [`the intermediate was found: ${source}`] })

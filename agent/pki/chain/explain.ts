@@ -116,7 +116,7 @@ function explainFailure(
     case 'not-a-ca':
       return say(
         'unknown-authority',
-        `${who} is used as an authority, but is none (basicConstraints CA:TRUE is missing)`,
+        `${who} is used as an authority, but is not one (basicConstraints CA:TRUE is missing)`,
         CHAIN,
       )
     case 'path-too-long':
@@ -165,7 +165,7 @@ function explainHost(
     case 'common-name-only':
       return say(
         'no-san',
-        `the certificate of ${registry} names ${host} in its common name only, which is not looked at`,
+        `the certificate of ${registry} names ${host} in its common name only, which is not considered`,
         `${reissue}.`,
       )
     case 'no-addresses':
@@ -207,7 +207,7 @@ const ALSO: { readonly [kind in Failure['kind']]: string } = {
   'not-yet-valid': 'a certificate of the chain is not valid yet',
   host: 'its certificate is not valid for this name',
   'unhandled-critical': 'a certificate has a critical extension that containerd does not know',
-  'not-a-ca': 'a certificate of the chain is used as an authority and is none',
+  'not-a-ca': 'a certificate of the chain is used as an authority, but is not one',
   'path-too-long': 'the chain is longer than an authority in it allows',
   'name-constraint': 'an authority in the chain may not certify this name',
   'key-usage': 'a certificate of the chain is not meant for servers',

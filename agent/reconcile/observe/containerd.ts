@@ -219,7 +219,7 @@ async function readImports(config: FileState, configFile: string, files: NodeFil
   for (let pattern = pending.shift(); pattern !== undefined; pattern = pending.shift()) {
     const folder = posix.dirname(pattern)
     folders.add(folder)
-    const end = `${configFile} imports it, and was left as it is`
+    const end = `${configFile} imports it, and was left unchanged`
     if (!files.isSeen(folder))
       unseen.push(problem('TARGET_NOT_MOUNTED', `${pattern} is not mounted into this Pod; ${end}`))
     for (const path of await matching(pattern, files)) {

@@ -42,7 +42,7 @@ async function look(cri: CriClient, clock: Clock, signal: AbortSignal | undefine
     return inFlight(await cri.activity({ timeoutMs: CALL_MS, signal }), clock.now())
   } catch (thrown) {
     signal?.throwIfAborted()
-    return `what containerd does at the moment cannot be asked: ${asAgentError(thrown).message}`
+    return `containerd cannot be asked what it is doing: ${asAgentError(thrown).message}`
   }
 }
 

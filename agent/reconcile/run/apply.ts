@@ -81,7 +81,7 @@ async function refuseAgain({ desired, state, facts, cri, options, ports }: Conte
   const last = state.transactions.findLast(
     ({ generation, result }) => generation === desired.generation && result !== 'committed',
   )
-  const text = `generation ${desired.generation} was rolled back at ${last?.at ?? 'an earlier time'}: ${last?.reason ?? 'the reason is not known any more'}`
+  const text = `generation ${desired.generation} was rolled back at ${last?.at ?? 'an earlier time'}: ${last?.reason ?? 'the reason is no longer known'}`
   const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
   const proofs = await proveDeclared(due, cri, ports, desired)
   const problems = [...planned.plan.problems, problem('GENERATION_ROLLED_BACK', text)]

@@ -42,7 +42,7 @@ export function settle(planned: Planned, { desired, state, options, ports }: Con
     : withoutHealing(plan.changes, state, desired)
   const isConfig = ({ target }: Change) => target === 'containerd-config'
   const isConfigLeft = plan.changes.some((change) => isConfig(change) && !settled.kept.includes(change))
-  // They belong together: a file goes only when config.toml does not name it any more.
+  // They belong together: a file goes only when config.toml no longer names it.
   const kept = isConfigLeft ? settled.kept.filter((change) => !isConfig(change)) : settled.kept
   const leftOut = plan.changes.filter((change) => !kept.includes(change))
   if (leftOut.length === 0) return planned

@@ -22,7 +22,7 @@ async function goBack(context: Context): Promise<Run> {
   const { previous } = state
   const base = { state, facts, problems: [], proofs: [], applied: [], restarts: [] }
   if (previous === undefined) {
-    const error = new AgentError('NOTHING_TO_ROLL_BACK', 'the agent remembers no state before the current one')
+    const error = new AgentError('NOTHING_TO_ROLL_BACK', 'there is no earlier committed state')
     return { ...base, outcome: 'refused', error, problems: [problem(error.code, error.message)] }
   }
   const changed = await changedSince(previous, context)

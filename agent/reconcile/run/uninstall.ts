@@ -179,11 +179,13 @@ async function planMovedRemoval(
     if (isUntouched)
       changes.push({
         ...base,
-        reason: 'what it says stands in config.toml again',
+        reason: 'its content is in config.toml again',
         after: { kind: 'absent-tree', names },
       })
     else
-      problems.push(problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent moved it there; left as it is`))
+      problems.push(
+        problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent moved it there; left unchanged`),
+      )
   }
   const gone = new Set(
     [...planned, ...changes].filter(({ after }) => after.kind.startsWith('absent')).map(({ path }) => path),

@@ -25,13 +25,13 @@ export function planMirrors(
   if (!isWritable || (text === undefined && !isOurs)) return NOTHING_TO_DO
   const unreadable = firstUnreadable([[MIRRORS_FILE, file]])
   if (unreadable !== undefined)
-    return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', `${unreadable}; it was left as it is`)] }
+    return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', `${unreadable}; it was left unchanged`)] }
   const base = { target: 'containers', path: MIRRORS_FILE, subject: '', folder: FOLDER } as const
   if (text === undefined) {
-    const reason = 'no mirrors are declared any more'
+    const reason = 'no mirrors are declared'
     const changed = file.kind === 'file' && sha256(file.bytes) !== owned[MIRRORS_FILE]?.sha256
     const problems = changed
-      ? [problem('FILE_CHANGED_BY_OTHERS', `${MIRRORS_FILE}: changed since the agent wrote it; left as it is`)]
+      ? [problem('FILE_CHANGED_BY_OTHERS', `${MIRRORS_FILE}: changed since the agent wrote it; left unchanged`)]
       : []
     const after = changed ? file : ({ kind: 'absent' } as const)
     return { changes: [{ ...base, action: 'delete', reason, after, owns: [], forgets: [MIRRORS_FILE] }], problems }
@@ -106,7 +106,7 @@ function inexpressible({ registries }: DesiredState): readonly Problem[] {
       .map(({ url }) =>
         problem(
           'CONFIG_NOT_SUPPORTED_YET',
-          `the mirror ${url} of ${host} cannot be told to podman, buildah, skopeo and CRI-O: containerd alone uses it`,
+          `the mirror ${url} of ${host} cannot be configured for podman, buildah, skopeo and CRI-O: only containerd uses it`,
         ),
       ),
   )

@@ -37,7 +37,7 @@ export function planCertsTree(tree: CertsTree, input: TreeInput, observed: Obser
   if (!isThere && enabled !== 'on' && isUnused) return NOTHING_TO_DO
   if (!observed.isWritable || (!isThere && observed.base.state.kind !== 'absent')) {
     if (enabled !== 'on') return NOTHING_TO_DO
-    const what = isThere ? 'is not writable' : 'is no folder and none can be made there'
+    const what = isThere ? 'is not writable' : 'is not a folder, and none can be created there'
     const text = `${tree.base} ${what}, but targets.${tree.target} is enabled`
     return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
   }

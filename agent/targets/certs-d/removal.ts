@@ -1,4 +1,4 @@
-// What of ours leaves a docker-style tree when a host is not declared any more: a folder that holds nothing else goes as a whole, a file
+// What of ours leaves a docker-style tree when a host is no longer declared: a folder that holds nothing else goes as a whole, a file
 // that someone changed stays and is reported, the folders above go when nothing is left in them.
 import { posix } from 'node:path'
 import { type Problem, problem } from '../../model/errors.ts'
@@ -35,14 +35,14 @@ export function planTreeRemoval(
     }
     const subject = owned[paths[0] ?? '']?.subject ?? ''
     const base = { target: tree.target, action: 'delete', subject, folder: observed.certs.path, owns: [] } as const
-    const reason = `${subject} is not wanted here any more`
+    const reason = `${subject} is no longer wanted here`
     const removable = paths.filter((path) => !isChanged(path))
     for (const path of paths.filter(isChanged)) {
       const state = stateOf(path)
-      const text = `${path}: changed since the agent wrote it; left as it is although ${reason}`
+      const text = `${path}: changed since the agent wrote it; left unchanged although ${reason}`
       problems.push(problem('FILE_CHANGED_BY_OTHERS', text))
       if (state.kind === 'file')
-        changes.push({ ...base, path, reason: 'it is not ours any more', after: state, forgets: [path] })
+        changes.push({ ...base, path, reason: 'it is no longer managed by the agent', after: state, forgets: [path] })
     }
     const names = removable.filter((path) => stateOf(path).kind !== 'absent').map((path) => posix.basename(path))
     if (folders.includes(folder) && names.length > 0 && names.length === found.size) {

@@ -149,12 +149,12 @@ export function planLegacyRemovals(
     }
     const files = paths.filter((path) => path !== root)
     const base = { target: OWNER, action: 'delete', subject: host, folder, owns: [] } as const
-    const reason = 'config.toml does not name it any more'
+    const reason = 'config.toml no longer names it'
     for (const path of files.filter(isChanged)) {
-      problems.push(problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent wrote it; left as it is`))
+      problems.push(problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent wrote it; left unchanged`))
       const state = found.get(posix.basename(path)) ?? ABSENT
       if (state.kind === 'file')
-        changes.push({ ...base, path, reason: 'it is not ours any more', after: state, forgets: [path] })
+        changes.push({ ...base, path, reason: 'it is no longer managed by the agent', after: state, forgets: [path] })
     }
     const removable = files.filter((path) => !isChanged(path))
     const there = removable.filter((path) => found.has(posix.basename(path)))

@@ -39,7 +39,7 @@ export async function planConfig(input: TargetInput, observed: ObservedConfig): 
     return { ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }
   }
   if (ownLegacy?.unreadable !== undefined) {
-    const text = `${ownLegacy.unreadable}; ${facts.configFile} and the files that it names were left as they are`
+    const text = `${ownLegacy.unreadable}; ${facts.configFile} and the files that it names were left unchanged`
     return { ...unchanged, problems: [problem('NODE_FILE_UNREADABLE', text)] }
   }
   if (ownLegacy === undefined) return planHostsLayout(input, observed, current)

@@ -1,4 +1,4 @@
-// What of ours leaves the host directories when a registry is not declared any more: hosts.toml before the CA it names, a folder that
+// What of ours leaves the host directories when a registry is no longer declared: hosts.toml before the CA it names, a folder that
 // held nothing else as a whole, and out of other people's hosts.toml only what was added to it.
 import { posix } from 'node:path'
 import { distributionCaFiles, isWrittenByK3s } from '../../containerd/hosts/k3s.ts'
@@ -30,7 +30,7 @@ export async function planRemoval(
     const found = observed.folders.get(folder)
     const subject = all[0]?.[1].subject ?? ''
     const base = { target: TARGET, action: 'delete', subject, folder: posix.dirname(folder), owns: [] } as const
-    const reason = `${subject} is not declared any more`
+    const reason = `${subject} is no longer declared`
     const rendered = renderedByK3s(found?.files.get(HOSTS_FILE), subject)
     const isWhole = ([path, owner]: (typeof all)[number]) =>
       owner.kind === 'whole' && !(rendered === 'with-others' && path.endsWith(`/${HOSTS_FILE}`))
@@ -52,7 +52,7 @@ export async function planRemoval(
       problems.push(
         problem(
           'FILE_CHANGED_BY_OTHERS',
-          `${path}: changed since the agent wrote it; left as it is although ${reason}`,
+          `${path}: changed since the agent wrote it; left unchanged although ${reason}`,
         ),
       )
     const removable = present.filter((entry) => !changed.includes(entry))
@@ -105,7 +105,7 @@ async function planUnmerge(base: ChangeBase, found: HostFolder | undefined, reas
     if (without === text) return nothing
     return { changes: [{ ...base, action: 'edit', reason, after: rewritten(state, without), owns: [] }], problems: [] }
   } catch (thrown) {
-    const why = `${asAgentError(thrown).message}; left as it is although ${reason}`
+    const why = `${asAgentError(thrown).message}; left unchanged although ${reason}`
     return { ...nothing, problems: [problem('FILE_CHANGED_BY_OTHERS', why)] }
   }
 }
@@ -124,7 +124,7 @@ function forget(
       target: TARGET,
       action: 'delete',
       path,
-      reason: state.kind === 'absent' ? 'it is gone already' : 'it is not ours any more',
+      reason: state.kind === 'absent' ? 'it is gone already' : 'it is no longer managed by the agent',
       subject,
       folder,
       after,

@@ -20,7 +20,7 @@ export function planCrictl(
   if (!isWanted && owner === undefined) return NOTHING_TO_DO
   const leave = (code: 'FILE_FOREIGN' | 'NODE_FILE_UNREADABLE' | 'TARGET_READ_ONLY', why: string): TargetPlan => ({
     changes: [],
-    problems: [problem(code, `${CRICTL_FILE} ${why}; crictl was not told the CRI socket`)],
+    problems: [problem(code, `${CRICTL_FILE} ${why}; crictl was not configured with the CRI socket`)],
   })
   const isEditable = file.kind === 'file' || file.kind === 'absent'
   if (!isEditable && (isWanted || file.kind !== 'link'))
@@ -45,7 +45,7 @@ function changeTo(text: string, isOurs: boolean, file: FileState, wasAbsent: boo
     const drift = file.kind === 'absent' ? 'missing' : 'changed'
     return { ...base, action, drift, reason: 'it does not name the CRI socket of this node', after, owns, forgets: [] }
   }
-  const reason = file.kind === 'file' ? 'the agent does not keep it any more' : 'it is not ours any more'
+  const reason = file.kind === 'file' ? 'the agent no longer keeps it' : 'it is no longer managed by the agent'
   if (file.kind === 'link')
     return { ...base, action: 'link', reason, after: { kind: 'link', to: file.to }, owns: [], forgets: [CRICTL_FILE] }
   const isGone = file.kind !== 'file' || (text === '' && wasAbsent)

@@ -31,7 +31,7 @@ export function unreadableFolders(folders: ReadonlyMap<string, HostFolder>): Rea
   return new Map(
     [...folders].flatMap(([folder, found]) => {
       const what = firstUnreadableIn(folder, found)
-      const text = `${what}; everything in ${folder} was left as it is`
+      const text = `${what}; everything in ${folder} was left unchanged`
       return what === undefined ? [] : [[folder, problem('NODE_FILE_UNREADABLE', text)] as const]
     }),
   )

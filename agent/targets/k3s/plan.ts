@@ -39,7 +39,7 @@ export function planK3s(input: TargetInput, observed: ObservedK3s | undefined): 
     })
   const wanted = isOn ? wantedFiles(desired, input, distribution) : new Map<string, string>()
   if (observed.elsewhere !== undefined && wanted.size > 0) {
-    const what = `${distribution} reads ${observed.elsewhere} (private-registry) in place of ${path}, which was left as it is`
+    const what = `${distribution} reads ${observed.elsewhere} (private-registry) in place of ${path}, which was left unchanged`
     return { ...NOT_HERE, problems: [problem('K3S_REGISTRIES_UNSUPPORTED', what)] }
   }
   const unread = { ok: false, reason: `is ${whatIs(file)}`, named: new Map<string, string>() } as const
@@ -117,7 +117,7 @@ function refusals(
   const code = kind === 'foreign' ? 'K3S_REGISTRIES_FOREIGN' : 'K3S_REGISTRIES_UNSUPPORTED'
   return [...refused]
     .filter(([, refusal]) => refusal.kind === kind)
-    .map(([host, { reason }]) => problem(code, `${path}: ${host} ${reason}; it was left as it is`))
+    .map(([host, { reason }]) => problem(code, `${path}: ${host} ${reason}; it was left unchanged`))
 }
 
 /** CA files that something on the node still names: a host whose CA file is gone cannot be pulled from at all. */
@@ -171,7 +171,7 @@ function fileChange(
     ]
   }
   const isGone = file.kind !== 'file' || (text === '' && owner?.before.kind === 'absent')
-  const reason = isSame ? 'it is not ours any more' : 'no CA file of ours is to be named there any more'
+  const reason = isSame ? 'it is no longer managed by the agent' : 'no CA file of ours is to be named there any more'
   const left = isGone ? ({ kind: 'absent' } as const) : after
   return [{ ...base, action: isGone ? 'delete' : 'edit', reason, after: left, owns: [], forgets: [path] }]
 }

@@ -177,7 +177,7 @@ class LineEdit {
     const refuse = (why: string): Refusal => ({ kind: 'unsupported', reason: `cannot get a ca_file: ${where} ${why}` })
     const line = this.#lineOf(keys)
     const text = line === undefined ? undefined : this.#lines[line]
-    if (line === undefined || text === undefined) return refuse('does not stand on a line of its own')
+    if (line === undefined || text === undefined) return refuse('is not on a line of its own')
     // What others refer to would change with it.
     if (/[&*]/.test(text.replace(/ #.*/, '').replace(/"[^"]*"|'[^']*'/g, '')))
       return refuse('has an anchor or is an alias')

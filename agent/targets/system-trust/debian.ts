@@ -128,7 +128,7 @@ export function planSystemTrust(input: TargetInput, observed: ObservedSystemTrus
   const { enabled } = input.desired.targets.systemTrust
   if (enabled === 'off' && ownedPaths(input.owned).length === 0) return NOTHING_TO_DO
   if (observed.unreadable !== undefined) {
-    const text = `${observed.unreadable}; the system store was left as it is`
+    const text = `${observed.unreadable}; the system store was left unchanged`
     return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', text)] }
   }
   if (observed.layout === 'none' || !observed.writable) {
@@ -336,7 +336,9 @@ function removalsOf(
         target: TARGET,
         action: 'delete',
         path,
-        reason: changed ? 'it is not ours any more' : `anchor ${owned[path]?.subject} is not wanted here any more`,
+        reason: changed
+          ? 'it is no longer managed by the agent'
+          : `anchor ${owned[path]?.subject} is no longer wanted here`,
         subject: owned[path]?.subject ?? '',
         folder: path.startsWith(`${LOCAL_ANCHORS}/`) ? LOCAL_ANCHORS : SYSTEM_CERTS,
         after: changed && (state.kind === 'file' || state.kind === 'link') ? state : { kind: 'absent' },
@@ -379,7 +381,7 @@ function planBundle(
       path: BUNDLE,
       reason: installed.some(({ certificate }) => !before.includes(certificate.pem))
         ? 'the bundle lacks declared anchors'
-        : 'the bundle holds anchors that are not declared any more',
+        : 'the bundle holds anchors that are no longer declared',
       subject: '',
       folder: SYSTEM_CERTS,
       after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },

@@ -65,7 +65,7 @@ export function planAnchorStore(
   if (wanted.length === 0 && mine.length === 0) return NOTHING_TO_DO
   const unreadable = firstUnreadable(sources)
   if (unreadable !== undefined) {
-    const text = `${unreadable}; the system store was left as it is`
+    const text = `${unreadable}; the system store was left unchanged`
     return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', text)] }
   }
   if (!isWritable) {
@@ -126,8 +126,8 @@ export function planAnchorStore(
     const isOurs = state.kind === 'file' && sha256(state.bytes) === input.owned[path]?.sha256
     const after = isOurs || state.kind !== 'file' ? ({ kind: 'absent' } as const) : state
     if (!isOurs && state.kind === 'file')
-      problems.push(problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent wrote it; left as it is`))
-    const reason = `anchor ${input.owned[path]?.subject} is not wanted here any more`
+      problems.push(problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent wrote it; left unchanged`))
+    const reason = `anchor ${input.owned[path]?.subject} is no longer wanted here`
     changes.push({
       target: TARGET,
       action: 'delete',
@@ -176,7 +176,7 @@ function bundleChange(
       drift: 'changed',
       reason: wanted.some(({ certificate }) => !before.includes(certificate.pem.trimEnd()))
         ? 'the bundle lacks declared anchors'
-        : 'the bundle holds anchors that are not declared any more',
+        : 'the bundle holds anchors that are no longer declared',
       subject: '',
       folder: posix.dirname(path),
       after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },

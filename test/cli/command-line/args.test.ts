@@ -113,7 +113,7 @@ t.test('wrong usage names the word, and what was probably meant', async (t) => {
     ['destroy', `there is no command "destroy"; there are: ${COMMAND_NAMES.join(', ')}`],
     ['probe', 'probe needs HOST[:PORT]; see registry-trust probe --help'],
     ['inspect --json', 'inspect needs FILE; see registry-trust inspect --help'],
-    ['plan --password-file x', '--password-file means nothing to plan (it is for: inspect)'],
+    ['plan --password-file x', '--password-file does not apply to plan (it is for: inspect)'],
     ['plan --confg x', 'there is no flag --confg; did you mean --config?'],
     ['plan --no-jsn', 'there is no flag --no-jsn'],
     ['plan -x', 'there is no flag -x'],
@@ -129,19 +129,19 @@ t.test('wrong usage names the word, and what was probably meant', async (t) => {
     ['plan --no-config', 'there is no flag --no-config; did you mean --config?'],
     [
       'plan --config a b',
-      '"b" is one word too many for plan; to give several paths, repeat the flag: --config A --config B',
+      '"b" is an unexpected argument of plan; to give several paths, repeat the flag: --config A --config B',
     ],
     [
       'agent --json',
-      `--json means nothing to agent (it is for: ${flag('json').commands?.join(', ')}); for JSON logs write --log-format json`,
+      `--json does not apply to agent (it is for: ${flag('json').commands?.join(', ')}); for JSON logs write --log-format json`,
     ],
-    ['plan --token-file x', '--token-file means nothing to plan (it is for: agent)'],
+    ['plan --token-file x', '--token-file does not apply to plan (it is for: agent)'],
     ['plan --log-level inof', '--log-level must be debug, info, warn or error, got "inof"; did you mean info?'],
     ['plan --log-format xml', '--log-format must be text or json, got "xml"'],
-    ['plan --listen 9461', '"9461" is no address to listen on: write HOST:PORT, :PORT or [IPV6]:PORT'],
+    ['plan --listen 9461', '"9461" is not an address to listen on: write HOST:PORT, :PORT or [IPV6]:PORT'],
     [
       'plan --containerd-address tcp://a:1',
-      '"tcp://a:1" is no socket address: write the absolute path of the socket, such as /run/containerd/containerd.sock',
+      '"tcp://a:1" is not a socket address: write the absolute path of the socket, such as /run/containerd/containerd.sock',
     ],
     ['help paln', 'there is no command "paln"; did you mean plan?'],
   ]

@@ -217,9 +217,9 @@ t.test('what containerd reads past is named', async (t) => {
   t.same(Object.keys(hosts ?? {}), ['a.test', 'f.test'])
   t.match(notes, [
     /f\.test had only one of cert_file and key_file/,
-    /registry\.mirrors\."a\.test"\.rewrite is no setting of containerd/,
+    /registry\.mirrors\."a\.test"\.rewrite is not a setting of containerd/,
     /registry\.mirrors\."https:\/\/c\.test" is the name of no registry host/,
-    /registry\.configs\."https:\/\/e\.test"\.tls stands under the name of no registry host/,
+    /registry\.configs\."https:\/\/e\.test"\.tls is not under the name of a registry host/,
     /certs\.d: "old\.test" was not read so far and takes effect from now on/,
   ])
 })
@@ -241,7 +241,7 @@ t.test('refuses what cannot be moved safely', async (t) => {
     )
   t.match(
     await refused(migrate('1.7.24', mirrors(mirror('a.test', 'ftp://b.test')))),
-    /endpoint \(number 1\) that is no address/,
+    /endpoint \(number 1\) that is not an address/,
   )
   t.match(
     await refused(migrate('1.7.24', `version = 2\n[${R}.mirrors."a.test"]\nendpoint = "b"\n`)),
@@ -261,7 +261,7 @@ t.test('refuses what cannot be moved safely', async (t) => {
         imports: [['/etc/containerd/conf.d/m.toml', text]],
       }),
     ),
-    /^LEGACY_REGISTRY_CONFIG registry\.mirrors \(\/etc\/containerd\/conf\.d\/m\.toml:2\): stands in a file that/,
+    /^LEGACY_REGISTRY_CONFIG registry\.mirrors \(\/etc\/containerd\/conf\.d\/m\.toml:2\): is in a file that/,
   )
 })
 

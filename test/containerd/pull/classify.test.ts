@@ -40,7 +40,7 @@ const CA = '/etc/containerd/certs.d/reg.test/ca.crt'
 const UNKNOWN =
   'no trusted CA verifies the certificate of reg.test: the CA is missing or another one, or the server does not send its intermediate'
 const TIMEOUT = 'reg.test did not answer in time'
-const LOGIN = 'reg.test wants a login that may pull, or knows no such repository'
+const LOGIN = 'reg.test requires a login that may pull, or has no such repository'
 const DENIED = 'pull access denied, repository does not exist or may require authorization: '
 
 const CASES: readonly Case[] = [
@@ -65,7 +65,7 @@ const CASES: readonly Case[] = [
     cause: x509(
       'x509: certificate signed by unknown authority (possibly because of "x509: cannot verify signature: insecure algorithm SHA1-RSA" while trying to verify candidate authority certificate "Corp Root")',
     ),
-    message: 'the certificate of reg.test is signed with SHA1-RSA, which is not accepted any more',
+    message: 'the certificate of reg.test is signed with SHA1-RSA, which is no longer accepted',
   },
   {
     name: 'a SHA-1 leaf with the hint of Go 1.19',
@@ -73,7 +73,7 @@ const CASES: readonly Case[] = [
     cause: request(
       'x509: certificate signed by unknown authority (possibly because of "x509: cannot verify signature: insecure algorithm SHA1-RSA (temporarily override with GODEBUG=x509sha1=1)" while trying to verify candidate authority certificate "Corp Root")',
     ),
-    message: 'the certificate of reg.test is signed with SHA1-RSA, which is not accepted any more',
+    message: 'the certificate of reg.test is signed with SHA1-RSA, which is no longer accepted',
   },
   {
     name: 'a name mismatch',
@@ -207,7 +207,7 @@ const CASES: readonly Case[] = [
     name: 'a client certificate that is wanted',
     code: 'client-certificate-required',
     cause: request('remote error: tls: certificate required'),
-    message: 'reg.test wants a client certificate that it knows',
+    message: 'reg.test requires a client certificate that it accepts',
   },
   {
     name: 'basic authentication without credentials',
@@ -249,13 +249,13 @@ const CASES: readonly Case[] = [
     name: 'an internal error',
     code: 'server-error',
     cause: status('500 Internal Server Error'),
-    message: 'reg.test answers with an error of its own: 500 Internal Server Error',
+    message: 'reg.test answers with a server error: 500 Internal Server Error',
   },
   {
     name: 'maintenance',
     code: 'server-error',
     cause: status('503 Service Unavailable'),
-    message: 'reg.test answers with an error of its own: 503 Service Unavailable',
+    message: 'reg.test answers with a server error: 503 Service Unavailable',
   },
   {
     name: 'a status of some other server',
@@ -378,7 +378,7 @@ const CASES: readonly Case[] = [
     name: 'a text that nobody has seen yet',
     code: 'unclassified',
     cause: 'the flux capacitor is empty',
-    message: `pulling ${REFERENCE} failed for a reason that has no name yet`,
+    message: `pulling ${REFERENCE} failed for a reason that this version does not recognize`,
   },
 ]
 

@@ -168,7 +168,7 @@ t.test('a socket that nobody listens on says so', async (t) => {
   t.teardown(() => cri.close())
   await t.rejects(cri.version(SOON), {
     code: 'CRI_UNREACHABLE',
-    message: /nobody listens on the socket \(ECONNREFUSED\)/,
+    message: /nothing listens on the socket \(ECONNREFUSED\)/,
   })
 })
 

@@ -173,7 +173,7 @@ t.test('tells living, ended and zombie processes apart', async (t) => {
   t.equal(port.isAlive(pid), false)
   t.throws(() => port.terminate(pid), {
     code: 'RESTART_FAILED',
-    message: `cannot end process ${pid}: it does not live any more`,
+    message: `cannot end process ${pid}: it has ended`,
   })
   // The child outlives the shell, which would clear it away; what the shell becomes never asks for it.
   const parent = spawn('sh', ['-c', 'sleep 1 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'ignore'] })

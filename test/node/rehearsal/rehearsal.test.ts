@@ -171,11 +171,11 @@ t.test('trouble that says nothing about the configuration is REHEARSAL_UNAVAILAB
     ['no space', 'echo "containerd: mkdir /x: no space left on device" >&2; exit 1', /no space left/],
     ['no right', 'echo "containerd: open /etc/x: permission denied" >&2; exit 1', /permission denied/],
     ['being killed', 'kill -9 $$', /ended by SIGKILL \(out of memory\?\)/],
-    ['silence', 'exit 3', /exit 3: it wrote nothing/],
+    ['silence', 'exit 3', /exit 3: it printed nothing/],
     [
       'an end after it told its whole configuration',
       `echo 'time="x" level=info msg="Start cri plugin with config {Auths:map[https://h:{Password:hunter2}]}"' >&2; exit 3`,
-      /: exit 3: it wrote of no error$/,
+      /: exit 3: it reported no error$/,
     ],
     ['a crash', 'echo "fatal error: runtime: out of memory" >&2; exit 2', /out of memory/],
   ] as const) {

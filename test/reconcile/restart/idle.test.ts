@@ -102,7 +102,7 @@ t.test('a runtime that cannot be asked is not restarted', async (t) => {
   const { clock, cri } = scene(() => {
     throw new AgentError('CRI_CALL_FAILED', 'ListStatuses failed')
   })
-  t.match(await awaitQuiet(cri, { clock, patienceMs: 1_000 }), /cannot be asked: ListStatuses failed/)
+  t.match(await awaitQuiet(cri, { clock, patienceMs: 1_000 }), /cannot be asked what it is doing: ListStatuses failed/)
 })
 
 t.test('a wait that is aborted ends at once', async (t) => {
