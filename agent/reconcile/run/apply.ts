@@ -42,6 +42,7 @@ export async function applyTo(context: Context): Promise<Run> {
   if (kept.rehearsal.verdict === 'failed') return refuseRehearsed(context, planned, kept.rehearsal)
   return carryOut(kept.changes, kept.planned.plan.restart, {
     ...context,
+    desired: kept.desired,
     planned: kept.planned,
     rehearsal: kept.rehearsal,
     before,

@@ -1,7 +1,7 @@
 // What a plan would do, found out before anything is written: drift that is not to be healed is left out, the rest is rehearsed, and a
 // registry that would lose its trust keeps its old anchors.
 
-import type { Registry } from '../../model/desired-state.ts'
+import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import { breaksTrust, type Finding, provesTrust } from '../../model/finding.ts'
 import type { Change, Planned, Rehearsal } from '../../model/plan.ts'
@@ -13,15 +13,13 @@ import { proveByHandshake } from '../prove/handshake.ts'
 import { proveRegistries } from '../prove/pull.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { makePlan } from './planning.ts'
+import { unloadableAnchors, withoutAnchors } from './unloadable-anchors.ts'
 
 /** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */
 const BEFORE_DEADLINE_MS = 2_000
 
 /** What the plan would do, tried before anything is written: by the rehearsal, against what each registry is now. For `plan` too. */
-export async function foresee(
-  planned: Planned,
-  context: Context,
-): Promise<Candidate & { readonly before: ReadonlyMap<string, ProofResult> }> {
+export async function foresee(planned: Planned, context: Context): Promise<Foreseen> {
   const { desired, facts, options, ports } = context
   const [rehearsal, before] = await Promise.all([
     isPureHealing(planned, context)
@@ -30,7 +28,25 @@ export async function foresee(
     provedBefore(context),
   ])
   const first = { planned, rehearsal, changes: planned.plan.changes, problems: [] }
-  return { ...(rehearsal.verdict === 'failed' ? first : await keepTrust(first, before, context)), before }
+  if (rehearsal.verdict === 'failed') return { ...first, desired, before }
+  const usable = await withoutUnloadable(first, context)
+  const kept = await keepTrust(usable.candidate, before, { ...context, desired: usable.desired })
+  return { ...kept, desired: usable.desired, before }
+}
+
+/** Planned and rehearsed again without the anchors that the private copy could not load, where there are any. */
+async function withoutUnloadable(
+  first: Candidate,
+  context: Context,
+): Promise<{ readonly candidate: Candidate; readonly desired: DesiredState }> {
+  const { state, facts, options, ports } = context
+  const { anchors, problems } = unloadableAnchors(first.rehearsal, context.desired)
+  if (anchors.size === 0) return { candidate: first, desired: context.desired }
+  const desired = withoutAnchors(context.desired, anchors)
+  const { migrateAll = false } = options
+  const planned = settle(await makePlan({ desired, state, facts, migrateAll }, ports), { ...context, desired })
+  const rehearsal = await rehearse(desired, facts, planned, ports, options.signal)
+  return { candidate: { planned, rehearsal, changes: planned.plan.changes, problems }, desired }
 }
 
 /** Leaves out drift that is to be reported only, and what someone else keeps changing back. */
@@ -83,6 +99,12 @@ type Candidate = {
   readonly problems: readonly Problem[]
 }
 
+export type Foreseen = Candidate & {
+  /** What is carried out: without the anchors that containerd could not load. */
+  readonly desired: DesiredState
+  readonly before: ReadonlyMap<string, ProofResult>
+}
+
 /**
  * A registry that is trusted now and would not be with the new anchors alone keeps the old ones beside them until they verify what it
  * serves; where that is no way out, its folder stays as it is.
@@ -95,12 +117,13 @@ async function keepTrust(
   const { desired, state, facts, options, ports } = context
   const lost = lostHosts(await foretold(first.rehearsal, context), before)
   if (lost.size === 0 || options.allowOrphan === true) return first
-  const problems = [...lost].map(([host, finding]) =>
+  const orphaned = [...lost].map(([host, finding]) =>
     problem(
       'ANCHOR_WOULD_ORPHAN',
       `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
     ),
   )
+  const problems = [...first.problems, ...orphaned]
   const unverified = new Set(lost.keys())
   const { migrateAll = false } = options
   const planned = settle(await makePlan({ desired, state, facts, unverified, migrateAll }, ports), context)
