@@ -18,6 +18,7 @@ import { inputFiles } from './node/files/input-files.ts'
 import { mounts } from './node/files/mounts.ts'
 import { processes } from './node/processes/processes.ts'
 import { rehearsalRunner } from './node/rehearsal/rehearsal.ts'
+import { grantStore } from './node/state/grant-store.ts'
 import { nodeLock } from './node/state/lock.ts'
 import { stateStore } from './node/state/state-store.ts'
 import { heldPermit, restarterClient } from './node/systemd/restarter-client.ts'
@@ -113,7 +114,7 @@ function behindSidecars(options: Options): Wired {
 
 type Wired = Options & { readonly behindProxy?: string; readonly behindRestarter?: string }
 
-// One node decides for itself; a fleet-wide lease takes this place later.
+// On this node nobody else restarts containerd; whether the fleet allows it is asked before (reconcile/restart/gate.ts).
 const ALWAYS: RestartPermit = { ask: async () => ({ granted: true, release: async () => undefined }) }
 
 function wire(options: Wired): Wiring {
@@ -132,6 +133,7 @@ function wire(options: Wired): Wiring {
     node,
     files,
     inputs,
+    grants: grantStore({ files, folder: options.stateDir }),
     log,
     levels: logLevels({ log, clock }),
     watcher: watcher({ log }),

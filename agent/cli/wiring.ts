@@ -2,7 +2,7 @@
 
 import type { LoadResult } from '../config/load.ts'
 import type { ClusterApi } from '../model/cluster.ts'
-import type { InputFiles, Log, Mounts, NodeFiles, Watcher } from '../model/ports.ts'
+import type { GrantStore, InputFiles, Log, Mounts, NodeFiles, Watcher } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
 import type { LogLevels } from '../telemetry/log-level.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -18,6 +18,7 @@ export type Wiring = {
   readonly inputs: InputFiles
   readonly watcher: Watcher
   readonly mounts: Mounts
+  readonly grants: GrantStore
   readonly log: Log
   readonly levels: LogLevels
   /** Loads its library only then: no other command speaks to the API server. */

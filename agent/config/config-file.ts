@@ -92,7 +92,7 @@ function describeFile(
 
 /** A team that may add its registries must not be able to change the policy for all. */
 function refuseSettings(file: ConfigFile, report: Report): void {
-  for (const key of ['mode', 'targets', 'restart', 'policy', 'publish', 'log', 'drift']) {
+  for (const key of ['mode', 'targets', 'restart', 'policy', 'publish', 'log', 'drift', 'fleet']) {
     if (file.value[key] === undefined) continue
     const text = 'belongs in trust.yaml: a file of registries.d may hold anchors and registries alone'
     report.add('CONFIG_INVALID', file.place(`/${key}`, 'key'), key, text)

@@ -2,6 +2,7 @@
 import { type DesiredState, type MaintenanceWindow, type Switch, WEEKDAYS } from '../model/desired-state.ts'
 import { escapePointer } from '../text/yaml-tree.ts'
 import type { ConfigFile } from './config-file.ts'
+import { convertFleet } from './fleet-settings.ts'
 import { checkRegistryHost } from './registry-host.ts'
 import { type Place, placeText, type Report } from './report.ts'
 import { formatDuration, parseDuration } from './schema/duration.ts'
@@ -11,12 +12,15 @@ import type { Settings } from './trust-file.ts'
 
 type Leaf = { readonly file: ConfigFile; readonly pointer: string; readonly value: unknown }
 
-const SECTIONS = ['mode', 'targets', 'restart', 'policy', 'drift', 'log'] as const
+const SECTIONS = ['mode', 'targets', 'restart', 'policy', 'drift', 'log', 'fleet'] as const
 
 export const DURATION_MIN_MS = 1000
 export const DURATION_MAX_MS = 24 * 3600 * 1000
 
-export type LoadedSettings = Pick<DesiredState, 'mode' | 'targets' | 'restart' | 'policy' | 'drift' | 'logLevel'>
+export type LoadedSettings = Pick<
+  DesiredState,
+  'mode' | 'targets' | 'restart' | 'policy' | 'drift' | 'logLevel' | 'fleet'
+>
 
 export function loadSettings(files: readonly ConfigFile[], report: Report): LoadedSettings {
   const leaves = mergeLeaves(files, report)
@@ -99,6 +103,7 @@ function convert(
     },
     restart: {
       strategy: restart.strategy,
+      permit: restart.permit,
       unit: restart.unit,
       maxPerHour,
       backoffMinMs,
@@ -106,7 +111,13 @@ function convert(
       ...convertWindow(restart.window, leaves, report),
     },
     policy: { ...policy },
-    drift: { resyncMs: ms('/drift/resync', drift.resync), heal: drift.heal, stopAfterFights: drift.stopAfterFights },
+    drift: {
+      resyncMs: ms('/drift/resync', drift.resync),
+      heal: drift.heal,
+      stopAfterFights: drift.stopAfterFights,
+      ...(drift.spread !== undefined && { spreadMs: ms('/drift/spread', drift.spread) }),
+    },
+    fleet: convertFleet(settings.fleet, ms),
     ...(log?.level !== undefined && { logLevel: log.level }),
   }
 }

@@ -53,6 +53,7 @@ export type Settings = {
   }
   readonly restart: {
     readonly strategy: RestartStrategy
+    readonly permit: 'local' | 'fleet'
     readonly unit: string
     readonly budget: { readonly maxPerHour: number; readonly backoff: { readonly min: string; readonly max: string } }
     readonly window?: {
@@ -69,6 +70,21 @@ export type Settings = {
     readonly forbidAnchorsFor: readonly string[]
     readonly minRsaBits: number
   }
-  readonly drift: { readonly resync: string; readonly heal: boolean; readonly stopAfterFights: number }
+  readonly drift: {
+    readonly resync: string
+    readonly heal: boolean
+    readonly stopAfterFights: number
+    readonly spread?: string
+  }
+  readonly fleet: {
+    readonly touchesPerSecond: number
+    readonly startupTaint: 'keep' | 'remove'
+    readonly rollout: {
+      readonly canary: number | string
+      readonly maxUnavailable: number | string
+      readonly soak: string
+      readonly haltAfter: number
+    }
+  }
   readonly log?: { readonly level?: LogLevel }
 }

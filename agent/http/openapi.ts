@@ -1,6 +1,7 @@
 // The OpenAPI 3.1 document of the agent, built from the schemas that the routes themselves answer with.
 import { LOG_LEVELS } from '../model/log-level.ts'
 import { type JsonSchema, objectSchema, PROBLEM_SCHEMA, REGISTRY_SCHEMA, STATUS_SCHEMA } from '../model/status.ts'
+import { SUMMARY_SCHEMA } from '../model/summary.ts'
 import { DEFAULT_FOR } from './log-level-request.ts'
 
 /** The answer to POST /reconcile and /prove. */
@@ -69,6 +70,7 @@ export function openApiDocument(version: string): OpenApiDocument {
       '/healthz': { get: healthOperation('healthz', 'The checks of livez and readyz together.') },
       '/metrics': { get: metricsOperation() },
       '/status': { get: statusOperation() },
+      '/status/summary': { get: summaryOperation() },
       '/status/registries/{host}': { get: registryOperation() },
       '/openapi.json': { get: documentOperation() },
       '/reconcile': {
@@ -88,6 +90,7 @@ export function openApiDocument(version: string): OpenApiDocument {
     components: {
       schemas: {
         NodeStatus: STATUS_SCHEMA,
+        NodeSummary: SUMMARY_SCHEMA,
         RegistryStatus: REGISTRY_SCHEMA,
         Problem: PROBLEM_SCHEMA,
         Accepted: ACCEPTED_SCHEMA,
@@ -136,6 +139,19 @@ function statusOperation(): Operation {
     summary: 'The state of this node.',
     tags: ['status'],
     responses: { '200': json('the state', 'NodeStatus'), '500': json('a defect', 'Problem') },
+  }
+}
+
+function summaryOperation(): Operation {
+  return {
+    operationId: 'getSummary',
+    summary: 'The state of this node in short; with an ETag, so that a reader who knows it already gets 304.',
+    tags: ['status'],
+    responses: {
+      '200': json('the state in short', 'NodeSummary'),
+      '304': { description: 'as before (If-None-Match)' },
+      '500': json('a defect', 'Problem'),
+    },
   }
 }
 

@@ -1,5 +1,6 @@
 // The HTTP server of the agent: health, metrics, status, page and a few commands behind a bearer token.
 // It only shows what it is handed: every answer has a schema, so nothing leaves that was not declared.
+import { createHash } from 'node:crypto'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { AgentError } from '../model/errors.ts'
 import type { Log } from '../model/ports.ts'
@@ -10,6 +11,7 @@ import {
   type RegistryStatus,
   STATUS_SCHEMA,
 } from '../model/status.ts'
+import { type NodeSummary, SUMMARY_SCHEMA } from '../model/summary.ts'
 import { nearest } from '../text/did-you-mean.ts'
 import { type Address, parseAddress } from './address.ts'
 import { authorize } from './authorization.ts'
@@ -24,6 +26,7 @@ export type CommandRequest = { readonly force: boolean }
 
 export type ServerOptions = {
   readonly status: () => NodeStatus
+  readonly summary: () => Promise<NodeSummary>
   readonly metrics: { readonly contentType: string; text(): Promise<string> }
   readonly readiness: () => Health
   readonly liveness: () => Health
@@ -137,9 +140,16 @@ function addHealth(app: FastifyInstance, { liveness, readiness, metrics }: Serve
   app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()))
 }
 
-function addStatus(app: FastifyInstance, { status }: ServerOptions): void {
+function addStatus(app: FastifyInstance, { status, summary }: ServerOptions): void {
   const errors = { '4xx': PROBLEM_SCHEMA, '5xx': PROBLEM_SCHEMA }
   app.get('/status', { schema: { response: { 200: STATUS_SCHEMA, ...errors } } }, async () => status())
+  app.get('/status/summary', { schema: { response: { 200: SUMMARY_SCHEMA, ...errors } } }, async (request, reply) => {
+    const answer = await summary()
+    const tag = summaryTag(answer)
+    reply.header('etag', tag)
+    if (request.headers['if-none-match'] === tag) return reply.code(304).send()
+    return answer
+  })
   app.get<{ Params: { host: string } }>(
     '/status/registries/:host',
     { schema: { response: { 200: REGISTRY_SCHEMA, ...errors } } },
@@ -182,6 +192,11 @@ function addCommands(app: FastifyInstance, { onReconcile, onProve, onLogLevel, t
       return { level: wanted.level, until: new Date(onLogLevel(wanted)).toISOString() }
     },
   })
+}
+
+/** The uptime alone is no news. */
+function summaryTag({ uptimeSeconds: _, ...rest }: NodeSummary): string {
+  return `"${createHash('sha256').update(JSON.stringify(rest)).digest('base64url').slice(0, 22)}"`
 }
 
 /** `?verbose` and `?verbose=true` are set, `?verbose=false` is not. */

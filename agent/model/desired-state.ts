@@ -1,6 +1,7 @@
 // What the configuration asks for, decoded and validated: plain values, no I/O.
 import type { Publication } from './cluster.ts'
 import type { Problem } from './errors.ts'
+import type { FleetSettings } from './fleet.ts'
 import type { LogLevel } from './log-level.ts'
 import type { Secret } from './secret.ts'
 
@@ -111,6 +112,8 @@ export type MaintenanceWindow = {
 
 export type RestartSettings = {
   readonly strategy: RestartStrategy
+  /** fleet: a restart waits for a grant of the fleet component; absent: local. */
+  readonly permit?: 'local' | 'fleet'
   /** Unit name; `auto`: found from the socket's process. */
   readonly unit: string
   readonly maxPerHour: number
@@ -149,7 +152,15 @@ export type DesiredState = {
   }
   readonly restart: RestartSettings
   readonly policy: Policy
-  readonly drift: { readonly resyncMs: number; readonly heal: boolean; readonly stopAfterFights: number }
+  readonly drift: {
+    readonly resyncMs: number
+    readonly heal: boolean
+    readonly stopAfterFights: number
+    /** A change is taken up within this time, evenly over the nodes; absent: at once. */
+    readonly spreadMs?: number
+  }
+  /** For the fleet component alone; absent: DEFAULT_FLEET. */
+  readonly fleet?: FleetSettings
   /** Of the daemon's log; absent: the command line decides. */
   readonly logLevel?: LogLevel
 }

@@ -1,5 +1,6 @@
 // The interfaces of the rim: everything the core needs from the node, the clock and the network.
 // Implementations live in agent/node/ and are handed in by main.ts.
+import type { ClosedGrant } from './fleet.ts'
 import type { FileContent } from './plan.ts'
 import type { Secret } from './secret.ts'
 import type { AgentState, StepRecord } from './state.ts'
@@ -272,13 +273,27 @@ export type RehearsalDaemon =
 /** Only one agent works on a node. Throws AgentError LOCKED with the holder's pid. */
 export type NodeLock = { acquire(): Promise<{ release(): Promise<void> }> }
 
-/** Who may restart containerd now: a fleet-wide lease later, always granted on one node. */
+/** Whether anything on the node itself speaks against a restart of containerd now. */
 export type RestartPermit = {
   ask(request: {
     readonly reason: string
   }): Promise<
     { readonly granted: true; release(): Promise<void> } | { readonly granted: false; readonly reason: string }
   >
+}
+
+/** Whether the fleet component grants a restart of this generation; undefined: it does, else why not. */
+export type FleetGate = {
+  check(generation: string): Promise<string | undefined>
+  /** As `check`; a grant that is there is used up by it. */
+  take(generation: string): Promise<string | undefined>
+}
+
+/** Grants that can never be used again; every write is atomic and durable. */
+export type GrantStore = {
+  /** Throws AgentError STATE_UNREADABLE. */
+  load(): Promise<readonly ClosedGrant[]>
+  save(grants: readonly ClosedGrant[]): Promise<void>
 }
 
 /** Files mounted into the agent (the configuration), outside --root. */

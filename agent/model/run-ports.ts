@@ -6,6 +6,7 @@ import type {
   CallOptions,
   Clock,
   CriConnector,
+  FleetGate,
   Log,
   NodeFiles,
   NodeLock,
@@ -78,4 +79,6 @@ export type RunPorts = ObservePorts &
     readonly targets?: readonly Target[]
     /** Absent: proofs are made without credentials. */
     readonly logins?: LoginDesk
+    /** Absent: no note of a fleet component is read. */
+    readonly fleet?: FleetGate
   }

@@ -1,7 +1,7 @@
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import { type OpenApiDocument, openApiDocument } from '../../agent/http/openapi.ts'
-import { SAMPLE, UNTRUSTED } from '../fixtures/http/sample-status.ts'
+import { SAMPLE, SUMMARY, UNTRUSTED } from '../fixtures/http/sample-status.ts'
 import { startFixture } from '../fixtures/http/served-page.ts'
 
 t.test('the document describes every route of the server, and no other', async (t) => {
@@ -20,6 +20,7 @@ t.test('its schemas are valid JSON Schema 2020-12 and accept what the server ans
   const ajv = new Ajv2020({ allErrors: true, allowUnionTypes: true })
   const samples: { readonly [name: string]: unknown } = {
     NodeStatus: SAMPLE,
+    NodeSummary: SUMMARY,
     RegistryStatus: UNTRUSTED,
     Problem: SAMPLE.problems[0],
     Accepted: { accepted: true, force: false },

@@ -96,3 +96,16 @@ t.test('a host of 253 characters and a port fit, a longer one is refused as JSON
   t.equal(tooLong.statusCode, 414)
   t.equal(tooLong.json<{ code: string }>().code, 'REQUEST_INVALID')
 })
+
+t.test('the summary has a tag, and whoever knows it already gets no body', async (t) => {
+  const { server } = startFixture(t)
+  const first = await server.inject({ url: '/status/summary' })
+  t.equal(first.statusCode, 200)
+  t.match(first.json(), { node: SAMPLE.node, state: SAMPLE.state })
+  const { etag } = first.headers
+  const again = await server.inject({ url: '/status/summary', headers: { 'if-none-match': String(etag) } })
+  t.equal(again.statusCode, 304)
+  t.equal(again.body, '')
+  const other = await server.inject({ url: '/status/summary', headers: { 'if-none-match': '"x"' } })
+  t.equal(other.statusCode, 200)
+})

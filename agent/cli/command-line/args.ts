@@ -36,6 +36,7 @@ export type Options = {
   readonly listen: string
   readonly nodeName?: string
   readonly tokenFile?: string
+  readonly fleet?: string
   readonly consentUnrehearsed: boolean
   readonly allowOrphan: boolean
   readonly passwordFile?: string
@@ -176,6 +177,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
   const criProxy = last(source, 'cri-proxy')
   const restarterSocket = last(source, 'restarter-socket')
   const tokenFile = last(source, 'token-file')
+  const fleet = last(source, 'fleet')
   const passwordFile = last(source, 'password-file')
   const listen = last(source, 'listen') ?? flag('listen').default
   parseAddress(listen)
@@ -189,6 +191,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     ...(restarterSocket !== undefined && { restarterSocket: readSocket(restarterSocket) }),
     ...(nodeName !== undefined && { nodeName }),
     ...(tokenFile !== undefined && { tokenFile }),
+    ...(fleet !== undefined && { fleet }),
     ...(passwordFile !== undefined && { passwordFile }),
     consentUnrehearsed: readSwitch(source, 'consent-unrehearsed'),
     allowOrphan: readSwitch(source, 'allow-orphan'),

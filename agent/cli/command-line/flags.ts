@@ -163,6 +163,13 @@ export const FLAGS = {
     help: 'where the agent answers HTTP; status asks there',
   },
   'node-name': { kind: 'text', value: 'NAME', default: 'the host name', help: 'name of this node in status and logs' },
+  fleet: {
+    kind: 'text',
+    value: 'DIR',
+    default: 'none',
+    help: 'where the Pod mounts the note of the fleet component, beside the keys of the ConfigMap',
+    commands: ['agent'],
+  },
   'token-file': {
     kind: 'text',
     value: 'FILE',

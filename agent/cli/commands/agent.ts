@@ -11,16 +11,20 @@ import type { NodeStatus } from '../../model/status.ts'
 import type { WatchedFolder } from '../../model/target.ts'
 import type { Metrics, ReconcileResult } from '../../telemetry/metrics.ts'
 import type { Wiring } from '../wiring.ts'
+import { agentFleet } from './agent-fleet.ts'
 
 export async function agentCommand(wiring: Wiring): Promise<number> {
   const { options, version, node, ports, files, inputs, watcher, log, levels, signal } = wiring
   const metrics = await wiring.createMetrics()
   const logins = new Map<string, boolean | undefined>()
   const served = servedWatch({ ...ports, onChanged: (host) => loop.proveSoon(host) })
+  const fleet = agentFleet(wiring)
   const loadConfig = async () => {
+    await fleet.beforeLoad()
     const loaded = await wiring.loadConfig()
     // Before anything is done with it: a level for the run that follows must count for that run.
     if (loaded.ok) levels.configured(loaded.desired.logLevel)
+    if (loaded.ok) fleet.configured(loaded.desired)
     return loaded
   }
   const tellFacts = ({ registries }: NodeStatus) => {
@@ -51,11 +55,12 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     address: options.containerdAddress,
     consentUnrehearsed: options.consentUnrehearsed,
     loadConfig,
-    ports,
+    ports: { ...ports, fleet: fleet.desk },
     events: {
       onConfig: (valid) => metrics.config(valid),
       onStatus: (status: NodeStatus) => {
         metrics.observeStatus(status)
+        fleet.told(status)
         tellFacts(status)
       },
       onProofs: (proofs) => {
@@ -70,6 +75,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
       onRun(run, facts) {
         measure(metrics, run, facts)
         watchNode(run)
+        void fleet.ran(run)
         // Beside the loop: a registry that does not answer holds up nothing.
         lookAtServed()
       },
@@ -86,6 +92,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   const { tokenFile } = options
   const server = createServer({
     status: loop.status,
+    summary: () => fleet.summary(loop.status()),
     metrics,
     readiness: loop.readiness,
     liveness: loop.liveness,
@@ -96,7 +103,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     log,
   })
   const folders = await watchedFolders(options.config, inputs)
-  const watching = watcher.watch(folders, () => loop.poke())
+  const watching = watcher.watch([...folders, ...fleet.watched], () => void fleet.changed(() => loop.poke()))
   void watching.ready.then(() => loop.poke())
   try {
     const address = await server.listen(options.listen)
@@ -108,6 +115,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     log.info('stopping', { reason: String(signal.reason) })
   } finally {
     levels.close()
+    fleet.close()
     await watching.close()
     await nodeWatch.close()
     await loop.stop()

@@ -2,6 +2,7 @@
 // Shipped to users as docs/trust.schema.json (a test keeps the two equal), so that editors complete and check the file.
 // `x-expected` is what a person is told where a pattern does not match.
 import { LOG_LEVELS } from '../../model/log-level.ts'
+import { fleet } from './fleet.ts'
 import { anchorName, anchorNames, bool, duration, enabled, fileName, objectName } from './parts.ts'
 
 export const MAX_REGISTRIES = 1000
@@ -195,6 +196,11 @@ const restart = {
       enum: ['auto', 'systemd', 'signal', 'never'],
       default: 'auto',
     },
+    permit: {
+      description: 'local: each node decides alone; fleet: a restart waits for a grant of the fleet component.',
+      enum: ['local', 'fleet'],
+      default: 'local',
+    },
     unit: {
       description: 'systemd unit of containerd; auto: found from its process.',
       type: 'string',
@@ -292,6 +298,7 @@ export const TRUST_SCHEMA = {
         },
       },
     },
+    fleet,
     publish: {
       description: 'ConfigMaps of the cluster that get the anchors (`registry-trust publish`).',
       type: 'object',
@@ -356,6 +363,9 @@ export const TRUST_SCHEMA = {
       properties: {
         resync: duration('How often the node is compared with the desired state anyway (1s to 24h).', '5m'),
         heal: bool('Restore what was changed.', true),
+        spread: duration(
+          'Take up a change within this time, evenly over the nodes, where no fleet component spreads it (1s to 24h); absent: at once.',
+        ),
         stopAfterFights: {
           description: 'Give up on a file after so many restorations in a row.',
           type: 'integer',

@@ -141,7 +141,7 @@ function stamp(): string {
 }
 
 /** Makes the folder and its parents, root-only. A folder that exists keeps its mode. */
-async function ensureFolder(files: NodeFiles, folder: string): Promise<void> {
+export async function ensureFolder(files: NodeFiles, folder: string): Promise<void> {
   if (folder === '/') return
   const now = await files.readFollowing(folder)
   if (now.kind === 'folder') return
@@ -183,7 +183,7 @@ async function missingLineEnd(handle: FileHandle, size: number): Promise<string>
   return buffer.toString() === '\n' ? '' : '\n'
 }
 
-function ownFile(bytes: Buffer): { kind: 'file'; bytes: Buffer; mode: number; uid: number; gid: number } {
+export function ownFile(bytes: Buffer): { kind: 'file'; bytes: Buffer; mode: number; uid: number; gid: number } {
   return { kind: 'file', bytes, mode: 0o600, uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
 }
 

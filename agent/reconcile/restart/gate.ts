@@ -3,8 +3,10 @@
 import type { RestartSettings } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
 import type { Rehearsal } from '../../model/plan.ts'
+import type { FleetGate } from '../../model/ports.ts'
 import type { Context } from '../../model/run.ts'
 import type { TransactionRecord } from '../../model/state.ts'
+import { WAITS_FOR_GRANT } from './grant.ts'
 import { awaitQuiet, QUIET_PATIENCE_BY_HAND_MS, QUIET_PATIENCE_MS } from './idle.ts'
 import { outsideWindow } from './maintenance-window.ts'
 import { chooseRestart, type RestartWay, type RuntimeBefore, rememberRuntime } from './restart.ts'
@@ -28,6 +30,9 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
   if (full !== undefined) return no(full)
   const limit = limitReason(context)
   if (limit !== undefined) return no(limit)
+  const grant = fleetGate(context)
+  const ungranted = await grant?.check(desired.generation)
+  if (ungranted !== undefined) return no(ungranted)
   const busy = await awaitQuiet(cri, {
     clock: ports.clock,
     patienceMs: options.byHand ? QUIET_PATIENCE_BY_HAND_MS : QUIET_PATIENCE_MS,
@@ -37,12 +42,26 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
   const permit = await ports.permit.ask({ reason })
   if (!permit.granted) return no(permit.reason)
   try {
-    return { allowed: true, way, before: await rememberRuntime(cri, facts.status), release: () => permit.release() }
+    const before = await rememberRuntime(cri, facts.status)
+    // The last step: a grant that is taken is used up, whatever follows.
+    const lost = await grant?.take(desired.generation)
+    if (lost === undefined) return { allowed: true, way, before, release: () => permit.release() }
+    await permit.release()
+    return no(lost)
   } catch (thrown) {
     await permit.release()
     return no(`the running containers cannot be listed: ${asAgentError(thrown).message}`)
   }
 }
+
+/** A person who asks for the run waits for nobody; without a fleet component in sight the wait says so. */
+function fleetGate({ desired, options, ports }: Context): FleetGate | undefined {
+  if (desired.restart.permit !== 'fleet' || options.byHand) return undefined
+  return ports.fleet ?? NO_FLEET
+}
+
+const none = async () => `${WAITS_FOR_GRANT} (this agent reads no note of the fleet component: --fleet)`
+const NO_FLEET: FleetGate = { check: none, take: none }
 
 /** containerd writes its state and its databases when it starts; on a full disk it would not come back. */
 const MIB = 1024 * 1024

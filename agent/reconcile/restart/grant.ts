@@ -1,6 +1,9 @@
 // The agent's side of a grant: whether it allows a restart now, and what is remembered of it. Pure; the clock is the agent's own.
 import type { ClosedGrant, Grant, GrantReport } from '../../model/fleet.ts'
 
+/** How the reason begins where nothing but the grant is missing. */
+export const WAITS_FOR_GRANT = "waits for the fleet's grant"
+
 /** The annotation carries one grant at a time; a few more than that cover every stale file. */
 const REMEMBERED = 8
 
@@ -28,7 +31,7 @@ export function permitByGrant(
   closed: readonly ClosedGrant[],
   nowMs: number,
 ): GrantAnswer {
-  const no = (why: string): GrantAnswer => ({ allowed: false, reason: `waits for the fleet's grant${why}` })
+  const no = (why: string): GrantAnswer => ({ allowed: false, reason: `${WAITS_FOR_GRANT}${why}` })
   if (seen === undefined) return no('')
   const { grant } = seen
   if (closed.some(({ id }) => id === grant.id)) return no(` (grant ${grant.id} is used up)`)

@@ -1,0 +1,89 @@
+// What the daemon does for the fleet component: it reads the note of its Pod, takes up a change after its share of the spread, and answers
+// GET /status/summary. Without a note all of it does nothing.
+import { posix } from 'node:path'
+import { type FleetDesk, fleetDesk } from '../../daemon/fleet-desk.ts'
+import { spreadDelayMs } from '../../daemon/spread.ts'
+import { summaryOf } from '../../daemon/summary.ts'
+import type { DesiredState } from '../../model/desired-state.ts'
+import { asAgentError } from '../../model/errors.ts'
+import type { Run } from '../../model/run.ts'
+import type { NodeStatus } from '../../model/status.ts'
+import type { NodeSummary } from '../../model/summary.ts'
+import type { Wiring } from '../wiring.ts'
+
+export type AgentFleet = {
+  readonly desk: FleetDesk
+  readonly watched: readonly { readonly path: string; readonly depth: number }[]
+  /** Before the configuration is read. */
+  beforeLoad(): Promise<void>
+  configured(desired: DesiredState): void
+  ran(run: Run): Promise<void>
+  told(status: NodeStatus): void
+  /** Calls back when it is this node's turn to take up what has changed. */
+  changed(takeUp: () => void): Promise<void>
+  summary(status: NodeStatus): Promise<NodeSummary>
+  close(): void
+}
+
+export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring): AgentFleet {
+  const { clock } = ports
+  const [first = '/etc/registry-trust'] = options.config
+  const configFolder = /\.ya?ml$/.test(first) ? posix.dirname(first) : first
+  const desk = fleetDesk({ inputs, folder: options.fleet, configFolder, store: grants, clock, log })
+  const startedAt = clock.monotonic()
+  let spreadMs = 0
+  let loading = ''
+  let finished = ''
+  let runtimeReady = false
+  let waiting: NodeJS.Timeout | undefined
+  let takenUp = ''
+
+  const look = async () => {
+    try {
+      await desk.look()
+    } catch (thrown) {
+      // The node does its work without a fleet; only a restart that has to wait for it waits on.
+      log.warn('fleet-note-unreadable', { error: asAgentError(thrown).message })
+    }
+  }
+  return {
+    desk,
+    watched: options.fleet === undefined ? [] : [{ path: options.fleet, depth: 2 }],
+    async beforeLoad() {
+      await look()
+      loading = desk.config()
+      takenUp = loading
+    },
+    configured({ drift }) {
+      spreadMs = drift.spreadMs ?? 0
+    },
+    async ran(run) {
+      runtimeReady = run.outcome !== 'no-containerd' && run.facts?.status.runtimeReady === true
+      await desk.ended({
+        isUnderWay: run.outcome === 'no-containerd',
+        generation: run.state.generation,
+        ok: run.outcome === 'applied' || run.outcome === 'unchanged',
+      })
+    },
+    told({ state }) {
+      if (state !== 'applying') finished = loading
+    },
+    async changed(takeUp) {
+      await look()
+      const delay =
+        desk.config() === takenUp ? 0 : spreadDelayMs(node, desk.config(), { nodes: desk.note()?.nodes, spreadMs })
+      if (delay === 0) return takeUp()
+      if (waiting !== undefined) return
+      waiting = setTimeout(() => {
+        waiting = undefined
+        takeUp()
+      }, delay)
+    },
+    async summary(status) {
+      await desk.tick()
+      const uptimeSeconds = Math.floor((clock.monotonic() - startedAt) / 1000)
+      return summaryOf(status, { config: finished, grant: desk.report(), runtimeReady, uptimeSeconds })
+    },
+    close: () => clearTimeout(waiting),
+  }
+}

@@ -1,0 +1,77 @@
+// Where a restart waits for the fleet: the order of the questions, and who never waits. The runtime is a stand-in: it has nothing to say here.
+import t from 'tap'
+import type { FleetGate } from '../../../agent/model/ports.ts'
+import type { Context } from '../../../agent/model/run.ts'
+import { mayRestart } from '../../../agent/reconcile/restart/gate.ts'
+import { desired } from '../../fixtures/scratch/sample.ts'
+
+type Setup = { readonly fleet?: FleetGate; readonly byHand?: boolean; readonly permit?: 'local' | 'fleet' }
+
+function contextOf({ fleet, byHand = false, permit = 'fleet' }: Setup, calls: string[]): Context {
+  const base = desired({})
+  let time = 0
+  const sleep = async (ms: number) => {
+    time += ms
+  }
+  return {
+    desired: { ...base, generation: '0123456789ab', restart: { ...base.restart, strategy: 'signal', permit } },
+    state: { version: 1, generation: '', owned: {}, transactions: [] },
+    facts: { socket: '/run/containerd/containerd.sock', status: {} },
+    cri: { runningContainers: async () => [], activity: async () => ({ downloads: [], created: [] }) },
+    options: { byHand, consentUnrehearsed: false },
+    ports: {
+      clock: { now: () => time, monotonic: () => time, sleep },
+      files: { freeBytes: async () => undefined },
+      processes: { listeningOn: async () => [{ pid: 1 }] },
+      permit: {
+        async ask() {
+          calls.push('hold')
+          return { granted: true, release: async () => void calls.push('release') }
+        },
+      },
+      ...(fleet === undefined ? {} : { fleet }),
+    },
+  } as unknown as Context
+}
+
+const REHEARSED = { verdict: 'passed', proofs: [] } as unknown as Parameters<typeof mayRestart>[1]
+
+function gate(calls: string[], answers: { readonly check?: string; readonly take?: string }): FleetGate {
+  return {
+    async check(generation) {
+      calls.push(`check ${generation}`)
+      return answers.check
+    },
+    async take(generation) {
+      calls.push(`take ${generation}`)
+      return answers.take
+    },
+  }
+}
+
+t.test('a restart waits for the grant, and takes it last', async (t) => {
+  const calls: string[] = []
+  const waits = await mayRestart(contextOf({ fleet: gate(calls, { check: 'waits' }) }, calls), REHEARSED, 'test')
+  t.match(waits, { allowed: false, reason: 'waits' })
+  t.same(calls.splice(0), ['check 0123456789ab'])
+  t.match(await mayRestart(contextOf({ fleet: gate(calls, {}) }, calls), REHEARSED, 'test'), { allowed: true })
+  t.same(calls.splice(0), ['check 0123456789ab', 'hold', 'take 0123456789ab'])
+  const lost = await mayRestart(contextOf({ fleet: gate(calls, { take: 'used up' }) }, calls), REHEARSED, 'test')
+  t.match(lost, { allowed: false, reason: 'used up' })
+  t.same(calls, ['check 0123456789ab', 'hold', 'take 0123456789ab', 'release'], 'what was held is given back')
+})
+
+t.test('by hand, and with permit local, nobody waits', async (t) => {
+  const calls: string[] = []
+  const fleet = gate(calls, { check: 'waits' })
+  t.match(await mayRestart(contextOf({ fleet, byHand: true }, calls), REHEARSED, 'test'), { allowed: true })
+  t.match(await mayRestart(contextOf({ fleet, permit: 'local' }, calls), REHEARSED, 'test'), { allowed: true })
+  t.same(calls, ['hold', 'hold'])
+})
+
+t.test('an agent that reads no note says so', async (t) => {
+  t.match(await mayRestart(contextOf({}, []), REHEARSED, 'test'), {
+    allowed: false,
+    reason: /^waits for the fleet's grant \(this agent reads no note/,
+  })
+})
