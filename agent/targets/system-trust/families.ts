@@ -1,54 +1,22 @@
 // System stores that keep sources in one folder and a bundle made of them elsewhere: the RHEL and Azure Linux family (update-ca-trust), SUSE
 // (update-ca-certificates) and Photon. The source goes where the distribution's own tool reads it, and into the bundle at once, so that
 // programs trust it without that tool and a later run of it changes nothing that matters.
+
 import { posix } from 'node:path'
-import type { Certificate, TrustAnchor } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
-import type { FileState, NodeFiles } from '../../model/ports.ts'
-import type { TargetInput, TargetPlan } from '../../model/target.ts'
+import type { FileState } from '../../model/ports.ts'
+import type { TargetPlan } from '../../model/target.ts'
 import { difference, firstUnreadable, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
-import { readBundle } from './bundle.ts'
-
-const TARGET = 'system-trust'
-
-type Family = {
-  /** Folder of sources; undefined: the bundle is all there is. */
-  readonly sources?: string
-  readonly bundle: string
-}
-
-/** The first whose bundle is there counts. Debian, Ubuntu and Alpine are system-trust.ts, as is every folder /etc/ssl/certs. */
-export const FAMILIES: { readonly [name: string]: Family } = {
-  rhel: { sources: '/etc/pki/ca-trust/source/anchors', bundle: '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem' },
-  suse: { sources: '/etc/pki/trust/anchors', bundle: '/var/lib/ca-certificates/ca-bundle.pem' },
-  photon: { bundle: '/etc/pki/tls/certs/ca-bundle.crt' },
-}
-
-export type ObservedAnchorStore = {
-  readonly family: Family | undefined
-  readonly isWritable: boolean
-  readonly bundle: FileState
-  readonly sources: ReadonlyMap<string, FileState>
-}
-
-type AnchorInput = Pick<TargetInput, 'desired' | 'owned'>
-type Source = { readonly path: string; readonly anchor: string; readonly certificate: Certificate }
-
-export async function observeAnchorStore(input: AnchorInput, files: NodeFiles): Promise<ObservedAnchorStore> {
-  const none = { family: undefined, isWritable: false, bundle: { kind: 'absent' }, sources: new Map() } as const
-  for (const family of Object.values(FAMILIES)) {
-    const bundle = await readBundle(family.bundle, files)
-    if (bundle.kind !== 'file') continue
-    const sources = new Map<string, FileState>()
-    for (const { path } of sourcesOf(family, input)) sources.set(path, await files.read(path))
-    for (const path of ownedSources(family, input.owned)) sources.set(path, await files.read(path))
-    const folders = [posix.dirname(family.bundle), ...(family.sources === undefined ? [] : [family.sources])]
-    const writable = await Promise.all(folders.map((folder) => files.isWritable(folder)))
-    return { family, isWritable: writable.every((one) => one), bundle, sources }
-  }
-  return none
-}
+import {
+  type AnchorInput,
+  type Family,
+  type ObservedAnchorStore,
+  ownedSources,
+  type Source,
+  sourcesOf,
+  TARGET,
+} from './families-observe.ts'
 
 export function planAnchorStore(
   input: AnchorInput,
@@ -197,25 +165,4 @@ function markedBlocks(text: string): readonly string[] {
 function withoutBlock(text: string, pem: string): string {
   const withMark = text.replace(BLOCK, (whole, block: string) => (block === pem ? '' : whole))
   return withMark.replace(pem, '')
-}
-
-function sourcesOf(family: Family, { desired }: AnchorInput): readonly Source[] {
-  if (desired.targets.systemTrust.enabled === 'off') return []
-  const seen = new Set<string>()
-  const place = ({ name, certificates }: TrustAnchor) =>
-    certificates.map((certificate, index) => {
-      const fileName = desired.targets.systemTrust.fileName.replace(
-        '{name}',
-        index === 0 ? name : `${name}-${index + 1}`,
-      )
-      return { path: `${family.sources ?? posix.dirname(family.bundle)}/${fileName}`, anchor: name, certificate }
-    })
-  return desired.anchors
-    .flatMap(place)
-    .filter(({ certificate }) => !seen.has(certificate.fingerprint) && seen.add(certificate.fingerprint))
-}
-
-function ownedSources({ sources }: Family, owned: AnchorInput['owned']): readonly string[] {
-  if (sources === undefined) return []
-  return Object.keys(owned).filter((path) => owned[path]?.target === TARGET && path.startsWith(`${sources}/`))
 }

@@ -1,8 +1,10 @@
 // The node's own trust store, in whichever of its forms this distribution keeps it.
 import type { Need, Target } from '../../model/target.ts'
 import { FULL } from '../files/profiles.ts'
-import { LOCAL_ANCHORS, type ObservedSystemTrust, observeSystemTrust, planSystemTrust, SYSTEM_CERTS } from './debian.ts'
-import { type ObservedAnchorStore, observeAnchorStore, planAnchorStore } from './families.ts'
+import { planSystemTrust } from './debian.ts'
+import { LOCAL_ANCHORS, type ObservedSystemTrust, observeSystemTrust, SYSTEM_CERTS } from './debian-observe.ts'
+import { planAnchorStore } from './families.ts'
+import { type ObservedAnchorStore, observeAnchorStore } from './families-observe.ts'
 
 type ObservedStores = {
   /** Undefined where sources have a folder of their own: /etc/ssl/certs is then a link to what is made of them. */

@@ -4,12 +4,8 @@ import t from 'tap'
 import type { DesiredState } from '../../../agent/model/desired-state.ts'
 import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
 import { subjectHash } from '../../../agent/pki/certificate/subject-hash.ts'
-import {
-  LOCAL_ANCHORS,
-  observeSystemTrust,
-  planSystemTrust,
-  SYSTEM_CERTS,
-} from '../../../agent/targets/system-trust/debian.ts'
+import { planSystemTrust } from '../../../agent/targets/system-trust/debian.ts'
+import { LOCAL_ANCHORS, observeSystemTrust, SYSTEM_CERTS } from '../../../agent/targets/system-trust/debian-observe.ts'
 import { type ScratchNode, scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { anchor, desired, makeCa, targetInput } from '../../fixtures/scratch/sample.ts'
 
