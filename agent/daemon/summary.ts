@@ -1,7 +1,9 @@
 // The node's status in short, for GET /status/summary: it stays within its size whatever is wrong, by naming fewer registries. Pure.
+
 import type { GrantReport } from '../model/fleet.ts'
 import type { NodeStatus } from '../model/status.ts'
 import { type NodeSummary, SUMMARY_BYTES, SUMMARY_BYTES_A_REGISTRY } from '../model/summary.ts'
+import { isTrusted } from '../model/verdict.ts'
 import { WAITS_FOR_GRANT } from '../reconcile/restart/grant.ts'
 
 export type SummaryFacts = {
@@ -16,7 +18,7 @@ export function summaryOf(
   { config, grant, runtimeReady, uptimeSeconds }: SummaryFacts,
 ): NodeSummary {
   const { restart, registries, problems } = status
-  const bad = registries.filter(({ state }) => state !== 'trusted')
+  const bad = registries.filter((one) => !isTrusted(one))
   const listed = bad.map(({ host, finding }) => ({ host: clip(host, 253), code: finding.code }))
   const bare: NodeSummary = {
     node: clip(status.node, 253),

@@ -1,9 +1,11 @@
 // The few verbs by which the rest of the program feeds the metrics of the table.
 // Series of what left the configuration are removed: a registry that is no longer declared cannot alert for ever.
+
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import { type FindingCode, provesTrust } from '../model/finding.ts'
+import type { FindingCode } from '../model/finding.ts'
 import type { TargetName } from '../model/plan.ts'
 import type { NodeStatus, RegistryStatus } from '../model/status.ts'
+import { isProvedLive, isTrustedLive } from '../model/verdict.ts'
 import { type CertificateFile, type CertificateSample, readCertificates } from './certificate-samples.ts'
 import { METRICS, type MetricDefinition } from './metric-table.ts'
 import { registerProcessMetrics } from './process-metrics.ts'
@@ -200,14 +202,10 @@ function observeRegistries(instruments: Instruments, registries: readonly Regist
   instruments.registryTrusted.reset()
   instruments.registryFinding.reset()
   for (const registry of registries) {
-    const { host, state, finding } = registry
-    instruments.registryTrusted.set({ registry: host }, state === 'trusted' || isProvedLive(registry) ? 1 : 0)
+    const { host, finding } = registry
+    instruments.registryTrusted.set({ registry: host }, isTrustedLive(registry) ? 1 : 0)
     instruments.registryFinding.set({ registry: host, code: finding.code }, 1)
   }
-}
-
-function isProvedLive({ finding, lastProof }: RegistryStatus): boolean {
-  return lastProof?.by === 'live' && provesTrust(finding.code)
 }
 
 /** From the status, not per proof: so it is right after a restart of the agent too. A failing proof leaves the older time. */

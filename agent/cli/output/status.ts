@@ -1,6 +1,7 @@
 // The text of `status`: what is wrong first, aligned, nothing hidden behind colour alone.
 import type { Problem } from '../../model/errors.ts'
-import type { AnchorStatus, NodeState, NodeStatus, RegistryState, RegistryStatus } from '../../model/status.ts'
+import type { AnchorStatus, NodeStatus, RegistryStatus } from '../../model/status.ts'
+import { REGISTRIES_WORST_FIRST, REGISTRY_TONE, STATE_TONE, type Tone } from '../../model/verdict.ts'
 import { type Cell, harmless, type Paint, plain, type Style, table } from './terminal.ts'
 
 export type FormatOptions = {
@@ -23,23 +24,14 @@ export function formatStatus(status: NodeStatus, options: FormatOptions): string
   return sections.filter((section) => section !== '').join('\n')
 }
 
-const NODE_STYLE: { readonly [state in NodeState]: Style } = {
-  converged: 'green',
-  applying: 'yellow',
-  audit: 'yellow',
-  drifted: 'yellow',
-  'restart-pending': 'yellow',
-  'rolled-back': 'red',
-  'rollback-failed': 'red',
-  'no-containerd': 'red',
-}
+const STYLES: { readonly [tone in Tone]: Style } = { ok: 'green', warn: 'yellow', bad: 'red' }
 
 function formatNode(status: NodeStatus, paint: Paint): string {
   const { containerd, restart } = status
   const from = status.sources.length === 0 ? '' : ` from ${status.sources.join(', ')}`
   const rows: Cell[][] = [
     ['node', status.node],
-    ['state', { text: status.state, style: NODE_STYLE[status.state] }],
+    ['state', { text: status.state, style: STYLES[STATE_TONE[status.state]] }],
     ['containerd', joined([containerd.version ?? 'not reached', containerd.socket, containerd.layout])],
     [
       'config file',
@@ -81,15 +73,6 @@ function remedyLine(remedy: string, paint: Paint): string {
   return `${paint('bold', 'to do:')} ${harmless(remedy)}`
 }
 
-const WORST_FIRST: readonly RegistryState[] = ['untrusted', 'unproved', 'rehearsed', 'trusted']
-const REGISTRY_STYLE: { readonly [state in RegistryState]: Style } = {
-  untrusted: 'red',
-  unproved: 'yellow',
-  rehearsed: 'yellow',
-  trusted: 'green',
-}
-
-/** Stable: registries of one state keep the order in which they were declared. */
 /** What is worth knowing, after everything that is wrong. */
 function formatWarnings(warnings: readonly Problem[], paint: Paint): string {
   if (warnings.length === 0) return ''
@@ -97,15 +80,17 @@ function formatWarnings(warnings: readonly Problem[], paint: Paint): string {
   return `${paint('bold', 'WARNINGS')}\n${lines.join('')}`
 }
 
+/** Stable: registries of one state keep the order in which they were declared. */
 export function worstFirst(registries: readonly RegistryStatus[]): readonly RegistryStatus[] {
-  return registries.toSorted((left, right) => WORST_FIRST.indexOf(left.state) - WORST_FIRST.indexOf(right.state))
+  const rank = ({ state }: RegistryStatus) => REGISTRIES_WORST_FIRST.indexOf(state)
+  return registries.toSorted((left, right) => rank(left) - rank(right))
 }
 
 function formatRegistries(registries: readonly RegistryStatus[], now: number, paint: Paint): string {
   if (registries.length === 0) return `${paint('bold', 'REGISTRIES')}\n  none declared\n`
   const sorted = worstFirst(registries)
   const rows = sorted.map(({ host, state, since, finding, lastProof }): readonly Cell[] => [
-    { text: state, style: REGISTRY_STYLE[state] },
+    { text: state, style: STYLES[REGISTRY_TONE[state]] },
     host,
     finding.code,
     since === null ? '' : ago(since, now),

@@ -1,9 +1,9 @@
 // Trust anchors on the page: how much time each certificate has left, as a bar and in words.
 import type { AnchorStatus } from '../../model/status.ts'
+import type { Tone } from '../../model/verdict.ts'
 import { type Html, html } from './html.ts'
 import { nothing, row, table } from './table.ts'
 import { daysUntil, relativeTime } from './time.ts'
-import type { Tone } from './verdict.ts'
 
 /** The limits of the alerts. */
 const WARNING_DAYS = 28

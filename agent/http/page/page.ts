@@ -3,12 +3,12 @@
 import { createHash } from 'node:crypto'
 import type { Problem } from '../../model/errors.ts'
 import type { NodeStatus } from '../../model/status.ts'
+import { isTrusted, STATE_TONE, type Tone, type Verdict, verdictOf } from '../../model/verdict.ts'
 import { anchorsSection, nextExpiry } from './anchors.ts'
 import { type Html, html, renderHtml } from './html.ts'
 import { PAGE_SCRIPT, REFRESH_SECONDS } from './script.ts'
 import { driftSection, nodeSection, registriesSection, transactionsSection } from './sections.ts'
 import { PAGE_STYLE } from './style.ts'
-import { STATE_TONE, type Tone, type Verdict, verdictOf } from './verdict.ts'
 
 export type PageOptions = {
   /** Milliseconds since the epoch; default: the clock. */
@@ -90,7 +90,7 @@ function header({ node, state }: NodeStatus, { sentence }: Verdict): Html {
 }
 
 function tiles({ registries, drift, anchors, restart }: NodeStatus, now: number): Html {
-  const trusted = registries.filter(({ state }) => state === 'trusted').length
+  const trusted = registries.filter(isTrusted).length
   const registriesTone = registries.some(({ state }) => state === 'untrusted')
     ? 'bad'
     : tone(trusted < registries.length)

@@ -1,18 +1,17 @@
 // The sections of the page: registries worst first, drift, the last transactions, and what the node is.
 import type { TransactionRecord } from '../../model/state.ts'
-import type { DriftStatus, NodeStatus, RegistryState, RegistryStatus, TargetStatus } from '../../model/status.ts'
+import type { DriftStatus, NodeStatus, RegistryStatus, TargetStatus } from '../../model/status.ts'
+import { REGISTRIES_WORST_FIRST, REGISTRY_TONE, type Tone } from '../../model/verdict.ts'
 import { type Html, html } from './html.ts'
 import { nothing, row, table } from './table.ts'
 import { duration, exactTimeElement, howLong, timeElement } from './time.ts'
-import { REGISTRY_TONE, type Tone } from './verdict.ts'
-
-const WORST_FIRST: readonly RegistryState[] = ['untrusted', 'unproved', 'rehearsed', 'trusted']
 
 export function registriesSection(all: readonly RegistryStatus[], now: number): Html {
   if (all.length === 0) return nothing('No registry is declared.')
   const sorted = all.toSorted(
     (left, right) =>
-      WORST_FIRST.indexOf(left.state) - WORST_FIRST.indexOf(right.state) || left.host.localeCompare(right.host),
+      REGISTRIES_WORST_FIRST.indexOf(left.state) - REGISTRIES_WORST_FIRST.indexOf(right.state) ||
+      left.host.localeCompare(right.host),
   )
   const rows = sorted.map((registry) => registryRow(registry, now))
   return table(['Registry', 'State', 'Finding', 'Last proof'], rows, 'registries-title')
