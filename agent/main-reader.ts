@@ -63,6 +63,7 @@ async function main(): Promise<void> {
     files: recordingFiles(inputFiles(), looked),
     now: job.now,
     harmful: job.harmful,
+    lastGood: job.lastGood,
     onStep: (step) => note({ step }),
     decode,
   })

@@ -18,6 +18,7 @@ import { inputFiles } from './node/files/input-files.ts'
 import { mounts } from './node/files/mounts.ts'
 import { processes } from './node/processes/processes.ts'
 import { rehearsalRunner } from './node/rehearsal/rehearsal.ts'
+import { fragmentStore } from './node/state/fragment-store.ts'
 import { grantStore } from './node/state/grant-store.ts'
 import { nodeLock } from './node/state/lock.ts'
 import { stateStore } from './node/state/state-store.ts'
@@ -125,6 +126,7 @@ function wire(options: Wired): Wiring {
   const files = nodeFiles({ root: options.root })
   const inputs = inputFiles()
   const clock = systemClock()
+  const fragments = fragmentStore({ files, folder: options.stateDir })
   const { behindProxy, behindRestarter } = options
   const onNode: CriConnector = (socket) => connectCri(behindProxy ?? files.hostPath(socket))
   return {
@@ -149,7 +151,9 @@ function wire(options: Wired): Wiring {
       files: inputs,
       clock,
       thread: readingThread({ program: READER }),
+      fragments,
     }),
+    fragments,
     ports: {
       files,
       clock,

@@ -2,7 +2,7 @@
 
 import type { LoadResult } from '../config/load.ts'
 import type { ClusterApi } from '../model/cluster.ts'
-import type { GrantStore, InputFiles, Log, Mounts, NodeFiles, Watcher } from '../model/ports.ts'
+import type { FragmentStore, GrantStore, InputFiles, Log, Mounts, NodeFiles, Watcher } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
 import type { LogLevels } from '../telemetry/log-level.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -24,6 +24,7 @@ export type Wiring = {
   /** Loads its library only then: no other command speaks to the API server. */
   readonly connectCluster: () => Promise<ClusterApi>
   readonly loadConfig: () => Promise<LoadResult>
+  readonly fragments: FragmentStore
   /** Loads its library only then: the short commands have no metrics. */
   readonly createMetrics: () => Promise<Metrics>
   readonly paint: Paint

@@ -60,17 +60,23 @@ export async function loadAnchors(
     .flatMap(({ path, wasFound, passwordPath }) => [wasFound ? path : undefined, passwordPath])
     .filter((path) => path !== undefined)
   return {
-    anchors: [...byName.values(), ...unnamed.loaded].map(({ anchor }) => anchor),
+    anchors: [...inFileOrder([...byName.values()]), ...unnamed.loaded].map(({ anchor }) => anchor),
     namesOf,
     sources: [...new Set(sources)],
   }
+}
+
+/** Which author comes first in a conflict changes with time; what is written to the node must not. */
+function inFileOrder(loaded: readonly Loaded[]): readonly Loaded[] {
+  const order = ({ declared }: Loaded) => declared?.place.order ?? 0
+  return loaded.toSorted((left, right) => order(left) - order(right))
 }
 
 async function loadNamed(declared: DeclaredAnchor, lookup: InputLookup, options: AnchorOptions): Promise<Loaded> {
   const { name, entry, file, pointer } = declared
   const judging = { ...options, pins: entry.pins?.map(normalizePin) }
   if (entry.file !== undefined) {
-    const found = await lookup.find(entry.file, file.folder)
+    const found = await lookup.find(entry.file, file)
     const where = {
       place: file.place(`${pointer}/file`, 'value'),
       subject: file.subject(`${pointer}/file`),
@@ -96,7 +102,7 @@ async function loadPassword(
 ): Promise<{ readonly password: Secret; readonly path: string } | Problem | undefined> {
   const { passwordFile } = entry
   if (passwordFile === undefined) return undefined
-  const { path, input, lookedIn } = await lookup.find(passwordFile, file.folder)
+  const { path, input, lookedIn } = await lookup.find(passwordFile, file)
   const at = `${placeText(file.place(`${pointer}/passwordFile`, 'value'))}: ${file.subject(`${pointer}/passwordFile`)}`
   if (input.kind === 'absent') {
     return problem('ANCHOR_MISSING', `${at} names ${passwordFile}, which is not in ${lookedIn.join(' nor in ')}`)
@@ -210,7 +216,7 @@ async function loadUnnamed(
   const users = new Map<string, { readonly found: FoundInput; readonly registries: DeclaredRegistry[] }>()
   for (const registry of registries) {
     if (registry.entry.ca === undefined) continue
-    const found = await lookup.find(registry.entry.ca, registry.file.folder)
+    const found = await lookup.find(registry.entry.ca, registry.file)
     const known = users.get(found.path)
     if (known === undefined) users.set(found.path, { found, registries: [registry] })
     else known.registries.push(registry)

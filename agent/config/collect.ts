@@ -18,6 +18,8 @@ export type Collected = {
   readonly raw: readonly RawFile[]
   /** Where the files lie that the configuration names. */
   readonly folders: readonly string[]
+  /** Every fragment, those that could not be read too. */
+  readonly fragments: ReadonlySet<string>
 }
 
 export type Collecting = {
@@ -37,12 +39,13 @@ export async function collectFiles(
   if (collector.raw.length === 0 && report.isEmpty) {
     report.addFile('CONFIG_MISSING', paths.join(', ') || MAIN_FILE, 0, `there is no ${MAIN_FILE}`)
   }
-  return { raw: collector.raw, folders: [...new Set(collector.folders)] }
+  return { raw: collector.raw, folders: [...new Set(collector.folders)], fragments: collector.fragments }
 }
 
 class Collector {
   readonly raw: RawFile[] = []
   readonly folders: string[] = []
+  readonly fragments = new Set<string>()
   readonly #files: InputFiles
   readonly #onStep: (path: string) => void
   readonly #harmful: ReadonlyMap<string, string>
@@ -66,8 +69,13 @@ class Collector {
     if (this.#isKnown(path)) return
     this.folders.push(posix.dirname(path))
     if (this.#addK3s(path, input)) return
-    this.#addInput(path, input, false)
+    this.#addInput(path, input, this.#hasMain)
     await this.#addFragments(posix.dirname(path))
+  }
+
+  /** The first one is written by whom the node belongs to, what follows by others. */
+  get #hasMain(): boolean {
+    return this.raw.length > 0 || !this.#report.isEmpty
   }
 
   #isKnown(path: string): boolean {
@@ -78,9 +86,10 @@ class Collector {
     return readInput(this.#files, path, maxBytes)
   }
 
-  /** What another tool's files say, as a file of registries.d would. */
-  #addDocument(path: string, document: object): void {
-    this.raw.push({ path, order: this.raw.length, isFragment: true, bytes: Buffer.from(JSON.stringify(document)) })
+  /** What another tool's files say, in the words of trust.yaml. */
+  #addDocument(path: string, document: object, reach: string): void {
+    const bytes = Buffer.from(JSON.stringify(document))
+    this.#addInput(path, { kind: 'file', bytes }, this.#hasMain, reach)
   }
 
   #addK3s(path: string, input: InputFile): boolean {
@@ -88,7 +97,7 @@ class Collector {
     this.#onStep(path)
     const k3s = readK3sRegistries(input.bytes.toString('utf8'))
     if (k3s === undefined) return false
-    if (k3s.ok) this.#addDocument(path, k3s.document)
+    if (k3s.ok) this.#addDocument(path, k3s.document, '/')
     else
       for (const reason of k3s.reasons) {
         this.#report.addFile('CONFIG_NOT_SUPPORTED_YET', path, this.raw.length, reason)
@@ -101,12 +110,12 @@ class Collector {
     if (this.#isKnown(path)) return
     const input = await this.#read(path)
     if (input.kind !== 'absent') {
-      this.#addInput(path, input, false)
+      this.#addInput(path, input, this.#hasMain)
       await this.#addFragments(folder)
       return
     }
     const foreign = await readForeignFolder(folder, this.#files)
-    if (foreign !== undefined) this.#addDocument(folder, foreign)
+    if (foreign !== undefined) this.#addDocument(folder, foreign, folder)
     else await this.#reportNoMainFile(folder, path)
   }
 
@@ -125,6 +134,7 @@ class Collector {
     const names = (await this.#listFragments(fragments)).filter((name) => !name.startsWith('.')).toSorted()
     const wanted = names.filter((name) => name.endsWith('.yaml'))
     for (const name of names.filter((other) => /\.(yml|json)$/i.test(other))) {
+      this.fragments.add(posix.join(fragments, name))
       this.#report.addFile('CONFIG_INVALID', posix.join(fragments, name), this.raw.length, 'the name must end in .yaml')
     }
     if (wanted.length > MAX_FRAGMENTS) {
@@ -137,6 +147,7 @@ class Collector {
     for (const path of paths) {
       if (!tooMuch.has(path)) this.#addInput(path, await this.#read(path), true)
       else {
+        this.fragments.add(path)
         const text = `with the smaller fragments this is more than ${FRAGMENTS_MAX_BYTES} bytes`
         this.#report.addFile('CONFIG_TOO_LARGE', path, this.raw.length, text)
       }
@@ -171,8 +182,9 @@ class Collector {
     }
   }
 
-  #addInput(path: string, input: InputFile, isFragment: boolean): void {
+  #addInput(path: string, input: InputFile, isFragment: boolean, reach?: string): void {
     const order = this.raw.length
+    if (isFragment) this.fragments.add(path)
     const harm = this.#harmful.get(path)
     if (harm !== undefined) {
       this.#report.addFile('CONFIG_TOO_LARGE', path, order, `the file is not used: ${harm}`)
@@ -180,7 +192,7 @@ class Collector {
     }
     switch (input.kind) {
       case 'file':
-        this.raw.push({ path, order, isFragment, bytes: input.bytes })
+        this.raw.push({ path, order, isFragment, bytes: input.bytes, ...(reach === undefined ? {} : { reach }) })
         return
       case 'absent':
         this.#report.addFile('CONFIG_MISSING', path, order, 'there is no such file')

@@ -2,6 +2,7 @@
 import { posix } from 'node:path'
 import { parseYaml, type YamlTree } from '../text/yaml-tree.ts'
 import type { Place, Report } from './report.ts'
+import { TRUST_SCHEMA } from './schema/schema.ts'
 import type { Validator } from './schema/validate.ts'
 
 export const CONFIG_MAX_BYTES = 1024 * 1024
@@ -10,14 +11,21 @@ export type RawFile = {
   /** As named on the command line or found below it; used in messages. */
   readonly path: string
   readonly order: number
-  /** A file of registries.d: it may declare anchors and registries, not settings. */
+  /**
+   * Written by somebody else than trust.yaml: a file of registries.d, or of a --config folder after the first one. It may declare anchors and
+   * registries, not settings, and name files of its own folder alone.
+   */
   readonly isFragment: boolean
+  /** The folder below which a fragment may name files, where it is not the folder that the fragment lies in. */
+  readonly reach?: string
   readonly bytes: Buffer
 }
 
 export type ConfigFile = {
   readonly path: string
   readonly folder: string
+  readonly isFragment: boolean
+  readonly reach?: string
   readonly value: { readonly [key: string]: unknown }
   place(pointer: string, at: 'key' | 'value'): Place
   /** The key path for people: `registries[0].host`. */
@@ -80,6 +88,8 @@ function describeFile(
   return {
     path: file.path,
     folder: posix.dirname(file.path),
+    isFragment: file.isFragment,
+    ...(file.reach === undefined ? {} : { reach: file.reach }),
     value: tree.value as { readonly [key: string]: unknown },
     place: (pointer, which) => {
       const node = tree.nodes.get(pointer)
@@ -92,9 +102,10 @@ function describeFile(
 
 /** A team that may add its registries must not be able to change the policy for all. */
 function refuseSettings(file: ConfigFile, report: Report): void {
-  for (const key of ['mode', 'targets', 'restart', 'policy', 'publish', 'log', 'drift', 'fleet']) {
+  for (const key of Object.keys(TRUST_SCHEMA.properties)) {
+    if (key === 'anchors' || key === 'registries') continue
     if (file.value[key] === undefined) continue
-    const text = 'belongs in trust.yaml: a file of registries.d may hold anchors and registries alone'
+    const text = 'belongs in the first trust.yaml: a fragment may hold anchors and registries alone'
     report.add('CONFIG_INVALID', file.place(`/${key}`, 'key'), key, text)
   }
 }

@@ -22,23 +22,24 @@ export async function readCredentials(request: CredentialRequest, files: InputFi
   const { source, host, image, now } = request
   switch (source.kind) {
     case 'docker-config': {
-      const text = await readText(source.path, files)
+      const text = await readText(source.path, files, source.within)
       if (typeof text !== 'string') return text
       const found = credentialsFor(text, host, image)
       return found.ok ? found : { ...found, reason: `${source.path}: ${found.reason}` }
     }
     case 'password': {
-      const username = await readLine(source.usernamePath, files)
+      const username = await readLine(source.usernamePath, files, source.within)
       if (typeof username !== 'string') return username
-      const password = await readLine(source.passwordPath, files)
+      const password = await readLine(source.passwordPath, files, source.within)
       if (typeof password !== 'string') return password
       if (username.includes(':')) return { ok: false, reason: `${source.usernamePath}: a user name cannot hold ":"` }
       return { ok: true, credentials: { kind: 'password', username, password: new Secret(password) } }
     }
     case 'token': {
-      const token = await readLine(source.tokenPath, files)
+      const token = await readLine(source.tokenPath, files, source.within)
       if (typeof token !== 'string') return token
-      const username = source.usernamePath === undefined ? ANY_USER : await readLine(source.usernamePath, files)
+      const username =
+        source.usernamePath === undefined ? ANY_USER : await readLine(source.usernamePath, files, source.within)
       if (typeof username !== 'string') return username
       const expiry = expiryOf(token)
       if (expiry !== undefined && expiry <= now)
@@ -56,8 +57,8 @@ export async function readCredentials(request: CredentialRequest, files: InputFi
 
 type Failed = Extract<ReadCredentials, { ok: false }>
 
-async function readText(path: string, files: InputFiles): Promise<string | Failed> {
-  const input = await readInput(files, path, MOST_BYTES)
+async function readText(path: string, files: InputFiles, within: string | undefined): Promise<string | Failed> {
+  const input = await readInput(files, path, MOST_BYTES, within)
   switch (input.kind) {
     case 'file':
       return input.bytes.toString('utf8')
@@ -75,8 +76,8 @@ async function readText(path: string, files: InputFiles): Promise<string | Faile
 }
 
 /** Editors end a file with a line break, which is no part of a password. */
-async function readLine(path: string, files: InputFiles): Promise<string | Failed> {
-  const text = await readText(path, files)
+async function readLine(path: string, files: InputFiles, within: string | undefined): Promise<string | Failed> {
+  const text = await readText(path, files, within)
   if (typeof text !== 'string') return text
   const line = text.replace(/(\r?\n)+$/, '')
   if (line === '') return { ok: false, reason: `${path}: the file is empty` }

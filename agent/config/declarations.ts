@@ -6,6 +6,7 @@ import { escapePointer } from '../text/yaml-tree.ts'
 import type { ConfigFile } from './config-file.ts'
 import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declared.ts'
 import { checkEndpoints } from './endpoints.ts'
+import { checkFragmentRules } from './fragment-rules.ts'
 import { checkProofImage } from './image-reference.ts'
 import { checkRegistryHost, hostName } from './registry-host.ts'
 import { type Place, placeText, type Report } from './report.ts'
@@ -15,7 +16,7 @@ import type { AnchorEntry, RegistryEntry } from './trust-file.ts'
 
 export type DeclarationPolicy = Pick<
   Policy,
-  'allowWildcard' | 'forbidAnchorsFor' | 'allowSkipVerify' | 'allowPlainHttp'
+  'allowWildcard' | 'forbidAnchorsFor' | 'allowSkipVerify' | 'allowPlainHttp' | 'fragments'
 >
 
 export function checkDeclarations(
@@ -29,6 +30,7 @@ export function checkDeclarations(
   const knownNames = new Set(files.flatMap((file) => Object.keys(mapAt(file, 'anchors'))))
   for (const registry of registries) checkRegistry(registry, knownNames, policy, report)
   checkDuplicates(registries, report)
+  checkFragmentRules({ anchors, registries }, policy.fragments, report)
   return { anchors, registries }
 }
 
@@ -172,7 +174,13 @@ function checkCredentials({ entry, file, pointer }: DeclaredRegistry, report: Re
     add('has passwordFile, which needs usernameFile beside it')
   else if (dockerConfigFile !== undefined && usernameFile !== undefined)
     add('has usernameFile, which has no effect beside dockerConfigFile')
-  for (const [key, path] of Object.entries(credentials)) checkPath(path, file, `${at}/${key}`, report)
+  const paths = { dockerConfigFile, usernameFile, passwordFile, tokenFile }
+  for (const [key, path] of Object.entries(paths)) checkPath(path, file, `${at}/${key}`, report)
+  credentials.hosts?.forEach((host, index) => {
+    const where = `${at}/hosts/${index}`
+    const problem = checkRegistryHost(host)
+    if (problem !== undefined) report.add(problem.code, file.place(where, 'value'), file.subject(where), problem.text)
+  })
 }
 
 function checkProof({ entry, file, pointer }: DeclaredRegistry, report: Report): void {

@@ -106,7 +106,7 @@ async function loadClient(
   { certFile, keyFile }: { readonly certFile: string; readonly keyFile: string },
   lookup: InputLookup,
 ): Promise<Client> {
-  const [certificate, key] = [await lookup.find(certFile, file.folder), await lookup.find(keyFile, file.folder)]
+  const [certificate, key] = [await lookup.find(certFile, file), await lookup.find(keyFile, file)]
   const failed = (text: string): Client => {
     const at = `${placeText(place)}: ${file.subject(pointer)}.clientCertificate`
     return { problems: [problem('CLIENT_CERTIFICATE_UNUSABLE', `${at}: ${text}`)] }

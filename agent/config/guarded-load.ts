@@ -4,9 +4,10 @@
 import { createHash } from 'node:crypto'
 import type { DesiredState, Registry } from '../model/desired-state.ts'
 import { problem } from '../model/errors.ts'
-import type { Clock, InputFile, InputFiles, ReadingThread } from '../model/ports.ts'
+import type { Clock, FragmentStore, InputFile, InputFiles, ReadingThread } from '../model/ports.ts'
 import { Secret } from '../model/secret.ts'
 import { ANCHOR_MAX_BYTES, type Decoded, decodeCertificates } from '../pki/decode/decode.ts'
+import type { LastGood } from './fragments.ts'
 import { readInput } from './input-lookup.ts'
 import { type LoadResult, loadDesiredState } from './load.ts'
 
@@ -17,6 +18,7 @@ export type ReadingJob = {
   readonly harmful: ReadonlyMap<string, string>
   /** What took long to decode the last time. */
   readonly decoded: ReadonlyMap<string, Decoded>
+  readonly lastGood: LastGood
 }
 
 /** What the thread tells while it works. */
@@ -37,6 +39,8 @@ export type GuardedLoadOptions = {
   readonly files: InputFiles
   readonly clock: Pick<Clock, 'now'>
   readonly thread: ReadingThread
+  /** What the fragments were before this process began. */
+  readonly fragments?: Pick<FragmentStore, 'load'>
 }
 
 /** Bytes that are decoded without a thread: a tenth of a second of work, a few MB of memory. */
@@ -67,6 +71,7 @@ class GuardedLoader {
   readonly #options: GuardedLoadOptions
   readonly #decoded = new Map<string, Decoded>()
   readonly #harmful = new Map<string, Harm>()
+  #lastGood: LastGood | undefined
   #last: Last | undefined
 
   constructor(options: GuardedLoadOptions) {
@@ -78,7 +83,10 @@ class GuardedLoader {
     const last = this.#last
     if (last !== undefined && clock.now() < last.until && (await isAsBefore(last.looked, files))) return last.result
     this.#last = undefined
-    return (await this.#loadSmall()) ?? (await this.#loadApart())
+    this.#lastGood ??= (await this.#options.fragments?.load()) ?? new Map()
+    const result = (await this.#loadSmall()) ?? (await this.#loadApart())
+    if (result.ok) this.#lastGood = result.lastGood
+    return result
   }
 
   /** Undefined where something is not small. */
@@ -99,6 +107,7 @@ class GuardedLoader {
       paths,
       files: small,
       now: clock.now(),
+      ...(this.#lastGood === undefined ? {} : { lastGood: this.#lastGood }),
       decode(bytes, options) {
         // Other forms may be a PKCS#12 store, whose few bytes say how long they are calculated with.
         if (!bytes.includes('-----BEGIN')) isSmall = false
@@ -115,7 +124,7 @@ class GuardedLoader {
       let step = ''
       const now = clock.now()
       const harmful = new Map([...this.#harmful].map(([path, { reason }]) => [path, reason]))
-      const job: ReadingJob = { paths, now, harmful, decoded: this.#decoded }
+      const job: ReadingJob = { paths, now, harmful, decoded: this.#decoded, lastGood: this.#lastGood ?? new Map() }
       const end = await thread(job, (note) => {
         const told = note as ReadingNote
         if ('step' in told) step = told.step

@@ -1,4 +1,5 @@
-// Finds the files that the configuration names: beside the file that names them, then in the other --config folders.
+// Finds the files that the configuration names: beside the file that names them, then in the other --config folders; those of a fragment in
+// its own folder alone, so that no author gets at what belongs to another one.
 // Each path is read once. Links are followed: a mounted ConfigMap is made of them.
 import { posix } from 'node:path'
 import { asAgentError } from '../model/errors.ts'
@@ -13,6 +14,19 @@ export type FoundInput = {
   readonly lookedIn: readonly string[]
 }
 
+/** The file that names another one. */
+export type Namer = {
+  readonly folder: string
+  readonly isFragment: boolean
+  /** The folder below which a fragment may name files, where that is not its own. */
+  readonly reach?: string
+}
+
+/** Where the files of a fragment must lie, links followed. */
+export function reachOf({ folder, isFragment, reach }: Namer): string | undefined {
+  return isFragment ? (reach ?? folder) : undefined
+}
+
 export class InputLookup {
   readonly #files: InputFiles
   readonly #folders: readonly string[]
@@ -25,12 +39,13 @@ export class InputLookup {
     this.#maxBytes = maxBytes
   }
 
-  /** `name` holds no `..` (checked before); `beside` is the folder of the file that names it. */
-  async find(name: string, beside: string): Promise<FoundInput> {
-    const lookedIn = posix.isAbsolute(name) ? [''] : [...new Set([beside, ...this.#folders])]
+  /** `name` holds no `..` (checked before). Of a fragment it is in its own folder, or absent. */
+  async find(name: string, namer: Namer): Promise<FoundInput> {
+    const { folder: beside, isFragment } = namer
+    const lookedIn = posix.isAbsolute(name) ? [''] : this.#foldersFor(beside, isFragment)
     for (const folder of lookedIn) {
       const path = folder === '' ? posix.normalize(name) : posix.join(folder, name)
-      const input = await this.#readOnce(path)
+      const input = await this.#readOnce(path, reachOf(namer))
       if (input.kind !== 'absent') return { path, input, lookedIn }
     }
     const first = posix.isAbsolute(name) ? posix.normalize(name) : posix.join(beside, name)
@@ -42,13 +57,42 @@ export class InputLookup {
   }
 
   /** Where the file is, without keeping what it holds; beside the file that names it where it is nowhere. */
-  async locate(name: string, beside: string): Promise<string> {
+  async locate(name: string, { folder: beside, isFragment }: Namer): Promise<string> {
     if (posix.isAbsolute(name)) return posix.normalize(name)
-    for (const folder of new Set([beside, ...this.#folders])) {
+    return (await this.#whereIs(name, this.#foldersFor(beside, isFragment))) ?? posix.join(beside, name)
+  }
+
+  /**
+   * Why a fragment may not name this file: it is somebody else's. Reads on after the key that names it; undefined for a file of its own
+   * folder, and for one that is nowhere.
+   */
+  async whyOutOfReach(name: string, namer: Namer): Promise<string | undefined> {
+    const { folder: own, reach } = namer
+    const within = reachOf(namer)
+    if (within === undefined) return undefined
+    const path = posix.normalize(posix.isAbsolute(name) ? name : posix.join(own, name))
+    const rule = `a fragment may name files of its own folder alone (${within})`
+    const isOwn = reach === undefined ? posix.dirname(path) === own : isBelow(path, reach)
+    if (!isOwn) return `names ${path}, which lies in another folder: ${rule}`
+    // A look without reading: what is named may be a secret.
+    const input = await readInput(this.#files, path, 0, within)
+    if (input.kind === 'unreadable' && input.isOutside === true)
+      return `names ${path}, a link that leads out of its folder: ${rule}`
+    if (input.kind !== 'absent') return undefined
+    const elsewhere = await this.#whereIs(name, this.#folders)
+    return elsewhere === undefined ? undefined : `names ${name}, which is ${elsewhere}: ${rule}`
+  }
+
+  #foldersFor(beside: string, isFragment: boolean): readonly string[] {
+    return isFragment ? [beside] : [...new Set([beside, ...this.#folders])]
+  }
+
+  async #whereIs(name: string, folders: readonly string[]): Promise<string | undefined> {
+    for (const folder of folders) {
       const names = await listQuietly(this.#files, posix.join(folder, posix.dirname(name)))
       if (names.includes(posix.basename(name))) return posix.join(folder, name)
     }
-    return posix.join(beside, name)
+    return undefined
   }
 
   /** `; did you mean x?` from the names that are there. */
@@ -58,18 +102,28 @@ export class InputLookup {
     return didYouMean(posix.basename(found.path), names.slice(0, 1000))
   }
 
-  #readOnce(path: string): Promise<InputFile> {
-    const known = this.#read.get(path)
+  #readOnce(path: string, within: string | undefined): Promise<InputFile> {
+    const key = `${within ?? ''}\0${path}`
+    const known = this.#read.get(key)
     if (known !== undefined) return known
-    const reading = readInput(this.#files, path, this.#maxBytes)
-    this.#read.set(path, reading)
+    const reading = readInput(this.#files, path, this.#maxBytes, within)
+    this.#read.set(key, reading)
     return reading
   }
 }
 
-export async function readInput(files: InputFiles, path: string, maxBytes: number): Promise<InputFile> {
+function isBelow(path: string, folder: string): boolean {
+  return path.startsWith(folder === '/' ? folder : `${folder}/`)
+}
+
+export async function readInput(
+  files: InputFiles,
+  path: string,
+  maxBytes: number,
+  within?: string,
+): Promise<InputFile> {
   try {
-    return await files.read(path, { maxBytes })
+    return await files.read(path, { maxBytes, ...(within === undefined ? {} : { within }) })
   } catch (error) {
     return { kind: 'unreadable', reason: asAgentError(error).message }
   }

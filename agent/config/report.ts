@@ -26,6 +26,28 @@ export class Report {
     this.#entries.push({ place: { file, order, line: 0, column: 0 }, problem: problem(code, `${file}: ${text}`) })
   }
 
+  addAll(other: Report): void {
+    this.#entries.push(...other.#entries)
+  }
+
+  /** Files that something is wrong with. */
+  get files(): ReadonlySet<string> {
+    return new Set(this.#entries.map(({ place }) => place.file))
+  }
+
+  /** What is wrong with one of them, or with the others. */
+  part(isWanted: (file: string) => boolean): Report {
+    const part = new Report()
+    part.#entries.push(...this.#entries.filter(({ place }) => isWanted(place.file)))
+    return part
+  }
+
+  without(code: ErrorCode): Report {
+    const part = new Report()
+    part.#entries.push(...this.#entries.filter(({ problem: one }) => one.code !== code))
+    return part
+  }
+
   get isEmpty(): boolean {
     return this.#entries.length === 0
   }

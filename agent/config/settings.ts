@@ -1,6 +1,6 @@
 // The sections besides anchors and registries: merged key by key from all files, completed with the defaults of the schema, checked.
 import { type DesiredState, type MaintenanceWindow, type Switch, WEEKDAYS } from '../model/desired-state.ts'
-import { escapePointer } from '../text/yaml-tree.ts'
+import { escapePointer, unescapePointer } from '../text/yaml-tree.ts'
 import type { ConfigFile } from './config-file.ts'
 import { convertFleet } from './fleet-settings.ts'
 import { checkRegistryHost } from './registry-host.ts'
@@ -25,7 +25,7 @@ export type LoadedSettings = Pick<
 export function loadSettings(files: readonly ConfigFile[], report: Report): LoadedSettings {
   const leaves = mergeLeaves(files, report)
   const given: Record<string, unknown> = Object.create(null)
-  for (const { pointer, value } of leaves.values()) put(given, pointer.slice(1).split('/'), value)
+  for (const { pointer, value } of leaves.values()) put(given, pointer.slice(1).split('/').map(unescapePointer), value)
   const { anchors: _anchors, registries: _registries, publish: _publish, ...properties } = TRUST_SCHEMA.properties
   // The schema has accepted every leaf and the defaults are the schema's own.
   const settings = withDefaults({ properties }, given) as Settings
@@ -50,7 +50,8 @@ function mergeLeaves(files: readonly ConfigFile[], report: Report): ReadonlyMap<
 
 function* leavesOf(file: ConfigFile, pointer: string, value: unknown): Generator<Leaf> {
   if (value === undefined || value === null) return
-  if (typeof value === 'object' && !Array.isArray(value)) {
+  const isMap = typeof value === 'object' && !Array.isArray(value)
+  if (isMap && Object.keys(value).length > 0) {
     for (const [key, child] of Object.entries(value)) yield* leavesOf(file, `${pointer}/${escapePointer(key)}`, child)
   } else if (file.isSound(pointer)) {
     yield { file, pointer, value }

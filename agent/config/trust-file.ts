@@ -1,5 +1,5 @@
 // The shape of trust.yaml after the schema has accepted it, and after the defaults are filled in.
-import type { Capability, Headers, ProofLevel, RestartStrategy, Weekday } from '../model/desired-state.ts'
+import type { Capability, FragmentRule, Headers, ProofLevel, RestartStrategy, Weekday } from '../model/desired-state.ts'
 import type { LogLevel } from '../model/log-level.ts'
 
 export type AnchorEntry = {
@@ -22,6 +22,7 @@ export type CredentialsEntry = {
   readonly usernameFile?: string
   readonly passwordFile?: string
   readonly tokenFile?: string
+  readonly hosts?: readonly string[]
 }
 
 export type RegistryEntry = {
@@ -69,6 +70,7 @@ export type Settings = {
     readonly allowWildcard: boolean
     readonly forbidAnchorsFor: readonly string[]
     readonly minRsaBits: number
+    readonly fragments?: { readonly [name: string]: FragmentRule }
   }
   readonly drift: {
     readonly resync: string

@@ -114,8 +114,8 @@ export function startLoop({
 
   const readConfig = async (): Promise<void> => {
     const loaded = await loadConfig()
-    events.onConfig(loaded.ok)
-    const problems = loaded.ok ? [] : loaded.problems
+    const problems = loaded.ok ? loaded.refused : loaded.problems
+    events.onConfig(problems.length === 0)
     tellOnce(log, loaded, memory)
     memory = { ...memory, configProblems: problems, ...(loaded.ok ? { desired: loaded.desired } : {}) }
   }
@@ -322,14 +322,16 @@ function freshProofs(memory: Memory, desired: DesiredState, now: number): Readon
 }
 
 function tellOnce(log: RunPorts['log'], loaded: LoadResult, { desired, configProblems }: Memory): void {
-  if (loaded.ok) {
-    if (loaded.desired.generation === desired?.generation && configProblems.length === 0) return
-    log.info('config-loaded', { generation: loaded.desired.generation, registries: loaded.desired.registries.length })
+  const textOf = (problems: readonly Problem[]) => problems.map(({ message }) => message).join('; ')
+  const wasTold = textOf(loaded.ok ? loaded.refused : loaded.problems) === textOf(configProblems)
+  if (!loaded.ok) {
+    if (!wasTold) log.error('config-rejected', { problems: loaded.problems, inForce: desired?.generation ?? 'none' })
     return
   }
-  const text = loaded.problems.map(({ message }) => message).join('; ')
-  if (text === configProblems.map(({ message }) => message).join('; ')) return
-  log.error('config-rejected', { problems: loaded.problems, inForce: desired?.generation ?? 'none' })
+  const { generation, registries } = loaded.desired
+  if (generation !== desired?.generation || !wasTold)
+    log.info('config-loaded', { generation, registries: registries.length })
+  if (loaded.refused.length > 0 && !wasTold) log.error('fragment-refused', { problems: loaded.refused })
 }
 
 /** Each advisory once, when it comes up; the runs tell of what they heal. */

@@ -39,7 +39,14 @@ export type Proof = {
 }
 
 /** Where the login for proofs is read from, each time it is needed: absolute paths in the agent's own view. */
-export type CredentialSource =
+export type CredentialSource = CredentialFiles & {
+  /** The files must lie in this folder, links followed: that of the fragment that names them. */
+  readonly within?: string
+  /** `HOST[:PORT]`: may get the login besides the registry itself; its token service, its mirrors. */
+  readonly hosts?: readonly string[]
+}
+
+type CredentialFiles =
   | { readonly kind: 'docker-config'; readonly path: string }
   | { readonly kind: 'password'; readonly usernamePath: string; readonly passwordPath: string }
   /** A service account token as the password (OpenShift); the user name does not matter there. */
@@ -128,6 +135,14 @@ export type Policy = {
   readonly allowWildcard: boolean
   readonly forbidAnchorsFor: readonly string[]
   readonly minRsaBits: number
+  /** By file name, `*` for the others; absent: no bounds. */
+  readonly fragments?: { readonly [name: string]: FragmentRule }
+}
+
+/** What the author of one fragment may declare. */
+export type FragmentRule = {
+  readonly hosts?: readonly string[]
+  readonly anchors?: 'none' | 'registries' | 'system'
 }
 
 export type DesiredState = {

@@ -22,6 +22,11 @@ export const ERRORS = {
     remedy: 'Declare each registry host and each anchor name once; remove one of the two places named.',
     retryable: false,
   },
+  FRAGMENT_NOT_ALLOWED: {
+    remedy:
+      'Move it to the folder of the fragment, or have the owner of trust.yaml declare it or permit it in policy.fragments.',
+    retryable: false,
+  },
   CONFIG_NOT_SUPPORTED_YET: {
     remedy: 'Remove the key: this version does not implement it and refuses to ignore it silently.',
     retryable: false,

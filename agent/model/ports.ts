@@ -142,17 +142,23 @@ export type CriFailure = { readonly ok: false; readonly status: string; readonly
 export type PullResult = { readonly ok: true; readonly imageRef: string } | CriFailure
 
 /** What a proof logs in with. */
-export type RegistryCredentials =
+export type RegistryCredentials = (
   | { readonly kind: 'password'; readonly username: string; readonly password: Secret }
   /** An OAuth2 refresh token: the token service gives an access token for it. */
   | { readonly kind: 'identity-token'; readonly username: string; readonly token: Secret }
   /** Sent to the registry as it is. */
   | { readonly kind: 'registry-token'; readonly token: Secret }
+) & {
+  /** `https://HOST[:PORT]`: containerd sends them there alone, not to mirrors. Absent: to whoever asks for a login. */
+  readonly server?: string
+}
 
 export type LoginRequest = {
   /** `https://HOST[:PORT]` */
   readonly server: string
   readonly credentials: RegistryCredentials
+  /** `HOST[:PORT]` of token services that may get the credentials besides the server itself. */
+  readonly tokenHosts: readonly string[]
   /** What the token is asked for: a repository of this registry. */
   readonly repository: string
   /** PEM: exactly these verify the registry and its token service. */
@@ -299,8 +305,14 @@ export type GrantStore = {
 /** Files mounted into the agent (the configuration), outside --root. */
 export type InputFiles = {
   /** Throws AgentError CONFIG_MISSING / ANCHOR_UNREADABLE as given by the caller's code. */
-  read(path: string, options: { readonly maxBytes: number }): Promise<InputFile>
+  read(path: string, options: ReadOptions): Promise<InputFile>
   list(folder: string): Promise<readonly string[]>
+}
+
+export type ReadOptions = {
+  readonly maxBytes: number
+  /** The file that a link leads to must lie in this folder too. */
+  readonly within?: string
 }
 
 export type InputFile =
@@ -308,7 +320,15 @@ export type InputFile =
   | { readonly kind: 'folder' }
   | { readonly kind: 'absent' }
   | { readonly kind: 'too-large'; readonly bytes: number }
-  | { readonly kind: 'unreadable'; readonly reason: string }
+  /** `isOutside`: a link leads out of the folder in which the file must lie. */
+  | { readonly kind: 'unreadable'; readonly reason: string; readonly isOutside?: boolean }
+
+/** The fragments of the configuration when they were last good, by path. */
+export type FragmentStore = {
+  /** Empty where nothing is kept, and where what is kept cannot be read. */
+  load(): Promise<ReadonlyMap<string, Uint8Array>>
+  save(fragments: ReadonlyMap<string, Uint8Array>): Promise<void>
+}
 
 /** Runs one piece of work apart from the process, with bounds on memory and time. Never throws; `onNote` gets what it tells meanwhile. */
 export type ReadingThread = (job: unknown, onNote: (note: unknown) => void) => Promise<ReadingEnd>

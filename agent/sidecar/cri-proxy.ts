@@ -290,6 +290,8 @@ function nanoseconds(timestamp: string): string {
 function loginOf(request: Message): RegistryCredentials | undefined {
   const auth = (request['auth'] ?? {}) as Message
   const [username, password, token] = [text(auth['username']), text(auth['password']), text(auth['identityToken'])]
-  if (username !== '') return { kind: 'password', username, password: new Secret(password) }
-  return token === '' ? undefined : { kind: 'identity-token', username, token: new Secret(token) }
+  const address = text(auth['serverAddress'])
+  const server = address === '' ? {} : { server: address }
+  if (username !== '') return { kind: 'password', username, password: new Secret(password), ...server }
+  return token === '' ? undefined : { kind: 'identity-token', username, token: new Secret(token), ...server }
 }

@@ -249,7 +249,7 @@ function startOf(node: Node): number {
   return node.range?.[0] ?? 0
 }
 
-function unescapePointer(key: string): string {
+export function unescapePointer(key: string): string {
   return key.replaceAll('~1', '/').replaceAll('~0', '~')
 }
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { readK3sRegistries } from '../../agent/config/foreign-inputs.ts'
-import { desiredOf, type Files, loadFiles, told } from '../fixtures/config/fixture.ts'
+import { desiredOf, type Files, loadFiles, told, wrongWith } from '../fixtures/config/fixture.ts'
 import { makeCa } from '../fixtures/scratch/sample.ts'
 
 const [caA, caB] = [makeCa('Corp Root A'), makeCa('Corp Root B')]
@@ -51,7 +51,7 @@ t.test('it adds to trust.yaml, and a host in both is a conflict', async (t) => {
   t.match(await registries(t.testdir(), files, ['.', 'cas']), [{ host: 'a.example.net' }, { host: 'b.example.net' }])
   const folder = t.testdir()
   const both = await loadFiles(folder, { ...files, 'cas/a.example.net': caB.pem }, ['.', 'cas'])
-  t.match(told(both.problems, folder), [/^CONFIG_CONFLICT cas:.*is already declared at trust\.yaml/])
+  t.match(told(wrongWith(both), folder), [/^CONFIG_CONFLICT cas:.*is already declared at trust\.yaml/])
 })
 
 t.test('a folder of CA files stays a folder of CA files', async (t) => {

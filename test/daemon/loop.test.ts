@@ -25,7 +25,7 @@ async function atRest(t: Test) {
     identity: { node: 'n', version: '0' },
     address: undefined,
     consentUnrehearsed: false,
-    loadConfig: async () => ({ ok: true, desired: WANTED, problems: [] }),
+    loadConfig: async () => ({ ok: true, desired: WANTED, problems: [], refused: [], lastGood: new Map() }),
     ports: scratchPorts(root),
     events: {
       onConfig() {},

@@ -11,6 +11,7 @@ import { startTokenService, type TokenService } from '../fixtures/node/token-ser
 
 const BASIC = 'basic.example.net'
 const BEARER = 'harbor.example.net'
+const TOKENS = 'token.example.net'
 const REFRESH = 'an-identity-token'
 
 type Place = { readonly node: SandboxNode; readonly agent: AgentOnNode; readonly authority: Authority }
@@ -104,12 +105,60 @@ for (const generation of [generations[0], generations.at(-1)].filter((one) => on
       t.equal((await wrongLogins(registry)) - before, 1, 'nothing else was ever refused')
     })
 
+    t.test('a mirror gets no login that is not declared for it', async (t) => {
+      const mirrorHost = 'mirror.example.net'
+      const registry = await startRegistry(node, {
+        host: 'upstream.example.net',
+        certificate: await issueServer(authority, pki, ['upstream.example.net']),
+        credentials: USER,
+      })
+      const mirror = await startRegistry(node, {
+        host: mirrorHost,
+        certificate: await issueServer(authority, pki, [mirrorHost]),
+        credentials: { username: 'team-b', password: 'of-team-b' },
+      })
+      const declared = (hosts: readonly string[]) => ({
+        host: registry.host,
+        ca: undefined,
+        anchors: ['corp'],
+        mirrors: [{ url: `https://${mirrorHost}`, anchors: ['corp'] }],
+        credentials: { dockerConfigFile: '.dockerconfigjson', ...(hosts.length > 0 && { hosts }) },
+        proof: { level: 'pull', image: registry.reference() },
+      })
+      const configure = async (hosts: readonly string[]) => {
+        const trust = {
+          anchors: { corp: { file: 'corp-root.pem' } },
+          registries: [declared(hosts)],
+          targets: { systemTrust: { enabled: false } },
+        }
+        const files = {
+          'corp-root.pem': authority.pem,
+          '.dockerconfigjson': dockerConfig(registry.host, encoded(USER)),
+        }
+        await place.agent.configure(trust, files)
+        return place.agent.apply()
+      }
+      t.equal((await configure([])).code, 0, 'the registry itself accepts it')
+      t.ok((await mirror.accessLog()).length > 0, 'the mirror was asked first')
+      t.equal(await wrongLogins(mirror), 0, 'without the login')
+      await configure([mirrorHost])
+      t.ok((await wrongLogins(mirror)) > 0, 'with it where it is declared')
+    })
+
     t.test('a registry with tokens (bearer), the service on another host', async (t) => {
       const { registry, tokens } = await startBearer(place, pki)
-      const login = { host: BEARER, credentials: { dockerConfigFile: '.dockerconfigjson' } }
+      const undeclared = { host: BEARER, credentials: { dockerConfigFile: '.dockerconfigjson' } }
+      const login = { ...undeclared, credentials: { ...undeclared.credentials, hosts: [TOKENS] } }
       const right = { '.dockerconfigjson': dockerConfig(BEARER, encoded(USER)) }
 
       t.match(await prove(place, { host: BEARER }), { code: 0, found: 'unauthorized' })
+      const untried = await prove(place, undeclared, right)
+      t.match(untried, { found: 'login-untried', text: /name it in credentials\.hosts/ })
+      t.same(
+        (await tokens.requests()).filter(({ anonymous }) => !anonymous),
+        [],
+        'a token service that is not declared gets no login',
+      )
       const wrong = await prove(place, login, {
         '.dockerconfigjson': dockerConfig(BEARER, encoded({ ...USER, password: WRONG })),
       })
@@ -135,6 +184,45 @@ for (const generation of [generations[0], generations.at(-1)].filter((one) => on
         'an identity token',
       )
     })
+
+    t.test('a fragment cannot have the login of another team sent to its own registry', async (t) => {
+      const theirs = await startRegistry(node, {
+        host: 'team-b.example.net',
+        certificate: await issueServer(authority, pki, ['team-b.example.net']),
+        credentials: { username: 'team-b', password: 'of-team-b' },
+      })
+      const ours = await startRegistry(node, {
+        host: 'team-a.example.net',
+        certificate: await issueServer(authority, pki, ['team-a.example.net']),
+        credentials: USER,
+      })
+      const files = {
+        'corp-root.pem': authority.pem,
+        user: USER.username,
+        password: USER.password,
+        'registries.d/corp-root.pem': authority.pem,
+        'registries.d/team-b.yaml': JSON.stringify({
+          registries: [
+            { host: theirs.host, ca: 'corp-root.pem', credentials: { usernameFile: 'user', passwordFile: 'password' } },
+          ],
+        }),
+      }
+      const trust = {
+        registries: [
+          { host: ours.host, ca: 'corp-root.pem', credentials: { usernameFile: 'user', passwordFile: 'password' } },
+        ],
+        targets: { systemTrust: { enabled: false } },
+      }
+      await place.agent.configure(trust, files)
+      const { code, report, stderr } = await place.agent.apply()
+      t.equal(code, 3, 'what is refused is no success')
+      t.match(report.findings, [{ host: ours.host, finding: { code: 'trusted' } }], 'and holds up nothing else')
+      t.match(
+        stderr,
+        /registries\.d\/team-b\.yaml:1:\d+: registries\[0\]\.credentials\.usernameFile names user, which is/,
+      )
+      t.same(await theirs.accessLog(), [], 'their registry was asked nothing')
+    })
   })
 }
 
@@ -144,8 +232,8 @@ async function startBearer(
 ): Promise<{ registry: FixtureRegistry; tokens: TokenService }> {
   const signer = await createAuthority(pki, 'Token Signer')
   const tokens = await startTokenService(node, {
-    host: 'token.example.net',
-    certificate: await issueServer(authority, pki, ['token.example.net']),
+    host: TOKENS,
+    certificate: await issueServer(authority, pki, [TOKENS]),
     signer,
     ...USER,
     refreshToken: REFRESH,

@@ -12,6 +12,7 @@ import type { WatchedFolder } from '../../model/target.ts'
 import type { Metrics, ReconcileResult } from '../../telemetry/metrics.ts'
 import type { Wiring } from '../wiring.ts'
 import { agentFleet } from './agent-fleet.ts'
+import { keepFragments } from './with-config.ts'
 
 export async function agentCommand(wiring: Wiring): Promise<number> {
   const { options, version, node, ports, files, inputs, watcher, log, levels, signal } = wiring
@@ -23,8 +24,11 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     await fleet.beforeLoad()
     const loaded = await wiring.loadConfig()
     // Before anything is done with it: a level for the run that follows must count for that run.
-    if (loaded.ok) levels.configured(loaded.desired.logLevel)
-    if (loaded.ok) fleet.configured(loaded.desired)
+    if (loaded.ok) {
+      levels.configured(loaded.desired.logLevel)
+      fleet.configured(loaded.desired)
+      await keepFragments(wiring, loaded)
+    }
     return loaded
   }
   const tellFacts = ({ registries }: NodeStatus) => {

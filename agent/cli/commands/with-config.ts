@@ -1,20 +1,44 @@
 // What every command that needs a valid configuration does first, and how a run is answered.
+import type { LoadResult } from '../../config/load.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
-import type { Problem } from '../../model/errors.ts'
+import { asAgentError } from '../../model/errors.ts'
 import { formatProblems } from '../output/status.ts'
 import type { Paint } from '../output/terminal.ts'
 import type { Wiring } from '../wiring.ts'
 
-/** Runs `work` with the configuration; a broken one is printed with all its problems and is exit code 1. */
+/** What a command exits with that would exit with 0, while a fragment of the configuration is refused. */
+const REFUSED_EXIT = 3
+
+/**
+ * Runs `work` with the configuration; a broken one is printed with all its problems and is exit code 1. Fragments that are refused are told
+ * in the log, and are no success.
+ */
 export async function withConfig(
   wiring: Wiring,
-  work: (desired: DesiredState, warnings: readonly Problem[]) => Promise<number>,
+  work: (desired: DesiredState, loaded: LoadResult & { readonly ok: true }) => Promise<number>,
 ): Promise<number> {
   const loaded = await wiring.loadConfig()
-  if (loaded.ok) return work(loaded.desired, loaded.problems)
-  const { problems } = loaded
-  answer(wiring, { problems }, (paint) => formatProblems(problems, paint))
-  return 1
+  if (!loaded.ok) {
+    const { problems } = loaded
+    answer(wiring, { problems }, (paint) => formatProblems(problems, paint))
+    return 1
+  }
+  if (loaded.refused.length > 0) wiring.log.error('fragment-refused', { problems: loaded.refused })
+  const code = await work(loaded.desired, loaded)
+  return code === 0 && loaded.refused.length > 0 ? REFUSED_EXIT : code
+}
+
+/** What the fragments say now is what a later one goes back to. Kept where the node may be written alone; a failure is told, and no more. */
+export async function keepFragments(
+  { fragments, log }: Pick<Wiring, 'fragments' | 'log'>,
+  { desired, lastGood }: LoadResult & { readonly ok: true },
+): Promise<void> {
+  if (desired.mode === 'audit') return
+  try {
+    await fragments.save(lastGood)
+  } catch (thrown) {
+    log.warn('fragments-not-kept', { error: asAgentError(thrown).message })
+  }
 }
 
 /** The JSON or the text of an answer, on standard output. */

@@ -99,6 +99,14 @@ const registry = {
         usernameFile: fileName('File with the user name.'),
         passwordFile: fileName('File with the password.'),
         tokenFile: fileName('File with a bearer token (OpenShift).'),
+        hosts: {
+          description:
+            'Hosts that may get this login besides the registry itself: its token service, its mirrors. No other host ever gets it.',
+          type: 'array',
+          items: { type: 'string', minLength: 1, maxLength: 300 },
+          uniqueItems: true,
+          maxItems: 20,
+        },
       },
     },
     proof: {
@@ -288,6 +296,41 @@ export const TRUST_SCHEMA = {
           uniqueItems: true,
           maxItems: 1000,
           default: ['docker.io'],
+        },
+        fragments: {
+          description:
+            'What each fragment may declare, by its file name; "*" for those that are not named. Without this map every fragment may declare any host.',
+          type: 'object',
+          maxProperties: 500,
+          propertyNames: {
+            type: 'string',
+            pattern: '^(?:\\*|[^/\\x00-\\x1f]{1,253})$',
+            'x-expected': 'the file name of a fragment, such as team-b.yaml, or "*"',
+          },
+          additionalProperties: {
+            type: 'object',
+            additionalProperties: false,
+            properties: {
+              hosts: {
+                description:
+                  'HOST, HOST:PORT or *.DOMAIN of registries and mirrors; a host without a port stands for each of its ports. Absent: none.',
+                type: 'array',
+                maxItems: 1000,
+                items: {
+                  type: 'string',
+                  maxLength: 300,
+                  pattern: '^(?:\\*|(?:\\*\\.)?[A-Za-z0-9\\[][A-Za-z0-9._:\\]-]*)$',
+                  'x-expected': 'a host such as harbor.example.net, harbor.example.net:5000 or *.example.net',
+                },
+              },
+              anchors: {
+                description: 'none: it may declare no anchor.',
+                type: 'string',
+                enum: ['none', 'registries', 'system'],
+                default: 'registries',
+              },
+            },
+          },
         },
         minRsaBits: {
           description: 'Anchors with shorter RSA keys are not used.',

@@ -197,12 +197,19 @@ function pullRequest(image: string, login: RegistryCredentials | undefined): obj
     case 'registry-token':
       return { image: { image } }
     case 'password':
-      return { image: { image }, auth: { username: login.username, password: login.password.reveal() } }
+      return {
+        image: { image },
+        auth: { username: login.username, password: login.password.reveal(), ...serverOf(login) },
+      }
     case 'identity-token':
-      return { image: { image }, auth: { identityToken: login.token.reveal() } }
+      return { image: { image }, auth: { identityToken: login.token.reveal(), ...serverOf(login) } }
     default:
       return login satisfies never
   }
+}
+
+function serverOf({ server }: RegistryCredentials): { readonly serverAddress?: string } {
+  return server === undefined ? {} : { serverAddress: server }
 }
 
 function stateName(state: string): string {

@@ -52,7 +52,7 @@ const IMAGES = {
   ImageStatusRequest: message({ image: one('ImageSpec', 1) }),
   ImageStatusResponse: message({ image: one('Image', 1) }),
   // `registry_token` is left out: containerd does not read it.
-  AuthConfig: message({ username: text(1), password: text(2), identityToken: text(5) }),
+  AuthConfig: message({ username: text(1), password: text(2), serverAddress: text(4), identityToken: text(5) }),
   PullImageRequest: message({ image: one('ImageSpec', 1), auth: one('AuthConfig', 2) }),
   PullImageResponse: message({ imageRef: text(1) }),
 }

@@ -1,18 +1,21 @@
 // Files mounted into the agent (port InputFiles): plain reads in the agent's own view, links followed, because a ConfigMap's keys are links.
 // The rule: what is wrong with a file is a value for the caller to explain, and no more than `maxBytes` is ever held.
 import { constants } from 'node:fs'
-import { type FileHandle, open, readdir } from 'node:fs/promises'
+import { type FileHandle, open, readdir, readlink, realpath } from 'node:fs/promises'
 import { AgentError } from '../../model/errors.ts'
 import type { InputFile, InputFiles } from '../../model/ports.ts'
 import { reasonOf } from './file-failure.ts'
 import { errnoOf } from './rooted-folder.ts'
 
+const OUTSIDE: InputFile = { kind: 'unreadable', reason: 'it is a link that leads out of its folder', isOutside: true }
+
 export function inputFiles(): InputFiles {
   return {
-    async read(path, { maxBytes }) {
+    async read(path, { maxBytes, within }) {
       let handle: FileHandle | undefined
       try {
         handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+        if (within !== undefined && !(await liesIn(handle, within))) return OUTSIDE
         return await readInput(handle, maxBytes)
       } catch (error) {
         if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error))) return { kind: 'absent' }
@@ -36,6 +39,12 @@ export function inputFiles(): InputFiles {
       }
     },
   }
+}
+
+/** Of the file that was opened, so that nothing can be put in its place between the look and the reading. */
+async function liesIn(handle: FileHandle, folder: string): Promise<boolean> {
+  const [file, root] = await Promise.all([readlink(`/proc/self/fd/${handle.fd}`), realpath(folder)])
+  return file.startsWith(root === '/' ? root : `${root}/`)
 }
 
 async function readInput(handle: FileHandle, maxBytes: number): Promise<InputFile> {

@@ -1,5 +1,5 @@
 // Tries a login once (port RegistryLogin): Basic, or the token service that the registry names. The rules: a secret is sent only over a
-// connection verified with exactly the roots given, only to the registry or its token service, and never a second time.
+// connection verified with exactly the roots given, only to the registry, or to a token service that is declared, and never a second time.
 import { request as httpsRequest } from 'node:https'
 import { rootCertificates } from 'node:tls'
 import type { CallOptions, LoginAnswer, LoginRequest, RegistryCredentials, RegistryLogin } from '../../model/ports.ts'
@@ -45,7 +45,7 @@ async function attempt(request: LoginRequest, { timeoutMs, signal }: CallOptions
 
 async function askForToken(
   { realm, service }: { readonly [name: string]: string },
-  { credentials, repository }: LoginRequest,
+  { server, credentials, repository, tokenHosts }: LoginRequest,
   call: (where: URL, how: Call) => Promise<Reply>,
 ): Promise<LoginAnswer> {
   const url = realm === undefined ? null : URL.parse(realm)
@@ -54,6 +54,12 @@ async function askForToken(
     return {
       outcome: 'failed',
       reason: `the token service ${url.host} is not reached by https: no credentials are sent there`,
+    }
+  // Whoever answers for the registry names the service: it must not be the one who says where the login goes.
+  if (url.host !== new URL(server).host && !tokenHosts.includes(url.host))
+    return {
+      outcome: 'failed',
+      reason: `the token service is ${url.host}: name it in credentials.hosts if it may get this login`,
     }
   const fields = {
     ...(service === undefined ? {} : { service }),

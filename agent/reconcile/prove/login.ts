@@ -53,6 +53,7 @@ export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): Lo
           credentials,
           repository: repositoryOf(registry),
           roots: await rootsFor(registry, desired, files),
+          tokenHosts: tokenHostsOf(registry),
         },
         { ...options, timeoutMs: Math.min(ATTEMPT_MS, options.timeoutMs) },
       )
@@ -60,7 +61,7 @@ export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): Lo
       switch (answer.outcome) {
         case 'accepted':
           refusals.delete(host)
-          return { kind: 'accepted', credentials, who }
+          return { kind: 'accepted', credentials: { ...credentials, ...boundServer(registry) }, who }
         case 'not-asked':
           return { kind: 'not-needed' }
         case 'failed':
@@ -87,6 +88,20 @@ export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): Lo
 async function rootsFor(registry: Registry, desired: DesiredState, files: NodeFiles): Promise<readonly string[]> {
   const system = await readSystemRoots(files)
   return [...trustOf(registry, desired).certificates.map(({ pem }) => pem), ...system.map(({ der }) => toPem(der))]
+}
+
+/** Docker Hub has had its token service under another name from the first day on. */
+const TOKEN_SERVICES: { readonly [host: string]: readonly string[] } = { 'docker.io': ['auth.docker.io'] }
+
+function tokenHostsOf({ host, credentials }: Registry): readonly string[] {
+  return [...(credentials?.hosts ?? []), ...(TOKEN_SERVICES[host] ?? [])]
+}
+
+/** containerd hands a login to every endpoint that asks for one, unless it is told a server; it can be told one alone. */
+function boundServer({ host, mirrors = [], credentials }: Registry): { readonly server?: string } {
+  const declared = new Set(credentials?.hosts)
+  const isForAll = mirrors.length > 0 && mirrors.every(({ url }) => declared.has(new URL(url).host))
+  return isForAll ? {} : { server: defaultServer(host) }
 }
 
 function toPem(der: Buffer): string {

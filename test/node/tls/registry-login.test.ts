@@ -24,7 +24,10 @@ async function serve(t: Test, answer: (request: IncomingMessage, response: Serve
   t.teardown(() => server.close())
   const origin = `https://127.0.0.1:${(server.address() as AddressInfo).port}`
   const attempt = (roots: readonly string[] = [authority.pem]) =>
-    registryLogin().attempt({ server: origin, credentials, repository: 'a/b', roots }, { timeoutMs: 2_000 })
+    registryLogin().attempt(
+      { server: origin, credentials, tokenHosts: [], repository: 'a/b', roots },
+      { timeoutMs: 2_000 },
+    )
   return { origin, authorizations, attempt, authority }
 }
 
