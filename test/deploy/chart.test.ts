@@ -1,94 +1,301 @@
-// The Helm chart makes the same objects as the overlays. Rendered by a test-only renderer, and by helm itself where it is installed.
-import { execFileSync, spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+// The Helm chart makes the same objects as the overlays, refuses values that it does not know, and takes all of them together: as helm itself
+// renders it.
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Ajv } from 'ajv'
 import t from 'tap'
 import { parse } from 'yaml'
-import { chartTemplate, overlays } from '../../scripts/render-chart.ts'
-import { DAEMONSET_FOLDER, type KubernetesObject, parseObjects, podSpec, render } from '../fixtures/deploy/objects.ts'
-import { renderTemplate, type Values } from '../fixtures/deploy/test-only-renderer.ts'
+import { readmeWithReference } from '../../scripts/chart-reference.ts'
+import { CHART, helm, template, templated, testWithHelm, type Values } from '../fixtures/deploy/helm.ts'
+import { type KubernetesObject, OVERLAYS, podSpec, render } from '../fixtures/deploy/objects.ts'
+import { pairwise } from '../fixtures/deploy/pairwise.ts'
+import { invalid, isDescribed, unknownFields } from '../fixtures/deploy/schemas.ts'
 
-const CHART = join(DAEMONSET_FOLDER, 'chart')
+t.setTimeout(480_000)
+
+type Tree = { readonly [key: string]: unknown }
+
 const DEFAULTS = parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')) as Values
-const HAS_HELM = spawnSync('helm', ['version']).status === 0
+const SCHEMA = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8')) as object
+const CONFIG = { 'trust.yaml': 'registries: []\n' }
+const GIVEN = { existingConfigMap: 'registry-trust', createNamespace: true }
+/** What helm adds to objects that are the same otherwise. */
+const OF_HELM = [
+  'app.kubernetes.io/instance',
+  'app.kubernetes.io/version',
+  'app.kubernetes.io/managed-by',
+  'helm.sh/chart',
+]
+const KEYS_OF_LISTS = ['mountPath', 'name', 'kind']
 
-function rendered(changes: Values): readonly KubernetesObject[] {
-  const values = { ...DEFAULTS, ...changes }
-  const templates = readdirSync(join(CHART, 'templates')).map((name) =>
-    readFileSync(join(CHART, 'templates', name), 'utf8'),
-  )
-  return parseObjects(templates.map((template) => `---\n${renderTemplate(template, values)}`).join('')).filter(
-    (object) => object !== null,
-  )
-}
-
-function sorted(objects: readonly KubernetesObject[]): readonly KubernetesObject[] {
-  const key = ({ kind, metadata }: KubernetesObject) => `${kind} ${metadata.name}`
-  return objects.toSorted((a, b) => (key(a) < key(b) ? -1 : 1))
-}
-
-/** An empty list of pull secrets is none. */
-function withoutEmpty(objects: readonly KubernetesObject[]): unknown {
-  return JSON.parse(JSON.stringify(sorted(objects)).replaceAll(/,?"imagePullSecrets":\[\]/g, ''))
-}
-
-for (const overlay of overlays()) {
-  t.test(`${overlay}: the template is the one of the overlay`, async (t) => {
-    const template = readFileSync(join(CHART, `templates/profile-${overlay}.yaml`), 'utf8')
-    t.equal(template, chartTemplate(overlay), 'otherwise run: node scripts/render-chart.ts')
-  })
-
-  t.test(`${overlay}: with the default values the chart makes the same objects`, async (t) => {
-    t.same(withoutEmpty(rendered({ profile: overlay })), withoutEmpty(await render(`overlays/${overlay}`)))
-  })
-
-  if (HAS_HELM)
-    t.test(`${overlay}: helm says the same`, async (t) => {
-      const text = execFileSync('helm', ['template', 'registry-trust', CHART, '--set', `profile=${overlay}`], {
-        encoding: 'utf8',
-      })
-      t.same(withoutEmpty(parseObjects(text)), withoutEmpty(await render(`overlays/${overlay}`)))
-    })
-}
-
-t.test('values reach the objects', async (t) => {
-  const objects = rendered({
-    profile: 'full',
-    image: 'harbor.example.net/registry-trust:2',
-    imagePullSecrets: [{ name: 'pull' }],
-    tolerations: [],
-    createNamespace: false,
-    networkPolicy: { enabled: false, monitoringNamespace: 'x' },
-    config: { 'trust.yaml': 'registries: []\n' },
-  })
-  t.same(
-    sorted(objects).map(({ kind }) => kind),
-    ['ConfigMap', 'DaemonSet', 'ServiceAccount'],
-  )
-  t.match(podSpec(objects), { imagePullSecrets: [{ name: 'pull' }], tolerations: [], containers: [{ image: /:2$/ }] })
-  t.match(
-    objects.find(({ kind }) => kind === 'ConfigMap'),
-    { data: { 'trust.yaml': 'registries: []\n' } },
-  )
-})
-
-t.test('the schema of the values takes the defaults and names what is wrong', async (t) => {
-  const check = new Ajv({ strict: false }).compile(
-    JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8')) as object,
-  )
-  t.equal(check(DEFAULTS), true, JSON.stringify(check.errors))
-  t.equal(check({ ...DEFAULTS, profile: 'root' }), false)
-  t.equal(check({ ...DEFAULTS, proflie: 'full' }), false)
-  t.equal(check({ ...DEFAULTS, image: 'untagged' }), false)
-  const schema = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8')) as {
-    properties: { profile: { enum: string[] } }
+/** Without helm's own labels, and with lists whose order means nothing in one order. */
+function comparable(value: unknown, key = ''): unknown {
+  if (Array.isArray(value)) {
+    const items = value.map((item) => comparable(item))
+    const by = KEYS_OF_LISTS.find((name) =>
+      items.every((item) => typeof item === 'object' && item !== null && name in item),
+    )
+    // init containers start in their order
+    if (by === undefined || key === 'initContainers') return items
+    return items.toSorted((a, b) => ((a as Tree)[by] as string).localeCompare((b as Tree)[by] as string))
   }
-  t.same(schema.properties.profile.enum, overlays())
+  if (typeof value !== 'object' || value === null) return value
+  const entries = Object.entries(value).flatMap(([name, inner]) => {
+    if (OF_HELM.includes(name) || (name === 'helm.sh/resource-policy' && key === 'annotations')) return []
+    const told = comparable(inner, name)
+    const isEmpty = typeof told === 'object' && told !== null && Object.keys(told).length === 0
+    return isEmpty && ['annotations', 'labels'].includes(name) ? [] : [[name, told]]
+  })
+  return Object.fromEntries(entries)
+}
+
+function sameObjects(objects: readonly KubernetesObject[]): unknown {
+  const name = ({ kind, metadata }: KubernetesObject) => `${kind} ${metadata.namespace ?? ''} ${metadata.name}`
+  return objects.toSorted((a, b) => (name(a) < name(b) ? -1 : 1)).map((object) => comparable(object))
+}
+
+for (const overlay of OVERLAYS)
+  testWithHelm(t, `${overlay}: the chart makes the objects of the overlay`, async (t) => {
+    t.same(
+      sameObjects(await templated({ ...GIVEN, profile: overlay })),
+      sameObjects(await render(`overlays/${overlay}`)),
+    )
+  })
+
+testWithHelm(t, 'publish: the chart makes the objects of daemonset/publish', async (t) => {
+  const configMaps = ['registry-trust-ca', 'registry-trust-certs'].map((name) => ({ namespace: 'builds', name }))
+  const objects = await templated({ ...GIVEN, publish: { enabled: true, tekton: true, configMaps } })
+  const own = objects.filter(({ metadata }) => !['registry-trust'].includes(metadata.name))
+  const expected = await render('publish')
+  const unlabelled = (them: readonly KubernetesObject[]) =>
+    them.map(({ metadata: { labels: _, ...metadata }, ...object }) => ({ ...object, metadata }) as KubernetesObject)
+  t.same(sameObjects(unlabelled(own)), sameObjects(unlabelled(expected)))
 })
 
-t.test('the renderer of these tests refuses what it does not understand', async (t) => {
-  t.throws(() => renderTemplate('{{ include "x" . }}', {}), /not understood/)
-  t.throws(() => renderTemplate('{{ toJson .Values.none }}', {}), /there is no/)
-  t.throws(() => renderTemplate('{{- if .Values.a }}', { a: true }), /without an end/)
+testWithHelm(t, 'monitoring: the chart makes the objects of daemonset/monitoring', async (t) => {
+  const on = { enabled: true }
+  const objects = await templated({ ...GIVEN, podMonitor: on, prometheusRule: on, dashboards: on })
+  const own = ['PodMonitor', 'PrometheusRule']
+  const isOwn = ({ kind, metadata }: KubernetesObject) => own.includes(kind) || metadata.name.endsWith('-dashboards')
+  t.same(sameObjects(objects.filter(isOwn)), sameObjects(await render('monitoring')))
+})
+
+testWithHelm(t, 'helm lint has nothing to say', async (t) => {
+  for (const profile of OVERLAYS) {
+    const { status, stdout, stderr } = await helm([
+      'lint',
+      '--strict',
+      CHART,
+      '--set',
+      `config.trust\\.yaml=x,profile=${profile}`,
+    ])
+    t.equal(status, 0, stdout + stderr)
+    t.notMatch(stdout, /\[(WARNING|ERROR)\]/)
+  }
+})
+
+testWithHelm(t, 'two releases in one cluster share no name and no label that selects', async (t) => {
+  const one = { config: CONFIG, publish: { enabled: true }, uninstallHook: { enabled: true }, profile: 'openshift' }
+  const of = async (name: string, namespace: string) => await templated(one, { name, namespace, hooks: true })
+  const [a, b, elsewhere] = [await of('pool-a', 'trust'), await of('pool-b', 'trust'), await of('pool-a', 'other')]
+  const key = ({ kind, metadata }: KubernetesObject) => `${kind} ${metadata.namespace ?? ''} ${metadata.name}`
+  for (const others of [b, elsewhere])
+    t.same(
+      others.map(key).filter((name) => a.map(key).includes(name)),
+      [],
+    )
+  const selects = (objects: readonly KubernetesObject[]) =>
+    objects.flatMap((object) =>
+      [...JSON.stringify(object).matchAll(/"(?:matchLabels|selector)":(\{"app[^}]*\})/g)].map(([, found]) => found),
+    )
+  t.ok(selects(a).length > 4)
+  t.same(
+    selects(b).filter((selector) => selects(a).includes(selector)),
+    [],
+  )
+})
+
+testWithHelm(t, 'values reach the objects', async (t) => {
+  const objects = await templated(
+    {
+      ...{ config: CONFIG, nameOverride: 'trust', profile: 'hosts-proof', sidecars: 'plain', builders: true },
+      image: { repository: 'harbor.example.net/rt', digest: `sha256:${'0'.repeat(64)}`, pullPolicy: 'Always' },
+      ...{ imagePullSecrets: [{ name: 'pull' }], tolerations: [], podAnnotations: { a: 'b' }, podLabels: { c: 'd' } },
+      affinity: { nodeAffinity: {} },
+      updateStrategy: { type: 'OnDelete', rollingUpdate: null },
+      extraEnv: [{ name: 'X', value: '1' }],
+      extraVolumes: [{ name: 'x', hostPath: { path: '/x' } }],
+      extraVolumeMounts: [{ name: 'x', mountPath: '/x' }],
+      credentials: { existingSecret: 'mine' },
+      trustManager: [{ configMap: 'corp-bundle', key: 'ca.pem', path: 'corp.pem' }],
+      certificateSecrets: [{ secret: 'issuer', key: 'ca.crt', path: 'issuer.pem', optional: true }],
+      clusterTrustBundles: [
+        { signerName: 'example.net/ca', labelSelector: { matchLabels: { live: 'yes' } }, path: 's.pem' },
+      ],
+      networkPolicy: { enabled: false },
+    },
+    { name: 'pool-a', namespace: 'platform' },
+  )
+  t.same(objects.map(({ kind, metadata }) => [kind, metadata.name, metadata.namespace]).toSorted(), [
+    ['ConfigMap', 'pool-a-trust', 'platform'],
+    ['DaemonSet', 'pool-a-trust', 'platform'],
+    ['ServiceAccount', 'pool-a-trust', 'platform'],
+  ])
+  const spec = podSpec(objects)
+  t.match(spec, { imagePullSecrets: [{ name: 'pull' }], tolerations: undefined, affinity: { nodeAffinity: {} } })
+  t.match(
+    objects.find(({ kind }) => kind === 'DaemonSet'),
+    {
+      spec: {
+        updateStrategy: { type: 'OnDelete' },
+        template: { metadata: { annotations: { a: 'b' }, labels: { c: 'd', 'app.kubernetes.io/name': 'trust' } } },
+      },
+    },
+  )
+  const [agent] = spec.containers
+  t.equal(agent?.image, `harbor.example.net/rt@sha256:${'0'.repeat(64)}`)
+  t.ok(agent?.env?.some(({ name, value }) => name === 'X' && value === '1'))
+  t.ok(agent?.volumeMounts?.some(({ mountPath }) => mountPath === '/x'))
+  t.ok(agent?.volumeMounts?.some(({ mountPath }) => mountPath === '/host/etc/docker'))
+  const certificates = [
+    { configMap: { name: 'corp-bundle', items: [{ key: 'ca.pem', path: 'corp.pem' }] } },
+    { secret: { name: 'issuer', optional: true, items: [{ key: 'ca.crt', path: 'issuer.pem' }] } },
+    {
+      clusterTrustBundle: {
+        signerName: 'example.net/ca',
+        labelSelector: { matchLabels: { live: 'yes' } },
+        path: 's.pem',
+      },
+    },
+  ]
+  const sources = (name: string) => spec.volumes?.find((volume) => volume.name === name)?.projected?.sources
+  const config = { configMap: { name: 'pool-a-trust' } }
+  t.same(sources('config'), [config, ...certificates], 'the sidecars see no password')
+  t.same(sources('inputs'), [config, { secret: { name: 'mine', optional: true } }, ...certificates])
+})
+
+testWithHelm(t, 'what would take trust off the nodes or start nothing is refused, with the remedy', async (t) => {
+  const refused: readonly (readonly [Values, RegExp])[] = [
+    [{}, /there is no configuration: .*--reset-then-reuse-values/],
+    [{ config: { 'ca.pem': 'x' } }, /config has no trust\.yaml/],
+    [{ config: CONFIG, existingConfigMap: 'x' }, /exclude each other/],
+    [{ config: CONFIG, profile: 'hosts', distribution: 'k3s' }, /distribution k3s is not available with profile hosts/],
+    [
+      { config: CONFIG, profile: 'uninstall', sidecars: 'plain' },
+      /sidecars=plain is not available with profile uninstall/,
+    ],
+  ]
+  for (const [values, message] of refused) {
+    const { status, stderr } = await template(values)
+    t.equal(status, 1)
+    t.match(stderr, message)
+  }
+  t.equal((await template({ profile: 'uninstall' })).status, 0, 'cleaning needs no configuration')
+})
+
+testWithHelm(t, 'every misspelt value is refused by its name', async (t) => {
+  const places = placesOf(DEFAULTS)
+  t.ok(places.length > 60, `${places.length} places`)
+  const free =
+    /^(config|podAnnotations|podLabels|nodeSelector|affinity|resources\.(agent|sidecar)|publish\.resources|.*\.labels)(\.|$)/
+  const check = new Ajv({ strict: false }).compile(SCHEMA)
+  for (const place of places.filter((name) => !free.test(name))) {
+    const misspelt = misspell(DEFAULTS, place.split('.'))
+    t.equal(check(misspelt), false, place)
+  }
+  const { status, stderr } = await template({ config: CONFIG, networkPolicy: { enable: false } })
+  t.equal(status, 1)
+  t.match(stderr, /networkPolicy.*'enable'/, 'helm says it too')
+})
+
+testWithHelm(t, 'every pair of values renders valid objects', async (t) => {
+  const combinations = pairwise({
+    shape: shapes(),
+    builders: [false, true],
+    image: [
+      { repository: 'a/b' },
+      { repository: 'a:5000/b', tag: '1' },
+      { repository: 'a/b', digest: `sha256:${'a'.repeat(64)}` },
+    ],
+    nameOverride: ['', 'trust'],
+    fullnameOverride: ['', 'a-very-long-name-that-somebody-has-chosen-for-each-of-his-many-releases'],
+    createNamespace: [false, true],
+    config: [CONFIG, { ...CONFIG, 'corp-root.pem': '-----BEGIN CERTIFICATE-----\n' }],
+    credentials: [{ existingSecret: '' }, { existingSecret: 'mine' }],
+    trustManager: [[], [{ configMap: 'b', key: 'k', path: 'p.pem' }]],
+    certificateSecrets: [[], [{ secret: 's', key: 'ca.crt', path: 's.pem', optional: true }]],
+    podAnnotations: [{}, { 'example.net/a': 'true' }],
+    affinity: [{}, { nodeAffinity: {} }],
+    tolerations: [[], [{ operator: 'Exists' }]],
+    updateStrategy: [
+      { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 1 } },
+      { type: 'OnDelete', rollingUpdate: null },
+    ],
+    extraEnv: [[], [{ name: 'HTTPS_PROXY', value: 'http://proxy:3128' }]],
+    networkPolicy: [{ enabled: true }, { enabled: false }],
+    podMonitor: [{ enabled: false }, { enabled: true, labels: { release: 'x' } }],
+    publish: [
+      { enabled: false },
+      { enabled: true, tekton: true },
+      {
+        enabled: true,
+        configMaps: [{ namespace: 'pool-a', name: 'x' }],
+        restart: [{ namespace: 'b', deployment: 'c' }],
+      },
+    ],
+    uninstallHook: [{ enabled: false }, { enabled: true }],
+  })
+  t.comment(`${combinations.length} combinations`)
+  t.ok(combinations.length >= 60)
+  const rendered: KubernetesObject[] = []
+  for (const [index, { shape, ...values }] of combinations.entries()) {
+    const all = { ...values, ...(shape as Values) }
+    const objects = await templated(all, { name: 'pool-a', namespace: 'pool-a', hooks: true })
+    const wrong = objects.flatMap((object) => {
+      const { name } = object.metadata
+      const found = isDescribed(object) ? invalid(object) : undefined
+      return [...(name.length > 63 ? [name] : []), ...(found === undefined ? [] : [`${object.kind} ${name}: ${found}`])]
+    })
+    t.same(wrong, [], `combination ${index}`, { values: all })
+    rendered.push(...objects.filter(isDescribed))
+  }
+  t.ok(rendered.length > 500, `${rendered.length} objects`)
+  t.equal(await unknownFields(rendered), '')
+})
+
+/** Every way in which profile, distribution and sidecars go together. */
+function shapes(): readonly Values[] {
+  const profiles = ['full', 'hosts-proof', 'hosts', 'audit', 'uninstall']
+  return profiles.flatMap((profile) =>
+    ['', 'openshift', 'k3s', 'rke2'].flatMap((distribution) =>
+      ['native', 'plain']
+        .filter((sidecars) => sidecars === 'native' || profile !== 'uninstall')
+        .filter(() => ['full', 'uninstall'].includes(profile) || !['k3s', 'rke2'].includes(distribution))
+        .map((sidecars) => ({ profile, distribution, sidecars })),
+    ),
+  )
+}
+
+/** Every key of the values, as a.b.c. */
+function placesOf(values: Tree, above = ''): readonly string[] {
+  return Object.entries(values).flatMap(([key, value]) => {
+    const place = above + key
+    const isMap = typeof value === 'object' && value !== null && !Array.isArray(value)
+    return isMap ? [place, ...placesOf(value as Tree, `${place}.`)] : [place]
+  })
+}
+
+function misspell(values: Tree, [first = '', ...rest]: readonly string[]): Tree {
+  if (rest.length > 0) return { ...values, [first]: misspell(values[first] as Tree, rest) }
+  const { [first]: value, ...others } = values
+  return { ...others, [`${first}x`]: value }
+}
+
+t.test('the table of values in the README of the chart is the one of values.yaml', async (t) => {
+  t.equal(
+    readFileSync(join(CHART, 'README.md'), 'utf8'),
+    readmeWithReference(),
+    'otherwise: node scripts/chart-reference.ts',
+  )
+  t.equal(new Ajv({ strict: false }).compile(SCHEMA)(DEFAULTS), true, 'and the schema takes the defaults')
 })

@@ -231,3 +231,13 @@ t.test(
       for (const { image } of allContainers(podSpec(objectsOf(folder)))) t.match(image, /^localhost\//)
   },
 )
+
+t.test('the SecurityContextConstraints allow every kind of volume that the Pods have', async (t) => {
+  const objects = await render('overlays/openshift')
+  const allowed = objects.find(({ kind }) => kind === 'SecurityContextConstraints')?.['volumes'] as readonly string[]
+  const used = (podSpec(objects).volumes ?? []).flatMap(({ name: _, ...source }) => Object.keys(source))
+  t.same(
+    [...new Set(used)].filter((kind) => !allowed.includes(kind)),
+    [],
+  )
+})

@@ -37,7 +37,8 @@ export async function chooseRestart(
   if (settings.strategy === 'signal') return chooseSignal(facts, processes)
   if (!(await systemd.isAvailable()))
     return none(
-      'systemd does not answer on D-Bus, so nothing is known to start containerd again; set restart.strategy to signal if a supervisor does',
+      'systemd does not answer on D-Bus, so nothing is known to start containerd again: in a Pod of profile hosts-proof, run profile ' +
+        'full on this node once; set restart.strategy to signal if a supervisor does',
     )
   const name =
     settings.unit === 'auto' ? (facts.process?.unit ?? facts.unit?.name ?? 'containerd.service') : settings.unit

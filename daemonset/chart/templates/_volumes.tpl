@@ -1,0 +1,147 @@
+{{- define "registry-trust.agentMounts" -}}
+{{- $parts := include "registry-trust.parts" . | fromYaml -}}
+- {name: inputs, mountPath: /etc/registry-trust, readOnly: true}
+{{- if $parts.proxy }}
+- {name: sockets, mountPath: /run/registry-trust}
+{{- end }}
+- {name: run, mountPath: /run}
+- {name: usr, mountPath: /host/usr, readOnly: true}
+- name: etc-containerd
+  mountPath: /host{{ $parts.containerdFolder }}
+  {{- if not $parts.writesConfig }}
+  readOnly: true
+  {{- end }}
+{{- if and $parts.writesHosts (not $parts.writesConfig) }}
+- {name: certs-d, mountPath: /host/etc/containerd/certs.d}
+{{- end }}
+- name: etc-ssl-certs
+  mountPath: /host/etc/ssl/certs
+  {{- if not $parts.writesConfig }}
+  readOnly: true
+  {{- end }}
+{{- if $parts.writesConfig }}
+- {name: local-ca-certificates, mountPath: /host/usr/local/share/ca-certificates}
+{{- end }}
+- {name: state, mountPath: /host/var/lib/registry-trust}
+# Names are resolved as on the node: the resolver's part is dnsPolicy Default.
+- {name: etc-hosts, mountPath: /etc/hosts, readOnly: true}
+{{- with $parts.rancher }}
+- {name: {{ . }}-data, mountPath: /host/var/lib/rancher/{{ . }}/data, readOnly: true}
+- {name: etc-rancher, mountPath: /host/etc/rancher/{{ . }}}
+{{- end }}
+{{- if $parts.builders }}
+- {name: etc-docker, mountPath: /host/etc/docker}
+- {name: etc-containers, mountPath: /host/etc/containers}
+{{- end }}
+{{- end }}
+
+{{/* Certificates from elsewhere, beside the files of the ConfigMap. */}}
+{{- define "registry-trust.certificateSources" -}}
+{{- range .Values.trustManager }}
+- configMap:
+    name: {{ .configMap }}
+    {{- if .optional }}
+    optional: true
+    {{- end }}
+    items:
+      - {key: {{ .key | quote }}, path: {{ .path | quote }}}
+{{- end }}
+{{- range .Values.certificateSecrets }}
+- secret:
+    name: {{ .secret }}
+    {{- if .optional }}
+    optional: true
+    {{- end }}
+    items:
+      - {key: {{ .key | quote }}, path: {{ .path | quote }}}
+{{- end }}
+{{- range .Values.clusterTrustBundles }}
+- clusterTrustBundle:
+    {{- toYaml . | nindent 4 }}
+{{- end }}
+{{- end }}
+
+{{- define "registry-trust.configSource" -}}
+{{- $parts := include "registry-trust.parts" . | fromYaml -}}
+name: {{ include "registry-trust.configMap" . }}
+{{- if $parts.uninstall }}
+optional: true
+{{- end }}
+{{- end }}
+
+{{- define "registry-trust.volumes" -}}
+{{- $parts := include "registry-trust.parts" . | fromYaml -}}
+{{- $certificates := include "registry-trust.certificateSources" . -}}
+- name: config
+  {{- if $certificates }}
+  projected:
+    sources:
+      - configMap:
+          {{- include "registry-trust.configSource" . | nindent 10 }}
+      {{- $certificates | nindent 6 }}
+  {{- else }}
+  configMap:
+    {{- include "registry-trust.configSource" . | nindent 4 }}
+  {{- end }}
+# The same for the agent, with the passwords and keys of an optional Secret beside it, in one flat folder.
+- name: inputs
+  projected:
+    sources:
+      - configMap:
+          {{- include "registry-trust.configSource" . | nindent 10 }}
+      - secret:
+          name: {{ include "registry-trust.credentials" . }}
+          optional: true
+      {{- $certificates | nindent 6 }}
+{{- if $parts.proxy }}
+- name: sockets
+  emptyDir: {medium: Memory, sizeLimit: 1Mi}
+{{- end }}
+- name: run
+  emptyDir: {medium: Memory, sizeLimit: 16Mi}
+- name: usr
+  hostPath: {path: /usr, type: Directory}
+- name: etc-containerd
+  hostPath:
+    path: {{ $parts.containerdFolder }}
+    type: {{ $parts.rancher | empty | ternary "DirectoryOrCreate" "Directory" }}
+{{- if and $parts.writesHosts (not $parts.writesConfig) }}
+- name: certs-d
+  hostPath: {path: /etc/containerd/certs.d, type: DirectoryOrCreate}
+{{- end }}
+- name: etc-ssl-certs
+  hostPath: {path: /etc/ssl/certs, type: Directory}
+{{- if $parts.writesConfig }}
+- name: local-ca-certificates
+  hostPath: {path: /usr/local/share/ca-certificates, type: DirectoryOrCreate}
+{{- end }}
+- name: state
+  hostPath: {path: /var/lib/registry-trust, type: DirectoryOrCreate}
+- name: etc-hosts
+  hostPath: {path: /etc/hosts, type: File}
+{{- if $parts.proxy }}
+- name: run-containerd
+  hostPath: {path: {{ $parts.runFolder }}, type: Directory}
+{{- end }}
+{{- if $parts.restarter }}
+- name: run-dbus
+  hostPath: {path: /run/dbus, type: Directory}
+{{- end }}
+{{- with $parts.rancher }}
+# containerd's own binary, for the rehearsal.
+- name: {{ . }}-data
+  hostPath: {path: /var/lib/rancher/{{ . }}/data, type: Directory}
+# registries.yaml, from which each start makes the host directories anew, and the CA files that it names.
+- name: etc-rancher
+  hostPath: {path: /etc/rancher/{{ . }}, type: DirectoryOrCreate}
+{{- end }}
+{{- if $parts.builders }}
+- name: etc-docker
+  hostPath: {path: /etc/docker, type: DirectoryOrCreate}
+- name: etc-containers
+  hostPath: {path: /etc/containers, type: DirectoryOrCreate}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
