@@ -1,25 +1,24 @@
-// /etc/ssl/certs and, on Debian and Ubuntu, the sources it is made of: the names that anchors get there, and what is there now.
-import { X509Certificate } from 'node:crypto'
-import type { Certificate, TrustAnchor } from '../../model/desired-state.ts'
+// What lies in /etc/ssl/certs and in /usr/local/share/ca-certificates, as far as the agent's own files and the names of declared
+// certificates go.
+import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
 import type { TargetInput } from '../../model/target.ts'
 import { subjectHash } from '../../pki/certificate/subject-hash.ts'
 import { firstUnreadable } from '../files/files.ts'
-import { readBundle } from './bundle.ts'
+import { firstFingerprint, readBundle } from './bundle.ts'
+import { MOST_HASH_LINKS } from './hash-links.ts'
+import { type Holding, type Placement, placementsOf, spareNames } from './placements.ts'
 
 export const TARGET = 'system-trust'
 export const SYSTEM_CERTS = '/etc/ssl/certs'
 export const LOCAL_ANCHORS = '/usr/local/share/ca-certificates'
 export const BUNDLE = `${SYSTEM_CERTS}/ca-certificates.crt`
-export const MOST_HASH_LINKS = 10
 
 type StoreInput = Pick<TargetInput, 'desired' | 'owned'>
 
-/** One certificate of one anchor and the names it gets. */
-export type Placement = {
-  readonly anchor: string
-  readonly certificate: Certificate
+/** A placement with the paths of this store. */
+export type Placed = Placement & {
   readonly link: string
   readonly source: string
   /** Undefined for a subject that OpenSSL itself cannot hash: no hash link then. */
@@ -51,18 +50,22 @@ export async function observeSystemTrust(input: StoreInput, files: NodeFiles): P
   const sources = layout === 'debian' ? await readSources(LOCAL_ANCHORS, files, 3) : []
   const paths = new Map<string, FileState>()
   const fingerprints = new Map<string, string | undefined>()
-  const placements = placementsOf(input)
-  for (const path of [...placements.map((p) => p.link), ...placements.map((p) => p.source), ...ownedPaths(input.owned)])
-    if (!paths.has(path)) paths.set(path, await files.read(path))
-  for (const hash of new Set(placements.flatMap((placement) => placement.hash ?? [])))
+  const placements = placementsOf(input.desired).map(placed)
+  const readAll = async (all: readonly string[]) => {
+    for (const path of all) if (!paths.has(path)) paths.set(path, await files.read(path))
+  }
+  await readAll([...placements.flatMap(({ link, source }) => [link, source]), ...ownedPaths(input.owned)])
+  const spare = spareNames(placements, holdingsOf(input.owned, paths, layout), input.desired)
+  await readAll(spare.flatMap((fileName) => [linkOf(fileName), sourceOf(fileName)]))
+  for (const hash of new Set(placements.flatMap((placement) => placement.hash ?? []))) {
     for (let n = 0; n < MOST_HASH_LINKS; n++) {
-      const path = `${SYSTEM_CERTS}/${hash}.${n}`
-      const state = await files.read(path)
-      paths.set(path, state)
-      if (state.kind === 'absent') break
+      const path = hashPath(hash, n)
+      await readAll([path])
+      if (stateIn(paths, path).kind === 'absent') break
       const followed = await files.readFollowing(path)
       fingerprints.set(path, followed.kind === 'file' ? firstFingerprint(followed.bytes) : undefined)
     }
+  }
   const unreadable = firstUnreadable([
     [BUNDLE, bundle],
     [SYSTEM_CERTS, certs],
@@ -89,32 +92,38 @@ async function readSources(
   return found.sort((a, b) => (a.path < b.path ? -1 : 1))
 }
 
-function firstFingerprint(bytes: Buffer): string | undefined {
-  try {
-    return `sha256:${new X509Certificate(bytes).fingerprint256.replaceAll(':', '').toLowerCase()}`
-  } catch {
-    return undefined
-  }
+export function placed(placement: Placement): Placed {
+  const { fileName, certificate } = placement
+  return { ...placement, link: linkOf(fileName), source: sourceOf(fileName), hash: subjectHash(certificate.pem) }
 }
 
-export function placementsOf({ desired }: StoreInput): readonly Placement[] {
-  if (desired.targets.systemTrust.enabled === 'off') return []
-  const place = (anchor: TrustAnchor) =>
-    anchor.certificates.map((certificate, index) => {
-      const name = index === 0 ? anchor.name : `${anchor.name}-${index + 1}`
-      const fileName = desired.targets.systemTrust.fileName.replace('{name}', name)
-      return {
-        anchor: anchor.name,
-        certificate,
-        link: `${SYSTEM_CERTS}/${fileName}`,
-        source: `${LOCAL_ANCHORS}/${fileName.replace(/\.pem$/, '.crt')}`,
-        hash: subjectHash(certificate.pem),
-      }
-    })
-  const seen = new Set<string>()
-  return desired.anchors
-    .flatMap(place)
-    .filter(({ certificate }) => !seen.has(certificate.fingerprint) && seen.add(certificate.fingerprint))
+export function linkOf(fileName: string): string {
+  return `${SYSTEM_CERTS}/${fileName}`
+}
+
+export function sourceOf(fileName: string): string {
+  return `${LOCAL_ANCHORS}/${fileName.replace(/\.pem$/, '.crt')}`
+}
+
+export function hashPath(hash: string, number: number): string {
+  return `${SYSTEM_CERTS}/${hash}.${number}`
+}
+
+/** Our files by their names in the store, with what they hold now. */
+export function holdingsOf(
+  owned: AgentState['owned'],
+  paths: ReadonlyMap<string, FileState>,
+  layout: ObservedSystemTrust['layout'],
+): ReadonlyMap<string, Holding> {
+  const folder = layout === 'debian' ? LOCAL_ANCHORS : SYSTEM_CERTS
+  return new Map(
+    ownedPaths(owned).flatMap((path) => {
+      const state = stateIn(paths, path)
+      if (posix.dirname(path) !== folder || state.kind !== 'file') return []
+      const fileName = posix.basename(path).replace(/\.crt$/, '.pem')
+      return [[fileName, { anchor: owned[path]?.subject ?? '', fingerprint: firstFingerprint(state.bytes) }] as const]
+    }),
+  )
 }
 
 export function ownedPaths(owned: AgentState['owned']): readonly string[] {
@@ -122,4 +131,6 @@ export function ownedPaths(owned: AgentState['owned']): readonly string[] {
   return Object.keys(owned).filter((path) => owned[path]?.target === TARGET && path !== BUNDLE && isHere(path))
 }
 
-/** Paths of anchors whose input is broken now: the last good ones stay. */
+export function stateIn(paths: ReadonlyMap<string, FileState>, path: string): FileState {
+  return paths.get(path) ?? { kind: 'absent' }
+}

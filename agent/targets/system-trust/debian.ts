@@ -2,7 +2,6 @@
 // the same anchors (source in /usr/local/share/ca-certificates, link and hash link in /etc/ssl/certs, bundle), so that a
 // later run of it changes nothing; elsewhere a regular file and a hash link. It never asks for a restart: containerd
 // reads each registry's CA through hosts.toml.
-
 import { posix } from 'node:path'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change, FileContent, OwnedPath } from '../../model/plan.ts'
@@ -13,15 +12,21 @@ import { difference, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/fi
 import { insertInOrder } from './bundle-order.ts'
 import {
   BUNDLE,
+  hashPath,
+  holdingsOf,
   LOCAL_ANCHORS,
-  MOST_HASH_LINKS,
+  linkOf,
   type ObservedSystemTrust,
   ownedPaths,
-  type Placement,
-  placementsOf,
+  type Placed,
+  placed,
   SYSTEM_CERTS,
+  sourceOf,
+  stateIn,
   TARGET,
 } from './debian-observe.ts'
+import { numbersOf } from './hash-links.ts'
+import { arrange, placementsOf } from './placements.ts'
 
 export function planSystemTrust(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
   const { enabled } = input.desired.targets.systemTrust
@@ -51,73 +56,130 @@ function unwritable(input: TargetInput, observed: ObservedSystemTrust): TargetPl
 }
 
 function planDebian(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
-  const additions: Change[] = []
+  const held = heldPaths(input)
+  const ours = textsOf(input.owned, observed)
   const problems: Problem[] = []
-  const keep = heldPaths(input)
-  const installed: Placement[] = []
-  const taken = new Set<string>()
-  for (const placement of placementsOf(input)) {
-    const { source, link, certificate } = placement
+  const place = (placement: Placed): readonly Placed[] => {
+    const { source, certificate } = placement
     const state = stateAt(source, observed)
     const isOwn = input.owned[source] !== undefined
-    if (!isOwn && state.kind === 'absent' && bundleText(observed).includes(certificate.pem)) continue
-    const wanted = rootFile(certificate.pem)
+    // In the bundle without us: of the distribution's. What our own source has put there counts for nothing: it may be about to go.
+    const isProvided = bundleText(observed).includes(certificate.pem) && !ours.has(certificate.pem)
+    if (isProvided && (isOwn || state.kind === 'absent')) return []
     const conflict = conflictWith(placement, observed, input.owned, source)
-    if (conflict !== undefined) {
-      problems.push(conflict)
-      continue
-    }
-    if (!isOwn && isSameText(state, certificate.pem)) continue
-    installed.push(placement)
-    additions.push(...put(placement, LOCAL_ANCHORS, source, wanted, observed))
-    additions.push(...put(placement, SYSTEM_CERTS, link, { kind: 'link', to: source }, observed))
-    const hash = hashLink(placement, observed, taken)
-    if (hash !== undefined) {
-      additions.push(...put(placement, SYSTEM_CERTS, hash, { kind: 'link', to: posix.basename(link) }, observed))
-      keep.add(hash)
-    }
-    for (const path of [source, link]) keep.add(path)
+    if (conflict === undefined) return isOwn || !isSameText(state, certificate.pem) ? [placement] : []
+    problems.push(conflict)
+    return whereItLies(placement, input, observed)
   }
-  const removals = removalsOf(input.owned, keep, observed)
-  const held = heldPaths(input)
-  const replaceable = ownedPaths(input.owned).filter((path) => path.startsWith(`${LOCAL_ANCHORS}/`) && !held.has(path))
-  const gone = replaceable.flatMap((path) => {
-    const state = stateAt(path, observed)
-    return state.kind === 'file' ? [state.bytes.toString('utf8')] : []
-  })
+  const installed = arranged(input, observed).flatMap(place)
+  const { additions, keep } = write(installed, held, input, observed, (placement) => [
+    ...put(placement, LOCAL_ANCHORS, placement.source, rootFile(placement.certificate.pem), observed),
+    ...put(placement, SYSTEM_CERTS, placement.link, { kind: 'link', to: placement.source }, observed),
+  ])
+  const gone = [...ours].flatMap(([pem, path]) => (held.has(path) ? [] : [pem]))
   const bundle = planBundle(installed, gone, input.owned, observed, keep.size > 0)
-  const isRemovalOnly = additions.length === 0
-  return {
-    changes: isRemovalOnly ? [...bundle, ...removals] : [...removals, ...additions, ...bundle],
-    problems,
-  }
+  return { changes: [...additions, ...bundle, ...removalsOf(input.owned, keep, observed)], problems }
 }
 
 function planPlain(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
-  const additions: Change[] = []
   const problems: Problem[] = []
-  const keep = heldPaths(input)
-  const taken = new Set<string>()
-  for (const placement of placementsOf(input)) {
+  const place = (placement: Placed): readonly Placed[] => {
     const { link, certificate } = placement
+    const isOwn = input.owned[link] !== undefined
     const conflict = conflictWith(placement, observed, input.owned, link)
-    if (conflict !== undefined) {
-      problems.push(conflict)
-      continue
+    if (conflict === undefined) {
+      return isOwn || !isSameText(stateAt(link, observed), certificate.pem) ? [placement] : []
     }
-    if (input.owned[link] === undefined && isSameText(stateAt(link, observed), certificate.pem)) continue
-    additions.push(...put(placement, SYSTEM_CERTS, link, rootFile(certificate.pem), observed))
-    keep.add(link)
-    const hash = hashLink(placement, observed, taken)
-    if (hash === undefined) continue
-    additions.push(...put(placement, SYSTEM_CERTS, hash, { kind: 'link', to: posix.basename(link) }, observed))
-    keep.add(hash)
+    problems.push(conflict)
+    return whereItLies(placement, input, observed)
   }
-  return { changes: [...removalsOf(input.owned, keep, observed), ...additions], problems }
+  const installed = arranged(input, observed).flatMap(place)
+  const { additions, keep } = write(installed, heldPaths(input), input, observed, (placement) =>
+    put(placement, SYSTEM_CERTS, placement.link, rootFile(placement.certificate.pem), observed),
+  )
+  return { changes: [...additions, ...removalsOf(input.owned, keep, observed)], problems }
+}
+
+function arranged({ desired, owned }: TargetInput, observed: ObservedSystemTrust): readonly Placed[] {
+  const isFree = (fileName: string) =>
+    [linkOf(fileName), sourceOf(fileName)].every((path) => observed.paths.get(path)?.kind === 'absent')
+  const holdings = holdingsOf(owned, observed.paths, observed.layout)
+  return arrange(placementsOf(desired), holdings, desired, isFree).map(placed)
+}
+
+/** A certificate whose new name is somebody else's stays under the name that it has from before, if it has one. */
+function whereItLies(placement: Placed, { owned }: TargetInput, observed: ObservedSystemTrust): readonly Placed[] {
+  const holdings = holdingsOf(owned, observed.paths, observed.layout)
+  const held = [...holdings].find(([, { fingerprint }]) => fingerprint === placement.certificate.fingerprint)
+  return held === undefined ? [] : [placed({ ...placement, fileName: held[0] })]
+}
+
+/** File by file, each certificate with all that it needs before the next one: whoever reads meanwhile misses none that stays declared. */
+function write(
+  installed: readonly Placed[],
+  held: ReadonlySet<string>,
+  { owned }: TargetInput,
+  observed: ObservedSystemTrust,
+  filesOf: (placement: Placed) => readonly Change[],
+): { readonly additions: readonly Change[]; readonly keep: ReadonlySet<string> } {
+  const hashes = hashLinks(installed, held, owned, observed)
+  const keep = new Set(held)
+  const additions = installed.flatMap((placement) => {
+    const hash = hashes.get(placement.certificate.fingerprint)
+    for (const path of [placement.link, ...(observed.layout === 'debian' ? [placement.source] : [])]) keep.add(path)
+    if (hash === undefined) return filesOf(placement)
+    keep.add(hash)
+    const to = posix.basename(placement.link)
+    return [...filesOf(placement), ...put(placement, SYSTEM_CERTS, hash, { kind: 'link', to }, observed)]
+  })
+  return { additions, keep }
+}
+
+/** By fingerprint, the path of the hash link. */
+function hashLinks(
+  installed: readonly Placed[],
+  held: ReadonlySet<string>,
+  owned: AgentState['owned'],
+  observed: ObservedSystemTrust,
+): ReadonlyMap<string, string> {
+  const byHash = Map.groupBy(installed, ({ hash }) => hash)
+  const links = [...byHash].flatMap(([hash, placements]) => {
+    if (hash === undefined) return []
+    const numbers = numbersOf(
+      placements.map(({ certificate }) => certificate.fingerprint),
+      (number) => {
+        const path = hashPath(hash, number)
+        const isThere = stateAt(path, observed).kind !== 'absent'
+        return {
+          isFixed: isThere && (owned[path] === undefined || held.has(path)),
+          fingerprint: observed.fingerprints.get(path),
+        }
+      },
+    )
+    return [...numbers].map(([fingerprint, number]) => [fingerprint, hashPath(hash, number)] as const)
+  })
+  return new Map(links)
+}
+
+/** What our sources hold now, as `bundle` has it too, each with its path. */
+function textsOf(owned: AgentState['owned'], observed: ObservedSystemTrust): ReadonlyMap<string, string> {
+  const theirs = new Set(
+    observed.sources.flatMap(({ path, state }) =>
+      owned[path] === undefined && state.kind === 'file' ? [state.bytes.toString('utf8')] : [],
+    ),
+  )
+  return new Map(
+    ownedPaths(owned).flatMap((path) => {
+      const state = stateAt(path, observed)
+      if (!path.startsWith(`${LOCAL_ANCHORS}/`) || state.kind !== 'file') return []
+      const text = state.bytes.toString('utf8')
+      return theirs.has(text) ? [] : [[text, path] as const]
+    }),
+  )
 }
 
 function stateAt(path: string, observed: ObservedSystemTrust): FileState {
-  return observed.paths.get(path) ?? { kind: 'absent' }
+  return stateIn(observed.paths, path)
 }
 
 function isSameText(state: FileState, text: string): boolean {
@@ -130,7 +192,7 @@ function bundleText(observed: ObservedSystemTrust): string {
 
 /** A path that someone else made, with other content than ours, is left alone. */
 function conflictWith(
-  { anchor, certificate, link, source }: Placement,
+  { anchor, certificate, link, source }: Placed,
   observed: ObservedSystemTrust,
   owned: AgentState['owned'],
   contentPath: string,
@@ -149,7 +211,7 @@ function conflictWith(
 }
 
 function put(
-  placement: Placement,
+  placement: Placed,
   folder: string,
   path: string,
   content: Extract<FileContent, { kind: 'file' | 'link' }>,
@@ -175,7 +237,7 @@ function put(
   ]
 }
 
-function linkDifference({ anchor }: Placement, kind: 'file' | 'link', isNew: boolean) {
+function linkDifference({ anchor }: Placed, kind: 'file' | 'link', isNew: boolean) {
   if (!isNew) return { drift: 'changed' as const, reason: 'it leads elsewhere' }
   return {
     drift: 'missing' as const,
@@ -187,23 +249,7 @@ function owned(path: string, content: Extract<FileContent, { kind: 'file' | 'lin
   return { path, kind: 'whole', sha256: sha256(content.kind === 'file' ? content.bytes : content.to) }
 }
 
-/** The name that `openssl rehash` would give: the first free number, none when that certificate is linked already. */
-function hashLink(placement: Placement, observed: ObservedSystemTrust, taken: Set<string>): string | undefined {
-  if (placement.hash === undefined) return undefined
-  for (let n = 0; n < MOST_HASH_LINKS; n++) {
-    const path = `${SYSTEM_CERTS}/${placement.hash}.${n}`
-    if (taken.has(path)) continue
-    const state = stateAt(path, observed)
-    const isOurs = state.kind === 'link' && state.to === posix.basename(placement.link)
-    if (state.kind === 'absent' || isOurs) {
-      taken.add(path)
-      return path
-    }
-    if (observed.fingerprints.get(path) === placement.certificate.fingerprint) return undefined
-  }
-  return undefined
-}
-
+/** Paths of anchors whose input is broken now: the last good ones stay. */
 function heldPaths({ desired, owned }: TargetInput): Set<string> {
   if (desired.targets.systemTrust.enabled === 'off') return new Set()
   const held = new Set(
@@ -248,7 +294,7 @@ function isChangedByOthers(state: FileState, digest: string | undefined): boolea
 
 /** Certificates go where `update-ca-certificates` puts them: sources in the order of their paths, after the distribution's. */
 function planBundle(
-  installed: readonly Placement[],
+  installed: readonly Placed[],
   gone: readonly string[],
   owned: AgentState['owned'],
   observed: ObservedSystemTrust,

@@ -1,9 +1,9 @@
 // The stores of the other distributions: where they lie, which sources they would hold, and what is there now.
 import { posix } from 'node:path'
-import type { Certificate, TrustAnchor } from '../../model/desired-state.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { TargetInput } from '../../model/target.ts'
-import { readBundle } from './bundle.ts'
+import { firstFingerprint, readBundle } from './bundle.ts'
+import { arrange, type Holding, type Placement, placementsOf, spareNames } from './placements.ts'
 
 export const TARGET = 'system-trust'
 
@@ -20,9 +20,6 @@ export const FAMILIES: { readonly [name: string]: Family } = {
   photon: { bundle: '/etc/pki/tls/certs/ca-bundle.crt' },
 }
 
-export type AnchorInput = Pick<TargetInput, 'desired' | 'owned'>
-export type Source = { readonly path: string; readonly anchor: string; readonly certificate: Certificate }
-
 export type ObservedAnchorStore = {
   readonly family: Family | undefined
   readonly isWritable: boolean
@@ -30,14 +27,21 @@ export type ObservedAnchorStore = {
   readonly sources: ReadonlyMap<string, FileState>
 }
 
+export type AnchorInput = Pick<TargetInput, 'desired' | 'owned'>
+export type Source = Placement & { readonly path: string }
+
 export async function observeAnchorStore(input: AnchorInput, files: NodeFiles): Promise<ObservedAnchorStore> {
   const none = { family: undefined, isWritable: false, bundle: { kind: 'absent' }, sources: new Map() } as const
   for (const family of Object.values(FAMILIES)) {
     const bundle = await readBundle(family.bundle, files)
     if (bundle.kind !== 'file') continue
     const sources = new Map<string, FileState>()
-    for (const { path } of sourcesOf(family, input)) sources.set(path, await files.read(path))
-    for (const path of ownedSources(family, input.owned)) sources.set(path, await files.read(path))
+    const placements = placementsOf(input.desired)
+    const read = async (path: string) => sources.set(path, await files.read(path))
+    for (const { fileName } of placements) await read(pathOf(family, fileName))
+    for (const path of ownedSources(family, input.owned)) await read(path)
+    const spare = spareNames(placements, holdingsOf(family, input.owned, sources), input.desired)
+    for (const fileName of spare) await read(pathOf(family, fileName))
     const folders = [posix.dirname(family.bundle), ...(family.sources === undefined ? [] : [family.sources])]
     const writable = await Promise.all(folders.map((folder) => files.isWritable(folder)))
     return { family, isWritable: writable.every((one) => one), bundle, sources }
@@ -45,20 +49,39 @@ export async function observeAnchorStore(input: AnchorInput, files: NodeFiles): 
   return none
 }
 
-export function sourcesOf(family: Family, { desired }: AnchorInput): readonly Source[] {
-  if (desired.targets.systemTrust.enabled === 'off') return []
-  const seen = new Set<string>()
-  const place = ({ name, certificates }: TrustAnchor) =>
-    certificates.map((certificate, index) => {
-      const fileName = desired.targets.systemTrust.fileName.replace(
-        '{name}',
-        index === 0 ? name : `${name}-${index + 1}`,
-      )
-      return { path: `${family.sources ?? posix.dirname(family.bundle)}/${fileName}`, anchor: name, certificate }
-    })
-  return desired.anchors
-    .flatMap(place)
-    .filter(({ certificate }) => !seen.has(certificate.fingerprint) && seen.add(certificate.fingerprint))
+function placed(family: Family, placement: Placement): Source {
+  return { ...placement, path: pathOf(family, placement.fileName) }
+}
+
+function pathOf(family: Family, fileName: string): string {
+  return `${family.sources ?? posix.dirname(family.bundle)}/${fileName}`
+}
+
+/** In the order in which they are written. */
+export function sourcesOf(
+  family: Family,
+  input: AnchorInput,
+  sources: ReadonlyMap<string, FileState>,
+): readonly Source[] {
+  const isFree = (fileName: string) => sources.get(pathOf(family, fileName))?.kind === 'absent'
+  const holdings = holdingsOf(family, input.owned, sources)
+  return arrange(placementsOf(input.desired), holdings, input.desired, isFree).map((one) => placed(family, one))
+}
+
+/** Our files by their names, with what they hold now. */
+function holdingsOf(
+  family: Family,
+  owned: AnchorInput['owned'],
+  sources: ReadonlyMap<string, FileState>,
+): ReadonlyMap<string, Holding> {
+  return new Map(
+    ownedSources(family, owned).flatMap((path) => {
+      const state = sources.get(path)
+      if (state?.kind !== 'file') return []
+      const holding = { anchor: owned[path]?.subject ?? '', fingerprint: firstFingerprint(state.bytes) }
+      return [[posix.basename(path), holding] as const]
+    }),
+  )
 }
 
 export function ownedSources({ sources }: Family, owned: AnchorInput['owned']): readonly string[] {

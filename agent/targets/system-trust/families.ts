@@ -29,7 +29,7 @@ export function planAnchorStore(
     ...(input.owned[family.bundle] === undefined ? [] : [family.bundle]),
   ]
   if (enabled === 'off' && mine.length === 0) return NOTHING_TO_DO
-  const wanted = enabled === 'off' ? [] : sourcesOf(family, input)
+  const wanted = sourcesOf(family, input, sources)
   if (wanted.length === 0 && mine.length === 0) return NOTHING_TO_DO
   const unreadable = firstUnreadable(sources)
   if (unreadable !== undefined) {
@@ -46,6 +46,13 @@ export function planAnchorStore(
   const changes: Change[] = []
   const keep = new Set(mine.filter((path) => held.includes(input.owned[path]?.subject ?? '')))
   const installed: Source[] = []
+  const bundleText = bundle.bytes.toString('utf8')
+  const ours = new Set(
+    ownedSources(family, input.owned).flatMap((path) => {
+      const state = sources.get(path)
+      return state?.kind === 'file' ? [state.bytes.toString('utf8')] : []
+    }),
+  )
   for (const source of family.sources === undefined ? [] : wanted) {
     const state = sources.get(source.path) ?? { kind: 'absent' as const }
     const content = rootFile(source.certificate.pem)
@@ -60,6 +67,8 @@ export function planAnchorStore(
         )
       continue
     }
+    // In the bundle without us: what our own source has put there counts for nothing, it may be about to go.
+    if (!ours.has(source.certificate.pem) && bundleText.includes(source.certificate.pem.trimEnd())) continue
     installed.push(source)
     keep.add(source.path)
     if (isFile(state, content)) continue
@@ -83,11 +92,12 @@ export function planAnchorStore(
   }
   const inBundle = family.sources === undefined ? wanted : installed
   const gone = mine.filter((path) => path !== family.bundle && !keep.has(path))
-  const removed = gone.flatMap((path) => {
+  // A file that is overwritten held a certificate too.
+  const isHeld = (path: string) => held.includes(input.owned[path]?.subject ?? '')
+  const removed = ownedSources(family, input.owned).flatMap((path) => {
     const state = sources.get(path)
-    return state?.kind === 'file' && sha256(state.bytes) === input.owned[path]?.sha256
-      ? [state.bytes.toString('utf8')]
-      : []
+    const isOurs = state?.kind === 'file' && sha256(state.bytes) === input.owned[path]?.sha256
+    return isOurs && !isHeld(path) ? [state.bytes.toString('utf8')] : []
   })
   for (const path of gone) {
     const state = sources.get(path) ?? { kind: 'absent' as const }
@@ -162,7 +172,8 @@ function markedBlocks(text: string): readonly string[] {
   return [...text.matchAll(BLOCK)].map(([, pem = '']) => pem)
 }
 
+/** The block with our mark, if it has one: the same certificate may stand there a second time, from the distribution. */
 function withoutBlock(text: string, pem: string): string {
-  const withMark = text.replace(BLOCK, (whole, block: string) => (block === pem ? '' : whole))
-  return withMark.replace(pem, '')
+  const withoutMark = text.replace(BLOCK, (whole, block: string) => (block === pem ? '' : whole))
+  return withoutMark === text ? text.replace(pem, '') : withoutMark
 }

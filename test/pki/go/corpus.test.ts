@@ -1,6 +1,7 @@
 // Which certificates containerd's Go reads: our rules beside the real containerd of each generation, over mutants of valid certificates.
-// A sample runs with the tests. Once, 12,000 mutants were asked of each containerd 1.6.20, 1.7.24 and 2.1.9 (seeds 1 to 3 of 4,000 each),
-// without a difference: REGISTRY_TRUST_MUTANTS=4000 REGISTRY_TRUST_SEED=1 runs one of these again.
+// A sample runs with the tests. Once, 12,000 mutants were asked of each of containerd 1.6.20, 1.7.24 and 2.1.9 (seeds 1 to 3, 4,000 each):
+// 36,000 answers, and no difference but the 28 about negative serial numbers. REGISTRY_TRUST_MUTANTS=4000 REGISTRY_TRUST_SEED=1 runs one
+// of these again.
 import t from 'tap'
 import { refusalText, whyGoRefuses } from '../../../agent/pki/go/certificate.ts'
 import { GO_RELEASES, type GoVersion } from '../../../agent/pki/go/refusal.ts'
@@ -17,7 +18,14 @@ function releaseOf(line: string): GoVersion | undefined {
   return (GO_RELEASES.find(({ containerd }) => containerd === line) ?? GO_RELEASES.at(-1))?.go
 }
 
+/**
+ * Whether Go 1.23 and later read it depends on the build: not where containerd's go.mod names Go 1.23 or later, as upstream's 2.1 does;
+ * Debian's packages are built with the older default (GODEBUG x509negativeserial=1).
+ */
+const NEGATIVE = 'its serial number is negative'
+
 const skip = fixturesUnavailable()
+t.setTimeout(30_000 + COUNT * 200)
 const bases = mutantBases(t.testdir())
 const mutants = createMutants(bases, COUNT, SEED)
 
@@ -33,6 +41,7 @@ for (const generation of skip === undefined ? generations() : []) {
     const loaded = await loader.load(mutants.map(({ der }) => der))
     const differences = mutants.flatMap(({ der, what }, at) => {
       const refusal = whyGoRefuses(der)
+      if (refusal?.reason === NEGATIVE && loaded[at] === true) return []
       const isRead = !refusal?.refusedBy.some((release) => release === go)
       return isRead === loaded[at] ? [] : [`${what}: ${refusal === undefined ? 'read' : refusalText(refusal)}`]
     })

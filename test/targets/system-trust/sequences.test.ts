@@ -1,0 +1,228 @@
+// What is declared is there after one apply, whatever moved between names, anchors and files, on each layout of the store; nothing else is;
+// the next plan is empty; and whoever reads between two changes misses no certificate that both configurations declare. The reader looks
+// certificates up as OpenSSL does, in the folder and in the bundle; openssl itself judges the end of each sequence.
+// Once, 2,500 sequences were run without a failure: REGISTRY_TRUST_SEQUENCES=2500 runs them again.
+import { execFileSync } from 'node:child_process'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import fc from 'fast-check'
+import t from 'tap'
+import type { Certificate, DesiredState } from '../../../agent/model/desired-state.ts'
+import type { Change } from '../../../agent/model/plan.ts'
+import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
+import { subjectHash } from '../../../agent/pki/certificate/subject-hash.ts'
+import { planSystemTrust } from '../../../agent/targets/system-trust/debian.ts'
+import { observeSystemTrust } from '../../../agent/targets/system-trust/debian-observe.ts'
+import { planAnchorStore } from '../../../agent/targets/system-trust/families.ts'
+import { observeAnchorStore } from '../../../agent/targets/system-trust/families-observe.ts'
+import { type ScratchNode, scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
+import { anchor, desired, makeCa, targetInput } from '../../fixtures/scratch/sample.ts'
+
+const SEQUENCES = Number(process.env['REGISTRY_TRUST_SEQUENCES'] ?? 100)
+t.setTimeout(60_000 + SEQUENCES * 1000)
+
+// Three of them have one subject, so that their hash links are numbered, and so has one of the distribution's.
+const CAS = ['Same', 'Same', 'Same', 'One', 'Two', 'Three'].map(makeCa)
+const FOREIGN = [makeCa('Same'), makeCa('Distribution')]
+const ALL = [...CAS, ...FOREIGN]
+const CERTS = '/etc/ssl/certs'
+
+type Layout = {
+  readonly name: string
+  readonly bundle?: string
+  readonly folder?: string
+  readonly folders: readonly string[]
+}
+
+const LAYOUTS: readonly Layout[] = [
+  {
+    name: 'debian',
+    bundle: `${CERTS}/ca-certificates.crt`,
+    folder: CERTS,
+    folders: ['/usr/local/share/ca-certificates'],
+  },
+  { name: 'plain', folder: CERTS, folders: [] },
+  {
+    name: 'rhel',
+    bundle: '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
+    folders: ['/etc/pki/ca-trust/source/anchors'],
+  },
+  { name: 'suse', bundle: '/var/lib/ca-certificates/ca-bundle.pem', folders: ['/etc/pki/trust/anchors'] },
+  { name: 'photon', bundle: '/etc/pki/tls/certs/ca-bundle.crt', folders: [] },
+]
+
+function layOut(root: string, layout: Layout): ScratchNode {
+  const write = (path: string, text: string) => {
+    mkdirSync(dirname(join(root, path)), { recursive: true })
+    writeFileSync(join(root, path), text, { mode: 0o644 })
+  }
+  for (const folder of [...layout.folders, '/var/lib', ...(layout.folder === undefined ? [] : [layout.folder])]) {
+    mkdirSync(join(root, folder), { recursive: true })
+  }
+  if (layout.bundle !== undefined) write(layout.bundle, FOREIGN.map(({ pem }) => pem).join(''))
+  if (layout.folder !== undefined)
+    write(`${layout.folder}/${subjectHash(FOREIGN[0]?.pem ?? '')}.0`, FOREIGN[0]?.pem ?? '')
+  return scratchNode(root)
+}
+
+/** The text at a path of the node, links followed below its root. */
+function follow(root: string, path: string): string | undefined {
+  const full = join(root, path)
+  const stat = lstatSync(full, { throwIfNoEntry: false })
+  if (stat === undefined) return undefined
+  if (!stat.isSymbolicLink()) return readFileSync(full, 'utf8')
+  const to = readlinkSync(full)
+  return follow(root, to.startsWith('/') ? to : join(dirname(path), to))
+}
+
+/** As OpenSSL looks in a folder: by the subject's hash, from 0 to the first number that is not there. */
+function isInFolder(root: string, folder: string, { pem }: Certificate): boolean {
+  for (let number = 0; ; number += 1) {
+    const text = follow(root, `${folder}/${subjectHash(pem)}.${number}`)
+    if (text === undefined) return false
+    if (text.includes(pem)) return true
+  }
+}
+
+function found(root: string, { folder, bundle }: Layout): ReadonlySet<Certificate> {
+  const text = bundle === undefined ? '' : readFileSync(join(root, bundle), 'utf8')
+  return new Set(
+    ALL.filter(
+      (ca) =>
+        (folder === undefined || isInFolder(root, folder, ca) || ca === FOREIGN[1]) &&
+        (bundle === undefined || text.includes(ca.pem)),
+    ),
+  )
+}
+
+const configuration = fc.record({
+  anchors: fc.uniqueArray(
+    fc.record({
+      name: fc.constantFrom('corp', 'corp-2', 'lab', 'a'),
+      cas: fc.uniqueArray(fc.constantFrom(...CAS, ...FOREIGN.slice(1)), { maxLength: 4 }),
+    }),
+    { selector: ({ name }) => name, maxLength: 4 },
+  ),
+  fileName: fc.constantFrom('{name}.pem', '{name}.pem', '{name}.pem', 'x-{name}.pem', 'corp-{name}.pem'),
+})
+
+type Configuration = typeof configuration extends fc.Arbitrary<infer Value> ? Value : never
+
+/** An anchor without a certificate would hold its last good ones, which is another matter. */
+function desiredOf({ anchors, fileName }: Configuration): DesiredState {
+  const base = desired()
+  return desired({
+    anchors: anchors.filter(({ cas }) => cas.length > 0).map(({ name, cas }) => anchor(name, ...cas)),
+    targets: { ...base.targets, systemTrust: { ...base.targets.systemTrust, fileName } },
+  })
+}
+
+async function plan(node: ScratchNode, wanted: DesiredState, { owned }: AgentState): Promise<readonly Change[]> {
+  const input = targetInput(wanted, owned)
+  const { files } = node
+  const certs = await observeSystemTrust(input, files)
+  const store = await observeAnchorStore(input, files)
+  const isElsewhere = store.family?.sources !== undefined
+  const plans = [...(isElsewhere ? [] : [planSystemTrust(input, certs)]), planAnchorStore(input, store)]
+  return plans.flatMap(({ changes }) => changes)
+}
+
+function declaredIn({ anchors }: DesiredState): ReadonlySet<Certificate> {
+  return new Set(anchors.flatMap(({ certificates }) => ALL.filter((ca) => certificates.includes(ca))))
+}
+
+/** What openssl says of every certificate: the ones that it verifies by the folder, and by the bundle. */
+function verified(root: string, { folder, bundle }: Layout): readonly (readonly string[])[] {
+  const scratch = mkdtempSync(join(tmpdir(), 'rt-verify-'))
+  try {
+    const files = ALL.map(({ pem }, at) => {
+      writeFileSync(join(scratch, `${at}.pem`), pem)
+      return join(scratch, `${at}.pem`)
+    })
+    const ask = (...store: readonly string[]) => {
+      const argv = ['verify', ...store, ...files]
+      try {
+        return execFileSync('openssl', argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] })
+      } catch (error) {
+        return (error as { readonly stdout: string }).stdout
+      }
+    }
+    const names = (text: string) => [...text.matchAll(/(\d+)\.pem: OK/g)].map(([, at = '']) => at)
+    const answers: (readonly string[])[] = []
+    if (bundle !== undefined) answers.push(names(ask('-no-CApath', '-no-CAstore', '-CAfile', join(root, bundle))))
+    if (folder !== undefined) {
+      // Links of the node lead to absolute paths below its root: openssl gets what they lead to.
+      const copy = join(scratch, 'certs')
+      mkdirSync(copy)
+      for (const name of readdirSync(join(root, folder))) {
+        const text = follow(root, `${folder}/${name}`)
+        if (text !== undefined) writeFileSync(join(copy, name), text)
+      }
+      answers.push(names(ask('-no-CAfile', '-no-CAstore', '-CApath', copy)))
+    }
+    return answers
+  } finally {
+    rmSync(scratch, { recursive: true })
+  }
+}
+
+/** @throws where the property does not hold. */
+async function run(layout: Layout, configurations: readonly Configuration[]): Promise<void> {
+  const root = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'rt-store-'))
+  try {
+    const node = layOut(root, layout)
+    const pristine = JSON.stringify(treeOf(root))
+    let state = EMPTY_STATE
+    let declared: ReadonlySet<Certificate> = new Set()
+    const step = async (wanted: DesiredState) => {
+      const next = declaredIn(wanted)
+      const staying = [...declared].filter((ca) => next.has(ca))
+      for (const change of await plan(node, wanted, state)) {
+        state = await node.carryOut([change], state)
+        const now = found(root, layout)
+        const missed = [...staying, ...(layout.bundle === undefined ? [] : FOREIGN)].filter((ca) => !now.has(ca))
+        if (missed.length > 0) throw new Error(`after ${change.action} ${change.path}: ${names(missed)} is missed`)
+      }
+      const now = found(root, layout)
+      const isForeign = (ca: Certificate) => FOREIGN.includes(ca)
+      const missing = [...next].filter((ca) => !now.has(ca))
+      const toomany = [...now].filter((ca) => !next.has(ca) && !isForeign(ca))
+      if (missing.length > 0) throw new Error(`${names(missing)} is declared and missing`)
+      if (toomany.length > 0) throw new Error(`${names(toomany)} is there and not declared`)
+      const left = await plan(node, wanted, state)
+      if (left.length > 0)
+        throw new Error(`the next plan: ${left.map(({ action, path }) => `${action} ${path}`).join(', ')}`)
+      declared = next
+    }
+    for (const one of configurations) await step(desiredOf(one))
+    for (const answer of verified(root, layout)) {
+      const wrong = ALL.filter((ca, at) => !FOREIGN.includes(ca) && answer.includes(`${at}`) !== declared.has(ca))
+      if (wrong.length > 0) throw new Error(`openssl is of another opinion about ${names(wrong)}`)
+    }
+    await step(desired())
+    if (JSON.stringify(treeOf(root)) !== pristine) throw new Error('what is left is not as before')
+  } finally {
+    rmSync(root, { recursive: true })
+  }
+}
+
+function names(cas: readonly Certificate[]): string {
+  return cas.map((ca) => `${ca.subject} (${ALL.indexOf(ca)})`).join(', ')
+}
+
+t.test('every sequence of configurations ends with what it declares, and loses nothing on the way', async (t) => {
+  const sequence = fc.array(configuration, { minLength: 2, maxLength: 5 })
+  await fc.assert(fc.asyncProperty(fc.constantFrom(...LAYOUTS), sequence, run), { numRuns: SEQUENCES })
+  t.pass(`${SEQUENCES} sequences`)
+})
