@@ -5,7 +5,7 @@ import { isProved } from '../reconcile/prove/pull.ts'
 
 /** 0 nothing to change, 2 changes are due, 1 error. */
 export function planExit(run: Run): number {
-  if (run.outcome === 'no-containerd' || run.rehearsal?.verdict === 'failed') return 1
+  if (run.outcome === 'no-containerd' || run.outcome === 'failed' || run.rehearsal?.verdict === 'failed') return 1
   const plan = run.planned?.plan
   if (plan === undefined) return 1
   if (plan.changes.length > 0 || plan.restart.required) return 2
@@ -17,6 +17,7 @@ export function applyExit(run: Run, desired: Pick<DesiredState, 'anchors' | 'reg
   switch (run.outcome) {
     case 'no-containerd':
     case 'refused':
+    case 'failed':
       return 1
     case 'rolled-back':
       return 4

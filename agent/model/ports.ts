@@ -277,7 +277,12 @@ export type RehearsalDaemon =
   | { readonly started: false; readonly reason: string }
 
 /** Only one agent works on a node. Throws AgentError LOCKED with the holder's pid. */
-export type NodeLock = { acquire(): Promise<{ release(): Promise<void> }> }
+export type NodeLock = {
+  acquire(): Promise<{
+    /** `forget`: removes the lock itself and the state folder when it is empty: the end of an uninstallation. */
+    release(options?: { readonly forget: boolean }): Promise<void>
+  }>
+}
 
 /** Whether anything on the node itself speaks against a restart of containerd now. */
 export type RestartPermit = {
@@ -381,10 +386,11 @@ export type StateStore = {
   keepCopy(path: string, bytes: Buffer): Promise<string | undefined>
   /**
    * Makes usable again what is damaged, by setting it aside as NAME.damaged-TIME: state.json and the journal that cannot be understood,
-   * whatever stands in the place of a folder or file of the agent's. Gives the node paths of all that was ever set aside. Throws
-   * WRITE_FAILED, TARGET_READ_ONLY or NO_SPACE where it cannot.
+   * whatever stands in the place of a folder of the agent's. Throws WRITE_FAILED, TARGET_READ_ONLY or NO_SPACE where it cannot.
    */
-  setAside(): Promise<readonly string[]>
+  setAside(): Promise<void>
+  /** Node paths of all that was ever set aside and is there still. */
+  damaged(): Promise<readonly string[]>
   /** Removes temporary files that a crash left in the state folder. */
   sweep(): Promise<void>
   /** Removes every backup that is not named. */

@@ -44,6 +44,8 @@ export type Outcome =
   | 'refused'
   | 'rolled-back'
   | 'rollback-failed'
+  /** Ended by an error that nobody foresaw; what was begun is undone now or by the next run. */
+  | 'failed'
 
 export type Run = {
   readonly outcome: Outcome

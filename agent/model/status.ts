@@ -12,6 +12,7 @@ export const NODE_STATES = [
   'restart-pending',
   'rolled-back',
   'rollback-failed',
+  'failed',
   'audit',
   'no-containerd',
 ] as const

@@ -21,6 +21,7 @@ export const STATE_TONE: { readonly [state in NodeState]: Tone } = {
   'restart-pending': 'warn',
   'rolled-back': 'bad',
   'rollback-failed': 'bad',
+  failed: 'bad',
   'no-containerd': 'bad',
 }
 
@@ -32,6 +33,7 @@ const SENTENCES: { readonly [state in NodeState]: string } = {
   'restart-pending': 'Changes wait for a restart of containerd.',
   'rolled-back': 'The last change made this node worse and was undone; the former files are in force.',
   'rollback-failed': 'The last change could be neither kept nor undone completely: check this node now.',
+  failed: 'What is declared is not on this node, or not all of it: see the problems.',
   'no-containerd': 'containerd does not answer; nothing is changed until it does.',
 }
 

@@ -117,32 +117,32 @@ const ATTACKS: readonly Attack[] = [
   {
     name: 'state.json is a link',
     plant: `mkdir -p ${STATE} && ln -s $E/file ${STATE}/state.json`,
-    says: /cannot read \S*\/state\.json: it is a link/,
+    says: /state\.json\.damaged-\S+ was damaged and is set aside/,
   },
   {
     name: 'the journal is a link',
     plant: `mkdir -p ${STATE} && ln -s $E ${STATE}/journal`,
-    says: /FILE_OUTSIDE_TARGET .*journal on the way to it is a symbolic link/,
+    says: /journal\.damaged-\S+ was damaged and is set aside/,
   },
   {
     name: 'the backups are a link',
     plant: `mkdir -p ${STATE} && ln -s $E ${STATE}/backup`,
-    says: /FILE_OUTSIDE_TARGET .*backup on the way to it is a symbolic link/,
+    says: /backup\.damaged-\S+ was damaged and is set aside/,
   },
   {
     name: 'the audit log is a link',
     plant: `mkdir -p ${STATE} && ln -s $E/file ${STATE}/audit.jsonl`,
-    says: /cannot append to \S*\/audit\.jsonl: too many symbolic links/,
+    says: /audit\.jsonl\.damaged-\S+ was damaged and is set aside/,
   },
   {
     name: 'the lock is a link',
     plant: `mkdir -p ${STATE} && ln -s $E/file ${STATE}/lock`,
-    says: /registry-trust\/lock is a symbolic link/,
+    says: /lock\.damaged-\S+ was damaged and is set aside/,
   },
   {
     name: 'the name of who holds the lock is a link',
     plant: `mkdir -p ${STATE} && ln -s $E/file ${STATE}/lock-holder.json`,
-    says: /too many symbolic links/,
+    says: /applied/,
   },
 ]
 

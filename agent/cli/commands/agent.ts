@@ -202,6 +202,7 @@ function resultOf({ outcome }: Run): ReconcileResult {
     case 'applied':
       return 'committed'
     case 'no-containerd':
+    case 'failed':
       return 'failed'
     case 'planned':
       return 'deferred'

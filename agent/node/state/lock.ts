@@ -8,7 +8,9 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
-  rmSync,
+  renameSync,
+  rmdirSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { hostname } from 'node:os'
@@ -18,12 +20,17 @@ import { AgentError } from '../../model/errors.ts'
 import type { NodeLock } from '../../model/ports.ts'
 import { writeFailure } from '../files/file-failure.ts'
 
+const MOST_TRIES = 5
 const OVERWRITE_NO_LINK = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW
 
-/** What SQLite calls it when another process holds the lock. */
+/** What SQLite calls it when another process holds the lock, and when the file is none of its own. */
 const SQLITE_BUSY = 5
+const SQLITE_NOTADB = 26
 
-/** `folder` is the state folder in the agent's own view; `lock` in it stays behind, empty. */
+/**
+ * `folder` is the state folder in the agent's own view; `lock` in it stays behind, empty, until it is released for good. A lock that
+ * nobody can hold, because it is no file or not one of SQLite's, is set aside.
+ */
 export function nodeLock({ folder }: { readonly folder: string }): NodeLock {
   const path = join(folder, 'lock')
   const holder = join(folder, 'lock-holder.json')
@@ -33,34 +40,87 @@ export function nodeLock({ folder }: { readonly folder: string }): NodeLock {
       let database: DatabaseSync | undefined
       try {
         mkdirSync(folder, { recursive: true, mode: 0o700 })
-        // SQLite would follow a link, and create and lock what it leads to.
-        for (const each of [folder, path]) requireNoLink(each)
-        database = new DatabaseSync(path, { timeout: 0 })
-        chmodSync(path, 0o600)
-        database.exec('BEGIN EXCLUSIVE')
-        // For people alone: who holds it is decided by the kernel.
-        const me = { pid: process.pid, host: hostname(), since: new Date().toISOString() }
-        overwrite(holder, `${JSON.stringify(me)}\n`)
+        requireNoLink(folder)
+        for (let tries = 1; database === undefined; tries += 1) {
+          if (tries > MOST_TRIES) throw locked(path, holder)
+          database = lockFile(DatabaseSync, path)
+        }
+        tellHolder(holder)
       } catch (error) {
         database?.close()
-        throw isBusy(error) ? locked(path, holder) : writeFailure(`lock ${path}`, error)
+        throw isCode(error, SQLITE_BUSY) ? locked(path, holder) : writeFailure(`lock ${path}`, error)
       }
-      return release(database, holder)
+      return release(database, { folder, path, holder })
     },
   }
 }
 
-/** The name is removed while the lock is still held: it can only be our own. */
-function release(database: DatabaseSync, holder: string): { release(): Promise<void> } {
+/** Undefined: the file was another one by the time that it was locked, or was set aside; try again. */
+function lockFile(Database: typeof DatabaseSync, path: string): DatabaseSync | undefined {
+  const inode = inodeOf(path)
+  const database = new Database(path, { timeout: 0 })
+  try {
+    chmodSync(path, 0o600)
+    database.exec('BEGIN EXCLUSIVE')
+    // An uninstallation may have removed the file after it was opened: nobody else would see a lock on it.
+    if (lstatSync(path, { throwIfNoEntry: false })?.ino === inode) return database
+    database.close()
+  } catch (error) {
+    database.close()
+    // Whoever held a lock on it would have been found before its content was looked at.
+    if (!isCode(error, SQLITE_NOTADB)) throw error
+    setAside(path)
+  }
+  return undefined
+}
+
+/** Made where there is none. A file that is there is never opened here: closing it would drop a lock that this process has on it. */
+function inodeOf(path: string): number {
+  const there = lstatSync(path, { throwIfNoEntry: false })
+  if (there?.isFile()) return there.ino
+  if (there !== undefined) setAside(path)
+  closeSync(openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600))
+  return lstatSync(path).ino
+}
+
+function setAside(path: string): void {
+  renameSync(path, `${path}.damaged-${new Date().toISOString().replaceAll(/[-:.]/g, '')}`)
+}
+
+/** For people alone: who holds it is decided by the kernel. */
+function tellHolder(holder: string): void {
+  const me = { pid: process.pid, host: hostname(), since: new Date().toISOString() }
+  try {
+    overwrite(holder, `${JSON.stringify(me)}\n`)
+  } catch {
+    // A full disk, or a link or a folder in its place: the lock holds all the same.
+  }
+}
+
+type Paths = { readonly folder: string; readonly path: string; readonly holder: string }
+
+/** The names are removed while the lock is still held: they can only be our own. */
+function release(database: DatabaseSync, { folder, path, holder }: Paths): Awaited<ReturnType<NodeLock['acquire']>> {
   let held = true
   return {
-    async release() {
+    async release({ forget } = { forget: false }) {
       if (!held) return
       held = false
-      rmSync(holder, { force: true })
+      removeIfAny(() => unlinkSync(holder))
+      if (forget) removeIfAny(() => unlinkSync(path))
       database.exec('ROLLBACK')
       database.close()
+      // Not empty, or the mount of a Pod: it stays.
+      if (forget) removeIfAny(() => rmdirSync(folder))
     },
+  }
+}
+
+function removeIfAny(remove: () => void): void {
+  try {
+    remove()
+  } catch {
+    // What stays behind is empty and harms nobody.
   }
 }
 
@@ -82,8 +142,8 @@ function requireNoLink(path: string): void {
   )
 }
 
-function isBusy(error: unknown): boolean {
-  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY
+function isCode(error: unknown, code: number): boolean {
+  return error instanceof Error && 'errcode' in error && error.errcode === code
 }
 
 function locked(path: string, holder: string): AgentError {

@@ -71,6 +71,8 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       }
       await asideUnless(() => loadState(), statePath)
       await asideUnless(() => loadJournal(), journalPath)
+    },
+    async damaged() {
       const all = await Promise.all([folder, `${folder}/backup`, `${folder}/journal`].map((each) => damagedIn(each)))
       return all.flat()
     },

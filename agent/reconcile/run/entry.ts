@@ -1,11 +1,11 @@
 // One run: observe → plan → rehearse → apply → prove → commit or roll back. `plan`, `apply`, the daemon's loop and the
 // healing of drift are these functions with other inputs. The first rule: never leave the node worse than it was.
 import type { DesiredState } from '../../model/desired-state.ts'
-import { AgentError, asAgentError, problem } from '../../model/errors.ts'
+import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { NO_RUNTIME } from '../../model/observed-state.ts'
 import type { Context, Run, RunOptions } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
-import type { AgentState } from '../../model/state.ts'
+import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
 import { observeContainerd } from '../observe/containerd.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
@@ -22,7 +22,26 @@ const NOTHING_APPLIED = { proofs: [], applied: [], restarts: [] } as const
 
 /** What would change here and why, with the rehearsal's verdict. Never writes outside the scratch folder. */
 export async function planRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  const state = await ports.store.load()
+  return orFailed(() => planOnce(desired, options, ports), options, ports)
+}
+
+async function planOnce(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
+  const { state, problems } = await remembered(ports)
+  const run = await planFor(state, desired, options, ports)
+  return { ...run, problems: [...problems, ...run.problems] }
+}
+
+/** A damaged state.json is left where it is: only a run that changes the node sets it aside. */
+async function remembered({ store }: RunPorts): Promise<Pick<Run, 'state' | 'problems'>> {
+  try {
+    return { state: await store.load(), problems: [] }
+  } catch (thrown) {
+    const { code, message } = asAgentError(thrown)
+    return { state: EMPTY_STATE, problems: [problem(code, message)] }
+  }
+}
+
+async function planFor(state: AgentState, desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
   if (options.address === NO_RUNTIME) return planOffline({ desired, state, options, ports })
   const seen = await observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
   if (seen.state === 'down') return down(state, seen.error)
@@ -61,7 +80,11 @@ export async function planRun(desired: DesiredState, options: RunOptions, ports:
 
 /** As planRun, and proves each registry as the node is now: for `mode: audit`. */
 export async function auditRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  const run = await planRun(desired, options, ports)
+  return orFailed(() => auditOnce(desired, options, ports), options, ports)
+}
+
+async function auditOnce(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
+  const run = await planOnce(desired, options, ports)
   if (run.facts === undefined || options.address === NO_RUNTIME) return run
   const cri = ports.connectCri(run.facts.socket)
   try {
@@ -77,9 +100,28 @@ export async function auditRun(desired: DesiredState, options: RunOptions, ports
 
 const MOST_TRIES = 3
 
-/** One transaction. Throws only what is a defect or a broken state folder; everything expected is an outcome. */
+/** One transaction. Every end is an outcome; it throws only when `options.signal` ends it before the first write. */
 export async function applyRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  return planningAnew(() => withNode(desired, options, ports, applyTo, applyOffline))
+  const once = () => withNode(desired, options, ports, applyTo, { offline: applyOffline })
+  return orFailed(() => planningAnew(once), options, ports)
+}
+
+/** Also what nobody foresaw is an end that is counted, shown and told. */
+export async function orFailed(work: () => Promise<Run>, { signal }: RunOptions, { log }: RunPorts): Promise<Run> {
+  try {
+    return await work()
+  } catch (thrown) {
+    signal?.throwIfAborted()
+    const error = asAgentError(thrown)
+    log.error('reconcile-failed', { code: error.code, error: error.message, remedy: error.remedy })
+    return failedRun(error)
+  }
+}
+
+/** What the agent remembers is not known then: whoever goes on keeps what he knew. */
+export function failedRun(error: AgentError): Run {
+  const problems = [problem(error.code, error.message)]
+  return { outcome: 'failed', state: EMPTY_STATE, problems, error, ...NOTHING_APPLIED }
 }
 
 /** Where somebody wrote between the plan and its execution, what is there by then is planned with. */
@@ -90,37 +132,57 @@ export async function planningAnew(once: () => Promise<Run>): Promise<Run> {
   }
 }
 
+type NodeWork = {
+  readonly offline?: (context: OfflineContext) => Promise<Run>
+  /** After this run nothing is left to remember. */
+  readonly isLast?: (run: Run) => boolean
+}
+
 /** Holds the node's lock, repairs what a crash left, and hands over a runtime that answers. */
 export async function withNode(
   desired: DesiredState,
   options: RunOptions,
   given: RunPorts,
   work: (context: Context) => Promise<Run>,
-  offline: (context: OfflineContext) => Promise<Run> = needsRuntime,
+  { offline = needsRuntime, isLast = () => false }: NodeWork = {},
 ): Promise<Run> {
   const lock = await acquire(given)
+  let forget = false
   try {
     const recovered = await recover(given)
     const { state } = recovered
-    const told = (run: Run): Run => ({ ...run, problems: [...recovered.problems, ...run.problems] })
+    const told = async (run: Run): Promise<Run> => {
+      const problems = [...recovered.problems, ...(await asideProblems(given)), ...run.problems]
+      return { ...run, problems }
+    }
     const { files, reads } = recordReads(given.files)
     const ports = { ...given, files, reads }
-    if (options.address === NO_RUNTIME) return told(await offline({ desired, state, options, ports }))
+    if (options.address === NO_RUNTIME) return await told(await offline({ desired, state, options, ports }))
     const observe = () => observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
     let seen = await observe()
     if (seen.state === 'down' && seen.socket !== undefined && recovered.mayRunUndone) {
       await reviveContainerd(seen.socket, desired, ports)
       seen = await observe()
     }
-    if (seen.state === 'down') return told(down(state, seen.error))
+    if (seen.state === 'down') return await told(down(state, seen.error))
     try {
-      return told(await work({ desired, state, facts: seen.facts, cri: seen.cri, options, ports }))
+      const run = await told(await work({ desired, state, facts: seen.facts, cri: seen.cri, options, ports }))
+      if (!isLast(run)) return run
+      await ports.store.destroy()
+      forget = true
+      return run
     } finally {
       seen.cri.close()
     }
   } finally {
-    await lock.release()
+    await lock.release({ forget })
   }
+}
+
+/** As long as it lies there a person has not looked at it. */
+async function asideProblems({ store }: RunPorts): Promise<readonly Problem[]> {
+  const paths = await store.damaged().catch(() => [])
+  return paths.map((path) => problem('STATE_SET_ASIDE', `${path} was damaged and is set aside`))
 }
 
 async function needsRuntime({ state }: OfflineContext): Promise<Run> {

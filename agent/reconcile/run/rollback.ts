@@ -11,10 +11,10 @@ import { mayRestart, type Permission } from '../restart/gate.ts'
 import { restartWith } from '../restart/guarded.ts'
 import { isAsRecorded } from '../transaction/read-set.ts'
 import { beginTransaction } from '../transaction/transaction.ts'
-import { planningAnew, withNode } from './entry.ts'
+import { orFailed, planningAnew, withNode } from './entry.ts'
 
 export async function rollbackRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  return planningAnew(() => withNode(desired, options, ports, goBack))
+  return orFailed(() => planningAnew(() => withNode(desired, options, ports, goBack)), options, ports)
 }
 
 async function goBack(context: Context): Promise<Run> {

@@ -12,20 +12,22 @@ import { sha256 } from '../../targets/files/files.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { beginTransaction } from '../transaction/transaction.ts'
 import { carryOut } from './apply.ts'
-import { planningAnew, withNode } from './entry.ts'
+import { orFailed, planningAnew, withNode } from './entry.ts'
 import { makePlan } from './planning.ts'
 
-const STATE_STAYS: readonly Run['outcome'][] = ['refused', 'rolled-back', 'rollback-failed', 'no-containerd']
+const STATE_STAYS: readonly Run['outcome'][] = ['refused', 'rolled-back', 'rollback-failed', 'failed', 'no-containerd']
 
 export async function uninstallRun(
   configured: DesiredState | undefined,
   options: RunOptions,
   ports: RunPorts,
 ): Promise<Run> {
-  const run = await planningAnew(() => withNode(nothingDesired(configured), options, ports, removeEverything))
-  const left = Object.keys(run.state.owned)
-  if (!STATE_STAYS.includes(run.outcome) && left.length === 0) await ports.store.destroy()
-  return run
+  const once = () => withNode(nothingDesired(configured), options, ports, removeEverything, { isLast: isNothingLeft })
+  return orFailed(() => planningAnew(once), options, ports)
+}
+
+function isNothingLeft({ outcome, state: { owned, unrestored = [] } }: Run): boolean {
+  return !STATE_STAYS.includes(outcome) && Object.keys(owned).length === 0 && unrestored.length === 0
 }
 
 async function removeEverything(context: Context): Promise<Run> {

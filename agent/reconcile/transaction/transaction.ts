@@ -242,8 +242,7 @@ export async function recover(ports: TransactionPorts): Promise<Recovery> {
     }
   }
   await orProblem(() => store.sweep(), undefined)
-  for (const path of await orProblem(() => store.setAside(), []))
-    problems.push(problem('STATE_SET_ASIDE', `${path} was damaged and is set aside`))
+  await orProblem(() => store.setAside(), undefined)
   const entry = await orProblem(() => store.journal.read(), undefined)
   const state = await orProblem(() => store.load(), EMPTY_STATE)
   const isCommitted = state.transactions.some(({ id, result }) => id === entry?.transaction && result === 'committed')
