@@ -25,6 +25,8 @@ export type RegistryMemory = {
   readonly since: string
   readonly finding: Finding
   readonly lastProof: LastProof
+  /** When it was remembered, monotonic: by this the next proof is due, whatever anybody does to the clock. */
+  readonly provedAt: number
   /** Proofs in a row that did not establish trust or login; decides when to try again. */
   readonly failures: number
 }
@@ -34,6 +36,8 @@ export type Memory = {
   /** What is wrong with the configuration read last; the desired state is older then. */
   readonly configProblems: readonly Problem[]
   readonly run: Run | undefined
+  /** When the node was looked at last, monotonic. */
+  readonly seenAt: number | undefined
   /** The generation that was on the node before the last run: changes for the same one are drift. */
   readonly generationBefore: string
   readonly registries: ReadonlyMap<string, RegistryMemory>
@@ -45,21 +49,24 @@ export const NOTHING_REMEMBERED: Memory = {
   desired: undefined,
   configProblems: [],
   run: undefined,
+  seenAt: undefined,
   generationBefore: '',
   registries: new Map(),
   lastRestart: undefined,
   isApplying: false,
 }
 
-export function rememberRun(memory: Memory, desired: DesiredState, run: Run): Memory {
+/** `now`: monotonic. */
+export function rememberRun(memory: Memory, desired: DesiredState, run: Run, now: number): Memory {
   const rehearsed = run.rehearsal?.verdict === 'passed' ? run.rehearsal.proofs : []
   const withRehearsal = rehearsed.reduce((registries, { host, finding: found, durationMs }) => {
     const at = run.proofs.find((proof) => proof.host === host)?.at
     if (at === undefined || !provesTrust(found.code)) return registries
     const proof: LastProof = { level: 'manifest', by: 'rehearsal', at, durationMs }
-    return rememberOne(registries, host, 'rehearsed', found, proof)
+    return rememberOne(registries, host, 'rehearsed', found, proof, now)
   }, memory.registries)
-  const proved = run.proofs.reduce(rememberProof, run.outcome === 'deferred' ? withRehearsal : memory.registries)
+  const earlier = run.outcome === 'deferred' ? withRehearsal : memory.registries
+  const proved = run.proofs.reduce((registries, proof) => rememberProof(registries, proof, now), earlier)
   const hosts = new Set(desired.registries.map(({ host }) => host))
   const registries = new Map([...proved].filter(([host]) => hosts.has(host)))
   const last = run.restarts.at(-1)
@@ -67,14 +74,17 @@ export function rememberRun(memory: Memory, desired: DesiredState, run: Run): Me
     ...memory,
     desired,
     run,
+    seenAt: run.outcome === 'failed' ? memory.seenAt : now,
     registries: run.outcome === 'no-containerd' ? withoutRuntime(registries, desired, run) : registries,
     lastRestart: last ?? memory.lastRestart,
     isApplying: false,
   }
 }
 
-export function rememberProofs(memory: Memory, proofs: readonly ProofResult[]): Memory {
-  return { ...memory, registries: proofs.reduce(rememberProof, memory.registries) }
+/** `now`: monotonic. */
+export function rememberProofs(memory: Memory, proofs: readonly ProofResult[], now: number): Memory {
+  const registries = proofs.reduce((known, proof) => rememberProof(known, proof, now), memory.registries)
+  return { ...memory, registries }
 }
 
 type Registries = ReadonlyMap<string, RegistryMemory>
@@ -82,20 +92,17 @@ type Registries = ReadonlyMap<string, RegistryMemory>
 function rememberProof(
   registries: Registries,
   { host, finding: found, level, at, durationMs, by }: ProofResult,
+  now: number,
 ): Registries {
   if (by !== 'live') {
     const weaker = stateOf(found, false)
-    return rememberOne(registries, host, weaker === 'trusted' ? 'rehearsed' : weaker, found, {
-      level,
-      by,
-      at,
-      durationMs,
-    })
+    const proof = { level, by, at, durationMs }
+    return rememberOne(registries, host, weaker === 'trusted' ? 'rehearsed' : weaker, found, proof, now)
   }
   const wasRehearsed = registries.get(host)?.state === 'rehearsed'
   const state = stateOf(found, wasRehearsed)
   if (state === 'rehearsed') return registries
-  return rememberOne(registries, host, state, found, { level, by: 'live', at, durationMs })
+  return rememberOne(registries, host, state, found, { level, by: 'live', at, durationMs }, now)
 }
 
 /** A network fault says nothing about trust; an x509 fault does. */
@@ -111,11 +118,12 @@ function rememberOne(
   state: RegistryState,
   found: Finding,
   lastProof: LastProof,
+  provedAt: number,
 ): Registries {
   const before = registries.get(host)
   const since = before?.state === state ? before.since : lastProof.at
   const failures = provesTrust(found.code) && !isLoginFailure(found.code) ? 0 : (before?.failures ?? 0) + 1
-  return new Map([...registries, [host, { state, since, finding: found, lastProof, failures }]])
+  return new Map([...registries, [host, { state, since, finding: found, lastProof, provedAt, failures }]])
 }
 
 function withoutRuntime(registries: Registries, desired: DesiredState, run: Run): Registries {

@@ -11,7 +11,7 @@ import type { RunPorts } from '../model/run-ports.ts'
 import { type AgentState, EMPTY_STATE } from '../model/state.ts'
 import type { DriftStatus, NodeStatus } from '../model/status.ts'
 import { proveDeclared } from '../reconcile/prove/prove.ts'
-import { applyRun, auditRun } from '../reconcile/run/entry.ts'
+import { applyRun, auditRun, failedRun } from '../reconcile/run/entry.ts'
 import {
   asDrift,
   type Memory,
@@ -123,9 +123,9 @@ export function startLoop({
   const runOnce = async (byHand: boolean, proveAll: boolean): Promise<void> => {
     const { desired } = memory
     if (desired === undefined) return
-    const started = clock.now()
+    const started = clock.monotonic()
     const generationBefore = state.generation
-    const now = clock.now()
+    const now = clock.monotonic()
     const asked = takeOverdue()
     const isDue = (host: string) => {
       const known = memory.registries.get(host)
@@ -138,7 +138,7 @@ export function startLoop({
         isRuntimeFinding(known.finding) ||
         proofDueAt(memory, desired, host) <= now ||
         // What woke us may be the new password.
-        (isLoginFailure(known.finding.code) && Date.parse(known.lastProof.at) + LOGIN_PAUSE_MS <= now)
+        (isLoginFailure(known.finding.code) && known.provedAt + LOGIN_PAUSE_MS <= now)
       )
     }
     const options = {
@@ -149,23 +149,28 @@ export function startLoop({
       isProofDue: isDue,
     }
     const run = await (desired.mode === 'audit' ? auditRun : applyRun)(desired, options, ports)
-    state = run.state
-    memory = rememberRun({ ...memory, generationBefore }, desired, run)
+    if (run.outcome !== 'failed') state = run.state
+    memory = rememberRun({ ...memory, generationBefore }, desired, run, clock.monotonic())
     const drifted = generationBefore === desired.generation ? (run.planned?.plan.changes ?? []) : []
     const healed = drifted.filter((change) => run.applied.includes(change)).map(asDrift)
-    events.onRun(run, { drifted: drifted.length, healed, durationMs: clock.now() - started })
+    events.onRun(run, { drifted: drifted.length, healed, durationMs: clock.monotonic() - started })
     events.onProofs(run.proofs)
-    if (run.outcome !== 'no-containerd') firstEndedAt ??= clock.now()
+    if (run.outcome !== 'no-containerd') firstEndedAt ??= clock.monotonic()
     lastTold = tell(log, run, memory, lastTold)
     const isDown = run.outcome === 'no-containerd'
-    nextResyncAt = clock.now() + (isDown ? retryMs : desired.drift.resyncMs)
+    nextResyncAt = clock.monotonic() + pauseAfter(run, desired.drift.resyncMs)
     retryMs = isDown ? Math.min(retryMs * 2, LAST_RETRY_MS) : FIRST_RETRY_MS
+  }
+
+  const pauseAfter = ({ outcome }: Run, resyncMs: number) => {
+    if (outcome === 'failed') return LAST_RETRY_MS
+    return outcome === 'no-containerd' ? retryMs : resyncMs
   }
 
   /** Between resyncs only proofs are due: no plan, no lock. */
   const proveDue = async (): Promise<void> => {
     const { desired, run } = memory
-    const now = clock.now()
+    const now = clock.monotonic()
     if (desired === undefined || run?.facts === undefined) return
     // Without a socket a proof is a rehearsal, which is a whole run.
     if (address === NO_RUNTIME) {
@@ -178,10 +183,10 @@ export function startLoop({
     const cri = ports.connectCri(run.facts.socket)
     try {
       const proofs = await proveDeclared(due, cri, ports, desired)
-      memory = rememberProofs(memory, proofs)
+      memory = rememberProofs(memory, proofs, clock.monotonic())
       events.onProofs(proofs)
       // What broke since is looked at as a whole: the files may have been damaged.
-      if (proofs.some(({ finding }) => !provesTrust(finding.code))) nextResyncAt = Math.min(nextResyncAt, now)
+      if (proofs.some(({ finding }) => !provesTrust(finding.code))) nextResyncAt = Math.min(nextResyncAt, clock.monotonic())
     } finally {
       cri.close()
     }
@@ -190,9 +195,9 @@ export function startLoop({
   const turn = async (): Promise<void> => {
     const { look, byHand, prove } = pending
     pending = { look: false, byHand: false, prove: false }
-    runStartedAt = clock.now()
+    runStartedAt = clock.monotonic()
     try {
-      if (look || byHand || prove || nextResyncAt <= clock.now()) {
+      if (look || byHand || prove || nextResyncAt <= clock.monotonic()) {
         await readConfig()
         memory = { ...memory, isApplying: isNewInput(memory) }
         publish()
@@ -201,8 +206,10 @@ export function startLoop({
     } catch (thrown) {
       const error = asAgentError(thrown)
       log.error('reconcile-failed', { code: error.code, error: error.message, remedy: error.remedy })
-      memory = { ...memory, isApplying: false, configProblems: [asProblem(error)] }
-      nextResyncAt = clock.now() + LAST_RETRY_MS
+      const run = failedRun(error)
+      memory = { ...memory, isApplying: false, run }
+      events.onRun(run, { drifted: 0, healed: [], durationMs: clock.monotonic() - (runStartedAt ?? 0) })
+      nextResyncAt = clock.monotonic() + LAST_RETRY_MS
     } finally {
       runStartedAt = undefined
       publish()
@@ -214,7 +221,7 @@ export function startLoop({
       nextResyncAt,
       ...(memory.desired?.registries ?? []).map(({ host }) => proofDueAt(memory, memory.desired, host)),
     ]
-    const waitMs = memory.desired === undefined ? LAST_RETRY_MS : Math.max(0, Math.min(...due) - clock.now())
+    const waitMs = memory.desired === undefined ? LAST_RETRY_MS : Math.max(0, Math.min(...due) - clock.monotonic())
     await clock.sleep(Math.min(waitMs, 2 ** 31 - 1), { signal: wake.signal }).catch(() => undefined)
     if (memory.desired === undefined) pending = { ...pending, look: true }
     wake = new AbortController()
@@ -229,7 +236,6 @@ export function startLoop({
     }
   })()
 
-  const startedAt = clock.now()
   return {
     status,
     registries: () => memory.desired?.registries ?? [],
@@ -252,12 +258,16 @@ export function startLoop({
     readiness() {
       const registries = memory.desired?.registries ?? []
       const tried = registries.filter(({ host }) => memory.registries.has(host)).length
-      const waited = firstEndedAt !== undefined && clock.now() - firstEndedAt >= READY_PATIENCE_MS
+      const waited = firstEndedAt !== undefined && clock.monotonic() - firstEndedAt >= READY_PATIENCE_MS
+      const isFailed = memory.run?.outcome === 'failed' || memory.run?.outcome === 'rollback-failed'
+      const reconcileMessage = isFailed
+        ? (memory.run?.error?.message ?? 'the last change could be neither kept nor undone completely')
+        : 'the first reconcile has not ended yet'
       const isDown = memory.run === undefined || memory.run.outcome === 'no-containerd'
       const checks = [
         check('config', memory.desired !== undefined, memory.configProblems[0]?.message ?? 'not read yet'),
         check('containerd', !isDown, memory.run?.error?.message ?? 'not looked at yet'),
-        check('reconcile', firstEndedAt !== undefined, 'the first reconcile has not ended yet'),
+        check('reconcile', firstEndedAt !== undefined && !isFailed, reconcileMessage),
         check(
           'proofs',
           tried === registries.length || waited,
@@ -267,14 +277,14 @@ export function startLoop({
       return { ready: checks.every(({ ok }) => ok), checks }
     },
     liveness() {
-      const since = runStartedAt ?? clock.now()
-      const isStuck = clock.now() - since > STUCK_MS
+      const since = runStartedAt ?? clock.monotonic()
+      const isStuck = clock.monotonic() - since > STUCK_MS
       const blind = isBlind()
       const checks = [
-        check('loop', !isStuck, `a run has been under way for ${Math.round((clock.now() - since) / 1000)} s`),
+        check('loop', !isStuck, `a run has been under way for ${Math.round((clock.monotonic() - since) / 1000)} s`),
         check('mounts', blind === undefined, blind ?? ''),
       ]
-      return { ready: !isStuck && blind === undefined && startedAt <= clock.now(), checks }
+      return { ready: !isStuck && blind === undefined, checks }
     },
     async stop() {
       stopped = true
@@ -299,14 +309,14 @@ function asProblem(error: AgentError): Problem {
   return problem(error.code, error.message)
 }
 
-/** Trusted: as often as declared; not trusted: sooner, each time twice as long, never more often than declared allows. */
+/** Monotonic. Trusted: as often as declared; not trusted: sooner, each time twice as long, never more often than declared allows. */
 function proofDueAt(memory: Memory, desired: DesiredState | undefined, host: string): number {
   const known = memory.registries.get(host)
   const everyMs = desired?.registries.find((registry) => registry.host === host)?.proof.everyMs ?? 0
   if (known === undefined) return memory.run?.facts === undefined ? Number.POSITIVE_INFINITY : 0
   if (isRuntimeFinding(known.finding)) return memory.run?.facts === undefined ? Number.POSITIVE_INFINITY : 0
   const afterMs = known.failures === 0 ? everyMs : Math.min(everyMs, FIRST_PROOF_RETRY_MS * 2 ** (known.failures - 1))
-  return Date.parse(known.lastProof.at) + afterMs
+  return known.provedAt + afterMs
 }
 
 function freshProofs(memory: Memory, desired: DesiredState, now: number): ReadonlyMap<string, ProofResult> {
@@ -314,7 +324,7 @@ function freshProofs(memory: Memory, desired: DesiredState, now: number): Readon
     desired.registries.flatMap(({ host, proof }) => {
       const known = memory.registries.get(host)
       if (known === undefined || known.lastProof.by !== 'live') return []
-      if (Date.parse(known.lastProof.at) + proof.everyMs < now) return []
+      if (known.provedAt + proof.everyMs < now) return []
       const { level, at, durationMs } = known.lastProof
       return [[host, { host, level, by: 'live', reference: '', finding: known.finding, at, durationMs }] as const]
     }),
