@@ -2,7 +2,7 @@
 
 import { configVersionOf } from '../containerd/config/read.ts'
 import type { DesiredState } from '../model/desired-state.ts'
-import type { Problem } from '../model/errors.ts'
+import { type Problem, problem } from '../model/errors.ts'
 import { breaksTrust, type Finding, finding, isLoginFailure, provesTrust } from '../model/finding.ts'
 import { ADVISORY_KINDS, type Change } from '../model/plan.ts'
 import type { ProofResult } from '../model/proof.ts'
@@ -143,21 +143,26 @@ function runtimeFinding({ error }: Run): Finding {
 
 export type StatusIdentity = { readonly node: string; readonly version: string }
 
-/** `advisories`: drift that was seen beside the runs. */
+/** Above the resync interval: a run with many registries that do not answer takes its time. */
+const OVERDUE_MS = 60_000
+
+/** `advisories`: drift that was seen beside the runs; `now`: monotonic. */
 export function statusOf(
   memory: Memory,
   state: AgentState,
   { node, version }: StatusIdentity,
-  advisories: readonly DriftStatus[] = [],
+  advisories: readonly DriftStatus[],
+  now: number,
 ): NodeStatus {
   const { desired, run, configProblems } = memory
+  const overdue = overdueProblems(memory, now)
   const drift = [...driftOf(memory), ...rootsOf(memory, state), ...advisories]
   return {
     node,
     version,
     mode: desired?.mode ?? 'enforce',
     generation: desired?.generation ?? '',
-    state: nodeState(memory, state, drift),
+    state: overdue.length > 0 ? 'failed' : nodeState(memory, state, drift),
     containerd: {
       version: run?.facts?.version ?? null,
       socket: run?.facts?.socket ?? null,
@@ -176,10 +181,18 @@ export function statusOf(
       last: memory.lastRestart ?? null,
     },
     transactions: state.transactions,
-    problems: [...configProblems, ...(run?.problems ?? [])],
+    problems: [...configProblems, ...(run?.problems ?? []), ...overdue],
     warnings: run?.planned?.plan.warnings ?? [],
     sources: desired?.sources ?? [],
   }
+}
+
+/** What was seen longer ago is not known to be so any more. */
+function overdueProblems({ desired, run, seenAt }: Memory, now: number): readonly Problem[] {
+  if (desired === undefined || seenAt === undefined || run?.outcome === 'failed') return []
+  const ageMs = now - seenAt
+  if (ageMs <= desired.drift.resyncMs + OVERDUE_MS) return []
+  return [problem('RECONCILE_OVERDUE', `the node was last looked at ${Math.round(ageMs / 1000)} s ago`)]
 }
 
 function anchorsOf(desired: DesiredState | undefined, state: AgentState): NodeStatus['anchors'] {
@@ -213,14 +226,17 @@ function nodeState({ run, desired, isApplying }: Memory, state: AgentState, drif
   if (isApplying) return 'applying'
   if (run === undefined || run.outcome === 'no-containerd') return 'no-containerd'
   if (run.outcome === 'rollback-failed') return 'rollback-failed'
+  if (run.outcome === 'failed') return 'failed'
   if (desired?.mode === 'audit') return 'audit'
   if (
     run.outcome === 'rolled-back' ||
     (state.refusedGeneration !== undefined && state.refusedGeneration === desired?.generation)
   )
     return 'rolled-back'
+  if (run.outcome === 'refused') return 'failed'
   if (run.restartPending !== undefined) return 'restart-pending'
-  return drift.some(({ kind }) => !ADVISORY_KINDS.has(kind)) ? 'drifted' : 'converged'
+  if (drift.some(({ kind }) => !ADVISORY_KINDS.has(kind))) return 'drifted'
+  return (run.planned?.plan.blocked ?? []).length > 0 ? 'failed' : 'converged'
 }
 
 function rootsOf({ run, desired, registries }: Memory, state: AgentState): readonly DriftStatus[] {

@@ -1,7 +1,7 @@
 // The daemon's loop: level-based, one run at a time. An event only says "look again"; what to do follows from what is there.
 import type { LoadResult } from '../config/load.ts'
 import type { DesiredState, Registry } from '../model/desired-state.ts'
-import { type AgentError, asAgentError, type Problem, problem } from '../model/errors.ts'
+import { asAgentError, type Problem } from '../model/errors.ts'
 import { isLoginFailure, isRuntimeFinding, provesTrust } from '../model/finding.ts'
 import { NO_RUNTIME } from '../model/observed-state.ts'
 import { ADVISORY_KINDS } from '../model/plan.ts'
@@ -105,7 +105,7 @@ export function startLoop({
     return taken
   }
 
-  const status = () => statusOf(memory, state, identity, advisories(memory.desired))
+  const status = () => statusOf(memory, state, identity, advisories(memory.desired), clock.monotonic())
   const publish = () => {
     const now = status()
     advised = tellAdvisories(log, now.drift, advised)
@@ -186,7 +186,8 @@ export function startLoop({
       memory = rememberProofs(memory, proofs, clock.monotonic())
       events.onProofs(proofs)
       // What broke since is looked at as a whole: the files may have been damaged.
-      if (proofs.some(({ finding }) => !provesTrust(finding.code))) nextResyncAt = Math.min(nextResyncAt, clock.monotonic())
+      if (proofs.some(({ finding }) => !provesTrust(finding.code)))
+        nextResyncAt = Math.min(nextResyncAt, clock.monotonic())
     } finally {
       cri.close()
     }
@@ -303,10 +304,6 @@ function isNewInput({ desired, run }: Memory): boolean {
 
 function check(name: string, ok: boolean, message: string) {
   return { name, ok, message: ok ? '' : message }
-}
-
-function asProblem(error: AgentError): Problem {
-  return problem(error.code, error.message)
 }
 
 /** Monotonic. Trusted: as often as declared; not trusted: sooner, each time twice as long, never more often than declared allows. */

@@ -78,9 +78,10 @@ export function servedWatch({
     async look(registries, { failed = new Set() } = {}) {
       const hosts = new Set(registries.map(({ host }) => host))
       for (const map of [known, changes]) for (const host of map.keys()) if (!hosts.has(host)) map.delete(host)
-      const now = clock.now()
+      const now = clock.monotonic()
       const due = registries.filter(
-        ({ host }) => (lookedAt.get(host) ?? 0) + (failed.has(host) ? AFTER_FAILURE_MS : EVERY_MS) <= now,
+        ({ host }) =>
+          (lookedAt.get(host) ?? Number.NEGATIVE_INFINITY) + (failed.has(host) ? AFTER_FAILURE_MS : EVERY_MS) <= now,
       )
       for (const { host } of due) lookedAt.set(host, now)
       for (const result of await Promise.allSettled(due.map(lookAt)))

@@ -25,16 +25,18 @@ export function installedAt(anchor: string, desired: DesiredState, { owned }: Ag
     .sort()
 }
 
-/** Every place that the agent has written to or would write to now. */
+/** Every place that the agent has written to or would write to now, or cannot. Nothing is in sync that was not seen to be. */
 export function targetsOf(run: Run | undefined, { owned }: AgentState): readonly TargetStatus[] {
   const open = run?.planned === undefined ? [] : [...run.planned.plan.changes, ...run.planned.leftOut]
   const waiting = open.filter((change) => run?.applied.includes(change) !== true)
+  const blocked = new Set(run?.planned?.plan.blocked ?? [])
+  const isSeen = run?.planned !== undefined
   const count = (name: TargetName) => ({
     target: name,
     files: Object.values(owned).filter(({ target }) => target === name).length,
     pending: waiting.filter(({ target }) => target === name).length,
   })
   return TARGET_NAMES.map(count)
-    .filter(({ files, pending }) => files > 0 || pending > 0)
-    .map((one) => ({ ...one, inSync: one.pending === 0 }))
+    .filter(({ target, files, pending }) => files > 0 || pending > 0 || blocked.has(target))
+    .map((one) => ({ ...one, inSync: isSeen && one.pending === 0 && !blocked.has(one.target) }))
 }

@@ -248,6 +248,10 @@ export const ERRORS = {
     remedy: 'Look at the file named for what damaged it, then remove it; the agent goes on without.',
     retryable: false,
   },
+  RECONCILE_OVERDUE: {
+    remedy: "Look at the agent's log for what holds it up; restart the agent if it goes on.",
+    retryable: true,
+  },
   AUDIT_NOT_WRITTEN: {
     remedy: 'Make audit.jsonl in the state folder a file that root may append to, and free disk space.',
     retryable: true,

@@ -118,6 +118,8 @@ export type Plan = {
   readonly problems: readonly Problem[]
   /** What a person should know although nothing is kept back for it. */
   readonly warnings: readonly Problem[]
+  /** Targets that cannot do all that is declared, for one of the problems. */
+  readonly blocked?: readonly TargetName[]
 }
 
 /** What containerd will read, as the rehearsal needs it. */

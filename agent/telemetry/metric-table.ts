@@ -108,6 +108,12 @@ export const METRICS = {
     help: 'How often the registry is proved, as declared.',
     labels: ['registry'],
   },
+  problems: {
+    kind: 'gauge',
+    name: 'registry_trust_problems',
+    help: 'What the status tells in problems and in warnings, by code; level is problem or warning.',
+    labels: ['code', 'level'],
+  },
   drift: {
     kind: 'gauge',
     name: 'registry_trust_drift',

@@ -1,5 +1,6 @@
 // The alerts, once: the PrometheusRule, the plain rules file and the list in the documentation are made from this table.
 // Expressions name metrics through the agent's own table and finding codes through the agent's own list, so they cannot part.
+import { ERRORS, type ErrorCode } from '../../agent/model/errors.ts'
 import { breaksTrust, FINDINGS, type FindingCode, provesTrust } from '../../agent/model/finding.ts'
 import { ADVISORY_KINDS, type DriftKind } from '../../agent/model/plan.ts'
 import { m } from './metric-names.ts'
@@ -33,6 +34,19 @@ const BREAKING = CODES.filter(breaksTrust).join('|')
 /** Kinds of drift that the agent cannot heal: each has an alert of its own, or that of the registry. */
 const ADVISORY = [...ADVISORY_KINDS].join('|')
 const FAILING = CODES.filter((code) => !breaksTrust(code) && !provesTrust(code) && !RUNTIME.has(code)).join('|')
+
+/** Problems that another alert is about. */
+const TOLD_ELSEWHERE: readonly ErrorCode[] = [
+  ...(Object.keys(ERRORS) as readonly ErrorCode[]).filter(
+    (code) => code.startsWith('CONFIG_') && code !== 'CONFIG_PATH_IN_USE',
+  ),
+  'CONTAINERD_CONFIG_UNREADABLE',
+  'CONTAINERD_NOT_FOUND',
+  'CRI_UNREACHABLE',
+  'CRI_NOT_LOADED',
+  'GENERATION_ROLLED_BACK',
+  'WRITER_CONFLICT',
+]
 
 function isDrift(kind: DriftKind): string {
   return `sum without (kind) (${m.drift}{kind="${kind}"}) > 0`
@@ -186,6 +200,23 @@ const node: readonly Alert[] = [
   or sum without (result) (increase(${m.reconciles}{result="rollback-failed"}[1h])) > 0`,
     summary: `A change on node ${NODE} could be neither kept nor undone completely.`,
     description: 'containerd or its files may be in a state between the two. Someone must check this node now.',
+  },
+  {
+    name: 'RegistryTrustContainerdConfigBroken',
+    severity: 'critical',
+    for: '5m',
+    expr: `max without (code, level) (${m.problems}{code="CONTAINERD_CONFIG_UNREADABLE"}) > 0`,
+    summary: `containerd's configuration on node ${NODE} cannot be parsed.`,
+    description:
+      'The running containerd loaded an older one and goes on. It will not start again with this file: the node is lost at its next boot. Until it is repaired, no new registry reaches this node.',
+  },
+  {
+    name: 'RegistryTrustProblem',
+    severity: 'warning',
+    for: '15m',
+    expr: `max without (level) (${m.problems}{level="problem",code!~"${TOLD_ELSEWHERE.join('|')}"}) > 0`,
+    summary: `The agent on node ${NODE} cannot do all that is declared: {{ $labels.code }}.`,
+    description: 'The status of the node names the file or the registry, the reason and the remedy for the code.',
   },
   {
     name: 'RegistryTrustContainerdDown',

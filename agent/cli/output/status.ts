@@ -52,7 +52,7 @@ function formatNode(status: NodeStatus, paint: Paint): string {
 }
 
 function targetText({ target, inSync, pending }: NodeStatus['targets'][number]): string {
-  return `${target} ${inSync ? 'in sync' : `${pending} to change`}`
+  return `${target} ${inSync ? 'in sync' : pending === 0 ? 'not in sync' : `${pending} to change`}`
 }
 
 function joined(parts: readonly (string | null)[]): string {

@@ -90,7 +90,7 @@ function targetItem({ target, inSync, files, pending }: TargetStatus): Html {
   const owned = `${files} ${files === 1 ? 'path' : 'paths'}`
   const state = inSync
     ? html`<span class="quiet">in sync, ${owned}</span>`
-    : html`<span class="pill tone-warn">${pending} to change</span> <span class="quiet">${owned}</span>`
+    : html`<span class="pill tone-warn">${pending === 0 ? 'not in sync' : `${pending} to change`}</span> <span class="quiet">${owned}</span>`
   return html`<li><code>${target}</code> ${state}</li>`
 }
 

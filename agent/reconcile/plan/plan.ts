@@ -1,9 +1,9 @@
 // The plan: what every target would change, put together in the order in which it is carried out. Pure: the same input gives the same plan.
 import { type DesiredState, type TrustAnchor, withWildcard } from '../../model/desired-state.ts'
 import type { Problem } from '../../model/errors.ts'
-import type { Change, Planned } from '../../model/plan.ts'
+import type { Change, Planned, TargetName } from '../../model/plan.ts'
 import type { AgentState } from '../../model/state.ts'
-import type { Observed, TargetInput, WholePlan } from '../../model/target.ts'
+import type { Observed, Target, TargetInput, WholePlan } from '../../model/target.ts'
 
 export type PlanInput = {
   readonly desired: DesiredState
@@ -18,7 +18,12 @@ export async function planTargets(request: PlanInput): Promise<Planned> {
   const { desired, observed, owned, unverified = new Set(), migrateAll = false } = request
   const input: TargetInput = { desired, owned, unverified, migrateAll }
   const plans: WholePlan[] = []
-  for (const [target, seen] of observed) plans.push(await target.plan(input, seen))
+  const blocked: TargetName[] = []
+  for (const [target, seen] of observed) {
+    const plan = await target.plan(input, seen)
+    plans.push(plan)
+    if (plan.problems.length + (plan.last?.problems.length ?? 0) > 0) blocked.push(...namesAtWork(target, plan, owned))
+  }
   const last = plans.flatMap((plan) => plan.last ?? [])
   const all = [...plans, ...last]
   const { certsDirectory, ...candidate } = plans.flatMap((plan) => plan.candidate ?? []).at(0) ?? NO_CANDIDATE
@@ -37,11 +42,23 @@ export async function planTargets(request: PlanInput): Promise<Planned> {
         ...anchorProblems(desired, (anchor) => !isHeld(anchor)),
         ...plans.flatMap(({ warnings = [] }) => warnings),
       ],
+      blocked,
     },
     ...candidate,
     leftOut: [],
     conflicts: [],
   }
+}
+
+/** Of the names of a target those under which there is something on the node, or would be; its first where there is nothing. */
+function namesAtWork(
+  { names }: Target,
+  { changes, last }: WholePlan,
+  owned: AgentState['owned'],
+): readonly TargetName[] {
+  const used = new Set([...changes, ...(last?.changes ?? []), ...Object.values(owned)].map(({ target }) => target))
+  const atWork = names.filter((name) => used.has(name))
+  return atWork.length > 0 ? atWork : names.slice(0, 1)
 }
 
 /** Changes that cannot be made as they are planned are left out and told. */
@@ -50,7 +67,9 @@ export function withoutChanges(
   { kept, problems }: Pick<Planned['plan'], 'problems'> & { readonly kept: readonly Change[] },
 ): Planned {
   const { plan } = planned
-  return { ...planned, plan: { ...plan, changes: kept, problems: [...plan.problems, ...problems] } }
+  const left = plan.changes.filter((change) => !kept.includes(change)).map(({ target }) => target)
+  const blocked = [...new Set([...(plan.blocked ?? []), ...left])]
+  return { ...planned, plan: { ...plan, changes: kept, problems: [...plan.problems, ...problems], blocked } }
 }
 
 /** Nothing of the anchor can be used now: what it put on the node stays. */
