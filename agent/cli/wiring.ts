@@ -1,4 +1,7 @@
 // What a command is handed by main.ts: the options, the ports, and where to write. Commands read neither argv nor env.
+// This room: the command line: what a command is handed, its exit codes, and one thin file a command in commands/.
+// Begin here; then command-line/flags.ts (what can be asked), commands/ (who answers), output/ (the words).
+// May touch: standard output through `print`; argv and the environment are read by agent/main.ts alone.
 
 import type { LoadResult } from '../config/load.ts'
 import type { ClusterApi } from '../model/cluster.ts'

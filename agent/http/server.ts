@@ -1,5 +1,9 @@
 // The HTTP server of the agent: health, metrics, status, page and a few commands behind a bearer token.
 // It only shows what it is handed: every answer has a schema, so nothing leaves that was not declared.
+// This room: the HTTP server of the agent: health, status, metrics, the few requests that change something, and the
+// page.
+// Begin here; then openapi.ts (the contract), client.ts (the other side), page/.
+// May touch: nothing of the node; it calls back into the daemon.
 import { createHash } from 'node:crypto'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { AgentError } from '../model/errors.ts'

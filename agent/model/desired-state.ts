@@ -1,4 +1,9 @@
 // What the configuration asks for, decoded and validated: plain values, no I/O.
+// This room: plain values that every other folder shares, the errors, and the interfaces of the rim. No behaviour but
+// tables.
+// Begin here; then this file (what is wanted), observed-state.ts (what is), plan.ts (what would change), ports.ts (who
+// does it).
+// May touch: nothing; it imports nothing.
 import type { Publication } from './cluster.ts'
 import type { Problem } from './errors.ts'
 import type { FleetSettings } from './fleet.ts'

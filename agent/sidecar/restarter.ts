@@ -1,5 +1,8 @@
 // The restarter sidecar: the only container that sees D-Bus. The rules: five verbs, no other; only units that run a containerd, by a fixed
 // table or the `restart.unit` of its own copy of the configuration; its own limit of restarts.
+// This room: the two small helpers of a Pod: cri-proxy and restarter, each with one privilege and nothing else.
+// Begin here; then cri-proxy.ts, the other one.
+// May touch: the CRI socket (cri-proxy), systemd over D-Bus (restarter).
 import { createServer, type Socket } from 'node:net'
 import { LAYOUTS, layoutsOfSocket } from '../containerd/layouts.ts'
 import { AgentError, asAgentError } from '../model/errors.ts'

@@ -1,4 +1,7 @@
 // What every command that needs a valid configuration does first, and how a run is answered.
+// This room: one thin file a command: it calls a run or a diagnosis, prints the answer and gives the exit code.
+// Begin here; then the file named for the command; most of them begin with this one.
+// May touch: nothing but what `Wiring` hands in.
 import type { LoadResult } from '../../config/load.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'

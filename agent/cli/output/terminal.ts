@@ -1,4 +1,7 @@
 // Text for a terminal: colour where it is wanted, aligned tables, and no control characters from elsewhere.
+// This room: the texts that a person reads in a terminal: tables, colours, what is wrong first.
+// Begin here; then status.ts, which shows most of the forms.
+// May touch: nothing; everything foreign passes `harmless` before it is printed.
 
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow'
 

@@ -1,6 +1,9 @@
 // The JSON Schema of trust.yaml: the one place that knows every key, its type, its default and what it means.
 // Shipped to users as docs/trust.schema.json (a test keeps the two equal), so that editors complete and check the file.
 // `x-expected` is what a person is told where a pattern does not match.
+// This room: the form of trust.yaml: keys, types, defaults, and the messages when they are not met.
+// Begin here; then validate.ts (the messages), compiled.ts (the validator). docs/trust.schema.json is made of it.
+// May touch: nothing.
 import { LOG_LEVELS } from '../../model/log-level.ts'
 import { fleet } from './fleet.ts'
 import { anchorName, anchorNames, bool, duration, enabled, fileName, objectName } from './parts.ts'

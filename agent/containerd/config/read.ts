@@ -1,5 +1,8 @@
 // What one containerd configuration file says, as far as registries and a restart depend on it.
 // Facts only, no judgement; values of credentials are never read into them.
+// This room: what config.toml means to containerd, and the copy of it for a rehearsal; edits are next door, in edit/.
+// Begin here; then schema-version.ts (names by version), imports.ts (what the imported files make of it).
+// May touch: nothing; a new containerd generation is a row of schema-version.ts.
 import { posix } from 'node:path'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import {

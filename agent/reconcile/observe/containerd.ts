@@ -1,5 +1,8 @@
 // Finds out what this node's containerd is: socket, version, process, unit, config file. Reads only.
 // The running daemon is the truth (design: what decides the layout); files only say what it will load.
+// This room: looking at the node: containerd, the system store, every target.
+// Begin here; then targets.ts (the targets).
+// May touch: nothing is changed; reads go through ports.
 
 import { posix } from 'node:path'
 import { readContainerdConfig } from '../../containerd/config/read.ts'

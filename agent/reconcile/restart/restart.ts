@@ -1,5 +1,8 @@
 // Restarting containerd: which way, whether it may be done at all, and whether the runtime came back as it was.
 // SIGHUP is never used: it ends the daemon. Source of the limits: containerd's unit file, systemd.service(5).
+// This room: restarting containerd: whether, how, and what has to be as before.
+// Begin here; then gate.ts (may it be restarted now), guarded.ts (and taken back).
+// May touch: containerd's unit, through the port Systemd, with the permit held.
 
 import type { RestartSettings } from '../../model/desired-state.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'

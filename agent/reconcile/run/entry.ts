@@ -1,5 +1,9 @@
 // One run: observe → plan → rehearse → apply → prove → commit or roll back. `plan`, `apply`, the daemon's loop and the
 // healing of drift are these functions with other inputs. The first rule: never leave the node worse than it was.
+// This room: one run from end to end; the steps are the folders beside this one.
+// Begin here; then apply.ts (the way there), planning.ts (the plan), preflight.ts (before anything is written),
+// uninstall.ts and rollback.ts.
+// May touch: the node, under its lock, through a transaction.
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { NO_RUNTIME } from '../../model/observed-state.ts'

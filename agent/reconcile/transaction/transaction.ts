@@ -1,5 +1,9 @@
 // One transaction: captures what is there, writes the journal, executes the changes in order, and can undo them in
 // reverse, also after a crash. What "as before" means is told by capture.ts and undo.ts alone.
+// This room: all or nothing: what was there is captured and journalled before the first write, and put back when a step
+// fails.
+// Begin here; then capture.ts (before), undo.ts (back).
+// May touch: the paths of the plan's changes, and the journal.
 
 import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'

@@ -1,4 +1,7 @@
 // crictl, which asks the CRI socket that its own file names.
+// This room: /etc/crictl.yaml; the smallest target, and the one to copy for a new one.
+// Begin here; then observe.ts, plan.ts, examine.ts.
+// May touch: two keys of that file.
 import { NO_RUNTIME } from '../../model/observed-state.ts'
 import type { Target } from '../../model/target.ts'
 import { examineCrictl } from './examine.ts'

@@ -1,4 +1,7 @@
 // How a file that is wanted is described and compared with what is there. Pure.
+// This room: what targets share: comparing a wanted file with what is there, recording what is ours.
+// Begin here; then ownership.ts.
+// May touch: nothing.
 
 import { createHash } from 'node:crypto'
 import { posix } from 'node:path'

@@ -1,4 +1,7 @@
 // The node's own trust store, in whichever of its forms this distribution keeps it.
+// This room: the node's own trust store, of each family of distributions.
+// Begin here; then debian.ts (Debian, Ubuntu, plain), families.ts (RHEL, SUSE, Photon).
+// May touch: /etc/ssl/certs, the folder of local sources, and the bundle made of them.
 import type { Need, Target } from '../../model/target.ts'
 import { FULL } from '../files/profiles.ts'
 import { planSystemTrust } from './debian.ts'

@@ -1,0 +1,128 @@
+// The daemon put together: the loop, what wakes it (sources, the node's folders, what registries serve) and whom it tells (metrics, fleet).
+// It owns no port: they are handed in, and the HTTP server stands beside it.
+// This room: the process that stays: when to look, what it remembers, what it tells.
+// Begin here; then loop.ts (the turns), history.ts (the memory), status.ts (the answer made of it).
+// May touch: ports that it is handed; a run changes the node, the loop never does.
+import type { LoadResult } from '../config/load.ts'
+import { breaksTrust, provesTrust } from '../model/finding.ts'
+import type { InputFiles, Mounts, Watcher } from '../model/ports.ts'
+import type { ProofResult } from '../model/proof.ts'
+import type { Run } from '../model/run.ts'
+import type { RunPorts } from '../model/run-ports.ts'
+import type { NodeStatus } from '../model/status.ts'
+import type { WatchedFolder } from '../model/target.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { StatusIdentity } from './history.ts'
+import { type Loop, startLoop } from './loop.ts'
+import { measure } from './measure.ts'
+import { deletedFolders, staleHostsFile, staleSources } from './mounts.ts'
+import { servedWatch } from './served-chains.ts'
+import { foldersToWatch } from './watched-folders.ts'
+import { foldersOfSources, watchNode } from './watching.ts'
+
+export type DaemonOptions = {
+  readonly identity: StatusIdentity
+  readonly address: string | undefined
+  readonly consentUnrehearsed: boolean
+  /** Files and folders of the configuration. */
+  readonly config: readonly string[]
+  readonly loadConfig: () => Promise<LoadResult>
+  readonly ports: RunPorts
+  readonly inputs: InputFiles
+  readonly watcher: Watcher
+  readonly mounts: Mounts
+  readonly metrics: Metrics
+  readonly beside: Beside
+}
+
+/** What goes along with the loop without being part of it. */
+export type Beside = {
+  /** Watched together with the folders of the configuration. */
+  readonly watched: readonly WatchedFolder[]
+  told(status: NodeStatus): void
+  ran(run: Run): Promise<void>
+  /** Calls back when it is this node's turn to take up what has changed. */
+  changed(takeUp: () => void): Promise<void>
+}
+
+export type Daemon = {
+  readonly loop: Loop
+  stop(): Promise<void>
+}
+
+export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
+  const { ports, inputs, watcher, mounts, metrics, beside, config, ...rest } = options
+  const logins = new Map<string, boolean | undefined>()
+  const served = servedWatch({ ...ports, onChanged: (host) => loop.proveSoon(host) })
+  let dependsOn: readonly WatchedFolder[] = []
+
+  const tellFacts = ({ registries }: NodeStatus) =>
+    metrics.registryFacts(
+      registries.map(({ host }) => ({
+        registry: host,
+        loginAccepted: logins.get(host),
+        servedNotAfter: served.of(host)?.notAfter,
+        proofEverySeconds: loop.proofEverySeconds(host),
+      })),
+    )
+  const lookAtServed = (failed?: ReadonlySet<string>) =>
+    void served.look(loop.registries(), failed === undefined ? {} : { failed }).then(() => tellFacts(loop.status()))
+  const onProofs = (proofs: readonly ProofResult[]) => {
+    for (const { host, level, finding, durationMs, loginAccepted } of proofs) {
+      metrics.proof({ registry: host, level, code: finding.code, durationMs })
+      logins.set(host, loginAccepted)
+    }
+    for (const { host, finding, at } of proofs) if (provesTrust(finding.code)) served.proved(host, at)
+    const failed = proofs.filter(({ finding }) => breaksTrust(finding.code)).map(({ host }) => host)
+    if (failed.length > 0) lookAtServed(new Set(failed))
+  }
+
+  const loop = startLoop({
+    ...rest,
+    ports,
+    advisories: (desired) => [
+      ...served.changed(),
+      ...staleSources(desired?.sources ?? [], mounts()),
+      ...staleHostsFile(mounts()),
+    ],
+    isBlind() {
+      const folders = dependsOn.map(({ path }) => ports.files.hostPath(path))
+      const gone = deletedFolders(folders, mounts())
+      return gone.length === 0 ? undefined : `replaced on the node since they were mounted: ${gone.join(', ')}`
+    },
+    events: {
+      onConfig: (valid) => metrics.config(valid),
+      onStatus(status) {
+        metrics.observeStatus(status)
+        beside.told(status)
+        tellFacts(status)
+      },
+      onProofs,
+      onRun(run, facts) {
+        measure(metrics, run, facts)
+        follow(run)
+        void beside.ran(run)
+        // Beside the loop: a registry that does not answer holds up nothing.
+        lookAtServed()
+      },
+    },
+  })
+  const node = watchNode(watcher, ports.files, () => loop.poke())
+  function follow({ facts, planned, state }: Run): void {
+    if (facts === undefined) return
+    const { targets } = ports
+    dependsOn = foldersToWatch({ facts, certsDirectory: planned?.plan.certsDirectory, owned: state.owned, targets })
+    node.follow(dependsOn)
+  }
+  const folders = [...(await foldersOfSources(config, inputs)), ...beside.watched]
+  const sources = watcher.watch(folders, () => void beside.changed(() => loop.poke()))
+  void sources.ready.then(() => loop.poke())
+  return {
+    loop,
+    async stop() {
+      await sources.close()
+      await node.close()
+      await loop.stop()
+    },
+  }
+}
