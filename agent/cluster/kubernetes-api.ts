@@ -17,10 +17,14 @@ import type { Log } from '../model/ports.ts'
 
 const RETRY_WATCH_MS = 1_000
 
+import { LeaseObservations } from './lease-observations.ts'
+
 export type KubernetesOptions = {
   /** A kubeconfig; absent: the service account of the Pod. */
   readonly kubeconfig?: string | undefined
   readonly log: Log
+  /** For leases: milliseconds that never step. */
+  readonly monotonic?: () => number
 }
 
 /** Throws AgentError CLUSTER_UNREACHABLE where there is neither a kubeconfig that can be read nor a service account. */
@@ -38,12 +42,13 @@ function credentialsFrom(kubeconfig: string | undefined): KubeConfig {
   return config
 }
 
-export function kubernetesApi({ kubeconfig, log }: KubernetesOptions): ClusterApi {
+export function kubernetesApi({ kubeconfig, log, monotonic = () => performance.now() }: KubernetesOptions): ClusterApi {
   const config = credentialsFrom(kubeconfig)
   const core = config.makeApiClient(CoreV1Api)
   const coordination = config.makeApiClient(CoordinationV1Api)
   const apps = config.makeApiClient(AppsV1Api)
   const asApply = setHeaderOptions('Content-Type', PatchStrategy.ServerSideApply)
+  const observations = new LeaseObservations(monotonic)
   const how = { fieldManager: FIELD_MANAGER, force: true } as const
 
   return {
@@ -80,10 +85,9 @@ export function kubernetesApi({ kubeconfig, log }: KubernetesOptions): ClusterAp
       const now = new V1MicroTime()
       const found = await named(what, () => absentAsUndefined(coordination.readNamespacedLease({ namespace, name })))
       const { holderIdentity = '', renewTime, leaseDurationSeconds = seconds } = found?.spec ?? {}
-      const isFree = holderIdentity === '' || holderIdentity === holder
-      const isOver =
-        renewTime === undefined || now.getTime() - Date.parse(String(renewTime)) > leaseDurationSeconds * 1000
-      if (!isFree && !isOver) return false
+      const isFree = holderIdentity === '' || holderIdentity === holder || renewTime === undefined
+      const record = `${holderIdentity} ${String(renewTime)} ${found?.metadata?.resourceVersion}`
+      if (!isFree && !observations.isOver(what, record, leaseDurationSeconds)) return false
       const spec = {
         ...found?.spec,
         holderIdentity: holder,
@@ -101,6 +105,19 @@ export function kubernetesApi({ kubeconfig, log }: KubernetesOptions): ClusterAp
         if (thrown instanceof ApiException && thrown.code === 409) return false
         throw failure(what, thrown)
       }
+    },
+    async releaseLease({ namespace, name }, holder) {
+      const what = `Lease ${nameOf({ namespace, name })}`
+      const found = await named(what, () => absentAsUndefined(coordination.readNamespacedLease({ namespace, name })))
+      if (found?.spec?.holderIdentity !== holder) return
+      const spec = { ...found.spec, holderIdentity: '', leaseDurationSeconds: 1, renewTime: new V1MicroTime() }
+      const acquireTime = microTime(found.spec.acquireTime)
+      // Somebody who took it meanwhile makes this write fail, and that is as good.
+      await coordination
+        .replaceNamespacedLease({ namespace, name, body: { ...found, spec: { ...spec, acquireTime } } })
+        .catch((thrown: unknown) => {
+          if (!(thrown instanceof ApiException && thrown.code === 409)) throw failure(what, thrown)
+        })
     },
   }
 }

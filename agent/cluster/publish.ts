@@ -21,10 +21,17 @@ export type Published = {
 
 type Content = { readonly [key: string]: string }
 
-/** One that fails holds up none of the others. */
-export async function publishAll(desired: DesiredState, api: ClusterApi): Promise<readonly Published[]> {
+/** One that fails holds up none of the others; those that `signal` comes before are left to whoever goes on. */
+export async function publishAll(
+  desired: DesiredState,
+  api: ClusterApi,
+  { signal }: { readonly signal?: AbortSignal } = {},
+): Promise<readonly Published[]> {
   const results: Published[] = []
-  for (const publication of desired.publish ?? []) results.push(await publishOne(publication, desired, api))
+  for (const publication of desired.publish ?? []) {
+    if (signal?.aborted) break
+    results.push(await publishOne(publication, desired, api))
+  }
   return results
 }
 

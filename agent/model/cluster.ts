@@ -35,8 +35,13 @@ export type ClusterApi = {
   annotatePods(deployment: DeploymentName, annotation: string, value: string): Promise<void>
   /** Calls back for every change of one of them, until closed; events that are missed are made up for by looking again. */
   watch(names: readonly DeploymentName[], onChange: () => void): { close(): void }
-  /** True while this holder may act: one writer at a time. */
+  /**
+   * True while this holder may act: one writer at a time. Takes and renews it; one of another holder is taken over only when nobody
+   * was seen to renew it for as long as it lasts.
+   */
   holdLease(lease: DeploymentName, holder: string, seconds: number): Promise<boolean>
+  /** Lets others take it at once; nothing where somebody else holds it. */
+  releaseLease(lease: DeploymentName, holder: string): Promise<void>
 }
 
 export const FIELD_MANAGER = 'registry-trust'

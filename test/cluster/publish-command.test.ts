@@ -129,10 +129,13 @@ clusters.each(
     config(TRUST, ca.pem + next.pem)
     await until(async () => (await dataOf(cluster, MAP))?.['ca-bundle.crt'] === ca.pem + next.pem, 5_000)
     t.match(await cluster.get(LEASE), { spec: { holderIdentity: 'first' } }, 'the second one holds nothing')
-    for (const child of [first, second]) {
-      child.kill('SIGTERM')
-      const [code] = await once(child, 'exit')
-      t.equal(code, 0)
-    }
+    const holder = async () =>
+      ((await cluster.get(LEASE)) as { readonly spec: { readonly holderIdentity?: string } }).spec.holderIdentity
+    first.kill('SIGTERM')
+    t.same(await once(first, 'exit'), [0, null])
+    await until(async () => (await holder()) === 'second', 8_000)
+    second.kill('SIGTERM')
+    t.same(await once(second, 'exit'), [0, null])
+    t.equal((await holder()) ?? '', '', 'released')
   },
 )

@@ -10,6 +10,8 @@ import type { Wiring } from '../wiring.ts'
 const LEASE: DeploymentName = { namespace: 'registry-trust', name: 'registry-trust-publish' }
 const LEASE_SECONDS = 30
 const RENEW_MS = 10_000
+/** Whoever waits for the lease looks as often: the holder that ends gives it up at once. */
+const RETRY_MS = 2_000
 
 export async function publishCommand(wiring: Wiring): Promise<number> {
   const { options, print } = wiring
@@ -65,31 +67,69 @@ async function watchForGood(api: ClusterApi, first: DesiredState, wiring: Wiring
   signal.addEventListener('abort', () => wake.abort(), { once: true })
   let lastTold = ''
   let nextLookAt = 0
+  let isHolder = false
   try {
     while (!signal.aborted) {
       wake = new AbortController()
       try {
-        if (await api.holdLease(LEASE, node, LEASE_SECONDS)) {
-          if (isDue || ports.clock.now() >= nextLookAt) {
-            isDue = false
-            desired = await configured(wiring).catch((thrown: unknown) => keepLast(thrown, desired, wiring))
-            const results = await publishAll(desired, api)
-            lastTold = tell(results, lastTold, wiring)
-            nextLookAt = ports.clock.now() + desired.drift.resyncMs
-            if (!results.every(isGood)) nextLookAt = ports.clock.now() + RENEW_MS
-          }
+        isHolder = await api.holdLease(LEASE, node, LEASE_SECONDS)
+        if (isHolder && (isDue || ports.clock.monotonic() >= nextLookAt)) {
+          isDue = false
+          desired = await configured(wiring).catch((thrown: unknown) => keepLast(thrown, desired, wiring))
+          const results = await whileHolding(api, wiring, (holding) => publishAll(desired, api, { signal: holding }))
+          lastTold = tell(results, lastTold, wiring)
+          const isDone = results.length === (desired.publish ?? []).length && results.every(isGood)
+          nextLookAt = ports.clock.monotonic() + (isDone ? desired.drift.resyncMs : RENEW_MS)
         }
       } catch (thrown) {
         const { code, message } = asAgentError(thrown)
         log.warn('publish-failed', { code, error: message })
       }
-      await ports.clock.sleep(RENEW_MS, { signal: wake.signal }).catch(() => undefined)
+      await ports.clock.sleep(isHolder ? RENEW_MS : RETRY_MS, { signal: wake.signal }).catch(() => undefined)
     }
   } finally {
     cluster.close()
     await inputs.close()
+    if (isHolder) await release(api, wiring)
   }
   return 0
+}
+
+/** Renews the lease while `work` goes on; the signal that it is given comes when the lease is lost, or at SIGTERM. */
+async function whileHolding<T>(
+  api: ClusterApi,
+  { node, signal, ports, log }: Wiring,
+  work: (holding: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const lost = new AbortController()
+  const done = new AbortController()
+  const renew = async () => {
+    let renewedAt = ports.clock.monotonic()
+    while (!done.signal.aborted) {
+      await ports.clock.sleep(RENEW_MS, { signal: done.signal })
+      const isHeld = await api.holdLease(LEASE, node, LEASE_SECONDS).catch(() => undefined)
+      if (isHeld === true) renewedAt = ports.clock.monotonic()
+      // An API server that does not answer takes the lease away as surely as another holder, a little later.
+      const isOver = ports.clock.monotonic() - renewedAt >= LEASE_SECONDS * 1000 - RENEW_MS
+      if (isHeld === false || isOver) return lost.abort()
+    }
+  }
+  const renewing = renew().catch(() => undefined)
+  try {
+    return await work(AbortSignal.any([lost.signal, signal]))
+  } finally {
+    if (lost.signal.aborted) log.warn('lease-lost', { lease: `${LEASE.namespace}/${LEASE.name}` })
+    done.abort()
+    await renewing
+  }
+}
+
+async function release(api: ClusterApi, { node, log }: Wiring): Promise<void> {
+  try {
+    await api.releaseLease(LEASE, node)
+  } catch (thrown) {
+    log.warn('lease-not-released', { error: asAgentError(thrown).message })
+  }
 }
 
 function keepLast(thrown: unknown, last: DesiredState, { log }: Wiring): DesiredState {
