@@ -9,12 +9,24 @@ import { systemClock } from './node/clock.ts'
 import { nodeFiles } from './node/files/files.ts'
 import { inputFiles } from './node/files/input-files.ts'
 import { readingThread } from './node/threads/reading-thread.ts'
+import type { CriAnswers } from './restart/evidence.ts'
 import { createLog } from './telemetry/log.ts'
 
 /** Filled in by the bundler. */
 declare const REGISTRY_TRUST_VERSION: string | undefined
 const IS_BUNDLE = typeof REGISTRY_TRUST_VERSION === 'string'
 const READER = join(import.meta.dirname, IS_BUNDLE ? 'registry-trust-reader.cjs' : 'main-reader.ts')
+
+/** gRPC takes a third of the heap, and is needed only where a restart has to be finished. */
+function lazyCri(path: string): CriAnswers {
+  const client = import('./node/cri/client.ts').then(({ connectCri }) => connectCri(path))
+  return {
+    version: async (options) => (await client).version(options),
+    status: async (options) => (await client).status(options),
+    containerStart: async (id, options) => (await client).containerStart(id, options),
+    close: () => void client.then((connected) => connected.close()),
+  }
+}
 
 async function main(): Promise<number> {
   const invocation = parseCommandLine(process.argv.slice(2), process.env)
@@ -40,12 +52,18 @@ async function main(): Promise<number> {
       return criProxyCommand({ ...wiring, ports: { clock, connectCri: (path) => connectCri(files.hostPath(path)) } })
     }
     case 'restarter': {
-      const [{ restarterCommand }, { systemd }] = await Promise.all([
+      const [{ restarterCommand }, { systemd }, { restartStore }, { stateStore }] = await Promise.all([
         import('./cli/commands/restarter.ts'),
         import('./node/systemd/systemd.ts'),
+        import('./node/state/restart-store.ts'),
+        import('./node/state/state-store.ts'),
       ])
       const bus = systemd({ busSocket: files.hostPath('/run/dbus/system_bus_socket') })
-      return restarterCommand({ ...wiring, ports: { clock, files, systemd: bus } })
+      const { stateDir: folder, root, criProxy } = options
+      const restarts = restartStore({ files, folder, root })
+      const store = stateStore({ files, folder })
+      const connectCri = (socket: string) => lazyCri(criProxy ?? files.hostPath(socket))
+      return restarterCommand({ ...wiring, ports: { clock, files, systemd: bus, restarts, store, connectCri } })
     }
     default:
       throw new AgentError('USAGE', `this file runs the sidecars, not ${command}`)

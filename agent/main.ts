@@ -21,8 +21,9 @@ import { rehearsalRunner } from './node/rehearsal/rehearsal.ts'
 import { fragmentStore } from './node/state/fragment-store.ts'
 import { grantStore } from './node/state/grant-store.ts'
 import { nodeLock } from './node/state/lock.ts'
+import { restartStore } from './node/state/restart-store.ts'
 import { stateStore } from './node/state/state-store.ts'
-import { heldPermit, restarterClient } from './node/systemd/restarter-client.ts'
+import { restarterClient } from './node/systemd/restarter-client.ts'
 import { awaitSockets } from './node/systemd/sidecar-sockets.ts'
 import { systemd } from './node/systemd/systemd.ts'
 import { readingThread } from './node/threads/reading-thread.ts'
@@ -31,6 +32,7 @@ import { tlsProbe } from './node/tls/tls.ts'
 import { watcher } from './node/watch/watch.ts'
 import { createLoginDesk } from './reconcile/prove/login.ts'
 import { withoutPrivateKeys } from './reconcile/transaction/private-keys.ts'
+import { pausedPermit } from './restart/paused-permit.ts'
 import { createLog } from './telemetry/log.ts'
 import { logLevels } from './telemetry/log-level.ts'
 
@@ -128,6 +130,7 @@ function wire(options: Wired): Wiring {
   const clock = systemClock()
   const fragments = fragmentStore({ files, folder: options.stateDir })
   const { behindProxy, behindRestarter } = options
+  const restarts = restartStore({ files, folder: options.stateDir, root: options.root })
   const onNode: CriConnector = (socket) => connectCri(behindProxy ?? files.hostPath(socket))
   return {
     options,
@@ -169,7 +172,8 @@ function wire(options: Wired): Wiring {
       store: withoutPrivateKeys(stateStore({ files, folder: options.stateDir })),
       logins: createLoginDesk({ inputs, files, clock, login: registryLogin() }),
       lock: nodeLock({ folder: posix.resolve(files.hostPath(options.stateDir)) }),
-      permit: behindRestarter === undefined ? ALWAYS : heldPermit(ALWAYS, { socket: behindRestarter }),
+      permit: behindRestarter === undefined ? ALWAYS : pausedPermit(ALWAYS, { restarts, clock }),
+      restarts,
     },
   }
 }

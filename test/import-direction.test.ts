@@ -4,7 +4,7 @@ import { posix } from 'node:path'
 import t from 'tap'
 
 const CORE = ['model', 'text', 'pki', 'containerd', 'targets', 'config']
-const RUN = [...CORE, 'probe', 'reconcile']
+const RUN = [...CORE, 'probe', 'restart', 'reconcile']
 
 /** A folder may import itself and what stands here; types may be imported from the rim too. */
 const MAY_IMPORT: { readonly [folder: string]: readonly string[] } = {
@@ -16,13 +16,14 @@ const MAY_IMPORT: { readonly [folder: string]: readonly string[] } = {
   targets: ['model', 'text', 'pki', 'containerd'],
   config: ['model', 'text', 'pki', 'containerd'],
   lint: ['model', 'text', 'config'],
-  reconcile: [...CORE, 'probe'],
+  restart: ['model', 'text', 'containerd'],
+  reconcile: [...CORE, 'probe', 'restart'],
   daemon: RUN,
   diagnose: [...RUN, 'daemon'],
   http: [...RUN, 'daemon', 'diagnose'],
   fleet: ['model', 'text', 'config', 'http', 'telemetry'],
   cli: [...RUN, 'lint', 'daemon', 'diagnose', 'http', 'fleet', 'sidecar', 'cluster'],
-  sidecar: ['model', 'containerd', 'node'],
+  sidecar: ['model', 'text', 'containerd', 'restart', 'node'],
   node: ['model'],
   cluster: ['model'],
   telemetry: ['model'],

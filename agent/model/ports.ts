@@ -217,6 +217,8 @@ export type Processes = {
   /** Processes that listen on a unix socket path (the daemon; shims that inherited it are excluded). Empty when not visible. */
   listeningOn(socket: string): Promise<readonly ProcessInfo[]>
   isAlive(pid: number): boolean
+  /** Processes of the same program with the same arguments; empty when not visible. */
+  runningAs(command: Pick<ProcessInfo, 'executable' | 'argv'>): readonly number[]
   /** SIGTERM; throws AgentError RESTART_FAILED when not permitted. */
   terminate(pid: number): void
 }
@@ -234,6 +236,14 @@ export type UnitFacts = {
   readonly result: string
   /** When its main process was started, milliseconds since the epoch; absent while none runs. */
   readonly startedAt?: number
+  /** The same by Clock.monotonic; also of a process that has ended since. */
+  readonly executedAt?: number
+  /** A job of systemd for the unit is waiting or under way. */
+  readonly hasJob: boolean
+  /** Exit code or signal of the last main process. */
+  readonly exitStatus: number
+  /** TimeoutStartUSec; absent: infinity. */
+  readonly startLimitMs?: number
 }
 
 export type JobOutcome = { readonly result: string; readonly durationMs: number }
@@ -242,8 +252,8 @@ export type JobOutcome = { readonly result: string; readonly durationMs: number 
 export type Systemd = {
   isAvailable(): Promise<boolean>
   unit(name: string): Promise<UnitFacts | undefined>
-  /** RestartUnit, awaiting JobRemoved. */
-  restart(name: string, options: CallOptions): Promise<JobOutcome>
+  /** RestartUnit, awaiting JobRemoved. `machine`: the recorded restart that this one belongs to; the restarter serves no other. */
+  restart(name: string, options: CallOptions & { readonly machine?: string }): Promise<JobOutcome>
   resetFailed(name: string): Promise<void>
 }
 
@@ -288,6 +298,7 @@ export type NodeLock = {
 export type RestartPermit = {
   ask(request: {
     readonly reason: string
+    readonly byHand: boolean
   }): Promise<
     { readonly granted: true; release(): Promise<void> } | { readonly granted: false; readonly reason: string }
   >

@@ -7,13 +7,8 @@ export type RestarterRequest =
   /** Without a unit: does systemd answer? */
   | { readonly verb: 'facts'; readonly unit?: string }
   | { readonly verb: 'reset-failed'; readonly unit: string }
-  | { readonly verb: 'restart'; readonly unit: string; readonly timeoutMs: number }
-  /**
-   * Remembers containerd's config file as it is now. Unless `commit` comes on the same connection in time, and before that connection ends,
-   * the file is put back and containerd restarted.
-   */
-  | { readonly verb: 'hold' }
-  | { readonly verb: 'commit' }
+  /** `machine`: the restart that is recorded in the state folder and driven by the agent; there is no other. */
+  | { readonly verb: 'restart'; readonly unit: string; readonly timeoutMs: number; readonly machine: string }
 
 export type RestarterReply =
   | {

@@ -18,6 +18,7 @@ import type {
   Systemd,
   TlsProbe,
 } from './ports.ts'
+import type { RestartStore } from './restart.ts'
 import type { Before } from './state.ts'
 import type { Target } from './target.ts'
 
@@ -37,9 +38,12 @@ export type RehearsePorts = {
 
 export type RestartPorts = {
   readonly clock: Clock
+  readonly log: Log
+  readonly files: NodeFiles
   readonly processes: Processes
   readonly systemd: Systemd
   readonly connectCri: CriConnector
+  readonly restarts: RestartStore
 }
 
 export type ReadSet = {

@@ -1,24 +1,29 @@
-// The restarter sidecar: the only container that sees D-Bus. The rules: five verbs, no other; only units that run a containerd, by a fixed
-// table or the `restart.unit` of its own copy of the configuration; its own limit of restarts.
+// The restarter sidecar: the only container that sees D-Bus. The rules: three verbs, no other; only units that run a containerd, by a fixed
+// table or the `restart.unit` of its own copy of the configuration; only restarts that are recorded, each once; its own limits, from what
+// it remembers and from what is on disk.
 // This room: the two small helpers of a Pod: cri-proxy and restarter, each with one privilege and nothing else.
 // Begin here; then cri-proxy.ts, the other one.
 // May touch: the CRI socket (cri-proxy), systemd over D-Bus (restarter).
 import { createServer, type Socket } from 'node:net'
+import { posix } from 'node:path'
 import { LAYOUTS, layoutsOfSocket } from '../containerd/layouts.ts'
 import { AgentError, asAgentError } from '../model/errors.ts'
-import type { UnitFacts } from '../model/ports.ts'
+import type { RestartRecord } from '../model/restart.ts'
 import { MAX_LINE_BYTES, type RestarterReply, type RestarterRequest } from '../model/restarter-protocol.ts'
 import { readLines, writeLine } from '../node/systemd/line-socket.ts'
-import { type Hold, hold, type SwitchPorts } from './dead-mans-switch.ts'
+import type { MachinePorts } from '../restart/driver.ts'
+import { ageOf, LEAST_PAUSE_MS } from '../restart/ledger.ts'
+import { isOver, LONGEST_START_MS } from '../restart/machine.ts'
 import type { Declared } from './declared.ts'
+import { startGuardian } from './guardian.ts'
 import { RateLimit } from './rate-limit.ts'
 import { listen, listenPrivately } from './unix-socket.ts'
 
 const HOUR_MS = 3_600_000
 const DEFAULT_MAX_PER_HOUR = 3
-const LONGEST_RESTART_MS = 60_000
-/** The agent has two at most, and a person's command one more; what comes beyond is closed by the kernel's side of accept. */
+/** The agent has two at most, and a person's command one more; what comes beyond is closed at once. */
 const MOST_CONNECTIONS = 32
+const MOST_COMMANDS_REMEMBERED = 1_000
 
 export type RestarterOptions = {
   /** Where the agent connects. */
@@ -26,12 +31,11 @@ export type RestarterOptions = {
   /** The socket of this node's containerd, where it is told: it narrows the units down. */
   readonly containerdAddress?: string | undefined
   readonly declared: Declared
-  readonly ports: SwitchPorts
-  readonly holdMs?: number
+  readonly ports: MachinePorts
 }
 
 export type Restarter = {
-  /** Takes no new connection, and ends when nothing is held any more. */
+  /** Takes no new connection, and ends when no restart is left half done. */
   close(): Promise<void>
 }
 
@@ -40,12 +44,14 @@ export async function startRestarter(options: RestarterOptions): Promise<Restart
   const sessions = new Sessions(options)
   const server = createServer((connection) => sessions.serve(connection))
   server.maxConnections = MOST_CONNECTIONS
+  const guardian = startGuardian(ports, (unit) => sessions.isPermitted(unit))
   await listenPrivately(socket, () => listen(server, socket))
   ports.log.info('restarter-listening', { socket })
   return {
     async close() {
       server.close()
-      await sessions.end()
+      await guardian.stop()
+      sessions.end()
     },
   }
 }
@@ -54,7 +60,8 @@ class Sessions {
   readonly #options: RestarterOptions
   readonly #rate = new RateLimit({ most: 0, perMs: HOUR_MS })
   readonly #connections = new Set<Socket>()
-  #held: Hold | undefined
+  /** Commands that were given: a recorded one is given once, whoever asks again. */
+  readonly #given = new Set<string>()
 
   constructor(options: RestarterOptions) {
     this.#options = options
@@ -63,47 +70,29 @@ class Sessions {
   /** Requests of one connection are answered in order, the next one is read when the last answer is sent. */
   serve(connection: Socket): void {
     this.#connections.add(connection)
-    let mine: Hold | undefined
-    const onLine = async (line: string) => {
-      const reply = await this.#answer(line, mine, (held) => {
-        mine = held
-      })
-      // Gone while it was answered: a hold taken now would be nobody's.
-      if (connection.destroyed) mine?.abandon()
-      else await writeLine(connection, reply)
-    }
+    const onLine = async (line: string) => writeLine(connection, await this.#answer(line))
     readLines(connection, { onLine, maxBytes: MAX_LINE_BYTES })
-    connection.once('close', () => {
-      this.#connections.delete(connection)
-      mine?.abandon()
-    })
+    connection.once('close', () => this.#connections.delete(connection))
   }
 
-  async end(): Promise<void> {
-    await this.#held?.over
+  end(): void {
     for (const connection of this.#connections) connection.destroy()
   }
 
-  async #answer(line: string, mine: Hold | undefined, keep: (held: Hold) => void): Promise<RestarterReply> {
+  async isPermitted(unit: string): Promise<boolean> {
+    return (await this.#units()).includes(unit)
+  }
+
+  async #answer(line: string): Promise<RestarterReply> {
     try {
-      const request = parseRequest(line)
-      if (request.verb === 'hold') {
-        keep(await this.#hold())
-        return { ok: true }
-      }
-      if (request.verb === 'commit') {
-        if (mine === undefined) throw new AgentError('REQUEST_INVALID', 'commit: nothing is held on this connection')
-        mine.commit()
-        return { ok: true }
-      }
-      return await this.#do(request)
+      return await this.#do(parseRequest(line))
     } catch (thrown) {
       const { code, message } = asAgentError(thrown)
       return { ok: false, code, message }
     }
   }
 
-  async #do(request: Exclude<RestarterRequest, { verb: 'hold' | 'commit' }>): Promise<RestarterReply> {
+  async #do(request: RestarterRequest): Promise<RestarterReply> {
     const { systemd, log } = this.#options.ports
     if (request.verb === 'facts' && request.unit === undefined)
       return { ok: true, available: await systemd.isAvailable() }
@@ -115,8 +104,10 @@ class Sessions {
         await systemd.resetFailed(unit)
         return { ok: true }
       case 'restart': {
-        await this.#withinLimits()
-        const timeoutMs = Math.min(LONGEST_RESTART_MS, Math.max(1, request.timeoutMs))
+        const record = await this.#recorded(request)
+        await this.#withinLimits(record)
+        this.#remember(record)
+        const timeoutMs = Math.min(LONGEST_START_MS, Math.max(1, request.timeoutMs))
         await systemd.resetFailed(unit)
         const job = await systemd.restart(unit, { timeoutMs })
         log.info('restarted', { unit, result: job.result, durationMs: job.durationMs })
@@ -127,28 +118,50 @@ class Sessions {
     }
   }
 
-  async #hold(): Promise<Hold> {
-    if (this.#held !== undefined) throw new AgentError('LOCKED', 'the configuration is held already')
-    const unit = await this.#runningUnit()
-    if (this.#held !== undefined) throw new AgentError('LOCKED', 'the configuration is held already')
-    const held = await hold(unit, this.#options.ports, this.#options.holdMs)
-    this.#held = held
-    held.over.finally(() => {
-      this.#held = undefined
-    })
-    return held
+  /** The restart that the agent has recorded and not been given yet. */
+  async #recorded({ machine, unit }: Extract<RestarterRequest, { verb: 'restart' }>): Promise<RestartRecord> {
+    const record = await this.#options.ports.restarts.read()
+    const refuse = (why: string) => new AgentError('RESTART_REFUSED', `the restart ${machine.slice(0, 100)} ${why}`)
+    if (record === undefined || record.id !== machine) throw refuse('is not the one that is recorded')
+    if (isOver(record)) throw refuse(`is over: it is ${record.phase}`)
+    if (record.driver !== 'agent') throw refuse('has been taken over by the restarter')
+    if (record.unit !== unit) throw refuse(`is of ${record.unit ?? 'no unit'}`)
+    if (record.commandedAt === undefined || this.#given.has(commandOf(record))) throw refuse('has no command to give')
+    await this.#requireWayBack(record)
+    return record
+  }
+
+  /** Without the folder of config.toml this restarter could not finish what the agent may leave half done. */
+  async #requireWayBack({ configFile, before, after, phase }: RestartRecord): Promise<void> {
+    if (phase === 'reverting' || before === after) return
+    const { files, restarts } = this.#options.ports
+    const isThere = before === null || (await restarts.isKept(configFile))
+    if (isThere && (await files.isWritable(posix.dirname(configFile)))) return
+    const why = isThere ? 'its folder is read-only here' : 'the original is not beside it here: is its folder mounted?'
+    throw new AgentError('RESTART_REFUSED', `the restarter cannot put ${configFile} back: ${why}`)
+  }
+
+  #remember(record: RestartRecord): void {
+    if (this.#given.size >= MOST_COMMANDS_REMEMBERED) this.#given.clear()
+    this.#given.add(commandOf(record))
   }
 
   /** Each restart that is due may need a second one to take it back; a person may ask for one beyond the budget. */
-  async #withinLimits(): Promise<void> {
-    const { restart } = await this.#options.declared.current()
+  async #withinLimits({ id, phase }: RestartRecord): Promise<void> {
+    const { declared, ports } = this.#options
+    const { restart } = await declared.current()
     if (restart?.strategy === 'never') throw new AgentError('RESTART_REFUSED', 'restart.strategy is never')
+    const { clock, restarts } = ports
+    const now = { wall: clock.now(), uptimeMs: clock.monotonic(), bootId: restarts.bootId }
+    const others = (await restarts.ledger.read()).filter((entry) => entry.id !== id)
+    const ages = others.map((entry) => ageOf(entry, now))
     const most = 2 * (restart?.maxPerHour ?? DEFAULT_MAX_PER_HOUR) + 2
-    if (!this.#rate.take(most))
-      throw new AgentError(
-        'RESTART_REFUSED',
-        `containerd was restarted ${most} times within the last hour by this restarter`,
-      )
+    const isTooMany = ages.filter((age) => age < HOUR_MS).length >= most
+    // What saves the node is not held up by the pause.
+    if (phase !== 'reverting' && Math.min(LEAST_PAUSE_MS, ...ages) < LEAST_PAUSE_MS)
+      throw new AgentError('RESTART_REFUSED', 'containerd was restarted less than a minute ago')
+    if (isTooMany || !this.#rate.take(most))
+      throw new AgentError('RESTART_REFUSED', `containerd was restarted ${most} times within the last hour`)
   }
 
   async #permitted(unit: string): Promise<string> {
@@ -165,25 +178,21 @@ class Sessions {
     const layouts = containerdAddress === undefined ? LAYOUTS : layoutsOfSocket(containerdAddress)
     return (layouts.length > 0 ? layouts : LAYOUTS).flatMap(({ units }) => units)
   }
+}
 
-  async #runningUnit(): Promise<UnitFacts> {
-    const units = await this.#units()
-    const found = await Promise.all(units.map((unit) => this.#options.ports.systemd.unit(unit)))
-    const loaded = found.filter((unit) => unit !== undefined).filter(({ loadState }) => loadState === 'loaded')
-    const unit =
-      loaded.find(({ mainPid }) => mainPid > 0) ?? loaded.find(({ activeState }) => activeState !== 'inactive')
-    if (unit === undefined) throw new AgentError('RESTART_UNAVAILABLE', `none of ${units.join(', ')} runs on this node`)
-    return unit
-  }
+function commandOf({ id, starts }: RestartRecord): string {
+  return `${id} ${starts.forward} ${starts.back}`
 }
 
 export function parseRequest(line: string): RestarterRequest {
-  const { verb, unit, timeoutMs } = jsonObject(line)
-  if (verb === 'hold' || verb === 'commit') return { verb }
+  const { verb, unit, timeoutMs, machine } = jsonObject(line)
   if (verb === 'facts' && unit === undefined) return { verb }
   if (typeof unit !== 'string') throw unknownRequest(verb)
   if (verb === 'facts' || verb === 'reset-failed') return { verb, unit }
-  if (verb === 'restart' && typeof timeoutMs === 'number') return { verb, unit, timeoutMs }
+  if (verb === 'restart' && typeof timeoutMs === 'number' && typeof machine === 'string')
+    return { verb, unit, timeoutMs, machine }
+  if (verb === 'restart')
+    throw new AgentError('REQUEST_INVALID', 'restart needs a unit, timeoutMs and the recorded restart (machine)')
   throw unknownRequest(verb)
 }
 
@@ -191,7 +200,7 @@ function unknownRequest(verb: unknown): AgentError {
   const named = typeof verb === 'string' ? verb.slice(0, 40) : typeof verb
   return new AgentError(
     'REQUEST_INVALID',
-    `the restarter knows facts, reset-failed, restart, hold and commit, not ${JSON.stringify(named)}`,
+    `the restarter knows facts, reset-failed and restart, not ${JSON.stringify(named)}`,
   )
 }
 

@@ -41,7 +41,8 @@ if (imageUnavailable() === undefined)
     t.comment(`containerd answers again ${Math.round(performance.now() - killed)} ms after the agent died`)
     t.match(await agent.status(), { state: 'CONTAINER_EXITED' })
     t.match(await restarter.status(), { state: 'CONTAINER_RUNNING' })
-    t.match(await restarter.log(), /the agent is gone.*dead-mans-switch[\s\S]*config-put-back/)
+    await until(async () => (await restarter.log()).includes('restart-settled'), 20_000)
+    t.match(await restarter.log(), /restart-taken-over[\s\S]*config-put-back[\s\S]*restart-settled/)
     t.same(await witness.facts(), facts)
 
     const [container] = spec.containers

@@ -124,7 +124,7 @@ t.test('each profile can write what it says and nothing else', async (t) => {
       [`/etc/rancher/${name}`, `/var/lib/rancher/${name}/agent/etc/containerd`],
     )
   t.same(writable(specOf('full'), 'cri-proxy'), [])
-  t.same(writable(specOf('full'), 'restarter'), ['/etc/containerd'])
+  t.same(writable(specOf('full'), 'restarter'), ['/etc/containerd', '/var/lib/registry-trust'])
 })
 
 t.test('each socket of the node is seen by one sidecar alone', async (t) => {

@@ -60,8 +60,14 @@ const BY_APPLY: readonly Case[] = [
   {
     container: 'restarter',
     mountPath: '/host/etc/containerd',
-    feature: "the dead man's switch",
-    fails: /the restarter does not hold/,
+    feature: 'the way back without the agent',
+    fails: /cannot put .*config\.toml back/,
+  },
+  {
+    container: 'restarter',
+    mountPath: '/host/var/lib/registry-trust',
+    feature: 'the record of the restart',
+    fails: /is not the one that is recorded/,
   },
   {
     container: 'restarter',

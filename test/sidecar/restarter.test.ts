@@ -5,15 +5,21 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
-import type { Log, RestartPermit } from '../../agent/model/ports.ts'
+import { configFileOf } from '../../agent/containerd/unit-config.ts'
+import type { Log } from '../../agent/model/ports.ts'
+import type { RestartStore } from '../../agent/model/restart.ts'
 import { systemClock } from '../../agent/node/clock.ts'
+import { connectCri } from '../../agent/node/cri/client.ts'
 import { nodeFiles } from '../../agent/node/files/files.ts'
-import { heldPermit, restarterClient } from '../../agent/node/systemd/restarter-client.ts'
+import { KEPT, restartStore } from '../../agent/node/state/restart-store.ts'
+import { restarterClient } from '../../agent/node/systemd/restarter-client.ts'
 import { systemd } from '../../agent/node/systemd/systemd.ts'
-import { configFileOf } from '../../agent/sidecar/dead-mans-switch.ts'
+import { Machine, type MachinePorts } from '../../agent/restart/driver.ts'
+import { settle } from '../../agent/restart/settle.ts'
 import type { Declaration } from '../../agent/sidecar/declared.ts'
 import { startRestarter } from '../../agent/sidecar/restarter.ts'
-import { CONTAINERD_CONFIG } from '../fixtures/node/fixture-node.ts'
+import { sha256 } from '../../agent/targets/files/files.ts'
+import { CONTAINERD_CONFIG, CONTAINERD_SOCKET } from '../fixtures/node/fixture-node.ts'
 import { newestSystemdGeneration, systemdNode } from '../fixtures/node/node-tests.ts'
 import { until } from '../fixtures/node/private-containerd.ts'
 import type { SystemdNode } from '../fixtures/node/systemd-node.ts'
@@ -21,15 +27,30 @@ import type { SystemdNode } from '../fixtures/node/systemd-node.ts'
 const UNIT = 'containerd.service'
 const SOON = { timeoutMs: 20_000 }
 const BROKEN = 'this is = not [ toml'
-const ALWAYS: RestartPermit = { ask: async () => ({ granted: true, release: async () => undefined }) }
+const STATE = '/var/lib/registry-trust'
 const RESTART = { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 1, backoffMaxMs: 1 } as const
 
+t.setTimeout(200_000)
+
 type Running = { readonly socket: string; readonly events: string[]; close(): Promise<void> }
+
+function portsOf(node: SystemdNode, log: Log): MachinePorts {
+  const files = nodeFiles({ root: node.path('/') })
+  return {
+    files,
+    systemd: systemd({ busSocket: node.dbusSocket() }),
+    clock: systemClock(),
+    restarts: restartStore({ files, folder: STATE, root: node.path('/') }),
+    connectCri: (socket) => connectCri(node.path(socket)),
+    audit: async () => undefined,
+    log,
+  }
+}
 
 async function restarterOn(
   t: Test,
   node: SystemdNode,
-  { holdMs, restart = RESTART }: { readonly holdMs?: number; readonly restart?: Declaration['restart'] } = {},
+  { restart = RESTART }: { readonly restart?: Declaration['restart'] } = {},
 ): Promise<Running> {
   const events: string[] = []
   const note = (event: string) => events.push(event)
@@ -38,16 +59,42 @@ async function restarterOn(
   const restarter = await startRestarter({
     socket,
     declared: { current: async () => ({ registries: [], restart }) },
-    ports: {
-      files: nodeFiles({ root: node.path('/') }),
-      systemd: systemd({ busSocket: node.dbusSocket() }),
-      clock: systemClock(),
-      log,
-    },
-    ...(holdMs === undefined ? {} : { holdMs }),
+    ports: portsOf(node, log),
   })
   t.teardown(() => restarter.close())
   return { socket, events, close: () => restarter.close() }
+}
+
+const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** The agent's side of a restart that goes through the restarter at `socket`. */
+async function armed(node: SystemdNode, socket: string, content: string): Promise<Machine> {
+  const ports = { ...portsOf(node, SILENT), systemd: restarterClient({ socket }) }
+  const unit = await ports.systemd.unit(UNIT)
+  const before = Buffer.from(await node.readFile(CONTAINERD_CONFIG))
+  const machine = await Machine.arm(ports, 'agent', {
+    id: `test-${Math.random()}`,
+    reason: 'test',
+    unit: UNIT,
+    socket: CONTAINERD_SOCKET,
+    configFile: CONTAINERD_CONFIG,
+    daemon: { pid: unit?.mainPid ?? 0, ...(unit?.executedAt === undefined ? {} : { beganAt: unit.executedAt }) },
+    runtime: { runtimeReady: true, networkReady: false, containers: [] },
+    before: sha256(before),
+    after: sha256(Buffer.from(content)),
+  })
+  await ports.files.put(
+    CONTAINERD_CONFIG,
+    { kind: 'file', bytes: Buffer.from(content), mode: 0o644, uid: 0, gid: 0 },
+    { folder: '/etc/containerd' },
+  )
+  await machine.written()
+  return machine
+}
+
+/** The next test may restart at once. */
+async function forgetLedger(node: SystemdNode): Promise<void> {
+  await node.run(['rm', '-f', `${STATE}/restart/ledger.jsonl`])
 }
 
 async function say(socket: string, ...lines: readonly string[]): Promise<unknown[]> {
@@ -75,8 +122,14 @@ newestSystemdGeneration(t, 'the restarter', async (t, generation) => {
     t.equal(await port.isAvailable(), true)
     t.same(await port.unit(UNIT), await direct.unit(UNIT))
     const before = await node.containerdPid()
-    t.equal((await port.restart(UNIT, SOON)).result, 'done')
+    const good = await node.readFile(CONTAINERD_CONFIG)
+    const inode = statSync(node.path(CONTAINERD_CONFIG)).ino
+    const machine = await armed(node, socket, `${good}# changed\n`)
+    t.match(await machine.restart(), { end: 'ready' })
+    await machine.commit()
+    t.notOk(await portsOf(node, SILENT).restarts.isKept(CONTAINERD_CONFIG), 'nothing is left beside it')
     await node.restartedSince(before)
+    t.not(statSync(node.path(CONTAINERD_CONFIG)).ino, inode)
     await port.resetFailed(UNIT)
     t.same(await container.facts(), facts)
     t.equal(statSync(socket).mode & 0o777, 0o600)
@@ -87,10 +140,10 @@ newestSystemdGeneration(t, 'the restarter', async (t, generation) => {
     const refused = await say(
       socket,
       '{"verb":"start","unit":"containerd.service"}',
-      '{"verb":"restart","unit":"ssh.service","timeoutMs":1000}',
+      '{"verb":"restart","unit":"ssh.service","timeoutMs":1000,"machine":"1"}',
       '{"verb":"facts","unit":"dbus.service"}',
       '{"verb":"restart","unit":"containerd.service"}',
-      '{"verb":"commit"}',
+      '{"verb":"hold"}',
       'RestartUnit',
       '[]',
     )
@@ -99,24 +152,43 @@ newestSystemdGeneration(t, 'the restarter', async (t, generation) => {
       { ok: false, code: 'RESTART_REFUSED', message: /"ssh.service" is none of containerd.service/ },
       { ok: false, code: 'RESTART_REFUSED' },
       { ok: false, code: 'REQUEST_INVALID' },
-      { ok: false, code: 'REQUEST_INVALID', message: /nothing is held/ },
+      { ok: false, code: 'REQUEST_INVALID', message: /not "hold"/ },
       { ok: false, code: 'REQUEST_INVALID' },
       { ok: false, code: 'REQUEST_INVALID' },
     ])
     await t.rejects(restarterClient({ socket }).unit('dbus.service'), { code: 'RESTART_REFUSED' })
   })
 
-  t.test('its own limit holds: twice the budget and two', async (t) => {
-    const { socket, events } = await restarterOn(t, node, { restart: { ...RESTART, maxPerHour: 0 } })
+  t.test('what is not recorded is not restarted, and a command is given once', async (t) => {
+    const { socket } = await restarterOn(t, node)
     const port = restarterClient({ socket })
-    for (let time = 0; time < 2; time += 1) await port.restart(UNIT, SOON)
-    await t.rejects(port.restart(UNIT, SOON), { code: 'RESTART_REFUSED', message: /2 times within the last hour/ })
-    t.equal(events.filter((event) => event === 'restarted').length, 2)
+    const pid = await node.containerdPid()
+    const refused = { code: 'RESTART_REFUSED' }
+    await t.rejects(port.restart(UNIT, SOON), { ...refused, message: /is not the one that is recorded/ })
+    const last = await portsOf(node, SILENT).restarts.read()
+    await t.rejects(port.restart(UNIT, { ...SOON, machine: last?.id ?? '' }), { ...refused, message: /is over/ })
+    t.equal(await node.containerdPid(), pid)
+  })
+
+  t.test('a minute lies between two restarts, and the restarter knows it also when it starts anew', async (t) => {
+    const { socket } = await restarterOn(t, node)
+    const pid = await node.containerdPid()
+    const good = await node.readFile(CONTAINERD_CONFIG)
+    const machine = await armed(node, socket, `${good}# again\n`)
+    const driven = await machine.restart()
+    machine.leave()
+    t.match(driven, { end: 'reverted', record: { failure: { message: /less than a minute ago/ } } })
+    t.equal(await node.containerdPid(), pid)
+    t.equal(await node.readFile(CONTAINERD_CONFIG), good)
+    await forgetLedger(node)
   })
 
   t.test('restart.strategy never is its own word too', async (t) => {
     const { socket } = await restarterOn(t, node, { restart: { ...RESTART, strategy: 'never' } })
-    await t.rejects(restarterClient({ socket }).restart(UNIT, SOON), { code: 'RESTART_REFUSED', message: /never/ })
+    const machine = await armed(node, socket, `${await node.readFile(CONTAINERD_CONFIG)}# never\n`)
+    t.match(await machine.restart(), { end: 'reverted', record: { failure: { message: /strategy is never/ } } })
+    machine.leave()
+    await forgetLedger(node)
   })
 
   t.test('the unit that the configuration names is the only one', async (t) => {
@@ -126,83 +198,105 @@ newestSystemdGeneration(t, 'the restarter', async (t, generation) => {
     await t.rejects(port.unit(UNIT), { code: 'RESTART_REFUSED' })
   })
 
-  t.test('what was let go of in time stays', async (t) => {
+  t.test('an agent that is gone after the command: its broken file goes back, by the same inode', async (t) => {
     const { socket, events } = await restarterOn(t, node)
     const good = await node.readFile(CONTAINERD_CONFIG)
-    const permit = await heldPermit(ALWAYS, { socket }).ask({ reason: 'test' })
-    if (!permit.granted) throw new Error(permit.reason)
-    const second = await heldPermit(ALWAYS, { socket }).ask({ reason: 'test' })
-    t.match(second, { granted: false, reason: /held already/ })
-    await node.writeFile(CONTAINERD_CONFIG, `${good}# changed\n`)
-    await restarterClient({ socket }).restart(UNIT, SOON)
-    await permit.release()
-    await permit.release()
-    t.equal(await node.readFile(CONTAINERD_CONFIG), `${good}# changed\n`)
-    t.notOk(events.includes('dead-mans-switch'))
-    await node.writeFile(CONTAINERD_CONFIG, good)
-  })
-
-  t.test('nobody commits: the old file and containerd come back by themselves', async (t) => {
-    const { socket, events } = await restarterOn(t, node, { holdMs: 500 })
-    const good = await node.readFile(CONTAINERD_CONFIG)
-    const permit = await heldPermit(ALWAYS, { socket }).ask({ reason: 'test' })
-    if (!permit.granted) throw new Error(permit.reason)
-    await node.writeFile(CONTAINERD_CONFIG, BROKEN)
-    t.equal((await restarterClient({ socket }).restart(UNIT, SOON)).result, 'failed')
-    t.match(await node.criVersion(), { ok: false })
-    await until(() => events.includes('config-put-back'))
-    t.equal(await node.readFile(CONTAINERD_CONFIG), good)
-    t.match(await node.ready(), { ok: true })
-    await t.rejects(permit.release(), { code: 'RESTART_FAILED', message: /put .*config\.toml back/ })
-    t.same(await container.facts(), facts)
-  })
-
-  t.test('the holder is gone: it does not wait for the clock', async (t) => {
-    const { socket, events } = await restarterOn(t, node)
-    const good = await node.readFile(CONTAINERD_CONFIG)
-    const connection = connect(socket)
-    connection.write('{"verb":"hold"}\n')
-    t.match(JSON.parse(String((await once(createInterface({ input: connection }), 'line'))[0])), { ok: true })
-    await node.writeFile(CONTAINERD_CONFIG, BROKEN)
-    await restarterClient({ socket }).restart(UNIT, SOON)
+    const inode = statSync(node.path(CONTAINERD_CONFIG)).ino
+    const machine = await armed(node, socket, BROKEN)
+    const gone = machine.restart().catch(() => undefined)
+    await until(() => node.path(CONTAINERD_CONFIG) !== '' && events.includes('restarted'))
+    machine.die()
     const started = performance.now()
-    connection.destroy()
-    await until(() => events.includes('config-put-back'))
-    t.comment(`back after ${Math.round(performance.now() - started)} ms`)
+    await until(() => events.includes('restart-settled'))
+    t.comment(`settled after ${Math.round(performance.now() - started)} ms`)
     t.equal(await node.readFile(CONTAINERD_CONFIG), good)
+    t.equal(statSync(node.path(CONTAINERD_CONFIG)).ino, inode)
     t.match(await node.ready(), { ok: true })
     t.same(await container.facts(), facts)
+    await gone
+    await forgetLedger(node)
   })
 
   t.test('gone before containerd was touched: the file is put back, nothing is restarted', async (t) => {
     const { socket, events } = await restarterOn(t, node)
     const [good, pid] = [await node.readFile(CONTAINERD_CONFIG), await node.containerdPid()]
-    const connection = connect(socket)
-    connection.write('{"verb":"hold"}\n')
-    await once(createInterface({ input: connection }), 'line')
-    await node.writeFile(CONTAINERD_CONFIG, BROKEN)
-    connection.destroy()
-    await until(() => events.includes('config-put-back'))
+    const machine = await armed(node, socket, BROKEN)
+    machine.die()
+    await until(() => events.includes('restart-settled'))
     t.equal(await node.readFile(CONTAINERD_CONFIG), good)
     t.equal(await node.containerdPid(), pid)
+    t.notOk(events.includes('restarting'))
   })
 
-  t.test('SIGTERM waits for what is held', async (t) => {
-    const { socket, events, close } = await restarterOn(t, node, { holdMs: 400 })
+  t.test('both were gone: the next start of the restarter finishes', async (t) => {
+    const first = await restarterOn(t, node)
     const good = await node.readFile(CONTAINERD_CONFIG)
-    const permit = await heldPermit(ALWAYS, { socket }).ask({ reason: 'test' })
-    t.ok(permit.granted)
-    await node.writeFile(CONTAINERD_CONFIG, BROKEN)
-    await close()
-    t.ok(events.includes('config-put-back'))
+    const machine = await armed(node, first.socket, BROKEN)
+    machine.die()
+    // Nobody is left: the restarter ends before the lease does.
+    const restarts: RestartStore = portsOf(node, SILENT).restarts
+    t.match(await restarts.read(), { phase: 'written', driver: 'agent' })
+    const { events } = await restarterOn(t, node)
+    await until(() => events.includes('restart-settled') || first.events.includes('restart-settled'))
     t.equal(await node.readFile(CONTAINERD_CONFIG), good)
+    t.match(await restarts.read(), { phase: 'reverted' })
+  })
+
+  t.test('a record that names another file or another unit is not obeyed', async (t) => {
+    const { socket, events } = await restarterOn(t, node)
+    await node.writeFile('/etc/containerd/other.toml', 'theirs\n')
+    const ports = portsOf(node, SILENT)
+    for (const order of [{ configFile: '/etc/containerd/other.toml' }, { unit: 'dbus.service' }]) {
+      const last = await ports.restarts.read()
+      if (last === undefined) return t.fail('there is a record')
+      const forged = {
+        ...last,
+        ...order,
+        phase: 'written' as const,
+        driver: 'agent' as const,
+        leaseUntil: 0,
+        id: JSON.stringify(order),
+      }
+      await ports.restarts.append({ ...forged, sequence: last.sequence + 1 }, { durable: true })
+      events.length = 0
+      await until(() => events.includes('restart-record-refused'))
+      t.match(await ports.restarts.read(), { phase: 'written', driver: 'agent' })
+    }
+    await node.run(['rm', '-r', '/etc/containerd/other.toml', `${STATE}/restart`])
+    t.ok(socket)
+    return undefined
+  })
+
+  t.test('what others wrote meanwhile is kept beside the original', async (t) => {
+    const { socket, events } = await restarterOn(t, node)
+    const good = await node.readFile(CONTAINERD_CONFIG)
+    const machine = await armed(node, socket, BROKEN)
+    machine.die()
+    await node.writeFile(CONTAINERD_CONFIG, `${BROKEN}\n# theirs\n`)
+    await until(() => events.includes('restart-settled'))
+    t.equal(await node.readFile(CONTAINERD_CONFIG), good)
+    const [kept = ''] = (await node.run(['sh', '-c', `ls ${CONTAINERD_CONFIG}.registry-trust-other-*`]))
+      .trim()
+      .split('\n')
+    t.equal(await node.readFile(kept), `${BROKEN}\n# theirs\n`)
+    await node.run(['rm', kept])
+  })
+
+  t.test('the agent that starts again before the lease is over goes on itself', async (t) => {
+    const { socket } = await restarterOn(t, node)
+    const good = await node.readFile(CONTAINERD_CONFIG)
+    const machine = await armed(node, socket, BROKEN)
+    machine.die()
+    const ports = { ...portsOf(node, SILENT), systemd: restarterClient({ socket }) }
+    t.match(await settle(ports, 'agent', { isMine: true, isPatient: false }), { phase: 'reverted', driver: 'agent' })
+    t.equal(await node.readFile(CONTAINERD_CONFIG), good)
+    t.notOk(await ports.restarts.isKept(CONTAINERD_CONFIG), `no ${KEPT} is left`)
   })
 })
 
-t.test('without a restarter nothing is granted and nothing is restarted', async (t) => {
+t.test('without a restarter nothing is restarted', async (t) => {
   const socket = join(t.testdir({}), 'none.sock')
   t.equal(await restarterClient({ socket }).isAvailable(), false)
-  t.match(await heldPermit(ALWAYS, { socket }).ask({ reason: 'test' }), { granted: false, reason: /no restarter at/ })
   await t.rejects(restarterClient({ socket }).restart(UNIT, SOON), { code: 'RESTART_UNAVAILABLE' })
 })
 

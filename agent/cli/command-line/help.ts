@@ -50,8 +50,8 @@ does not apply what was rolled back until trust.yaml changes, or until somebody 
 so. Stop the daemon first, or it does its work again. A valid trust.yaml is not needed.`,
   'cri-proxy': `Listens at --cri-proxy and forwards to containerd only what the agent needs: Version, Status without the configuration, the
 images of declared registries, which containers run, and pulls that prove a declared registry. It reads trust.yaml by itself.`,
-  restarter: `Listens at --restarter-socket. It restarts only units that run a containerd, a few times an hour, and holds config.toml
-while it is changed: if the agent dies or does not come back in 25 s, the old file is put back and containerd restarted.`,
+  restarter: `Listens at --restarter-socket. It restarts only units that run a containerd, a few times an hour, and only as recorded
+in the state folder. If the agent dies in the middle of a restart, it finishes it or puts the old config.toml back.`,
   probe: `Shakes hands with the registry from this node and judges its certificates as containerd would: with the declared anchors (for a
 registry that is not declared: all of them) and the node's own trust store. Works without containerd and without trust.yaml;
 sends no credentials. Follows the token service and redirects too, because a pull needs them as well.`,

@@ -1,23 +1,23 @@
 // `registry-trust restarter`: the sidecar that restarts containerd, and takes back what its holder cannot. Ends on SIGTERM.
+import type { StateStore } from '../../model/ports.ts'
+import type { MachinePorts } from '../../restart/driver.ts'
 import { declaredBy } from '../../sidecar/declared.ts'
 import { startRestarter } from '../../sidecar/restarter.ts'
 import { DEFAULT_RESTARTER } from '../sockets.ts'
 import { stopped } from '../stopped.ts'
-import type { SidecarWiring } from '../wiring.ts'
+import type { Wiring } from '../wiring.ts'
 
-export async function restarterCommand({
-  options,
-  ports,
-  log,
-  loadConfig,
-  signal,
-}: SidecarWiring<'files' | 'systemd'>): Promise<number> {
-  const { files, systemd, clock } = ports
+type RestarterWiring = Pick<Wiring, 'options' | 'log' | 'loadConfig' | 'signal'> & {
+  readonly ports: Omit<MachinePorts, 'log' | 'audit' | 'processes'> & { readonly store: Pick<StateStore, 'audit'> }
+}
+
+export async function restarterCommand({ options, ports, log, loadConfig, signal }: RestarterWiring): Promise<number> {
+  const { store, clock, ...others } = ports
   const restarter = await startRestarter({
     socket: options.restarterSocket ?? DEFAULT_RESTARTER,
     containerdAddress: options.containerdAddress,
     declared: declaredBy(loadConfig, { clock, log }),
-    ports: { files, systemd, clock, log },
+    ports: { ...others, clock, log, audit: (line) => store.audit(line) },
   })
   await stopped(signal)
   await restarter.close()

@@ -30,6 +30,17 @@ export function processes({ root = '/' }: { readonly root?: string } = {}): Proc
       const stat = statFields(pid)
       return stat !== undefined && stat.state !== 'Z' && stat.state !== 'X'
     },
+    runningAs({ executable, argv }) {
+      const command = argv.join('\0')
+      const found = allPids().filter(
+        (pid) =>
+          readLink(`/proc/${pid}/exe`)?.replace(/ \(deleted\)$/, '') === executable &&
+          strings(readProc(`${pid}/cmdline`)).join('\0') === command &&
+          statFields(pid)?.state !== 'Z',
+      )
+      // Between fork and exec a child still looks like its parent.
+      return found.filter((pid) => !found.includes(statFields(pid)?.parent ?? 0))
+    },
     terminate(pid) {
       // 0 and below mean whole process groups, and 1 the node.
       if (!Number.isInteger(pid) || pid <= 1)

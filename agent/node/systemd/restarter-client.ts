@@ -1,9 +1,9 @@
-// The agent's side of the restarter sidecar: the Systemd port over its socket, and the hold of its dead man's switch. The rules: each
-// question has its own connection and its deadline; a hold lives as long as its connection does.
+// The agent's side of the restarter sidecar: the Systemd port over its socket. The rule: each question has its own connection and its
+// deadline.
 import { existsSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { AgentError } from '../../model/errors.ts'
-import type { JobOutcome, RestartPermit, Systemd } from '../../model/ports.ts'
+import type { JobOutcome, Systemd } from '../../model/ports.ts'
 import { MAX_LINE_BYTES, type RestarterReply, type RestarterRequest } from '../../model/restarter-protocol.ts'
 import { readLines } from './line-socket.ts'
 
@@ -33,63 +33,14 @@ export function restarterClient({ socket }: { readonly socket: string }): System
       }
     },
     unit: async (name) => (await ask({ verb: 'facts', unit: name })).unit ?? undefined,
-    async restart(name, { timeoutMs, signal }): Promise<JobOutcome> {
-      const request: RestarterRequest = { verb: 'restart', unit: name, timeoutMs }
+    async restart(name, { timeoutMs, signal, machine = '' }): Promise<JobOutcome> {
+      const request: RestarterRequest = { verb: 'restart', unit: name, timeoutMs, machine }
       const { job } = await ask(request, timeoutMs + MARGIN_MS, signal)
       if (job === undefined) throw new AgentError('RESTART_FAILED', `the restarter at ${socket} returned no result`)
       return job
     },
     async resetFailed(name) {
       await ask({ verb: 'reset-failed', unit: name })
-    },
-  }
-}
-
-/** Every restart that `permit` grants is held by the restarter until it is released. */
-export function heldPermit(permit: RestartPermit, { socket }: { readonly socket: string }): RestartPermit {
-  return {
-    async ask(request) {
-      const granted = await permit.ask(request)
-      if (!granted.granted) return granted
-      try {
-        const held = await takeHold(socket)
-        let released = false
-        return {
-          granted: true,
-          async release() {
-            if (released) return
-            released = true
-            try {
-              await held.release()
-            } finally {
-              await granted.release()
-            }
-          },
-        }
-      } catch (thrown) {
-        await granted.release()
-        if (!(thrown instanceof AgentError)) throw thrown
-        return { granted: false, reason: `the restarter does not hold the configuration: ${thrown.message}` }
-      }
-    },
-  }
-}
-
-async function takeHold(socket: string): Promise<{ release(): Promise<void> }> {
-  const connection = await open(socket, QUESTION_MS)
-  try {
-    await connection.ask({ verb: 'hold' }, QUESTION_MS)
-  } catch (error) {
-    connection.close()
-    throw error
-  }
-  return {
-    async release() {
-      try {
-        await connection.ask({ verb: 'commit' }, QUESTION_MS)
-      } finally {
-        connection.close()
-      }
     },
   }
 }

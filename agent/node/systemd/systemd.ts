@@ -69,7 +69,22 @@ async function unitFacts(bus: MessageBus, name: string): Promise<UnitFacts | und
     restarts: Number(service['NRestarts'] ?? 0),
     result: text(service['Result']),
     ...startOf(service['ExecMainStartTimestamp']),
+    ...executionOf(service['ExecMainStartTimestampMonotonic']),
+    hasJob: Array.isArray(unit['Job']) && Number(unit['Job'][0] ?? 0) > 0,
+    exitStatus: Number(service['ExecMainStatus'] ?? 0),
+    ...limitOf(service['TimeoutStartUSec']),
   }
+}
+
+function executionOf(value: unknown): { readonly executedAt?: number } {
+  const microseconds = Number(value ?? 0)
+  return microseconds > 0 ? { executedAt: microseconds / 1000 } : {}
+}
+
+/** systemd writes infinity as the largest 64-bit number. */
+function limitOf(value: unknown): { readonly startLimitMs?: number } {
+  const microseconds = Number(value ?? 0)
+  return microseconds > 0 && microseconds < 2 ** 63 ? { startLimitMs: microseconds / 1000 } : {}
 }
 
 /** systemd tells microseconds since the epoch, 0 for never. */

@@ -1,20 +1,23 @@
 // Whether containerd may be restarted now: everything that speaks against it, asked before anything is written.
 
-import type { RestartSettings } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
 import type { Rehearsal } from '../../model/plan.ts'
 import type { FleetGate } from '../../model/ports.ts'
+import type { RuntimeMemory } from '../../model/restart.ts'
 import type { Context } from '../../model/run.ts'
-import type { TransactionRecord } from '../../model/state.ts'
+import { ledgerLimit } from '../../restart/ledger.ts'
 import { WAITS_FOR_GRANT } from './grant.ts'
 import { awaitQuiet, QUIET_PATIENCE_BY_HAND_MS, QUIET_PATIENCE_MS } from './idle.ts'
 import { outsideWindow } from './maintenance-window.ts'
-import { chooseRestart, type RestartWay, type RuntimeBefore, rememberRuntime } from './restart.ts'
-
-const HOUR_MS = 3_600_000
+import { chooseRestart, type RestartWay, rememberRuntime } from './restart.ts'
 
 export type Permission =
-  | { readonly allowed: true; readonly way: RestartWay; readonly before: RuntimeBefore; release(): Promise<void> }
+  | {
+      readonly allowed: true
+      readonly way: Exclude<RestartWay, { kind: 'none' }>
+      readonly before: RuntimeMemory
+      release(): Promise<void>
+    }
   | { readonly allowed: false; readonly reason: string }
 
 export async function mayRestart(context: Context, rehearsal: Rehearsal, reason: string): Promise<Permission> {
@@ -28,7 +31,7 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
     )
   const full = await fullFileSystem(context)
   if (full !== undefined) return no(full)
-  const limit = limitReason(context)
+  const limit = await limitReason(context)
   if (limit !== undefined) return no(limit)
   const grant = fleetGate(context)
   const ungranted = await grant?.check(desired.generation)
@@ -39,7 +42,7 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
     signal: options.signal,
   })
   if (busy !== undefined) return no(busy)
-  const permit = await ports.permit.ask({ reason })
+  const permit = await ports.permit.ask({ reason, byHand: options.byHand })
   if (!permit.granted) return no(permit.reason)
   try {
     const before = await rememberRuntime(cri, facts.status)
@@ -80,34 +83,11 @@ async function fullFileSystem({ ports: { files } }: Context): Promise<string | u
 }
 
 /** A person who asks for the run now overrides every limit; the preflight of the unit and the rehearsal stay. */
-function limitReason({ desired, state, options, ports }: Context): string | undefined {
+async function limitReason({ desired, options, ports }: Context): Promise<string | undefined> {
   if (options.byHand) return undefined
-  const now = ports.clock.now()
-  return restartLimit(desired.restart, state.transactions, now)
-}
-
-/** Three restarts that ended in a rollback, one after the other: something is wrong that waiting does not cure. */
-const BREAKER = 3
-
-/** Why containerd may not be restarted at this moment, from what was done before. Pure. */
-export function restartLimit(
-  settings: RestartSettings,
-  transactions: readonly TransactionRecord[],
-  now: number,
-): string | undefined {
-  const restarts = transactions.filter(({ restarted }) => restarted)
-  const recent = restarts.filter(({ at }) => Date.parse(at) > now - HOUR_MS)
-  if (recent.length >= settings.maxPerHour)
-    return `containerd was restarted ${recent.length} times within the last hour (restart.budget.maxPerHour)`
-  const failures = restarts.length - 1 - restarts.findLastIndex(({ result }) => result === 'committed')
-  if (failures >= BREAKER)
-    return `the last ${failures} restarts had to be rolled back; the next one needs a person: \`registry-trust apply\``
-  const last = restarts.at(-1)
-  if (failures > 0 && last !== undefined) {
-    const waitMs = Math.min(settings.backoffMaxMs, settings.backoffMinMs * 2 ** (failures - 1))
-    const until = Date.parse(last.at) + waitMs
-    if (now < until)
-      return `the last restart was rolled back; the next try is not before ${new Date(until).toISOString()} (restart.budget.backoff)`
-  }
-  return settings.window === undefined ? undefined : outsideWindow(settings.window, now)
+  const { clock, restarts } = ports
+  const now = { wall: clock.now(), uptimeMs: clock.monotonic(), bootId: restarts.bootId }
+  const limit = ledgerLimit(desired.restart, await restarts.ledger.read(), now)
+  if (limit !== undefined) return limit.reason
+  return desired.restart.window === undefined ? undefined : outsideWindow(desired.restart.window, now.wall)
 }

@@ -1,13 +1,20 @@
-// The dangerous step of a transaction: write what only a restart makes valid, restart, and on any failure put everything back.
-import { type AgentError, asAgentError } from '../../model/errors.ts'
+// The dangerous step of a transaction: write what only a restart makes valid, restart, and where that fails go back: config.toml by one
+// rename, containerd, then everything else. What is done when is decided by the machine (agent/restart/), which the restarter drives too.
+import { type AgentError, asAgentError, AgentError as Failure } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Change } from '../../model/plan.ts'
+import type { FileState } from '../../model/ports.ts'
+import type { RestartRecord } from '../../model/restart.ts'
 import type { RestartReport } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
+import { type Driven, Machine, type RestartOrder, TakenOver } from '../../restart/driver.ts'
+import { settle } from '../../restart/settle.ts'
+import { sha256 } from '../../targets/files/files.ts'
 import type { Transaction } from '../transaction/transaction.ts'
 import { isUndone } from '../transaction/undo.ts'
 import type { Permission } from './gate.ts'
-import { ROLLBACK_PATIENCE_MS, restartContainerd } from './restart.ts'
+import { machinePorts } from './machine-ports.ts'
+import { rememberDaemon } from './restart.ts'
 
 export type RestartStep = {
   readonly facts: ContainerdFacts
@@ -27,54 +34,199 @@ export type RestartFailure = {
 
 export type Allowed = Extract<Permission, { allowed: true }>
 
-/** Writes what only a restart makes valid, restarts, and on any failure puts everything back and restarts again. */
+/** A restart that went well so far: it stays when it is committed. */
+export type OpenRestart = {
+  /** Throws AgentError RESTART_FAILED where the restarter has gone back meanwhile. */
+  commit(): Promise<void>
+  /** False: something could not be put back. Never throws. */
+  revert(error: AgentError): Promise<boolean>
+}
+
+export type Restarted =
+  | { readonly ok: true; readonly restart: OpenRestart }
+  | { readonly ok: false; readonly failure: RestartFailure }
+
+/** What config.toml is after `write`; undefined: as it is. */
+export type NewConfig = { readonly content: Buffer | null } | undefined
+
+/** Keeps the original, writes what only a restart makes valid, restarts, and on any failure puts everything back. */
 export async function restartWith(
-  changes: readonly Change[],
+  write: () => Promise<void>,
+  newConfig: NewConfig,
   reason: string,
   permission: Allowed,
   attempt: RestartStep,
-): Promise<RestartFailure | undefined> {
-  const { facts, ports, transaction, restarts } = attempt
-  const at = ports.clock.now()
-  const report = (result: RestartReport['result']) =>
-    restarts.push({ at: new Date(at).toISOString(), reason, result, durationMs: ports.clock.now() - at })
+): Promise<Restarted> {
+  const { ports, transaction } = attempt
+  let machine: Machine | undefined
   try {
-    await transaction.execute(changes)
+    machine = await Machine.arm(
+      machinePorts(ports),
+      'agent',
+      await orderFor(newConfig, reason, permission, attempt),
+      newConfig?.content ?? undefined,
+    )
+    await write()
     await transaction.markRestart()
+    await machine.written()
   } catch (thrown) {
     await permission.release()
-    const error = asAgentError(thrown)
-    return { error, restored: error.code !== 'ROLLBACK_INCOMPLETE', restarted: false }
+    return { ok: false, failure: await notBegun(thrown, machine, attempt) }
   }
-  try {
-    const { notes } = await restartContainerd(permission.way, facts, permission.before, ports)
-    for (const note of notes) ports.log.warn('container-ended', { note })
-    // In here: a restarter that waited too long has put the old file back, and says so now.
-    await permission.release()
-    report('ok')
-    return undefined
-  } catch (thrown) {
-    const error = asAgentError(thrown)
+  return new GuardedRestart(machine, reason, permission, attempt).run()
+}
+
+async function orderFor(
+  newConfig: NewConfig,
+  reason: string,
+  { way, before: runtime }: Allowed,
+  { facts, ports, transaction }: RestartStep,
+): Promise<RestartOrder> {
+  const { socket, configFile } = facts
+  const before = hashOf(await ports.files.readFollowing(configFile), configFile)
+  const after = newConfig === undefined ? before : newConfig.content === null ? null : sha256(newConfig.content)
+  const daemon = await rememberDaemon(way, socket, ports)
+  const unit = way.kind === 'systemd' ? { unit: way.unit } : {}
+  return { id: transaction.id, reason, ...unit, socket, configFile, daemon, runtime, before, after }
+}
+
+function hashOf(state: FileState, path: string): string | null {
+  if (state.kind === 'absent') return null
+  if (state.kind === 'file') return sha256(state.bytes)
+  throw new Failure('WRITE_FAILED', `${path} cannot be kept before it is changed: it is ${state.kind}`)
+}
+
+/** Nothing was restarted: config.toml goes back, and what else was written. */
+async function notBegun(
+  thrown: unknown,
+  machine: Machine | undefined,
+  { ports, transaction }: RestartStep,
+): Promise<RestartFailure> {
+  const error = thrown instanceof TakenOver ? takenOver() : asAgentError(thrown)
+  const isBack = machine === undefined || (await goBack(machine, error, ports))
+  const isWhole = isUndone(await transaction.undo())
+  return { error, restored: isBack && isWhole && error.code !== 'ROLLBACK_INCOMPLETE', restarted: false }
+}
+
+class GuardedRestart implements OpenRestart {
+  readonly #machine: Machine
+  readonly #reason: string
+  readonly #permission: Allowed
+  readonly #attempt: RestartStep
+  readonly #at: number
+  readonly #began: number
+
+  constructor(machine: Machine, reason: string, permission: Allowed, attempt: RestartStep) {
+    this.#machine = machine
+    this.#reason = reason
+    this.#permission = permission
+    this.#attempt = attempt
+    this.#at = attempt.ports.clock.now()
+    this.#began = attempt.ports.clock.monotonic()
+  }
+
+  async run(): Promise<Restarted> {
+    const { ports } = this.#attempt
+    const driven = await this.#orFollow(() => this.#machine.restart())
+    if (driven.end === 'ready' || driven.end === 'committed') {
+      if (driven.end === 'ready') for (const note of driven.notes) ports.log.warn('container-ended', { note })
+      this.#report('ok')
+      return { ok: true, restart: this }
+    }
+    const error = failureOf(driven.record)
     ports.log.error('restart-failed', { code: error.code, error: error.message })
-    const restored = await rollBack(permission, attempt)
-    report(restored ? 'rolled-back' : 'rollback-failed')
-    return { error, restored, restarted: true }
-  } finally {
-    // The second time does nothing; after a rollback it no longer matters who else put the file back.
-    await permission.release().catch(() => undefined)
+    const restored = await this.#undoRest(driven)
+    this.#report(restored ? 'rolled-back' : 'rollback-failed')
+    const restarted = driven.record.starts.forward > 0 && error.code !== 'RESTART_REFUSED'
+    return { ok: false, failure: { error, restored, restarted } }
+  }
+
+  async commit(): Promise<void> {
+    const { record } = this.#machine
+    if (record.phase !== 'committed') {
+      const driven = await this.#orFollow(async () => {
+        await this.#machine.commit()
+        return { end: 'committed', record: this.#machine.record }
+      })
+      if (driven.end !== 'committed' && driven.end !== 'ready') throw failureOf(driven.record)
+    }
+    await this.#permission.release()
+  }
+
+  async revert(error: AgentError): Promise<boolean> {
+    const driven = await this.#orFollow(() => this.#machine.revert(error))
+    return this.#undoRest(driven)
+  }
+
+  /** Config.toml and containerd are back, or stuck: now the rest, path by path. */
+  async #undoRest(driven: Driven): Promise<boolean> {
+    const { transaction } = this.#attempt
+    const isWhole = isUndone(await transaction.undo())
+    const isBack = driven.end === 'reverted' || (driven.end === 'stuck' && (await this.#onceMore()))
+    this.#machine.leave()
+    await this.#permission.release()
+    return isWhole && isBack
+  }
+
+  /** The undo has other means to write the old config.toml; with it in place the machine may come to its end. */
+  async #onceMore(): Promise<boolean> {
+    const { ports } = this.#attempt
+    this.#machine.leave()
+    const record = await settle(machinePorts(ports), 'agent', { isMine: true, isPatient: false })
+    return record?.phase === 'reverted'
+  }
+
+  /** Where the restarter goes on, as this process was away for too long, its end is ours. */
+  async #orFollow(work: () => Promise<Driven>): Promise<Driven> {
+    try {
+      return await work()
+    } catch (thrown) {
+      if (!(thrown instanceof TakenOver)) return this.#afterFault(asAgentError(thrown))
+      const { log } = this.#attempt.ports
+      log.warn('restart-followed', { id: this.#machine.record.id })
+      const record = await settle(machinePorts(this.#attempt.ports), 'agent', { isMine: false, isPatient: false })
+      if (record === undefined || record.id !== this.#machine.record.id) throw takenOver()
+      const end = record.phase === 'committed' || record.phase === 'reverted' ? record.phase : 'stuck'
+      return { end, record }
+    }
+  }
+
+  /** A phase that could not be recorded, e.g. on a full disk: back, which needs no record. */
+  #afterFault(error: AgentError): Promise<Driven> {
+    return this.#machine.revert(error)
+  }
+
+  #report(result: RestartReport['result']): void {
+    const { restarts, ports } = this.#attempt
+    const durationMs = Math.round(ports.clock.monotonic() - this.#began)
+    restarts.push({ at: new Date(this.#at).toISOString(), reason: this.#reason, result, durationMs })
   }
 }
 
-/** Waits for nothing: no budget, no window, no permit. */
-export async function rollBack(permission: Allowed, { transaction, facts, ports }: RestartStep): Promise<boolean> {
-  // A path that cannot be put back is no reason to leave containerd down.
-  const report = await transaction.undo()
+async function goBack(machine: Machine, error: AgentError, ports: RunPorts): Promise<boolean> {
   try {
-    await restartContainerd(permission.way, facts, permission.before, ports, ROLLBACK_PATIENCE_MS)
-    return isUndone(report)
+    return (await machine.revert(error)).end === 'reverted'
   } catch (thrown) {
-    const error = asAgentError(thrown)
-    ports.log.error('rollback-failed', { code: error.code, error: error.message, remedy: error.remedy })
-    return false
+    if (!(thrown instanceof TakenOver)) throw thrown
+    const record = await settle(machinePorts(ports), 'agent', { isMine: false, isPatient: false })
+    return record?.phase === 'reverted'
+  } finally {
+    machine.leave()
   }
+}
+
+function failureOf({ failure, stuck }: RestartRecord): AgentError {
+  const { code, message } = failure ?? stuck ?? { code: 'RESTART_FAILED', message: 'containerd was put back' }
+  return new Failure(code === 'RESTART_REFUSED' ? code : 'RESTART_FAILED', message)
+}
+
+function takenOver(): AgentError {
+  return new Failure('RESTART_FAILED', 'this process was away for too long, and the restarter went back')
+}
+
+/** The changes of config.toml itself among these, as the machine wants them. */
+export function newConfigOf(changes: readonly Change[], configFile: string): NewConfig {
+  const last = changes.findLast(({ path }) => path === configFile)
+  if (last === undefined) return undefined
+  return { content: last.after.kind === 'file' ? last.after.bytes : null }
 }

@@ -1,26 +1,53 @@
-// After a crash in the middle of a restart: the old files are back, but containerd may have been started with the new ones and be dead
-// of them. Only then is it restarted here, and nothing is asked first: the way back waits for nothing.
+// Brings up a containerd that may be down because of files that have just been put back: a way back of the machine without anything to
+// put back. It asks nothing first and waits for nothing but containerd.
+import { createHash } from 'node:crypto'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
-import type { Log } from '../../model/ports.ts'
-import type { RestartPorts } from '../../model/run-ports.ts'
-import { chooseRestart, type RuntimeBefore, restartContainerd } from './restart.ts'
+import type { RuntimeMemory } from '../../model/restart.ts'
+import type { RunPorts } from '../../model/run-ports.ts'
+import { Machine } from '../../restart/driver.ts'
+import { machinePorts } from './machine-ports.ts'
+import { chooseRestart, rememberDaemon } from './restart.ts'
 
 /** Which containers ran before is not known any more; that the runtime was ready is, or it would not have been restarted. */
-const READY: RuntimeBefore = { status: { runtimeReady: true, networkReady: false }, containers: [] }
+const READY: RuntimeMemory = { runtimeReady: true, networkReady: false, containers: [] }
 
+/**
+ * `loaded`: SHA-256 of what containerd has read, where that is known to be another config.toml; it is restarted also where it answers.
+ * False: containerd does not answer, or nobody may restart it; why is in the log.
+ */
 export async function reviveContainerd(
-  socket: string,
+  { socket, configFile }: { readonly socket: string; readonly configFile: string },
   desired: DesiredState,
-  ports: RestartPorts & { readonly log: Log },
-): Promise<void> {
+  ports: RunPorts,
+  loaded?: string | null,
+): Promise<boolean> {
   try {
     const [process] = await ports.processes.listeningOn(socket)
     const way = await chooseRestart(desired.restart, { socket, process, unit: undefined }, ports)
-    const { durationMs } = await restartContainerd(way, { socket }, READY, ports)
-    ports.log.warn('containerd-revived', { socket, durationMs })
+    if (way.kind === 'none') throw new Error(way.reason)
+    const daemon = await rememberDaemon(way, socket, ports)
+    const state = await ports.files.readFollowing(configFile)
+    const hash = state.kind === 'file' ? createHash('sha256').update(state.bytes).digest('hex') : null
+    const machine = await Machine.arm(machinePorts(ports), 'agent', {
+      id: `revive-${new Date(ports.clock.now()).toISOString()}`,
+      reason: 'containerd has to load the configuration that was put back',
+      ...(way.kind === 'systemd' ? { unit: way.unit } : {}),
+      socket,
+      configFile,
+      // Whatever runs, if anything: what it has loaded is not what lies there.
+      daemon: { ...daemon, pid: 0 },
+      runtime: READY,
+      before: hash,
+      after: loaded === undefined ? hash : loaded,
+    })
+    const driven = await machine.revert({ code: 'RESTART_FAILED', message: 'the configuration was put back' })
+    machine.leave()
+    ports.log.warn('containerd-revived', { socket, end: driven.end })
+    return driven.end === 'reverted'
   } catch (thrown) {
     const error = asAgentError(thrown)
     ports.log.error('containerd-not-revived', { socket, code: error.code, error: error.message, remedy: error.remedy })
+    return false
   }
 }

@@ -6,11 +6,13 @@ import type { ProofResult } from '../../model/proof.ts'
 import type { Context, RestartReport, Run } from '../../model/run.ts'
 import type { AgentState, TransactionRecord } from '../../model/state.ts'
 import { isLegacyRemoval } from '../../targets/containerd-config/legacy-files.ts'
+import { sha256 } from '../../targets/files/files.ts'
 import { isHealing, rememberHeals } from '../plan/drift.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { mayRestart, type Permission } from '../restart/gate.ts'
-import { type RestartFailure, restartWith, rollBack } from '../restart/guarded.ts'
+import { type NewConfig, newConfigOf, type OpenRestart, type RestartFailure, restartWith } from '../restart/guarded.ts'
+import { reviveContainerd } from '../restart/revive.ts'
 import { beginTransaction, type Transaction } from '../transaction/transaction.ts'
 import { isUndone } from '../transaction/undo.ts'
 import { makePlan } from './planning.ts'
@@ -117,9 +119,18 @@ export async function carryOut(kept: readonly Change[], restart: RestartNeed, at
     if (permission?.allowed === true) await permission.release()
     return failedToWrite(asAgentError(thrown), attempt)
   }
+  let open: OpenRestart | undefined
   if (permission?.allowed === true) {
-    const failure = await restartWith(risky, restart.reason, permission, attempt)
-    if (failure !== undefined) return failedToRestart(failure, attempt)
+    const write = () => transaction.execute(risky)
+    const restarted = await restartWith(
+      write,
+      newConfigOf(risky, facts.configFile),
+      restart.reason,
+      permission,
+      attempt,
+    )
+    if (!restarted.ok) return failedToRestart(restarted.failure, attempt)
+    open = restarted.restart
   }
   const proofs =
     restarts.length > 0 ? await proveFresh(attempt) : await proveDeclared(desired.registries, cri, ports, desired)
@@ -130,7 +141,7 @@ export async function carryOut(kept: readonly Change[], restart: RestartNeed, at
     options.allowOrphan === true || isHealingOnly
       ? []
       : proofs.filter(({ host, finding }) => breaksTrust(finding.code) && isTrusted(attempt.before.get(host)))
-  if (worse.length > 0) return undoWorse(worse, permission, attempt)
+  if (worse.length > 0) return undoWorse(worse, open, attempt)
   const ignored =
     restart.required || !isLoadUncertain(facts, isLegacy(attempt.planned)) ? [] : ignoredHosts(proofs, rehearsal)
   if (ignored.length > 0)
@@ -148,9 +159,15 @@ export async function carryOut(kept: readonly Change[], restart: RestartNeed, at
     )
   let saved = state
   try {
+    await open?.commit()
+  } catch (thrown) {
+    const failure = { error: asAgentError(thrown), restored: isUndone(await transaction.undo()), restarted: true }
+    return failedToRestart(failure, attempt)
+  }
+  try {
     if (isDone) saved = await transaction.commit(record('committed', applied.length, reason, attempt), remember)
   } catch (thrown) {
-    return undoUnrecorded(asAgentError(thrown), permission, attempt)
+    return undoUnrecorded(asAgentError(thrown), newConfigOf(risky, facts.configFile), attempt)
   }
   const run = { ...base(attempt), state: saved, proofs, applied, restarts }
   if (permission?.allowed === false) return { ...run, outcome: 'deferred', restartPending: permission.reason }
@@ -219,20 +236,15 @@ async function failedToRestart({ error, restored, restarted }: RestartFailure, a
   return { ...base(attempt), outcome, state, problems, error, proofs, applied: [], restarts }
 }
 
-async function undoWorse(
-  worse: readonly ProofResult[],
-  permission: Permission | undefined,
-  attempt: Attempt,
-): Promise<Run> {
+async function undoWorse(worse: readonly ProofResult[], open: OpenRestart | undefined, attempt: Attempt): Promise<Run> {
   const { transaction, restarts } = attempt
   const text = worse
     .map(({ host, finding }) => `${host} was trusted before and is not now: ${finding.message}`)
     .join('; ')
   const error = new AgentError('TRUST_LOST', text)
-  const didRestart = restarts.length > 0 && permission?.allowed === true
-  const restored = didRestart ? await rollBack(permission, attempt) : isUndone(await transaction.undo())
+  const restored = open === undefined ? isUndone(await transaction.undo()) : await open.revert(error)
   const outcome = restored ? 'rolled-back' : 'rollback-failed'
-  const refuse = didRestart || !isWorthAnotherTry(attempt)
+  const refuse = open !== undefined || !isWorthAnotherTry(attempt)
   const state = await transaction.abandon(record(outcome, 0, text, attempt), { refuse })
   const proofs = await proveFresh(attempt)
   const problems = withError(attempt, error)
@@ -247,10 +259,12 @@ function isWorthAnotherTry({ desired, state }: Attempt): boolean {
 }
 
 /** What cannot be written down is not kept: the next run would take it for a crash, undo it, and restart once more. */
-async function undoUnrecorded(error: AgentError, permission: Permission | undefined, attempt: Attempt): Promise<Run> {
-  const { transaction, restarts } = attempt
-  const didRestart = restarts.length > 0 && permission?.allowed === true
-  const restored = didRestart ? await rollBack(permission, attempt) : isUndone(await transaction.undo())
+async function undoUnrecorded(error: AgentError, loaded: NewConfig, attempt: Attempt): Promise<Run> {
+  const { transaction, restarts, facts, desired, ports } = attempt
+  const didRestart = restarts.length > 0
+  const isBack = isUndone(await transaction.undo())
+  const hash = loaded === undefined || loaded.content === null ? undefined : sha256(loaded.content)
+  const restored = didRestart ? (await reviveContainerd(facts, desired, ports, hash)) && isBack : isBack
   const result = restored ? 'rolled-back' : 'rollback-failed'
   const state = await transaction.abandon(record(result, 0, error.message, attempt))
   const proofs = await proveFresh(attempt)

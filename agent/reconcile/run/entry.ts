@@ -4,15 +4,18 @@
 // Begin here; then apply.ts (the way there), planning.ts (the plan), preflight.ts (before anything is written),
 // uninstall.ts and rollback.ts.
 // May touch: the node, under its lock, through a transaction.
+import { LAYOUTS, layoutsOfSocket } from '../../containerd/layouts.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { NO_RUNTIME } from '../../model/observed-state.ts'
 import type { Context, Run, RunOptions } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
+import { settle } from '../../restart/settle.ts'
 import { observeContainerd } from '../observe/containerd.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
+import { machinePorts } from '../restart/machine-ports.ts'
 import { reviveContainerd } from '../restart/revive.ts'
 import { recordReads } from '../transaction/read-set.ts'
 import { recover } from '../transaction/transaction.ts'
@@ -20,6 +23,11 @@ import { applyTo } from './apply.ts'
 import { makePlan } from './planning.ts'
 import { foresee } from './preflight.ts'
 import { applyOffline, type OfflineContext, planOffline } from './without-runtime.ts'
+
+/** Where containerd at this socket has its configuration, as far as that can be told without asking it. */
+function configFileAt(socket: string): string {
+  return (layoutsOfSocket(socket)[0] ?? LAYOUTS[0])?.configFile ?? '/etc/containerd/config.toml'
+}
 
 const LOCK_PATIENCE_MS = 10_000
 const NOTHING_APPLIED = { proofs: [], applied: [], restarts: [] } as const
@@ -153,7 +161,13 @@ export async function withNode(
   const lock = await acquire(given)
   let forget = false
   try {
-    const recovered = await recover(given)
+    // First what saves the node: a restart that somebody left half done comes to its end before any other path is looked at.
+    const restart = await settle(machinePorts(given), 'agent', {
+      isMine: true,
+      isPatient: false,
+      signal: options.signal,
+    })
+    const recovered = await recover(given, { committed: restart?.phase === 'committed' ? restart.id : undefined })
     const { state } = recovered
     const told = async (run: Run): Promise<Run> => {
       const problems = [...recovered.problems, ...(await asideProblems(given)), ...run.problems]
@@ -164,8 +178,9 @@ export async function withNode(
     if (options.address === NO_RUNTIME) return await told(await offline({ desired, state, options, ports }))
     const observe = () => observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
     let seen = await observe()
-    if (seen.state === 'down' && seen.socket !== undefined && recovered.mayRunUndone) {
-      await reviveContainerd(seen.socket, desired, ports)
+    if (seen.state === 'down' && seen.socket !== undefined && recovered.mayRunUndone && restart === undefined) {
+      // The journal of an agent that recorded no restart.
+      await reviveContainerd({ socket: seen.socket, configFile: configFileAt(seen.socket) }, desired, ports)
       seen = await observe()
     }
     if (seen.state === 'down') return await told(down(state, seen.error))

@@ -8,7 +8,7 @@ import type { RunPorts } from '../../model/run-ports.ts'
 import type { AgentState, PreviousState } from '../../model/state.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { mayRestart, type Permission } from '../restart/gate.ts'
-import { restartWith } from '../restart/guarded.ts'
+import { type NewConfig, restartWith } from '../restart/guarded.ts'
 import { isAsRecorded } from '../transaction/read-set.ts'
 import { beginTransaction } from '../transaction/transaction.ts'
 import { orFailed, planningAnew, withNode } from './entry.ts'
@@ -70,18 +70,19 @@ async function revertTo(
     restarted: restarts.length > 0,
     reason: why,
   })
-  try {
-    await transaction.revert(previous.steps)
-  } catch (thrown) {
-    if (permission?.allowed === true) await permission.release()
-    const error = asAgentError(thrown)
+  const write = () => transaction.revert(previous.steps)
+  const refused = (error: AgentError): Run => {
     const result = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
     const problems = [...transaction.findings(), problem(error.code, error.message)]
     return { ...base, outcome: result, state, error, problems, proofs: [] }
   }
   if (permission?.allowed === true) {
-    const failure = await restartWith([], reason, permission, { facts, ports, transaction, restarts })
-    if (failure !== undefined) {
+    const newConfig = await configBefore(previous, facts.configFile, ports)
+    const restarted = await restartWith(write, newConfig, reason, permission, { facts, ports, transaction, restarts })
+    if (restarted.ok) await restarted.restart.commit()
+    else if (!restarted.failure.restarted) return refused(restarted.failure.error)
+    else {
+      const { failure } = restarted
       const result = failure.restored ? 'rolled-back' : 'rollback-failed'
       const saved = await transaction.abandon(outcome(result, failure.error.message))
       return {
@@ -92,6 +93,12 @@ async function revertTo(
         problems: [...transaction.findings(), problem(failure.error.code, failure.error.message)],
         proofs: [],
       }
+    }
+  } else {
+    try {
+      await write()
+    } catch (thrown) {
+      return refused(asAgentError(thrown))
     }
   }
   const saved = await transaction.commit(outcome('committed', 'rolled back by hand'), (next) =>
@@ -104,6 +111,13 @@ async function revertTo(
   } finally {
     cri.close()
   }
+}
+
+/** What config.toml becomes by going back; undefined: it stays. */
+async function configBefore({ steps }: PreviousState, configFile: string, { store }: RunPorts): Promise<NewConfig> {
+  const step = steps.find(({ path }) => path === configFile)
+  if (step === undefined) return undefined
+  return { content: step.before.kind === 'file' ? await store.backup(step.before.sha256) : null }
 }
 
 function afterRollback(next: AgentState, { owned }: PreviousState, { generation }: AgentState): AgentState {

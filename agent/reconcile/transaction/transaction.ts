@@ -232,7 +232,16 @@ export type Recovery = {
 }
 
 /** What a run starts from. Never throws: what cannot be repaired is a problem, and the run goes on without it. */
-export async function recover(ports: TransactionPorts): Promise<Recovery> {
+export async function recover(
+  ports: TransactionPorts,
+  {
+    committed,
+  }: {
+    /** The transaction whose restart went well after its agent had ended: its files stay. */ readonly committed?:
+      | string
+      | undefined
+  } = {},
+): Promise<Recovery> {
   const { store, log, clock } = ports
   const problems: Problem[] = []
   const orProblem = async <T>(work: () => Promise<T>, otherwise: T): Promise<T> => {
@@ -249,7 +258,8 @@ export async function recover(ports: TransactionPorts): Promise<Recovery> {
   await orProblem(() => store.setAside(), undefined)
   const entry = await orProblem(() => store.journal.read(), undefined)
   const state = await orProblem(() => store.load(), EMPTY_STATE)
-  const isCommitted = state.transactions.some(({ id, result }) => id === entry?.transaction && result === 'committed')
+  const isRecorded = state.transactions.some(({ id, result }) => id === entry?.transaction && result === 'committed')
+  const isCommitted = isRecorded || (entry !== undefined && entry.transaction === committed)
   const steps = [...(state.unrestored ?? []), ...(entry === undefined || isCommitted ? [] : entry.steps)]
   // Before: a folder with something left behind in it could not be removed.
   await tidy([...steps, ...(entry?.steps ?? [])], ports)

@@ -75,6 +75,8 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
       value: /etc/registry-trust
     - name: REGISTRY_TRUST_RESTARTER_SOCKET
       value: /run/registry-trust/restarter.sock
+    - name: REGISTRY_TRUST_CRI_PROXY
+      value: /run/registry-trust/cri.sock
     {{- with $parts.containerdAddress }}
     - name: REGISTRY_TRUST_CONTAINERD_ADDRESS
       value: {{ . }}
@@ -95,6 +97,8 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
     - {name: run-dbus, mountPath: /host/run/dbus, readOnly: true}
     # To put config.toml back when the agent cannot.
     - {name: etc-containerd, mountPath: /host{{ $parts.containerdFolder }}}
+    # The record of a restart under way: the agent writes it, and either of the two finishes it.
+    - {name: state, mountPath: /host/var/lib/registry-trust}
 {{- end }}
 
 {{/* The agent; with profile uninstall the same container, that cleans the node once. */}}

@@ -34,7 +34,7 @@ function portsOf(root: string, asked: string[] = []): Parameters<typeof observeC
   return {
     files: nodeFiles({ root }),
     connectCri: noRuntime(asked),
-    processes: { listeningOn: async () => [], isAlive: () => false, terminate() {} },
+    processes: { listeningOn: async () => [], isAlive: () => false, runningAs: () => [], terminate() {} },
     systemd: {
       isAvailable: async () => false,
       unit: async () => undefined,

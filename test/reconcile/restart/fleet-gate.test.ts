@@ -21,6 +21,7 @@ function contextOf({ fleet, byHand = false, permit = 'fleet' }: Setup, calls: st
     options: { byHand, consentUnrehearsed: false },
     ports: {
       clock: { now: () => time, monotonic: () => time, sleep },
+      restarts: { bootId: 'this', ledger: { read: async () => [] } },
       files: { freeBytes: async () => undefined },
       processes: { listeningOn: async () => [{ pid: 1 }] },
       permit: {

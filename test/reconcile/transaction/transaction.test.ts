@@ -3,10 +3,9 @@ import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { AgentError } from '../../../agent/model/errors.ts'
-import type { ContainerStart, CriClient } from '../../../agent/model/ports.ts'
+import type { CriClient } from '../../../agent/model/ports.ts'
 import type { RunPorts } from '../../../agent/model/run-ports.ts'
 import { EMPTY_STATE } from '../../../agent/model/state.ts'
-import { restartContainerd } from '../../../agent/reconcile/restart/restart.ts'
 import { applyRun } from '../../../agent/reconcile/run/entry.ts'
 import { rollbackRun } from '../../../agent/reconcile/run/rollback.ts'
 import { beginTransaction, recover } from '../../../agent/reconcile/transaction/transaction.ts'
@@ -14,7 +13,7 @@ import { treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { layOut } from '../../fixtures/scratch/fault-scenes.ts'
 import { perform } from '../../fixtures/scratch/perform.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
-import { CERTS_D, CONFIG, SOCKET, STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
+import { CERTS_D, CONFIG, STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
 
 const HOST = 'harbor.example.net'
 const BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
@@ -77,36 +76,18 @@ t.test('a folder that cannot be read is not taken for undone: the next start tri
 
 t.test('a death after the restart is a restart that failed: it counts, and is not repeated at once', async (t) => {
   const { root, ports, before } = node(t)
-  // The transaction as far as a dying process comes with it.
-  const transaction = beginTransaction(await ports.store.load(), WANTED.generation, ports)
-  await transaction.execute([
-    {
-      target: 'containerd-config',
-      action: 'edit',
-      path: CONFIG,
-      reason: 'test',
-      subject: '',
-      folder: '/etc/containerd',
-      after: { kind: 'file', bytes: Buffer.from('version = 2\n'), mode: 0o644, uid: 0, gid: 0 },
-      owns: [],
-      forgets: [],
-    },
-  ])
-  await transaction.markRestart()
+  await t.rejects(crashAtRestart(ports), { message: 'killed' })
   t.not(treeOf(root)[CONFIG], before[CONFIG])
-  t.match(await recover(scratchPorts(root)), { mayRunUndone: true, problems: [] })
-  t.same(treeOf(root), before)
-  t.match(transactionsOf(root), [{ result: 'rolled-back', restarted: true, reason: /the agent ended/ }])
-  t.match(await recover(scratchPorts(root)), { mayRunUndone: false, problems: [] }, 'nothing is left to repair')
-
   const run = await applyRun(WANTED, BY_ITSELF, scratchPorts(root))
   t.match(run, { outcome: 'deferred', restartPending: /the last restart was rolled back; the next try is not before/ })
+  t.equal(treeOf(root)[CONFIG], before[CONFIG], 'config.toml is the old one')
+  t.match(transactionsOf(root)[0], { result: 'rolled-back', restarted: true, reason: /the agent ended/ })
   t.match(await applyRun(WANTED, BY_HAND, scratchPorts(root)), { outcome: 'applied' }, 'a person may')
 })
 
 t.test('a containerd that died of the files of a run that died is started again with the old ones', async (t) => {
   const { root, ports } = node(t)
-  await t.rejects(crashAtRestart(ports), { message: 'killed' })
+  await t.rejects(crashAtRestart(ports, 'restarted'), { message: 'killed' })
   let restarts = 0
   let isDead = true
   const dead: RunPorts = {
@@ -139,14 +120,26 @@ t.test('a containerd that died of the files of a run that died is started again 
 })
 
 /** Runs until containerd is to be restarted, and ends there as a killed process does: nothing of it goes on. */
-async function crashAtRestart(ports: RunPorts): Promise<void> {
+async function crashAtRestart(ports: RunPorts, asks: 'nothing' | 'restarted' = 'nothing'): Promise<void> {
   const { promise, reject } = Promise.withResolvers<never>()
   const lock = { acquire: async () => ({ release: async () => undefined }) }
-  const killed = async () => {
+  const killed: RunPorts['systemd']['restart'] = async (name, options) => {
+    if (asks === 'restarted') await ports.systemd.restart(name, options)
     reject(new Error('killed'))
     return new Promise<never>(() => undefined)
   }
-  const dying = { ...ports, lock, systemd: { ...ports.systemd, restart: killed } }
+  let isDead = false
+  promise.catch(() => {
+    isDead = true
+  })
+  const append: RunPorts['restarts']['append'] = (record, options) =>
+    isDead ? new Promise(() => undefined) : ports.restarts.append(record, options)
+  const dying = {
+    ...ports,
+    lock,
+    systemd: { ...ports.systemd, restart: killed },
+    restarts: { ...ports.restarts, append },
+  }
   await Promise.race([promise, applyRun(WANTED, BY_HAND, dying)])
 }
 
@@ -205,7 +198,7 @@ t.test('an empty host folder of others has its mode again after an undo', async 
     ...ports,
     systemd: { ...ports.systemd, restart: () => Promise.reject(new AgentError('RESTART_FAILED', 'no')) },
   }
-  t.match(await applyRun(WANTED, BY_HAND, failing), { outcome: 'rollback-failed' })
+  t.match(await applyRun(WANTED, BY_HAND, failing), { outcome: 'rolled-back' })
   t.same(treeOf(root), before)
   t.equal(statSync(join(root, CERTS_D, HOST)).mode & 0o777, 0o700)
 })
@@ -219,50 +212,6 @@ t.test('rollback does not undo what others changed in a file since', async (t) =
   const run = await rollbackRun(WANTED, BY_HAND, ports)
   t.match(run, { outcome: 'refused', problems: [{ code: 'ROLLBACK_BLOCKED', message: new RegExp(BUNDLE) }] })
   t.same(treeOf(root), before)
-})
-
-t.test('containers after a restart', async (t) => {
-  const { ports } = node(t)
-  const container: ContainerStart = { id: 'c1', state: 'RUNNING', startedAt: '2026-11-21T10:00:00Z', pid: 77 }
-  const other = { ...container, id: 'c2', pid: 78 }
-  const restart = (
-    after: (id: string) => ContainerStart | undefined,
-    isAlive: boolean,
-    containers: readonly ContainerStart[] = [container],
-  ) => {
-    const connectCri = (socket: string): CriClient => ({
-      ...ports.connectCri(socket),
-      async containerStart(id) {
-        const now = after(id)
-        if (now === undefined) throw new AgentError('CRI_CALL_FAILED', 'not found', { status: 'NOT_FOUND' })
-        return now
-      },
-    })
-    const processes = { ...ports.processes, isAlive: () => isAlive }
-    const before = { status: { runtimeReady: true, networkReady: true }, containers }
-    const way = { kind: 'systemd', unit: 'containerd.service' } as const
-    return restartContainerd(way, { socket: SOCKET }, before, { ...ports, connectCri, processes }, 200)
-  }
-  t.match(await restart(() => container, true), { notes: [] }, 'the same')
-  t.match(await restart(() => ({ ...container, state: 'EXITED' }), false), { notes: [/c1 ended/] }, 'ended by itself')
-  t.match(await restart(() => undefined, false), { notes: [/c1 ended/] }, 'ended and was removed')
-  await t.rejects(
-    restart(() => undefined, true),
-    { code: 'RESTART_FAILED', message: /lost container c1/ },
-  )
-  await t.rejects(
-    restart(() => ({ ...container, startedAt: 'later' }), true),
-    { message: /not the same/ },
-  )
-  await t.rejects(
-    restart(() => ({ ...container, pid: 79 }), true),
-    { message: /not the same/ },
-  )
-  const withoutPids = [container, other].map(({ pid: _, ...rest }) => rest)
-  await t.rejects(
-    restart(() => undefined, true, withoutPids),
-    { message: /knows none of the 2 containers/ },
-  )
 })
 
 t.test('config_path taken back by hand: the host directories go all the same once nobody declares them', async (t) => {

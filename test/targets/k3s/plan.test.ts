@@ -200,6 +200,8 @@ t.test('options of k3s in its unit and its configuration: another file is told, 
     environment: {},
     restarts: 0,
     result: 'success',
+    hasJob: false,
+    exitStatus: 0,
   }
   t.match(await plan(EMPTY_STATE, wanted, { ...factsOf('k3s'), unit }), {
     changes: [],

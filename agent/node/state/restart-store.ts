@@ -1,0 +1,220 @@
+// The machine's records, the kept original of config.toml and the ledger of restarts (port RestartStore). The rules: a record is a new
+// file whose name is its number, so that of two drivers that write the same number one fails; a record counts when it is whole; what is
+// damaged is set aside and never blocks; going back is one rename.
+import { linkSync, readFileSync, renameSync, unlinkSync } from 'node:fs'
+import { posix } from 'node:path'
+import type { FileState, NodeFiles } from '../../model/ports.ts'
+import type { RestartEntry, RestartRecord, RestartStore } from '../../model/restart.ts'
+import { writeFailure } from '../files/file-failure.ts'
+import { errnoOf, type Folder, locate, locateFolder } from '../files/rooted-folder.ts'
+import { stageFile, temporaryName } from '../files/staging.ts'
+import { isRestartEntry, isRestartRecord } from './restart-format.ts'
+
+/** Beside config.toml, with an ending that no `imports = ["*.toml"]` takes. */
+export const KEPT = '.registry-trust-before'
+const THEIRS = '.registry-trust-other'
+const RECORD = /^(\d{8})\.json$/
+const WEEK_MS = 7 * 24 * 3_600_000
+
+export function restartStore(options: {
+  readonly files: NodeFiles
+  /** The state folder, as a path on the node. */
+  readonly folder: string
+  /** The node's file system in the agent's view. */
+  readonly root: string
+}): RestartStore {
+  const { files, root } = options
+  const folder = `${options.folder}/restart`
+  const ledgerPath = `${folder}/ledger.jsonl`
+  const afterPath = `${folder}/after`
+  const bootId = readBootId()
+
+  const inFolder = async <T>(work: (open: Folder) => Promise<T> | T): Promise<T> => {
+    const open = locateFolder(root, folder)
+    try {
+      return await work(open)
+    } finally {
+      open.close()
+    }
+  }
+  const ensure = async () => {
+    for (const path of [options.folder, folder])
+      if ((await files.readFollowing(path)).kind !== 'folder')
+        await files.put(path, { kind: 'folder', mode: 0o700 }, { folder: posix.dirname(path) })
+  }
+
+  const readLedger = async (): Promise<readonly RestartEntry[]> => {
+    const state = await files.read(ledgerPath)
+    if (state.kind !== 'file') return []
+    const all = state.bytes.toString('utf8').split('\n').flatMap(parseEntry)
+    return all.filter((entry) => entry.bootId === bootId || Date.now() - Date.parse(entry.at) < WEEK_MS)
+  }
+  const writeLedger = async (entries: readonly RestartEntry[]) => {
+    await ensure()
+    const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('')
+    await files.put(ledgerPath, ownFile(Buffer.from(text)), { folder })
+  }
+
+  return {
+    bootId,
+    async read() {
+      for (const name of (await files.list(folder)).filter((each) => RECORD.test(each)).reverse()) {
+        const state = await files.read(`${folder}/${name}`)
+        const record = state.kind === 'file' ? parseRecord(state.bytes) : undefined
+        if (record !== undefined) return record
+        // Gone meanwhile: its writer wrote the next one and cleared up.
+        if (state.kind === 'absent') continue
+        await inFolder((open) => setAsideDamaged(open, name)).catch(() => undefined)
+      }
+      return undefined
+    },
+    async append(record, { durable }) {
+      const name = `${String(record.sequence).padStart(8, '0')}.json`
+      try {
+        await ensure()
+        return await inFolder(async (open) => {
+          const temporary = `.${temporaryName()}`
+          try {
+            await stageFile(open, temporary, ownFile(Buffer.from(`${JSON.stringify(record)}\n`)), name)
+            linkSync(open.entry(temporary), open.entry(name))
+          } catch (error) {
+            if (errnoOf(error) === 'EEXIST') return false
+            throw error
+          } finally {
+            remove(open, temporary)
+          }
+          if (durable) await open.sync()
+          // The one before it stays, for the case that this one is found damaged.
+          remove(open, `${String(record.sequence - 2).padStart(8, '0')}.json`)
+          return true
+        })
+      } catch (error) {
+        throw writeFailure(`record the restart in ${folder}/${name}`, error)
+      }
+    },
+    async keep(configFile, after) {
+      await ensure()
+      if (after !== undefined) await files.put(afterPath, ownFile(after), { folder })
+      await beside(root, configFile, `keep ${configFile}`, async (open, name) => {
+        remove(open, `${name}${KEPT}`)
+        linkSync(open.entry(name), open.entry(`${name}${KEPT}`))
+        await open.sync()
+      })
+    },
+    isKept: async (configFile) => (await files.read(`${configFile}${KEPT}`)).kind !== 'absent',
+    putBack: (configFile) =>
+      beside(root, configFile, `put ${configFile} back`, async (open, name) => {
+        try {
+          renameSync(open.entry(`${name}${KEPT}`), open.entry(name))
+        } catch (error) {
+          if (errnoOf(error) === 'ENOENT') return false
+          throw error
+        }
+        // Where both names were the same file the rename did nothing.
+        remove(open, `${name}${KEPT}`)
+        await open.sync()
+        return true
+      }),
+    remove: (configFile) =>
+      beside(root, configFile, `remove ${configFile}`, async (open, name) => {
+        remove(open, name)
+        await open.sync()
+      }),
+    setAside: (configFile) =>
+      beside(root, configFile, `keep what others wrote to ${configFile}`, async (open, name) => {
+        const other = `${name}${THEIRS}-${new Date().toISOString().replaceAll(/[-:]/g, '').slice(0, 15)}`
+        try {
+          linkSync(open.entry(name), open.entry(other))
+        } catch (error) {
+          if (errnoOf(error) !== 'EEXIST') throw error
+        }
+        await open.sync()
+        return posix.join(posix.dirname(configFile), other)
+      }),
+    async forget(configFile) {
+      await beside(root, configFile, `remove ${configFile}${KEPT}`, async (open, name) => {
+        remove(open, `${name}${KEPT}`)
+        await open.sync()
+      })
+      await inFolder((open) => remove(open, 'after')).catch(() => undefined)
+    },
+    async versions(configFile) {
+      const [before, after] = await Promise.all([files.read(`${configFile}${KEPT}`), files.read(afterPath)])
+      return { before, after: after.kind === 'file' ? after.bytes : undefined }
+    },
+    ledger: {
+      read: readLedger,
+      add: async (entry) => writeLedger([...(await readLedger()), entry]),
+      async settle(id, result) {
+        const entries = await readLedger()
+        if (entries.some((entry) => entry.id === id))
+          await writeLedger(entries.map((entry) => (entry.id === id ? { ...entry, result } : entry)))
+      },
+    },
+  }
+}
+
+/** Opens the folder of config.toml; a link in the last component is not followed: it is the link that was replaced. */
+async function beside<T>(
+  root: string,
+  path: string,
+  doing: string,
+  work: (open: Folder, name: string) => Promise<T>,
+): Promise<T> {
+  let folder: Folder | undefined
+  try {
+    const place = locate(root, path, 'keep')
+    folder = place.folder
+    return await work(place.folder, place.name)
+  } catch (error) {
+    throw writeFailure(doing, error)
+  } finally {
+    folder?.close()
+  }
+}
+
+function remove(open: Folder, name: string): void {
+  try {
+    unlinkSync(open.entry(name))
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+  }
+}
+
+function setAsideDamaged(open: Folder, name: string): void {
+  const time = new Date().toISOString().replaceAll(/[-:.]/g, '').slice(0, 15)
+  renameSync(open.entry(name), open.entry(`${name}.damaged-${time}`))
+}
+
+function parseRecord(bytes: Buffer): RestartRecord | undefined {
+  const value = parse(bytes.toString('utf8'))
+  return isRestartRecord(value) ? value : undefined
+}
+
+/** A line that is not one is left out: half a line after a crash. */
+function parseEntry(line: string): readonly RestartEntry[] {
+  const value = parse(line)
+  return isRestartEntry(value) ? [value] : []
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+function ownFile(bytes: Buffer): Extract<FileState, { kind: 'file' }> {
+  const [uid, gid] = [process.geteuid?.() ?? 0, process.getegid?.() ?? 0]
+  return { kind: 'file', bytes, mode: 0o600, uid, gid, mtimeMs: 0 }
+}
+
+/** Random for each boot of the kernel; containers and their host have the same. */
+function readBootId(): string {
+  try {
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+  } catch {
+    return ''
+  }
+}

@@ -1,0 +1,10 @@
+// What a run hands to the machine.
+import type { RunPorts } from '../../model/run-ports.ts'
+import type { MachinePorts } from '../../restart/driver.ts'
+
+export function machinePorts(
+  ports: Pick<RunPorts, 'clock' | 'log' | 'files' | 'restarts' | 'systemd' | 'processes' | 'connectCri' | 'store'>,
+): MachinePorts {
+  const { clock, log, files, restarts, systemd, processes, connectCri, store } = ports
+  return { clock, log, files, restarts, systemd, processes, connectCri, audit: (line) => store.audit(line) }
+}

@@ -1,0 +1,214 @@
+// The restart of containerd: what is done next, from what is recorded and what is seen. Pure. The rules: evidence decides, not patience. A
+// start under way with the right file is waited for and never replaced; one that ended is judged at once; what cannot be told counts
+// against the new file, never against the old one. config.toml goes back first, then containerd. The figure is in docs/reliability.md.
+// This room: one restart of containerd from its first record to its end, for the agent and for the restarter.
+// Begin here; then driver.ts (who looks and acts), evidence.ts (what is seen), settle.ts (what another left), ledger.ts (how often).
+// May touch: config.toml, the record, systemd and CRI, all by the ports that it is handed.
+import type { RestartEvidence, RestartFailure, RestartRecord } from '../model/restart.ts'
+
+export type Action =
+  /** Look again. */
+  | { readonly do: 'wait' }
+  /** Record this, then look again. */
+  | { readonly do: 'record'; readonly change: Partial<RestartRecord> }
+  /** Make config.toml the old one; `whole`: without the edits of others that were merged into it. */
+  | { readonly do: 'put-back'; readonly whole: boolean }
+  /** Record one more command, then give it. */
+  | { readonly do: 'restart'; readonly direction: 'forward' | 'back' }
+  /** The end. */
+  | { readonly do: 'nothing' }
+
+/** Where systemd has no limit for a start (TimeoutStartSec=infinity), or there is no systemd. */
+export const LONGEST_START_MS = 10 * 60_000
+export const LONGEST_SIGNAL_START_MS = 90_000
+/** systemd gives ExecStartPre, the daemon and ExecStartPost the limit each. */
+const PARTS_OF_A_START = 3
+/** A command that was recorded and shows no effect after so long was never given: whoever recorded it is gone. */
+const COMMAND_MS = 2_000
+/** From "active" to a CRI that answers, where systemd does not wait for it (Type=simple). */
+const LEAST_CRI_MS = 30_000
+/** Between two restarts of a containerd that does not start with the old file either. */
+const RETRY_MS = 60_000
+
+export function isOver({ phase }: Pick<RestartRecord, 'phase'>): boolean {
+  return phase === 'committed' || phase === 'reverted'
+}
+
+/** Nothing of config.toml changes, so there is nothing to put back. */
+export function isSameFile({ before, after }: Pick<RestartRecord, 'before' | 'after'>): boolean {
+  return before === after
+}
+
+export function decide(record: RestartRecord, evidence: RestartEvidence): Action {
+  switch (record.phase) {
+    case 'committed':
+    case 'reverted':
+      return { do: 'nothing' }
+    case 'armed':
+    case 'written':
+      return revert('RESTART_FAILED', 'whoever changed config.toml ended before containerd was restarted')
+    case 'restarting':
+      return whileRestarting(record, evidence)
+    case 'verifying':
+      return whileVerifying(record, evidence)
+    case 'reverting':
+      return whileReverting(record, evidence)
+    default:
+      return record.phase satisfies never
+  }
+}
+
+function whileRestarting(record: RestartRecord, evidence: RestartEvidence): Action {
+  const { daemon, cri, now, isSameBoot } = evidence
+  if (record.commandedAt === undefined) return { do: 'restart', direction: 'forward' }
+  // The node has started anew since: whatever runs has read what lies there.
+  const since = isSameBoot ? now - record.commandedAt : now
+  switch (daemon.state) {
+    case 'same':
+      if (since < COMMAND_MS) return wait
+      return revert('RESTART_FAILED', `containerd was not restarted: ${daemon.text}`)
+    case 'starting':
+    case 'stopping':
+      return since < startLimit(record, evidence) ? wait : revert('RESTART_FAILED', tooLong(since, daemon.text))
+    case 'between':
+    case 'ended':
+      // It was down before: the command may not have reached systemd yet.
+      if (record.daemon.pid === 0 && since < COMMAND_MS && began(evidence) < record.commandedAt) return wait
+      return revert('RESTART_FAILED', `containerd does not start with the new configuration: ${daemon.text}`)
+    case 'running':
+      return { do: 'record', change: { phase: 'verifying', runningAt: now } }
+    case 'unknown':
+      // Nobody tells what systemd does. A containerd that was down and answers again has read the new file.
+      if (cri.state === 'ready' && record.wentDown === true)
+        return { do: 'record', change: { phase: 'verifying', runningAt: now } }
+      if (cri.state === 'dead') return revert('RESTART_FAILED', cri.text)
+      if (cri.state === 'silent' && record.wentDown !== true) return { do: 'record', change: { wentDown: true } }
+      if (cri.state === 'ready' && since >= COMMAND_MS) return revert('RESTART_FAILED', 'containerd was not restarted')
+      return since < startLimit(record, evidence) ? wait : revert('RESTART_FAILED', tooLong(since, cri.text))
+    default:
+      return daemon.state satisfies never
+  }
+}
+
+function whileVerifying(record: RestartRecord, evidence: RestartEvidence): Action {
+  const { daemon, cri, now, isSameBoot } = evidence
+  if (daemon.state === 'between' || daemon.state === 'ended' || daemon.state === 'starting')
+    return revert('RESTART_FAILED', `containerd ended after its start with the new configuration: ${daemon.text}`)
+  if (daemon.state === 'same') return revert('RESTART_FAILED', `containerd was not restarted: ${daemon.text}`)
+  switch (cri.state) {
+    case 'ready':
+      return { do: 'record', change: { phase: 'committed' } }
+    case 'dead':
+    case 'worse':
+      return revert('RESTART_FAILED', cri.text)
+    case 'not-ready':
+    case 'silent': {
+      const since = isSameBoot ? now - (record.runningAt ?? 0) : now
+      const limit = Math.max(LEAST_CRI_MS, Math.min(startLimit(record, evidence), LONGEST_SIGNAL_START_MS))
+      return since < limit ? wait : revert('RESTART_FAILED', `the runtime did not come back: ${cri.text}`)
+    }
+    default:
+      return cri.state satisfies never
+  }
+}
+
+function whileReverting(record: RestartRecord, evidence: RestartEvidence): Action {
+  const { config, isKept, daemon } = evidence
+  if (record.putBackAt === undefined) {
+    if (config === 'before' || isSameFile(record)) return { do: 'record', change: { putBackAt: evidence.now } }
+    return { do: 'put-back', whole: false }
+  }
+  // The original with the edits of others does not start: the original alone did.
+  if (config === 'merged' && isKept && record.starts.back > 0 && hasEnded(daemon.state))
+    return { do: 'put-back', whole: true }
+  return record.starts.back === 0 ? beforeTheWayBack(record, evidence) : onTheWayBack(record, evidence)
+}
+
+/** The old file lies there, and no restart with it was commanded: perhaps none is needed, perhaps one is under way. */
+function beforeTheWayBack(record: RestartRecord, evidence: RestartEvidence): Action {
+  const { daemon, cri, now, isSameBoot } = evidence
+  const putBackAt = record.putBackAt ?? now
+  const isRightFile = isSameFile(record) || began(evidence) > putBackAt
+  const isLate = (isSameBoot ? now - putBackAt : now) > startLimit(record, evidence)
+  switch (daemon.state) {
+    case 'same':
+      return reverted
+    case 'stopping':
+      return isLate ? back : wait
+    case 'starting':
+      return isRightFile && !isLate ? wait : back
+    case 'running':
+      if (!isRightFile || cri.state === 'dead') return back
+      if (cri.state === 'ready' || cri.state === 'worse') return reverted
+      return isLate ? back : wait
+    case 'between':
+    case 'ended':
+      return back
+    case 'unknown':
+      if (cri.state === 'ready' || cri.state === 'worse') return reverted
+      return isLate ? back : wait
+    default:
+      return daemon.state satisfies never
+  }
+}
+
+function onTheWayBack(record: RestartRecord, evidence: RestartEvidence): Action {
+  const { daemon, cri, now, isSameBoot } = evidence
+  const since = isSameBoot ? now - (record.commandedAt ?? 0) : now
+  switch (daemon.state) {
+    case 'stopping':
+    case 'starting':
+      return since < startLimit(record, evidence) ? wait : stuck(record, tooLong(since, daemon.text))
+    case 'running':
+    case 'same':
+    case 'unknown':
+      if (daemon.state !== 'unknown' && isSameBoot && since < COMMAND_MS && began(evidence) < (record.commandedAt ?? 0))
+        return wait
+      if (cri.state === 'ready' || cri.state === 'worse') return reverted
+      if (cri.state === 'dead') return stuck(record, cri.text)
+      return since < startLimit(record, evidence) ? wait : stuck(record, cri.text)
+    case 'between':
+    case 'ended':
+      // The command may not have reached systemd yet: what ended then is the start before it.
+      if (isSameBoot && since < COMMAND_MS && began(evidence) < (record.commandedAt ?? 0)) return wait
+      // After "between" systemd starts it again by itself.
+      return daemon.state === 'ended' && since >= RETRY_MS * record.starts.back ? back : stuck(record, daemon.text)
+    default:
+      return daemon.state satisfies never
+  }
+}
+
+const wait: Action = { do: 'wait' }
+const back: Action = { do: 'restart', direction: 'back' }
+const reverted: Action = { do: 'record', change: { phase: 'reverted' } }
+
+function revert(code: RestartFailure['code'], message: string): Action {
+  return { do: 'record', change: { phase: 'reverting', failure: { code, message } } }
+}
+
+/** Told once: whoever waits for the end may stop waiting, and whoever drives goes on. */
+function stuck(record: RestartRecord, why: string): Action {
+  if (record.stuck !== undefined) return wait
+  const message = `containerd does not start with the old configuration either: ${why}`
+  return { do: 'record', change: { stuck: { code: 'RESTART_FAILED', message } } }
+}
+
+function hasEnded(state: RestartEvidence['daemon']['state']): boolean {
+  return state === 'between' || state === 'ended'
+}
+
+/** When containerd read its file: in the future, where it is not executed yet; before everything, where that is not known. */
+function began({ daemon, isSameBoot }: RestartEvidence): number {
+  if (!isSameBoot || (daemon.state === 'starting' && daemon.beganAt === undefined)) return Number.POSITIVE_INFINITY
+  return daemon.beganAt ?? -1
+}
+
+/** systemd ends a start itself when its own limit is over; this one is for units without any. */
+export function startLimit({ unit }: RestartRecord, { daemon }: RestartEvidence): number {
+  if (unit === undefined) return LONGEST_SIGNAL_START_MS
+  return daemon.startLimitMs === undefined ? LONGEST_START_MS : daemon.startLimitMs * PARTS_OF_A_START + COMMAND_MS
+}
+
+function tooLong(ms: number, text: string): string {
+  return `containerd has been starting for ${Math.round(ms / 1000)} s: ${text}`
+}

@@ -1,0 +1,53 @@
+// Brings a restart that somebody began to its end: by waiting for whoever drives it, and by driving where nobody does.
+import type { RestartDriver, RestartRecord } from '../model/restart.ts'
+import { type Driven, Machine, type MachinePorts, TakenOver } from './driver.ts'
+import { isOver } from './machine.ts'
+
+const POLL_MS = 200
+
+/** True where nobody drives: the lease is over, or it is of another boot. */
+export function isAbandoned(
+  record: RestartRecord,
+  { clock, restarts }: Pick<MachinePorts, 'clock' | 'restarts'>,
+): boolean {
+  return record.bootId !== restarts.bootId || clock.monotonic() > record.leaseUntil
+}
+
+/**
+ * Returns how it ended; undefined: nothing was begun. `isMine`: a record of this kind of driver is of an earlier life of it, as no other
+ * can be alive. Impatient, a way back on which containerd does not start is an end too ("stuck").
+ */
+export async function settle(
+  ports: MachinePorts,
+  driver: RestartDriver,
+  { isMine, isPatient, signal }: { isMine: boolean; isPatient: boolean; signal?: AbortSignal | undefined },
+): Promise<RestartRecord | undefined> {
+  for (;;) {
+    signal?.throwIfAborted()
+    const record = await ports.restarts.read()
+    if (record === undefined || isOver(record)) return record
+    if (isAbandoned(record, ports) || (isMine && record.driver === driver)) {
+      const driven = await goOn(record, ports, driver, isPatient)
+      if (driven !== undefined && driven.end !== 'ready') return driven.record
+    } else if (record.stuck !== undefined && !isPatient) return record
+    await ports.clock.sleep(POLL_MS)
+  }
+}
+
+async function goOn(
+  record: RestartRecord,
+  ports: MachinePorts,
+  driver: RestartDriver,
+  isPatient: boolean,
+): Promise<Driven | undefined> {
+  const machine = await Machine.takeOver(ports, driver, record)
+  if (machine === undefined) return undefined
+  try {
+    return await machine.drive({ commits: true, isPatient })
+  } catch (thrown) {
+    if (thrown instanceof TakenOver) return undefined
+    throw thrown
+  } finally {
+    machine.leave()
+  }
+}
