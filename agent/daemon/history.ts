@@ -17,6 +17,7 @@ import type {
   RegistryState,
   RegistryStatus,
 } from '../model/status.ts'
+import { isRuntimeDown } from '../model/verdict.ts'
 import { outdatedRoots } from './advisories.ts'
 import { installedAt, targetsOf } from './status.ts'
 
@@ -224,7 +225,7 @@ function registryStatus(host: string, known: RegistryMemory | undefined, run: Ru
 
 function nodeState({ run, desired, isApplying }: Memory, state: AgentState, drift: readonly DriftStatus[]): NodeState {
   if (isApplying) return 'applying'
-  if (run === undefined || run.outcome === 'no-containerd') return 'no-containerd'
+  if (run === undefined || isRuntimeDown(run)) return 'no-containerd'
   if (run.outcome === 'rollback-failed') return 'rollback-failed'
   if (run.outcome === 'failed') return 'failed'
   if (desired?.mode === 'audit') return 'audit'

@@ -1,10 +1,10 @@
 // The daemon's loop: level-based, one run at a time. An event only says "look again"; what to do follows from what is there.
+
 import type { LoadResult } from '../config/load.ts'
 import type { DesiredState, Registry } from '../model/desired-state.ts'
-import { asAgentError, type Problem } from '../model/errors.ts'
-import { isLoginFailure, isRuntimeFinding, provesTrust } from '../model/finding.ts'
+import { asAgentError } from '../model/errors.ts'
+import { provesTrust } from '../model/finding.ts'
 import { NO_RUNTIME } from '../model/observed-state.ts'
-import { ADVISORY_KINDS } from '../model/plan.ts'
 import type { ProofResult } from '../model/proof.ts'
 import type { Run } from '../model/run.ts'
 import type { RunPorts } from '../model/run-ports.ts'
@@ -12,6 +12,7 @@ import { type AgentState, EMPTY_STATE } from '../model/state.ts'
 import type { DriftStatus, NodeStatus } from '../model/status.ts'
 import { proveDeclared } from '../reconcile/prove/prove.ts'
 import { applyRun, auditRun, failedRun } from '../reconcile/run/entry.ts'
+import { AT_ONCE, freshProofs, isNewInput, isProofDue, proofDueAt, type Resync, resyncAfter, waitMs } from './due.ts'
 import {
   asDrift,
   type Memory,
@@ -21,15 +22,10 @@ import {
   type StatusIdentity,
   statusOf,
 } from './history.ts'
+import { type Checks, livenessOf, readinessOf } from './readiness.ts'
+import { tellAdvisories, tellConfig, tellRun } from './telling.ts'
 
-const FIRST_RETRY_MS = 250
-const LAST_RETRY_MS = 5_000
-const FIRST_PROOF_RETRY_MS = 5_000
-/** A run takes seconds; one that takes this long hangs in a way that only a new process gets out of. */
-const STUCK_MS = 600_000
-const READY_PATIENCE_MS = 5_000
 const BUSY_PAUSE_MS = 200
-const LOGIN_PAUSE_MS = 2_000
 
 /** What the loop tells of itself; the composition root feeds metrics from it. */
 export type LoopEvents = {
@@ -59,321 +55,212 @@ export type LoopOptions = {
   readonly isBlind?: () => string | undefined
 }
 
-export type Loop = {
-  status(): NodeStatus
-  /** Of the configuration in force. */
-  registries(): readonly Registry[]
-  proofEverySeconds(host: string): number | undefined
-  /** Look again, now or as soon as the run under way has ended. */
-  poke(options?: { readonly byHand?: boolean; readonly prove?: boolean }): void
-  /** One registry, without a look at the node. */
-  proveSoon(host: string): void
-  readiness(): { readonly ready: boolean; readonly checks: readonly { name: string; ok: boolean; message: string }[] }
-  liveness(): { readonly ready: boolean; readonly checks: readonly { name: string; ok: boolean; message: string }[] }
-  /** Ends after the run under way; the node stays as it is. */
-  stop(): Promise<void>
+/** What the loop is asked for between two turns. */
+type Pending = { readonly look: boolean; readonly byHand: boolean; readonly prove: boolean }
+
+const NOTHING_PENDING: Pending = { look: false, byHand: false, prove: false }
+
+export function startLoop(options: LoopOptions): Loop {
+  const loop = new Loop(options)
+  loop.start()
+  return loop
 }
 
-export function startLoop({
-  identity,
-  address,
-  consentUnrehearsed,
-  loadConfig,
-  ports,
-  events,
-  advisories = () => [],
-  isBlind = () => undefined,
-}: LoopOptions): Loop {
-  const { clock, log } = ports
-  let memory: Memory = NOTHING_REMEMBERED
-  let state: AgentState = EMPTY_STATE
-  let pending = { look: true, byHand: false, prove: false }
-  let wake = new AbortController()
-  let stopped = false
-  let runStartedAt: number | undefined
-  let firstEndedAt: number | undefined
-  let nextResyncAt = 0
-  let retryMs = FIRST_RETRY_MS
-  let lastTold = ''
-  let advised: ReadonlySet<string> = new Set()
-  const overdue = new Set<string>()
+export class Loop {
+  readonly #options: LoopOptions
+  #memory: Memory = NOTHING_REMEMBERED
+  #state: AgentState = EMPTY_STATE
+  #pending: Pending = { ...NOTHING_PENDING, look: true }
+  /** Registries to prove without a look at the node. */
+  #overdue: ReadonlySet<string> = new Set()
+  #resync: Resync = AT_ONCE
+  #wake = new AbortController()
+  #isStopped = false
+  #running: Promise<void> = Promise.resolve()
+  #runStartedAt: number | undefined
+  #firstEndedAt: number | undefined
+  #lastTold = ''
+  #advised: ReadonlySet<string> = new Set()
 
-  /** What is asked for from here on is for the next turn. */
-  const takeOverdue = (): ReadonlySet<string> => {
-    const taken = new Set(overdue)
-    overdue.clear()
-    return taken
+  constructor(options: LoopOptions) {
+    this.#options = options
   }
 
-  const status = () => statusOf(memory, state, identity, advisories(memory.desired), clock.monotonic())
-  const publish = () => {
-    const now = status()
-    advised = tellAdvisories(log, now.drift, advised)
-    events.onStatus(now)
+  start(): void {
+    this.#running = this.#run()
   }
 
-  const readConfig = async (): Promise<void> => {
+  status(): NodeStatus {
+    const { identity, advisories } = this.#options
+    const advised = advisories?.(this.#memory.desired) ?? []
+    return statusOf(this.#memory, this.#state, identity, advised, this.#now())
+  }
+
+  /** Of the configuration in force. */
+  registries(): readonly Registry[] {
+    return this.#memory.desired?.registries ?? []
+  }
+
+  proofEverySeconds(host: string): number | undefined {
+    const registry = this.registries().find((one) => one.host === host)
+    return registry === undefined ? undefined : registry.proof.everyMs / 1000
+  }
+
+  /** Look again, now or as soon as the run under way has ended. */
+  poke({ byHand = false, prove = false }: { readonly byHand?: boolean; readonly prove?: boolean } = {}): void {
+    this.#pending = { look: true, byHand: this.#pending.byHand || byHand, prove: this.#pending.prove || prove }
+    this.#wake.abort()
+  }
+
+  /** One registry, without a look at the node. */
+  proveSoon(host: string): void {
+    this.#overdue = new Set([...this.#overdue, host])
+    this.#wake.abort()
+  }
+
+  readiness(): Checks {
+    return readinessOf(this.#memory, this.#firstEndedAt, this.#now())
+  }
+
+  liveness(): Checks {
+    return livenessOf(this.#runStartedAt, this.#options.isBlind?.(), this.#now())
+  }
+
+  /** Ends after the run under way; the node stays as it is. */
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    this.#wake.abort()
+    await this.#running
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#isStopped) {
+      await this.#turn()
+      if (this.#isStopped) return
+      const { look, byHand, prove } = this.#pending
+      // A writer that never rests must not make the agent run without a pause; the first event is answered at once.
+      if (look && !byHand) await this.#options.ports.clock.sleep(BUSY_PAUSE_MS)
+      else if (!byHand && !prove) await this.#idle()
+    }
+  }
+
+  async #turn(): Promise<void> {
+    const { log } = this.#options.ports
+    const { look, byHand, prove } = this.#pending
+    this.#pending = NOTHING_PENDING
+    const startedAt = this.#now()
+    this.#runStartedAt = startedAt
+    try {
+      if (look || byHand || prove || this.#resync.at <= this.#now()) await this.#look(byHand, prove)
+      else await this.#proveDue()
+    } catch (thrown) {
+      const error = asAgentError(thrown)
+      log.error('reconcile-failed', { code: error.code, error: error.message, remedy: error.remedy })
+      const run = failedRun(error)
+      this.#memory = { ...this.#memory, isApplying: false, run }
+      const now = this.#now()
+      this.#options.events.onRun(run, { drifted: 0, healed: [], durationMs: now - startedAt })
+      this.#resync = { ...this.#resync, at: resyncAfter(run, 0, now, this.#resync).at }
+    } finally {
+      this.#runStartedAt = undefined
+      this.#publish()
+    }
+  }
+
+  async #look(byHand: boolean, proveAll: boolean): Promise<void> {
+    await this.#readConfig()
+    this.#memory = { ...this.#memory, isApplying: isNewInput(this.#memory) }
+    this.#publish()
+    const { desired } = this.#memory
+    if (desired !== undefined) await this.#reconcile(desired, byHand, proveAll)
+  }
+
+  async #readConfig(): Promise<void> {
+    const { events, loadConfig, ports } = this.#options
     const loaded = await loadConfig()
     const problems = loaded.ok ? loaded.refused : loaded.problems
     events.onConfig(problems.length === 0)
-    tellOnce(log, loaded, memory)
-    memory = { ...memory, configProblems: problems, ...(loaded.ok ? { desired: loaded.desired } : {}) }
+    tellConfig(ports.log, loaded, this.#memory)
+    this.#memory = { ...this.#memory, configProblems: problems, ...(loaded.ok ? { desired: loaded.desired } : {}) }
   }
 
-  const runOnce = async (byHand: boolean, proveAll: boolean): Promise<void> => {
-    const { desired } = memory
-    if (desired === undefined) return
-    const started = clock.monotonic()
-    const generationBefore = state.generation
-    const now = clock.monotonic()
-    const asked = takeOverdue()
-    const isDue = (host: string) => {
-      const known = memory.registries.get(host)
-      return (
-        proveAll ||
-        known === undefined ||
-        asked.has(host) ||
-        // That a restart is due may be known by the proofs alone.
-        memory.run?.restartPending !== undefined ||
-        isRuntimeFinding(known.finding) ||
-        proofDueAt(memory, desired, host) <= now ||
-        // What woke us may be the new password.
-        (isLoginFailure(known.finding.code) && known.provedAt + LOGIN_PAUSE_MS <= now)
-      )
-    }
+  async #reconcile(desired: DesiredState, byHand: boolean, proveAll: boolean): Promise<void> {
+    const { address, consentUnrehearsed, events, ports } = this.#options
+    const generationBefore = this.#state.generation
+    const now = this.#now()
+    const memory = this.#memory
+    const due = { desired, asked: this.#takeOverdue(), now }
     const options = {
       address,
       consentUnrehearsed,
       byHand,
       knownBefore: freshProofs(memory, desired, now),
-      isProofDue: isDue,
+      isProofDue: (host: string) => proveAll || isProofDue(host, memory, due),
     }
     const run = await (desired.mode === 'audit' ? auditRun : applyRun)(desired, options, ports)
-    if (run.outcome !== 'failed') state = run.state
-    memory = rememberRun({ ...memory, generationBefore }, desired, run, clock.monotonic())
+    if (run.outcome !== 'failed') this.#state = run.state
+    const ended = this.#now()
+    this.#memory = rememberRun({ ...this.#memory, generationBefore }, desired, run, ended)
     const drifted = generationBefore === desired.generation ? (run.planned?.plan.changes ?? []) : []
     const healed = drifted.filter((change) => run.applied.includes(change)).map(asDrift)
-    events.onRun(run, { drifted: drifted.length, healed, durationMs: clock.monotonic() - started })
+    events.onRun(run, { drifted: drifted.length, healed, durationMs: ended - now })
     events.onProofs(run.proofs)
-    if (run.outcome !== 'no-containerd') firstEndedAt ??= clock.monotonic()
-    lastTold = tell(log, run, memory, lastTold)
-    const isDown = run.outcome === 'no-containerd'
-    nextResyncAt = clock.monotonic() + pauseAfter(run, desired.drift.resyncMs)
-    retryMs = isDown ? Math.min(retryMs * 2, LAST_RETRY_MS) : FIRST_RETRY_MS
-  }
-
-  const pauseAfter = ({ outcome }: Run, resyncMs: number) => {
-    if (outcome === 'failed') return LAST_RETRY_MS
-    return outcome === 'no-containerd' ? retryMs : resyncMs
+    if (run.outcome !== 'no-containerd') this.#firstEndedAt ??= ended
+    this.#lastTold = tellRun(ports.log, run, this.#memory, this.#lastTold)
+    this.#resync = resyncAfter(run, desired.drift.resyncMs, this.#now(), this.#resync)
   }
 
   /** Between resyncs only proofs are due: no plan, no lock. */
-  const proveDue = async (): Promise<void> => {
-    const { desired, run } = memory
-    const now = clock.monotonic()
+  async #proveDue(): Promise<void> {
+    const { address, events, ports } = this.#options
+    const { desired, run } = this.#memory
+    const now = this.#now()
     if (desired === undefined || run?.facts === undefined) return
     // Without a socket a proof is a rehearsal, which is a whole run.
-    if (address === NO_RUNTIME) {
-      nextResyncAt = Math.min(nextResyncAt, now)
-      return
-    }
-    const asked = takeOverdue()
-    const due = desired.registries.filter(({ host }) => asked.has(host) || proofDueAt(memory, desired, host) <= now)
+    if (address === NO_RUNTIME) return this.#resyncBy(now)
+    const asked = this.#takeOverdue()
+    const isDue = (host: string) => asked.has(host) || proofDueAt(this.#memory, desired, host) <= now
+    const due = desired.registries.filter(({ host }) => isDue(host))
     if (due.length === 0) return
     const cri = ports.connectCri(run.facts.socket)
     try {
       const proofs = await proveDeclared(due, cri, ports, desired)
-      memory = rememberProofs(memory, proofs, clock.monotonic())
+      this.#memory = rememberProofs(this.#memory, proofs, this.#now())
       events.onProofs(proofs)
       // What broke since is looked at as a whole: the files may have been damaged.
-      if (proofs.some(({ finding }) => !provesTrust(finding.code)))
-        nextResyncAt = Math.min(nextResyncAt, clock.monotonic())
+      if (proofs.some(({ finding }) => !provesTrust(finding.code))) this.#resyncBy(this.#now())
     } finally {
       cri.close()
     }
   }
 
-  const turn = async (): Promise<void> => {
-    const { look, byHand, prove } = pending
-    pending = { look: false, byHand: false, prove: false }
-    runStartedAt = clock.monotonic()
-    try {
-      if (look || byHand || prove || nextResyncAt <= clock.monotonic()) {
-        await readConfig()
-        memory = { ...memory, isApplying: isNewInput(memory) }
-        publish()
-        await runOnce(byHand, prove)
-      } else await proveDue()
-    } catch (thrown) {
-      const error = asAgentError(thrown)
-      log.error('reconcile-failed', { code: error.code, error: error.message, remedy: error.remedy })
-      const run = failedRun(error)
-      memory = { ...memory, isApplying: false, run }
-      events.onRun(run, { drifted: 0, healed: [], durationMs: clock.monotonic() - (runStartedAt ?? 0) })
-      nextResyncAt = clock.monotonic() + LAST_RETRY_MS
-    } finally {
-      runStartedAt = undefined
-      publish()
-    }
+  async #idle(): Promise<void> {
+    const { clock } = this.#options.ports
+    const ms = waitMs(this.#memory, this.#resync.at, this.#now())
+    await clock.sleep(ms, { signal: this.#wake.signal }).catch(() => undefined)
+    if (this.#memory.desired === undefined) this.#pending = { ...this.#pending, look: true }
+    this.#wake = new AbortController()
   }
 
-  const idle = async (): Promise<void> => {
-    const due = [
-      nextResyncAt,
-      ...(memory.desired?.registries ?? []).map(({ host }) => proofDueAt(memory, memory.desired, host)),
-    ]
-    const waitMs = memory.desired === undefined ? LAST_RETRY_MS : Math.max(0, Math.min(...due) - clock.monotonic())
-    await clock.sleep(Math.min(waitMs, 2 ** 31 - 1), { signal: wake.signal }).catch(() => undefined)
-    if (memory.desired === undefined) pending = { ...pending, look: true }
-    wake = new AbortController()
+  #publish(): void {
+    const { events, ports } = this.#options
+    const status = this.status()
+    this.#advised = tellAdvisories(ports.log, status.drift, this.#advised)
+    events.onStatus(status)
   }
 
-  const running = (async () => {
-    while (!stopped) {
-      await turn()
-      // A writer that never rests must not make the agent run without a pause; the first event is answered at once.
-      if (!stopped && pending.look && !pending.byHand) await clock.sleep(BUSY_PAUSE_MS)
-      if (!stopped && !pending.look && !pending.byHand && !pending.prove) await idle()
-    }
-  })()
-
-  return {
-    status,
-    registries: () => memory.desired?.registries ?? [],
-    proofEverySeconds(host) {
-      const registry = memory.desired?.registries.find((one) => one.host === host)
-      return registry === undefined ? undefined : registry.proof.everyMs / 1000
-    },
-    poke(options = {}) {
-      pending = {
-        look: true,
-        byHand: pending.byHand || options.byHand === true,
-        prove: pending.prove || options.prove === true,
-      }
-      wake.abort()
-    },
-    proveSoon(host) {
-      overdue.add(host)
-      wake.abort()
-    },
-    readiness() {
-      const registries = memory.desired?.registries ?? []
-      const tried = registries.filter(({ host }) => memory.registries.has(host)).length
-      const waited = firstEndedAt !== undefined && clock.monotonic() - firstEndedAt >= READY_PATIENCE_MS
-      const isFailed = memory.run?.outcome === 'failed' || memory.run?.outcome === 'rollback-failed'
-      const reconcileMessage = isFailed
-        ? (memory.run?.error?.message ?? 'the last change could be neither kept nor undone completely')
-        : 'the first reconcile has not ended yet'
-      const isDown = memory.run === undefined || memory.run.outcome === 'no-containerd'
-      const checks = [
-        check('config', memory.desired !== undefined, memory.configProblems[0]?.message ?? 'not read yet'),
-        check('containerd', !isDown, memory.run?.error?.message ?? 'not looked at yet'),
-        check('reconcile', firstEndedAt !== undefined && !isFailed, reconcileMessage),
-        check(
-          'proofs',
-          tried === registries.length || waited,
-          `${tried} of ${registries.length} registries were tried`,
-        ),
-      ]
-      return { ready: checks.every(({ ok }) => ok), checks }
-    },
-    liveness() {
-      const since = runStartedAt ?? clock.monotonic()
-      const isStuck = clock.monotonic() - since > STUCK_MS
-      const blind = isBlind()
-      const checks = [
-        check('loop', !isStuck, `a run has been under way for ${Math.round((clock.monotonic() - since) / 1000)} s`),
-        check('mounts', blind === undefined, blind ?? ''),
-      ]
-      return { ready: !isStuck && blind === undefined, checks }
-    },
-    async stop() {
-      stopped = true
-      wake.abort()
-      await running
-    },
+  #resyncBy(at: number): void {
+    this.#resync = { ...this.#resync, at: Math.min(this.#resync.at, at) }
   }
-}
 
-/** The node is not yet as the configuration in force wants it: what the last run said is about an older one. */
-function isNewInput({ desired, run }: Memory): boolean {
-  if (desired === undefined) return false
-  if (run === undefined) return true
-  return run.planned !== undefined && run.planned.plan.generation !== desired.generation
-}
-
-function check(name: string, ok: boolean, message: string) {
-  return { name, ok, message: ok ? '' : message }
-}
-
-/** Monotonic. Trusted: as often as declared; not trusted: sooner, each time twice as long, never more often than declared allows. */
-function proofDueAt(memory: Memory, desired: DesiredState | undefined, host: string): number {
-  const known = memory.registries.get(host)
-  const everyMs = desired?.registries.find((registry) => registry.host === host)?.proof.everyMs ?? 0
-  if (known === undefined) return memory.run?.facts === undefined ? Number.POSITIVE_INFINITY : 0
-  if (isRuntimeFinding(known.finding)) return memory.run?.facts === undefined ? Number.POSITIVE_INFINITY : 0
-  const afterMs = known.failures === 0 ? everyMs : Math.min(everyMs, FIRST_PROOF_RETRY_MS * 2 ** (known.failures - 1))
-  return known.provedAt + afterMs
-}
-
-function freshProofs(memory: Memory, desired: DesiredState, now: number): ReadonlyMap<string, ProofResult> {
-  return new Map(
-    desired.registries.flatMap(({ host, proof }) => {
-      const known = memory.registries.get(host)
-      if (known === undefined || known.lastProof.by !== 'live') return []
-      if (known.provedAt + proof.everyMs < now) return []
-      const { level, at, durationMs } = known.lastProof
-      return [[host, { host, level, by: 'live', reference: '', finding: known.finding, at, durationMs }] as const]
-    }),
-  )
-}
-
-function tellOnce(log: RunPorts['log'], loaded: LoadResult, { desired, configProblems }: Memory): void {
-  const textOf = (problems: readonly Problem[]) => problems.map(({ message }) => message).join('; ')
-  const wasTold = textOf(loaded.ok ? loaded.refused : loaded.problems) === textOf(configProblems)
-  if (!loaded.ok) {
-    if (!wasTold) log.error('config-rejected', { problems: loaded.problems, inForce: desired?.generation ?? 'none' })
-    return
+  /** What is asked for from here on is for the next turn. */
+  #takeOverdue(): ReadonlySet<string> {
+    const taken = this.#overdue
+    this.#overdue = new Set()
+    return taken
   }
-  const { generation, registries } = loaded.desired
-  if (generation !== desired?.generation || !wasTold)
-    log.info('config-loaded', { generation, registries: registries.length })
-  if (loaded.refused.length > 0 && !wasTold) log.error('fragment-refused', { problems: loaded.refused })
-}
 
-/** Each advisory once, when it comes up; the runs tell of what they heal. */
-function tellAdvisories(
-  log: RunPorts['log'],
-  drift: readonly DriftStatus[],
-  told: ReadonlySet<string>,
-): ReadonlySet<string> {
-  const advisories = drift.filter(({ kind }) => ADVISORY_KINDS.has(kind))
-  const keyOf = ({ kind, path }: DriftStatus) => `${kind} ${path}`
-  for (const one of advisories) if (!told.has(keyOf(one))) log.warn('drift-found', { ...one })
-  return new Set(advisories.map(keyOf))
-}
-
-/** One line for each outcome that a person would act on; the same again is not said twice. */
-function tell(log: RunPorts['log'], run: Run, { registries }: Memory, lastTold: string): string {
-  // What is known of each, not what this run has proved: not every run proves every registry.
-  const findings = [...registries].map(([host, { finding }]) => `${host}: ${finding.code}`)
-  const said = JSON.stringify([run.outcome, run.restartPending, run.problems.map(({ message }) => message), findings])
-  if (run.applied.length > 0 || run.restarts.length > 0)
-    log.info('applied', {
-      outcome: run.outcome,
-      changes: run.applied.map(({ action, path }) => `${action} ${path}`),
-      restarts: run.restarts,
-      proofs: findings,
-    })
-  else if (said !== lastTold) {
-    const fields = {
-      outcome: run.outcome,
-      problems: run.problems,
-      proofs: findings,
-      ...(run.restartPending ? { restartPending: run.restartPending } : {}),
-    }
-    if (run.problems.length > 0 || run.restartPending !== undefined) log.warn('reconciled', fields)
-    else log.info('reconciled', fields)
+  #now(): number {
+    return this.#options.ports.clock.monotonic()
   }
-  return said
 }

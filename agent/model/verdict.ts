@@ -2,6 +2,7 @@
 // metrics and readiness all take it from here, so that no two of them tell a person different things.
 import { provesTrust } from './finding.ts'
 import { ADVISORY_KINDS } from './plan.ts'
+import type { Run } from './run.ts'
 import type { NodeState, NodeStatus, RegistryState, RegistryStatus } from './status.ts'
 
 export type Tone = 'ok' | 'warn' | 'bad'
@@ -72,6 +73,11 @@ const SETTLED: ReadonlySet<NodeState> = new Set<NodeState>(['converged', 'applyi
 function isHealthyNode({ state, registries, drift, problems }: NodeStatus): boolean {
   const differs = state === 'audit' && drift.some(({ kind }) => !ADVISORY_KINDS.has(kind))
   return SETTLED.has(state) && !differs && problems.length === 0 && registries.every(isTrusted)
+}
+
+/** The state `no-containerd`, and what readiness says of it. */
+export function isRuntimeDown(run: Pick<Run, 'outcome'> | undefined): boolean {
+  return run === undefined || run.outcome === 'no-containerd'
 }
 
 /** Worst first, as every list of registries is sorted. */

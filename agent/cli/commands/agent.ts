@@ -27,11 +27,11 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   const { createServer } = await import('../../http/server.ts')
   const { tokenFile } = options
   const server = createServer({
-    status: loop.status,
+    status: () => loop.status(),
     summary: () => fleet.summary(loop.status()),
     metrics,
-    readiness: loop.readiness,
-    liveness: loop.liveness,
+    readiness: () => loop.readiness(),
+    liveness: () => loop.liveness(),
     onReconcile: ({ force }) => loop.poke({ byHand: force }),
     onProve: () => loop.poke({ prove: true }),
     onLogLevel: ({ level, forMs }) => levels.override(level, forMs),
