@@ -1,7 +1,9 @@
-// Reading TOML and writing single TOML values; the only file that knows @iarna/toml.
+// Reading TOML and writing single TOML values. What others wrote is read as TOML 1.0, as containerd 2.x does; the only file that knows
+// @iarna/toml, which checks what the agent writes.
 // Errors carry path:line:column but never a piece of the text: config files hold registry passwords.
 import { parse } from '@iarna/toml'
 import { AgentError, type ErrorCode } from '../model/errors.ts'
+import { readTomlValues } from './toml-values.ts'
 
 export type TomlTable = { readonly [key: string]: TomlItem }
 export type TomlItem = string | number | bigint | boolean | Date | TomlTable | readonly TomlItem[]
@@ -28,70 +30,23 @@ export function parseToml(text: string, source: TomlSource): TomlTable {
       line: 1,
       column: 1,
     })
-  const { table, mistake } = parseSafely(text)
-  if (mistake === undefined) return table
-  const { line, column, reason } = mistake
+  const read = readTomlValues(text)
+  if (read.ok) return read.table
+  const { line, column, reason } = read.mistake
   throw new AgentError(code, `${path}:${line}:${column}: ${reason}`, { path, line, column })
 }
 
-type Mistake = { readonly line: number; readonly column: number; readonly reason: string }
-
-function parseSafely(text: string): { table: TomlTable; mistake?: Mistake } {
+/**
+ * What the agent wrote itself, once more through a second reader: TOML 0.5, which every containerd reads.
+ * @throws AgentError INTERNAL where that reader does not take it: nothing of it may reach a node.
+ */
+export function ownToml(text: string): string {
   try {
-    const table = plain(parse(text)) as TomlTable
-    return takeBackPollution() ? { table, mistake: { line: 1, column: 1, reason: INHERITED_NAME } } : { table }
-  } catch (thrown) {
-    return {
-      table: {},
-      mistake: takeBackPollution() ? { line: 1, column: 1, reason: INHERITED_NAME } : explain(thrown),
-    }
+    parse(text)
+    return text
+  } catch (cause) {
+    throw new AgentError('INTERNAL', 'a TOML text of our own cannot be read again', {}, { cause })
   }
-}
-
-const INHERITED_NAME =
-  'a table has the name of a built-in property of JavaScript objects, such as "constructor": it cannot be read'
-
-/** The library takes `[x.constructor]` for the function of that name and writes the table's keys into it, for the whole process. */
-function takeBackPollution(): boolean {
-  let isPolluted = false
-  for (const name of Object.getOwnPropertyNames(Object.prototype)) {
-    const inherited: unknown = Reflect.get(Object.prototype, name)
-    if (typeof inherited !== 'function') continue
-    for (const key of [...Object.keys(inherited), ...Object.getOwnPropertySymbols(inherited)])
-      isPolluted = Reflect.deleteProperty(inherited, key) || isPolluted
-  }
-  return isPolluted
-}
-
-/** The library appends the lines around the mistake to its message; only its first words are safe to show. */
-function explain(thrown: unknown): Mistake {
-  if (!(thrown instanceof Error)) return { line: 1, column: 1, reason: 'not TOML' }
-  const position = thrown as Error & { readonly line?: number; readonly col?: number }
-  const first = thrown.message.split('\n')[0] ?? ''
-  const reason = first
-    .replace(/ at row \d+, col \d+, pos \d+:$/, '')
-    .replace(/^Unknown character "(\d+)"$/, unknownCharacter)
-  const { line = 0, col = 0 } = position
-  // It counts columns from 1 in the first line and from 0 in all others.
-  return { line: line + 1, column: line === 0 ? Math.max(col, 1) : col + 1, reason: lowerFirst(reason) }
-}
-
-function unknownCharacter(_: string, codePoint: string): string {
-  return `unexpected character U+${Number(codePoint).toString(16).toUpperCase().padStart(4, '0')}`
-}
-
-function lowerFirst(text: string): string {
-  return text.charAt(0).toLowerCase() + text.slice(1)
-}
-
-/** Tables without a prototype, so that a key such as `constructor` or `__proto__` is only a key. */
-function plain(value: unknown): TomlItem {
-  if (Array.isArray(value)) return value.map(plain)
-  if (value instanceof Date) return value
-  if (typeof value !== 'object' || value === null) return value as TomlItem
-  const table: { [key: string]: TomlItem } = Object.create(null)
-  for (const [key, item] of Object.entries(value)) table[key] = plain(item)
-  return table
 }
 
 export function isTable(item: TomlItem | undefined): item is TomlTable {

@@ -5,7 +5,7 @@
 // Begin here; then lookup.ts (which of them a pull uses), merge-foreign.ts (our CA in a file of someone else).
 // May touch: nothing.
 import { AgentError, asAgentError } from '../../model/errors.ts'
-import { isTable, parseToml, renderString, type TomlItem, type TomlTable } from '../../text/toml.ts'
+import { isTable, ownToml, parseToml, renderString, type TomlItem, type TomlTable } from '../../text/toml.ts'
 import { defaultEndpoint, renderEndpoint } from './endpoint.ts'
 
 const MARK = '# Managed by registry-trust-agent'
@@ -23,7 +23,7 @@ export type HostsFileContent = {
 export function renderHostsFile({ server, ca, shape = 'A' }: HostsFileContent): string {
   const top = [MANAGED_HEADER, `server = ${renderString(server)}`, `ca = ${renderString(ca)}`, '']
   const host = shape === 'A' ? ['[host]'] : [`[host.${renderString(server)}]`, `  ca = ${renderString(ca)}`]
-  return [...top, ...host, ''].join('\n')
+  return ownToml([...top, ...host, ''].join('\n'))
 }
 
 /** One host that a pull asks, with what it needs. */
@@ -53,7 +53,7 @@ export function renderMovedHosts({ from, hosts, server }: MovedHosts): string {
     '  capabilities = ["pull", "resolve"]',
     ...tableLines(host, '  '),
   ])
-  return [origin, ...top, ...(hosts.length === 0 ? ['', '[host]'] : tables), ''].join('\n')
+  return ownToml([origin, ...top, ...(hosts.length === 0 ? ['', '[host]'] : tables), ''].join('\n'))
 }
 
 function tableLines({ ca, client, skipVerify, overridePath }: HostTable, indent: string): readonly string[] {

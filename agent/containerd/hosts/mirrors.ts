@@ -2,7 +2,7 @@
 // last, with the keys that stand at the top; without fallback the last mirror is that server, so that nobody else is ever asked.
 // https://github.com/containerd/containerd/blob/main/docs/hosts.md
 
-import { renderKey, renderString } from '../../text/toml.ts'
+import { ownToml, renderKey, renderString } from '../../text/toml.ts'
 import { MANAGED_HEADER } from './hosts-toml.ts'
 
 /** Files are named relative to the folder of hosts.toml. */
@@ -42,7 +42,7 @@ export function renderAskedHosts({ mirrors, server, repeatServer }: AskedHosts):
     ]
   })
   // Without any [host] containerd before 1.7.32 and 1.6 reject the whole file.
-  return [MANAGED_HEADER, ...top, ...(asked.length === 0 ? ['', '[host]'] : tables), ''].join('\n')
+  return ownToml([MANAGED_HEADER, ...top, ...(asked.length === 0 ? ['', '[host]'] : tables), ''].join('\n'))
 }
 
 function keyLines({ ca, client, skipVerify, overridePath, capabilities }: Omit<AskedHost, 'url'>): readonly string[] {

@@ -237,11 +237,11 @@ t.test('refuses a folder that cannot be one value of config_path', async (t) => 
 t.test('refuses broken files with their position, the imported ones as well', async (t) => {
   t.equal(
     await plan('1.7.24', 'version = 2\n[plugins\n'),
-    `CONTAINERD_CONFIG_UNREADABLE ${configFile}:2:9: unexpected character, expected whitespace, . or ]`,
+    `CONTAINERD_CONFIG_UNREADABLE ${configFile}:3:1: unterminated table-key`,
   )
   t.equal(
     await plan('1.7.24', 'version = 2\nimports = ["x.toml"]\n', [['/etc/containerd/x.toml', 'a = \n']]),
-    'CONTAINERD_CONFIG_UNREADABLE /etc/containerd/x.toml:1:5: unexpected character, expecting string, number, datetime, boolean, inline array or inline table',
+    'CONTAINERD_CONFIG_UNREADABLE /etc/containerd/x.toml:2:1: unspecified values',
   )
   t.match(await plan('1.7.24', '\ufeffversion = 2\n'), /config\.toml:1:1: starts with a byte order mark/)
 })

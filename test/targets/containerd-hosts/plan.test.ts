@@ -231,7 +231,7 @@ t.test('a merged file that its owner broke keeps our CA beside it: containerd tr
   t.same(plan.changes, [])
   t.match(plan.problems, [{ code: 'HOSTS_FILE_FOREIGN' }])
   const gone = await planOn(node, desired(), state)
-  t.match(gone.problems, [{ code: 'FILE_CHANGED_BY_OTHERS', message: /hosts\.toml:.*left as it is/ }])
+  t.match(gone.problems, [{ code: 'FILE_CHANGED_BY_OTHERS', message: /hosts\.toml:.*left unchanged/ }])
   const after = await node.carryOut(gone.changes, state)
   t.equal(readFileSync(hostsPath(node), 'utf8'), 'ca = [\n')
   t.same(after.owned, {})
