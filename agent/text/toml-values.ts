@@ -1,7 +1,9 @@
 // The values of a TOML 1.0 text (https://toml.io/en/v1.0.0), in the order in which they are written. Tables have no prototype: a key such as
 // `constructor` or `__proto__` is only a key.
 import { type AST, ParseError, parseTOML } from 'toml-eslint-parser'
-import type { TomlItem, TomlTable } from './toml.ts'
+
+export type TomlTable = { readonly [key: string]: TomlItem }
+export type TomlItem = string | number | bigint | boolean | Date | TomlTable | readonly TomlItem[]
 
 export type TomlMistake = {
   /** Both from 1. */

@@ -3,10 +3,9 @@
 // Errors carry path:line:column but never a piece of the text: config files hold registry passwords.
 import { parse } from '@iarna/toml'
 import { AgentError, type ErrorCode } from '../model/errors.ts'
-import { readTomlValues } from './toml-values.ts'
+import { readTomlValues, type TomlItem, type TomlTable } from './toml-values.ts'
 
-export type TomlTable = { readonly [key: string]: TomlItem }
-export type TomlItem = string | number | bigint | boolean | Date | TomlTable | readonly TomlItem[]
+export type { TomlItem, TomlTable }
 
 /** What the agent itself writes. */
 export type TomlValue = string | number | boolean | readonly string[]

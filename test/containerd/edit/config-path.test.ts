@@ -241,7 +241,7 @@ t.test('refuses broken files with their position, the imported ones as well', as
   )
   t.equal(
     await plan('1.7.24', 'version = 2\nimports = ["x.toml"]\n', [['/etc/containerd/x.toml', 'a = \n']]),
-    'CONTAINERD_CONFIG_UNREADABLE /etc/containerd/x.toml:2:1: unspecified values',
+    'CONTAINERD_CONFIG_UNREADABLE /etc/containerd/x.toml:2:1: unspecified values are invalid',
   )
   t.match(await plan('1.7.24', '\ufeffversion = 2\n'), /config\.toml:1:1: starts with a byte order mark/)
 })
