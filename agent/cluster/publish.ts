@@ -8,7 +8,7 @@ import {
   type Publication,
   RESTARTED_ANNOTATION,
 } from '../model/cluster.ts'
-import { type DesiredState, trustOf } from '../model/desired-state.ts'
+import { type DesiredState, systemAnchors, trustOf } from '../model/desired-state.ts'
 import { asAgentError, type Problem, problem } from '../model/errors.ts'
 
 export type Published = {
@@ -94,7 +94,8 @@ function digestOf(content: Content): string {
 /** Undefined while one of the anchors cannot be used. */
 export function contentOf({ format, key, anchors }: Publication, desired: DesiredState): Content | undefined {
   if (format === 'bundle') {
-    const wanted = desired.anchors.filter(({ name }) => anchors === undefined || anchors.includes(name))
+    const wanted =
+      anchors === undefined ? systemAnchors(desired) : desired.anchors.filter(({ name }) => anchors.includes(name))
     if (wanted.some(({ certificates }) => certificates.length === 0)) return undefined
     return { [key]: [...new Set(wanted.flatMap(({ certificates }) => certificates.map(({ pem }) => pem)))].join('') }
   }

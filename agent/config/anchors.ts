@@ -1,11 +1,12 @@
 // Declared anchors → trust anchors with certificates. A file that is missing or broken never spoils the configuration:
 // that anchor is held (no certificates, with the reason), and only the registries that use it are affected.
 import { posix } from 'node:path'
-import type { Certificate, TrustAnchor } from '../model/desired-state.ts'
+import type { AnchorScope, Certificate, Policy, TrustAnchor } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import { Secret } from '../model/secret.ts'
 import { judgeCertificates } from '../pki/anchor/judge.ts'
 import type { Decoded, DecodeOptions } from '../pki/decode/decode.ts'
+import type { ConfigFile } from './config-file.ts'
 import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declared.ts'
 import type { FoundInput, InputLookup } from './input-lookup.ts'
 import { type Place, placeText, type Report } from './report.ts'
@@ -19,6 +20,7 @@ export type AnchorOptions = {
   readonly onStep: (path: string) => void
   /** Files that are not decoded because that did harm before, and what it was. */
   readonly harmful: ReadonlyMap<string, string>
+  readonly policy: Pick<Policy, 'allowedAnchors' | 'maxAnchors'>
 }
 
 export type LoadedAnchors = {
@@ -35,6 +37,8 @@ type Loaded = {
   readonly path?: string
   readonly wasFound?: boolean
   readonly declared?: DeclaredAnchor
+  /** The first registry whose `ca` it is. */
+  readonly user?: DeclaredRegistry
   /** Where the password of its store is, when it was found. */
   readonly passwordPath?: string
 }
@@ -47,7 +51,7 @@ export async function loadAnchors(
 ): Promise<LoadedAnchors> {
   const named: Loaded[] = []
   for (const declared of declarations.anchors) named.push(await loadNamed(declared, lookup, options))
-  const byName = mergeByName(named, report)
+  const byName = mergeByName(named.map(scoped), report)
   const unnamed = await loadUnnamed(declarations.registries, named, new Set(byName.keys()), lookup, options)
   const namesOf = new Map(
     declarations.registries.map((registry) => {
@@ -56,6 +60,7 @@ export async function loadAnchors(
     }),
   )
   const all = [...named, ...unnamed.loaded]
+  refuseTooMany([...byName.values(), ...unnamed.loaded], options.policy.maxAnchors, report)
   const sources = all
     .flatMap(({ path, wasFound, passwordPath }) => [wasFound ? path : undefined, passwordPath])
     .filter((path) => path !== undefined)
@@ -169,7 +174,38 @@ function fromBytes(name: string, source: string, bytes: Buffer, judging: Judging
   const problems = [...decoded.problems, ...judged.problems].map((found) =>
     problem(found.code, `${source}: ${found.message}`),
   )
-  return { name, source, certificates: judged.certificates, problems }
+  return onlyAllowed({ name, source, certificates: judged.certificates, problems }, judging.policy.allowedAnchors)
+}
+
+function onlyAllowed(anchor: TrustAnchor, allowed: readonly string[] | undefined): TrustAnchor {
+  if (allowed === undefined) return anchor
+  const known = new Set(allowed.map(normalizePin))
+  const certificates = anchor.certificates.filter(({ fingerprint }) => known.has(fingerprint))
+  const others = anchor.certificates.filter(({ fingerprint }) => !known.has(fingerprint))
+  const problems = others.map(({ subject, fingerprint }) =>
+    problem('ANCHOR_FORBIDDEN', `${anchor.source}: ${subject} (${fingerprint}) is not in policy.allowedAnchors`),
+  )
+  return { ...anchor, certificates, problems: [...anchor.problems, ...problems] }
+}
+
+/** Those of fragments are the ones too many: they cannot push out what trust.yaml declares. */
+function refuseTooMany(all: readonly Loaded[], most = Number.POSITIVE_INFINITY, report: Report): void {
+  const placed = all.flatMap(({ declared, user }) => declared ?? user ?? [])
+  const isOther = ({ file }: { readonly file: ConfigFile }) => (file.isFragment ? 1 : 0)
+  const beyond = placed.toSorted((left, right) => isOther(left) - isOther(right))[most]
+  if (beyond === undefined) return
+  const text = `is the first of ${placed.length - most} anchors too many: policy.maxAnchors allows ${most}`
+  report.add('ANCHOR_FORBIDDEN', beyond.place, beyond.file.subject(beyond.pointer), text)
+}
+
+function scoped(loaded: Loaded): Loaded {
+  const { declared, anchor } = loaded
+  const scope = declared?.entry.scope ?? scopeOf(declared?.file)
+  return scope === 'system' ? loaded : { ...loaded, anchor: { ...anchor, scope } }
+}
+
+function scopeOf(file: ConfigFile | undefined): AnchorScope {
+  return file?.isFragment === true ? 'registries' : 'system'
 }
 
 /** Two files may declare the same anchor if it is the same; the one that can be used is used. */
@@ -178,8 +214,10 @@ function mergeByName(named: readonly Loaded[], report: Report): ReadonlyMap<stri
   for (const loaded of named) {
     const { anchor, declared } = loaded
     const earlier = byName.get(anchor.name)
+    const isFilledIn = earlier !== undefined && !isUsable(earlier) && declared?.file !== earlier.declared?.file
     if (earlier === undefined) {
       byName.set(anchor.name, loaded)
+    } else if (isFilledIn && declared?.file.isFragment === true) {
     } else if (isUsable(earlier) && isUsable(loaded) && !sameContent(earlier.anchor, anchor)) {
       const other = earlier.declared === undefined ? '' : placeText(earlier.declared.place)
       const text = `is another anchor than the one of the same name at ${other}`
@@ -188,7 +226,7 @@ function mergeByName(named: readonly Loaded[], report: Report): ReadonlyMap<stri
     } else {
       const { certificates, source } = isUsable(earlier) ? earlier.anchor : anchor
       const problems = [...earlier.anchor.problems, ...anchor.problems]
-      byName.set(anchor.name, { ...earlier, anchor: { name: anchor.name, source, certificates, problems } })
+      byName.set(anchor.name, { ...earlier, anchor: { ...earlier.anchor, source, certificates, problems } })
     }
   }
   return byName
@@ -232,7 +270,9 @@ async function loadUnnamed(
     if (declared !== undefined || first === undefined) continue
     const at = `${first.pointer}/ca`
     const where = { place: first.file.place(at, 'value'), subject: first.file.subject(at), name: first.entry.ca ?? '' }
-    loaded.push(await fromFile(name, use.found, where, lookup, options))
+    const { anchor, ...more } = await fromFile(name, use.found, where, lookup, options)
+    const isOurs = use.registries.some(({ file }) => scopeOf(file) === 'system')
+    loaded.push({ ...more, user: first, anchor: isOurs ? anchor : { ...anchor, scope: 'registries' } })
   }
   return { loaded, nameOf }
 }

@@ -10,14 +10,19 @@ import type { Report } from './report.ts'
 type Rules = Policy['fragments']
 
 export function checkFragmentRules({ anchors, registries }: Declarations, rules: Rules, report: Report): void {
-  if (rules === undefined) return
-  for (const registry of registries) if (registry.file.isFragment) checkHosts(registry, rules, report)
-  for (const { file, pointer, name } of anchors) {
+  for (const { file, pointer, name, entry } of anchors) {
     if (!file.isFragment) continue
-    const { anchors: reach = 'registries' } = ruleOf(file, rules)
+    const { anchors: reach = 'registries' } = rules === undefined ? {} : ruleOf(file, rules)
+    const rule = rules === undefined ? 'policy.fragments' : `${ruleName(file, rules)}.anchors`
     const add = (text: string) =>
       report.add('FRAGMENT_NOT_ALLOWED', file.place(pointer, 'key'), file.subject(pointer), text)
-    if (reach === 'none') add(`declares the anchor ${name}, and ${ruleName(file, rules)}.anchors is none`)
+    if (reach === 'none') add(`declares the anchor ${name}, and ${rule} is none`)
+    else if (reach === 'registries' && entry.scope === 'system')
+      add(`has the scope system, and ${rule} does not permit it`)
+  }
+  if (rules === undefined) return
+  for (const registry of registries) {
+    if (registry.file.isFragment) checkHosts(registry, rules, report)
   }
 }
 

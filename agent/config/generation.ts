@@ -7,11 +7,16 @@ type GenerationInput = Pick<DesiredState, 'anchors' | 'registries' | 'wildcard' 
 
 export function generationOf(desired: GenerationInput): string {
   const { targets, restart } = desired
-  const byFirst = (left: readonly [string, unknown], right: readonly [string, unknown]) => (left[0] < right[0] ? -1 : 1)
+  const byFirst = (left: readonly [string, ...unknown[]], right: readonly [string, ...unknown[]]) =>
+    left[0] < right[0] ? -1 : 1
   // Arrays only: JSON of them has one spelling.
   const canonical = [
     desired.anchors
-      .map((anchor) => [anchor.name, anchor.certificates.map((certificate) => certificate.fingerprint)] as const)
+      .map(({ name, certificates, scope }) => {
+        const fingerprints = certificates.map(({ fingerprint }) => fingerprint)
+        // Left out where it is as it was before there was a scope.
+        return scope === 'registries' ? ([name, fingerprints, scope] as const) : ([name, fingerprints] as const)
+      })
       .toSorted(byFirst),
     [...desired.registries, ...(desired.wildcard === undefined ? [] : [desired.wildcard])]
       .map((registry) => [registry.host, contentOf(registry)] as const)

@@ -15,6 +15,7 @@ import { type ConfigFile, type RawFile, readConfigFile } from './config-file.ts'
 import { checkDeclarations } from './declarations.ts'
 import type { DeclaredRegistry } from './declared.ts'
 import { loadEndpoints } from './endpoints.ts'
+import { checkDetours, checkSystemStore } from './forbidden-hosts.ts'
 import { Fragments, type LastGood } from './fragments.ts'
 import { generationOf } from './generation.ts'
 import { InputLookup, reachOf } from './input-lookup.ts'
@@ -144,12 +145,15 @@ async function assemble(
   const known = new Set(declarations.anchors.map(({ name }) => name))
   const publish = loadPublications(own, known, report)
   refuseNothing(read, report)
+  const detours = checkDetours(declarations, settings.policy, report)
   await checkReach(declarations, lookup, report)
   if (!report.isEmpty) return report
-  const judging = { now, minRsaBits: settings.policy.minRsaBits, onStep, harmful, decode }
+  const judging = { now, minRsaBits: settings.policy.minRsaBits, policy: settings.policy, onStep, harmful, decode }
   const loaded = await loadAnchors(declarations, lookup, judging, report)
   if (!report.isEmpty) return report
   const { anchors } = loaded
+  const warnings = [...detours, ...checkSystemStore(loaded.anchors, declarations, settings, report)]
+  if (!report.isEmpty) return report
   const declared = await Promise.all(
     declarations.registries
       .toSorted((left, right) => left.place.order - right.place.order)
@@ -170,6 +174,7 @@ async function assemble(
     anchors,
     ...every,
     ...(publish.length > 0 && { publish }),
+    ...(warnings.length > 0 && { warnings }),
   }
   const problems = [...anchors, ...declared].flatMap(({ problems = [] }) => problems)
   return { desired, problems, sources: loaded.sources }

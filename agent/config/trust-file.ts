@@ -1,5 +1,13 @@
 // The shape of trust.yaml after the schema has accepted it, and after the defaults are filled in.
-import type { Capability, FragmentRule, Headers, ProofLevel, RestartStrategy, Weekday } from '../model/desired-state.ts'
+import type {
+  AnchorScope,
+  Capability,
+  FragmentRule,
+  Headers,
+  ProofLevel,
+  RestartStrategy,
+  Weekday,
+} from '../model/desired-state.ts'
 import type { LogLevel } from '../model/log-level.ts'
 
 export type AnchorEntry = {
@@ -7,6 +15,7 @@ export type AnchorEntry = {
   readonly pem?: string
   readonly passwordFile?: string
   readonly pins?: readonly string[]
+  readonly scope?: AnchorScope
 }
 
 export type MirrorEntry = {
@@ -70,6 +79,9 @@ export type Settings = {
     readonly allowWildcard: boolean
     readonly forbidAnchorsFor: readonly string[]
     readonly minRsaBits: number
+    readonly strict: boolean
+    readonly allowedAnchors?: readonly string[]
+    readonly maxAnchors: number
     readonly fragments?: { readonly [name: string]: FragmentRule }
   }
   readonly drift: {

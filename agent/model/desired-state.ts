@@ -30,8 +30,18 @@ export type TrustAnchor = {
   /** Where it came from, for people: `corp-root.pem` or `trust.yaml:4:5 (inline)`. */
   readonly source: string
   readonly certificates: readonly Certificate[]
+  /** Absent: `system`. */
+  readonly scope?: AnchorScope
   /** Why (a part of) the input was not used. An anchor with problems and no certificates is "held": what it put on the node stays. */
   readonly problems: readonly Problem[]
+}
+
+/** `system`: trusted by every program of the node; `registries`: for the registries and mirrors that name it alone. */
+export type AnchorScope = 'system' | 'registries'
+
+/** The anchors that belong in the trust store of the node. */
+export function systemAnchors({ anchors }: Pick<DesiredState, 'anchors'>): readonly TrustAnchor[] {
+  return anchors.filter(({ scope }) => scope !== 'registries')
 }
 
 export type ProofLevel = 'tls' | 'manifest' | 'pull'
@@ -140,6 +150,11 @@ export type Policy = {
   readonly allowWildcard: boolean
   readonly forbidAnchorsFor: readonly string[]
   readonly minRsaBits: number
+  /** What reaches a forbidden host by a detour is refused, not only told. Absent: false. */
+  readonly strict?: boolean
+  /** `sha256:` and lower-case hex; absent: any. */
+  readonly allowedAnchors?: readonly string[]
+  readonly maxAnchors?: number
   /** By file name, `*` for the others; absent: no bounds. */
   readonly fragments?: { readonly [name: string]: FragmentRule }
 }
@@ -181,6 +196,8 @@ export type DesiredState = {
   }
   /** For the fleet component alone; absent: DEFAULT_FLEET. */
   readonly fleet?: FleetSettings
+  /** What the policy finds worth telling, and does not refuse. */
+  readonly warnings?: readonly Problem[]
   /** Of the daemon's log; absent: the command line decides. */
   readonly logLevel?: LogLevel
 }

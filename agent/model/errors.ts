@@ -107,6 +107,11 @@ export const ERRORS = {
     remedy: 'Give the certificate and its own, unencrypted private key as two PEM files.',
     retryable: true,
   },
+  ANCHOR_REACHES_FORBIDDEN: {
+    remedy:
+      'Give the anchor `scope: registries`, or a CA with name constraints; or take the host out of policy.forbidAnchorsFor. With policy.strict it is refused.',
+    retryable: false,
+  },
   ANCHOR_FORBIDDEN: {
     remedy: 'Remove the registry, or take its host out of policy.forbidAnchorsFor.',
     retryable: false,

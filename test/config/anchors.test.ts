@@ -187,12 +187,25 @@ t.test('an absolute path is read as it is', async (t) => {
   t.match(desired.anchors, [{ name: 'corp', source: `${elsewhere}/corp.pem`, certificates: [{ pem: root }] }])
 })
 
-t.test('the same anchor declared twice is no conflict, and the readable copy is used', async (t) => {
-  const same = { 'a/trust.yaml': `anchors: { c: { file: c.pem } }`, 'b/trust.yaml': 'anchors: { c: { file: d.b64 } }' }
-  const both = desiredOf(
-    await loadFiles(fresh(), { ...same, 'a/c.pem': root, 'b/d.b64': Buffer.from(root).toString('base64') }, ['a', 'b']),
-  )
-  t.equal(both.anchors.length, 1)
-  const oneMissing = desiredOf(await loadFiles(fresh(), { ...same, 'b/d.b64': root }, ['a', 'b']))
-  t.match(oneMissing.anchors, [{ name: 'c', certificates: [{ pem: root }], problems: [{ code: 'ANCHOR_MISSING' }] }])
-})
+t.test(
+  'the same anchor declared twice is no conflict; one author does not fill in what another one lacks',
+  async (t) => {
+    const same = {
+      'a/trust.yaml': `anchors: { c: { file: c.pem } }`,
+      'b/trust.yaml': 'anchors: { c: { file: d.b64 } }',
+    }
+    const both = desiredOf(
+      await loadFiles(fresh(), { ...same, 'a/c.pem': root, 'b/d.b64': Buffer.from(root).toString('base64') }, [
+        'a',
+        'b',
+      ]),
+    )
+    t.equal(both.anchors.length, 1)
+    const oneMissing = desiredOf(await loadFiles(fresh(), { ...same, 'b/d.b64': root }, ['a', 'b']))
+    t.match(oneMissing.anchors, [{ name: 'c', certificates: [], problems: [{ code: 'ANCHOR_MISSING' }] }])
+    const otherMissing = desiredOf(await loadFiles(fresh(), { ...same, 'a/c.pem': root }, ['a', 'b']))
+    t.match(otherMissing.anchors, [
+      { name: 'c', certificates: [{ pem: root }], problems: [{ code: 'ANCHOR_MISSING' }] },
+    ])
+  },
+)

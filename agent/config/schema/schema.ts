@@ -31,6 +31,12 @@ const anchor = {
     file: fileName('File with the certificates: PEM, DER or base64 of one of them, recognised by content.'),
     pem: { description: 'The certificates themselves, as PEM text.', type: 'string', minLength: 1 },
     passwordFile: fileName('File with the password of a PKCS#12 store.'),
+    scope: {
+      description:
+        'system: in the system store of the node too; registries: for the registries and mirrors that name it alone. Absent: system in the first trust.yaml, registries in a fragment.',
+      type: 'string',
+      enum: ['system', 'registries'],
+    },
     pins: {
       description: 'Accept only certificates with these SHA-256 fingerprints.',
       type: 'array',
@@ -293,12 +299,34 @@ export const TRUST_SCHEMA = {
         allowPlainHttp: bool('Permit plainHttp: true.', false),
         allowWildcard: bool('Permit host: "*".', false),
         forbidAnchorsFor: {
-          description: 'Hosts that never get an anchor: nobody can put a CA of their own before a public registry.',
+          description:
+            'Hosts that get no anchor of their own. A mirror of such a host, "*" and an anchor of the system store reach it too: refused in fragments, and with `strict` everywhere.',
           type: 'array',
           items: { type: 'string', minLength: 1, maxLength: 300 },
           uniqueItems: true,
           maxItems: 1000,
           default: ['docker.io'],
+        },
+        strict: bool(
+          'Refuse what reaches a host of forbidAnchorsFor by a detour, instead of telling it: anchors of mirrors, of "*" and of the system store.',
+          false,
+        ),
+        allowedAnchors: {
+          description: 'SHA-256 fingerprints of the only certificates that may be anchors, whoever declares them.',
+          type: 'array',
+          maxItems: 5000,
+          items: {
+            type: 'string',
+            pattern: '^sha256:(?:[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){31})$',
+            'x-expected': 'sha256: and the 64 hexadecimal digits of the SHA-256 fingerprint',
+          },
+        },
+        maxAnchors: {
+          description: 'Anchors of all files together, those of `ca` too.',
+          type: 'integer',
+          minimum: 0,
+          maximum: 10000,
+          default: 1500,
         },
         fragments: {
           description:
@@ -327,7 +355,8 @@ export const TRUST_SCHEMA = {
                 },
               },
               anchors: {
-                description: 'none: it may declare no anchor.',
+                description:
+                  'none: it may declare no anchor; registries: for registries alone; system: with the scope system too.',
                 type: 'string',
                 enum: ['none', 'registries', 'system'],
                 default: 'registries',
@@ -378,7 +407,7 @@ export const TRUST_SCHEMA = {
                 enum: ['bundle', 'certs.d'],
                 default: 'bundle',
               },
-              anchors: anchorNames('Names of the anchors; none: all.'),
+              anchors: anchorNames('Names of the anchors; none: all with the scope system.'),
               restart: {
                 description: 'Deployments of that namespace that are restarted when the content changed.',
                 type: 'array',

@@ -39,6 +39,7 @@ export async function planTargets(request: PlanInput): Promise<Planned> {
         ...all.flatMap(({ problems }) => problems),
       ],
       warnings: [
+        ...(desired.warnings ?? []),
         ...anchorProblems(desired, (anchor) => !isHeld(anchor)),
         ...plans.flatMap(({ warnings = [] }) => warnings),
       ],

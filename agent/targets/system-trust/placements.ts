@@ -1,6 +1,6 @@
 // Which certificate lies under which name in the system store, and in which order files are written so that a certificate that stays
 // declared can be found at every moment: before its old file is overwritten, it lies under its new name. Pure.
-import type { Certificate, DesiredState, TrustAnchor } from '../../model/desired-state.ts'
+import { type Certificate, type DesiredState, systemAnchors, type TrustAnchor } from '../../model/desired-state.ts'
 
 export type Placement = {
   readonly anchor: string
@@ -30,7 +30,7 @@ export function placementsOf(desired: DesiredState): readonly Placement[] {
       taken.add(fileName)
       return [{ anchor: anchor.name, certificate, fileName }]
     })
-  return desired.anchors.flatMap(place)
+  return systemAnchors(desired).flatMap(place)
 }
 
 /** The anchor's first name from `first` on that `isFree`. */

@@ -2,6 +2,7 @@
 // This room: the node's own trust store, of each family of distributions.
 // Begin here; then debian.ts (Debian, Ubuntu, plain), families.ts (RHEL, SUSE, Photon).
 // May touch: /etc/ssl/certs, the folder of local sources, and the bundle made of them.
+import { systemAnchors } from '../../model/desired-state.ts'
 import type { Need, Target } from '../../model/target.ts'
 import { FULL } from '../files/profiles.ts'
 import { planSystemTrust } from './debian.ts'
@@ -37,7 +38,7 @@ export const SYSTEM_TRUST: Target<ObservedStores> = {
 
 function needsOfStore({ desired }: Parameters<Target['needs']>[0]): readonly Need[] {
   const { enabled } = desired.targets.systemTrust
-  if (enabled === 'off' || desired.anchors.length === 0 || desired.mode !== 'enforce') return []
+  if (enabled === 'off' || systemAnchors(desired).length === 0 || desired.mode !== 'enforce') return []
   return [SYSTEM_CERTS, LOCAL_ANCHORS].map((path) => ({
     path,
     access: 'write',
