@@ -14,10 +14,12 @@ import { hostOf } from '../model/image-reference.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { RegistryCredentials } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
+import { moreExact } from '../probe/same-finding.ts'
 import { observeContainerd } from '../reconcile/observe/containerd.ts'
 import { PROOF_DEADLINE_MS, proveRegistry } from '../reconcile/prove/pull.ts'
 import { makePlan } from '../reconcile/run/planning.ts'
 import { readCertsTree } from '../targets/containerd-hosts/directories.ts'
+import { credentialsFor, endpointVerdicts, environmentOf, proxyShown } from './endpoint-verdicts.ts'
 
 export type Endpoint = {
   readonly url: string
@@ -28,6 +30,9 @@ export type Endpoint = {
   readonly clientCertificate: boolean
 }
 
+/** `finding`: what a look at it says; null: nothing is verified there. */
+export type JudgedEndpoint = Endpoint & { readonly finding: Finding | null }
+
 export type Explanation = {
   readonly image: string
   readonly host: string
@@ -37,7 +42,11 @@ export type Explanation = {
   readonly hostsFile: string | null
   /** What containerd passes over without a word. */
   readonly ignored: readonly string[]
-  readonly endpoints: readonly Endpoint[]
+  readonly endpoints: readonly JudgedEndpoint[]
+  /** The proxy that containerd takes to the host, without its login. */
+  readonly proxy: string | null
+  /** Which credentials a pull has on this node, one line each. */
+  readonly credentials: readonly string[]
   readonly finding: Finding
 }
 
@@ -68,11 +77,18 @@ export async function explainImage({ image, desired, address }: ExplainRequest, 
     const directories = folder === undefined ? [] : await readCertsTree(folder, ports.files)
     const choice = chooseHost(host, directories)
     const reference = image.includes('/') && hostOf(image) !== undefined ? image : `docker.io/library/${image}`
-    const proof = await proveRegistry(
-      { host, anchors: [], proof: { image: reference, level: 'pull', everyMs: 0 }, source: 'explain' },
-      cri,
-      { clock: ports.clock, timeoutMs: PROOF_DEADLINE_MS },
-    )
+    const endpoints =
+      (folder === undefined ? legacyEndpoints(host, facts) : undefined) ?? endpointsOf(choice, host, folder ?? '')
+    const environment = environmentOf(facts)
+    const [proof, verdicts] = await Promise.all([
+      proveRegistry(
+        { host, anchors: [], proof: { image: reference, level: 'pull', everyMs: 0 }, source: 'explain' },
+        cri,
+        { clock: ports.clock, timeoutMs: PROOF_DEADLINE_MS },
+      ),
+      endpointVerdicts(endpoints, environment, ports),
+    ])
+    const [only] = verdicts
     return {
       image: reference,
       host,
@@ -83,9 +99,11 @@ export async function explainImage({ image, desired, address }: ExplainRequest, 
         'broken' in choice && choice.broken !== undefined
           ? [`${folder}/${choice.directory}/hosts.toml: ${choice.broken}`]
           : [],
-      endpoints:
-        (folder === undefined ? legacyEndpoints(host, facts) : undefined) ?? endpointsOf(choice, host, folder ?? ''),
-      finding: proof.finding,
+      endpoints: endpoints.map((endpoint, index) => ({ ...endpoint, finding: verdicts[index] ?? null })),
+      proxy: proxyShown(environment, host),
+      credentials: credentialsFor(host, wanted, facts),
+      // With several endpoints, containerd's words are about the last that it asked.
+      finding: verdicts.length === 1 && only != null ? moreExact(proof.finding, only) : proof.finding,
     }
   } finally {
     cri.close()

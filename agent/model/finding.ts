@@ -27,9 +27,17 @@ export const FINDINGS = {
   'server-error': "Trust is established; the registry answers with a server error: see the registry's log.",
   dns: 'The name does not resolve on this node: check DNS and /etc/hosts of the node.',
   refused: 'Nothing listens on this address and port: check that the registry runs and the port is right.',
+  'connection-closed':
+    'The connection ends without an answer: check that the server knows this name (SNI), its log, and firewalls and load balancers on the way.',
   timeout: 'The registry does not answer in time: check the network path, firewall and proxy.',
   'proxy-interception': 'A proxy presents its own certificate: declare its CA, or exempt the registry from the proxy.',
   'proxy-error': "The proxy refuses the connection: check the proxy settings of containerd's unit.",
+  'not-tls': 'Another service listens on this port: check the host and the port.',
+  'plain-http-redirect':
+    'The registry does not know that TLS ends before it: set its external URL (https), and let the proxy before it send X-Forwarded-Proto: https.',
+  'login-page':
+    "A web page answers in the registry's place: let the login portal, captive portal or web server pass /v2/ to the registry. Do not declare the CA of the page.",
+  'redirect-loop': 'The server redirects in a circle: correct its redirects for paths below /v2/.',
   'not-a-registry': 'The server answers, but not as a registry: check host, port and path.',
   'token-host-untrusted': 'The token service has another certificate: add its CA to the anchors of this registry.',
   'blob-host-untrusted':

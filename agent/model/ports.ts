@@ -422,11 +422,20 @@ export type TlsTarget = {
   readonly port: number
   /** What to ask for by SNI; null: nothing. Absent: the host, where it is no address. */
   readonly serverName?: string | null
+  /** The HTTP proxy to ask for the connection (CONNECT), as containerd would. */
+  readonly proxy?: TlsProxy
+}
+
+export type TlsProxy = {
+  readonly host: string
+  readonly port: number
+  /** Value of Proxy-Authorization, where the proxy's address has a user. */
+  readonly authorization?: Secret
 }
 
 export type TlsFailure = {
-  /** alert: the server refused in words of TLS, `text` is its name ("protocol version"). not-tls: it answered something else. */
-  readonly kind: 'dns' | 'refused' | 'timeout' | 'closed' | 'alert' | 'not-tls' | 'protocol'
+  /** proxy: the proxy on the way refused; alert: the server refused in words of TLS, `text` is its name ("protocol version"). not-tls: it answered something else. */
+  readonly kind: 'dns' | 'refused' | 'timeout' | 'closed' | 'alert' | 'not-tls' | 'protocol' | 'proxy'
   readonly text: string
 }
 

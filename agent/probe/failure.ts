@@ -22,7 +22,9 @@ export function explainFailure(
     case 'timeout':
       return say('timeout', `${registry} did not answer in time`)
     case 'closed':
-      return say('refused', `${registry} closed the connection without an answer`)
+      return say('connection-closed', `${registry} closed the connection without an answer (${text})`)
+    case 'proxy':
+      return say('proxy-error', `the proxy that containerd uses cannot be used for ${registry}: ${text}`)
     case 'not-tls':
       return explainPlain(text, registry)
     case 'alert':
@@ -47,25 +49,52 @@ function explainPlain(text: string, registry: string): Finding {
   const evidence = line === '' ? {} : { text: line }
   if (line.startsWith('HTTP/'))
     return finding('plain-http', `${registry} speaks plain HTTP on this port, where TLS is expected`, evidence)
-  const what = line === '' ? 'something that is not TLS' : `"${line.slice(0, 60)}"`
-  return finding('plain-http', `${registry} answers a TLS greeting with ${what}`, evidence)
+  const said = line === '' ? 'bytes that are not TLS' : `"${line.slice(0, 60)}"`
+  const [, service = 'a service that does not speak TLS'] = BANNERS.find(([banner]) => banner.test(text)) ?? []
+  return finding('not-tls', `${registry} is ${service}: it answers a TLS greeting with ${said}`, evidence)
 }
 
+/** How services of other kinds greet; the first that fits. */
+const BANNERS: readonly (readonly [RegExp, string])[] = [
+  [/^SSH-/, 'an SSH server'],
+  [/^220[ -].*(?:smtp|mail|postfix|exim)/i, 'a mail server (SMTP)'],
+  [/^220[ -]/, 'a mail or FTP server'],
+  [/^\* OK|^\+OK/, 'a mailbox server (IMAP or POP3)'],
+  [/^-(?:ERR|DENIED|NOAUTH)/, 'a Redis server'],
+  [/^[\s\S]{4}\n[5-9]\./, 'a MySQL or MariaDB server'],
+  [/^RFB /, 'a VNC server'],
+]
+
 /** What a registry's answer to an anonymous GET says besides TLS; `undefined`: nothing is wrong with it. */
-export function explainAnswer({ status, headers }: HttpAnswer, registry: string): Finding | undefined {
+export function explainAnswer(
+  { status, headers, body }: HttpAnswer,
+  registry: string,
+  { wantsClientCertificate }: Pick<TlsSight, 'wantsClientCertificate'>,
+): Finding | undefined {
+  // nginx and others let the handshake pass, and refuse then; some with 496, or with 403.
+  const isCertificateMissed = /SSL certificate|client certificate/i.test(body.subarray(0, 4_000).toString('latin1'))
+  if (wantsClientCertificate && (status === 400 || status === 496 || (status === 403 && isCertificateMissed)))
+    return finding('client-certificate-required', `${registry} asked for a client certificate and answers ${status}`)
+  if (status === 407 || isOfProxy(headers))
+    return finding('proxy-error', `a proxy on the way answers ${status} in place of ${registry}`)
   if (status === 401) return finding('unauthorized', `${registry} wants a login (401)`)
   if (status === 403) return finding('forbidden', `${registry} refuses anonymous requests (403)`)
   if (status === 429) return finding('rate-limited', `${registry} limits the rate of requests (429)`)
   if (status >= 500) return finding('server-error', `${registry} answers with a server error (${status})`)
   const isPage = /^text\/html/i.test(headers['content-type'] ?? '')
-  if (status === 200 && isPage)
-    return finding('not-a-registry', `${registry} answers with an HTML page, not as a registry`)
+  if (status === 200 && isPage) return finding('login-page', `${registry} answers with an HTML page, not as a registry`)
   const isRedirect = status >= 300 && status < 400
   if (status === 404 && headers['docker-distribution-api-version'] !== undefined) return undefined
   if (status >= 400) return finding('not-a-registry', `${registry} answers ${status} to GET /v2/, as no registry does`)
   return status === 200 || isRedirect
     ? undefined
     : finding('not-a-registry', `${registry} answers ${status} to GET /v2/`)
+}
+
+/** The usual marks of a proxy's own error page; `Via` alone is also that of a content delivery network. */
+function isOfProxy(headers: HttpAnswer['headers']): boolean {
+  if (headers['x-squid-error'] !== undefined || headers['proxy-authenticate'] !== undefined) return true
+  return /squid|zscaler|bluecoat|proxysg|fortigate|forcepoint|mcafee web gateway/i.test(headers['server'] ?? '')
 }
 
 const SKEW_MS = 5 * 60_000

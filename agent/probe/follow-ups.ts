@@ -3,6 +3,7 @@
 // bounded, and only done after the registry's own certificate was verified.
 import { type Finding, type FindingCode, finding } from '../model/finding.ts'
 import type { HttpAnswer, TlsSight, TlsTarget } from '../model/ports.ts'
+import { type BearerChallenge, bearerChallenge } from './challenge.ts'
 import { explainAnswer, explainFailure } from './failure.ts'
 import { look, type ProbeOptions, type ProbePorts, type Trust } from './handshake.ts'
 
@@ -33,25 +34,14 @@ export async function followUps(
   if (answerFailure !== undefined) return [{ host: registry, finding: explainFailure(answerFailure, registry, sight) }]
   if (answer === undefined) return []
   const follower = new Follower(base, ports, left)
-  const redirect = redirectOf(answer, base)
-  if (redirect !== undefined) await follower.visit(redirect, 'blob')
-  const said = explainAnswer(answer, registry)
-  const challenge = answer.status === 401 ? bearerChallenge(answer.headers['www-authenticate'] ?? '') : undefined
+  const arrived = await follower.arrive(answer)
+  if (arrived === undefined) return follower.found
+  const said = await follower.explain(arrived)
+  const challenge = arrived.status === 401 ? bearerChallenge(arrived.headers['www-authenticate'] ?? '') : undefined
   const token = challenge === undefined ? undefined : await follower.token(challenge)
   if (said === undefined || token !== undefined) await follower.data(token)
   else follower.found.push({ host: registry, finding: said })
   return follower.found
-}
-
-type Challenge = { readonly realm: URL; readonly service: string | undefined }
-
-/** `Bearer realm="https://…",service="…"`; anything else has no token service. */
-export function bearerChallenge(header: string): Challenge | undefined {
-  if (header.length > 4_000 || !/^\s*bearer\s/i.test(header)) return undefined
-  const value = (name: string) => new RegExp(`[\\s,]${name}\\s*=\\s*"([^"]*)"`, 'i').exec(header)?.[1]
-  const realm = URL.parse(value('realm') ?? '')
-  if (realm === null || !/^https?:$/.test(realm.protocol)) return undefined
-  return { realm, service: value('service') }
 }
 
 /** Where an answer sends the client, when that is another host. */
@@ -77,6 +67,10 @@ const MANIFESTS = [
   'application/vnd.docker.distribution.manifest.v2+json',
 ].join(', ')
 
+/** As Go's client, and with it containerd, has it. */
+const MOST_REDIRECTS = 10
+export const PROBE_MANIFEST = '/v2/registry-trust/probe/manifests/does-not-exist'
+
 class Follower {
   readonly found: RelatedFinding[] = []
   readonly #base: Base
@@ -89,16 +83,66 @@ class Follower {
     this.#left = left
   }
 
+  /** Follows the registry's redirects to the answer at their end; undefined: they end in a fault, which is noted. */
+  async arrive(first: HttpAnswer): Promise<HttpAnswer | undefined> {
+    const { registry, trust } = this.#base
+    let [answer, url] = [first, new URL(`https://${registry}/v2/`)]
+    for (let hops = 0; ; hops += 1) {
+      const { location } = answer.headers
+      const next = answer.status < 300 || answer.status > 399 ? null : URL.parse(location ?? '', url.href)
+      if (next === null) return answer
+      if (hops === MOST_REDIRECTS || next.href === url.href) {
+        this.#note(registry, finding('redirect-loop', `${registry} redirects in a circle, at last to ${shown(next)}`))
+        return undefined
+      }
+      const host = hostOf(next)
+      if (next.protocol !== 'https:') {
+        this.#note(host, this.#inTheClear(next, 'its answers'))
+        return undefined
+      }
+      if (host !== withoutDefaultPort(registry) && !(await this.#mayFollow(next))) return undefined
+      const seen = await look(host, trust, this.#ports, this.#left(), { path: `${next.pathname}${next.search}` })
+      if (seen.verdict.code !== 'trusted' || seen.sight.answer === undefined) return undefined
+      ;[answer, url] = [seen.sight.answer, next]
+    }
+  }
+
+  /** Whether a redirect leads to a trusted host. Registries redirect to other paths below /v2/; all else is a page for people. */
+  async #mayFollow(url: URL): Promise<boolean> {
+    const { registry, trust } = this.#base
+    if (url.pathname.startsWith('/v2/')) {
+      await this.visit(url, 'blob')
+      return this.found.some(({ host, finding: { code } }) => host === hostOf(url) && code === 'trusted')
+    }
+    const { verdict } = await look(hostOf(url), trust, this.#ports, this.#left(), { path: '/' })
+    if (verdict.code === 'trusted') return true
+    const message = `${registry} redirects to the page ${shown(url)}: a login portal or captive portal`
+    this.#note(hostOf(url), finding('login-page', message, { notes: [verdict.message] }))
+    return false
+  }
+
+  /** What the answer to GET /v2/ says; a doubtful one is checked with the request that containerd makes. */
+  async explain(answer: HttpAnswer): Promise<Finding | undefined> {
+    const { registry, sight } = this.#base
+    const said = explainAnswer(answer, registry, sight)
+    const isDoubtful = said === undefined ? !speaksAsRegistry(answer) : answer.status === 404
+    if (!isDoubtful) return said
+    const manifest = await this.#get(PROBE_MANIFEST, undefined, { accept: MANIFESTS })
+    return manifest === undefined ? said : explainManifest(manifest, registry, sight)
+  }
+
+  #inTheClear(url: URL, what: string): Finding {
+    const message = `${this.#base.registry} sends containerd to ${shown(url)} for ${what}, without TLS`
+    return finding('plain-http-redirect', message)
+  }
+
   /** Looks at another host and notes whether it is trusted; its answer only if it is. */
   async visit(url: URL, role: Role): Promise<HttpAnswer | undefined> {
     const { registry, trust } = this.#base
     const host = hostOf(url)
     const isSame = host === withoutDefaultPort(registry)
     if (url.protocol === 'http:') {
-      this.#note(
-        host,
-        finding('plain-http', `${registry} sends containerd to ${host} for ${PURPOSE[role]}, over plain HTTP`),
-      )
+      this.#note(host, this.#inTheClear(url, PURPOSE[role]))
       return undefined
     }
     // The path may tell names of images: it is sent only to a host that has been verified.
@@ -110,7 +154,7 @@ class Follower {
   }
 
   /** An anonymous token, as every client would get it for a public image. */
-  async token({ realm, service }: Challenge): Promise<string | undefined> {
+  async token({ realm, service }: BearerChallenge): Promise<string | undefined> {
     const url = new URL(realm)
     if (service !== undefined) url.searchParams.set('service', service)
     const repository = this.#repository()?.name
@@ -145,6 +189,9 @@ class Follower {
       'refused',
       'timeout',
       'plain-http',
+      'not-tls',
+      'connection-closed',
+      'proxy-error',
       'tls-version',
       'client-certificate-required',
       'unclassified',
@@ -201,6 +248,34 @@ class Follower {
     })
     return seen.verdict.code === 'trusted' ? seen.sight.answer : undefined
   }
+}
+
+/** Signs of a registry: what distribution and nearly every other one sends. */
+function speaksAsRegistry({ headers }: HttpAnswer): boolean {
+  return headers['docker-distribution-api-version'] !== undefined || /json/i.test(headers['content-type'] ?? '')
+}
+
+/**
+ * What the answer to the request for a manifest that does not exist says, as containerd would take it: a page for people is no answer of a
+ * registry, whatever its status.
+ */
+export function explainManifest(
+  answer: HttpAnswer,
+  registry: string,
+  sight: Pick<TlsSight, 'wantsClientCertificate'>,
+): Finding | undefined {
+  const type = answer.headers['content-type'] ?? ''
+  if (answer.status === 404 && !/^text\/html/i.test(type)) return undefined
+  if (answer.status === 200 && /^text\//i.test(type))
+    return finding('login-page', `${registry} answers every request with a page (${type.slice(0, 60)})`)
+  if (answer.status === 404)
+    return finding('not-a-registry', `${registry} answers with a web server's page for what does not exist (404)`)
+  return explainAnswer(answer, registry, sight)
+}
+
+/** Without the query: it may be signed. */
+function shown({ protocol, host, pathname }: URL): string {
+  return `${protocol}//${host}${pathname}`
 }
 
 function isDigest(text: string | undefined): text is string {

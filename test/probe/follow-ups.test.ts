@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { systemClock } from '../../agent/node/clock.ts'
 import { tlsProbe } from '../../agent/node/tls/tls.ts'
 import { rootsInPem } from '../../agent/pki/chain/roots.ts'
-import { bearerChallenge } from '../../agent/probe/follow-ups.ts'
+import { bearerChallenge } from '../../agent/probe/challenge.ts'
 import { targetOf } from '../../agent/probe/handshake.ts'
 import { type ProbeReport, probeRegistry } from '../../agent/probe/probe.ts'
 import { proveTls } from '../../agent/reconcile/prove/handshake.ts'
@@ -137,6 +137,8 @@ t.test(
   },
 )
 
+const HTML = { 'content-type': 'text/html; charset=utf-8' }
+
 t.test('tells what the registry itself answers', async (t) => {
   const answers: readonly (readonly [RequestListener, readonly string[]])[] = [
     [(_, response) => response.writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end(), ['HOST unauthorized']],
@@ -147,13 +149,27 @@ t.test('tells what the registry itself answers', async (t) => {
     [(_, response) => response.writeHead(403).end(), ['HOST forbidden']],
     [(_, response) => response.writeHead(429).end(), ['HOST rate-limited']],
     [(_, response) => response.writeHead(502).end(), ['HOST server-error']],
-    [(_, response) => response.writeHead(404).end(), ['HOST not-a-registry']],
-    [(_, response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<html>'), ['HOST not-a-registry']],
+    // As containerd sees it: the image is not there.
+    [(_, response) => response.writeHead(404).end(), []],
+    [(_, response) => response.writeHead(404, HTML).end('<html>'), ['HOST not-a-registry']],
+    [(_, response) => response.writeHead(200, HTML).end('<html>'), ['HOST login-page']],
+    [(_, response) => response.writeHead(200, { 'content-type': 'text/plain' }).end('ok'), ['HOST login-page']],
+    [
+      (_, response) => response.writeHead(403, { ...HTML, 'x-squid-error': 'ERR_ACCESS_DENIED 0' }).end(),
+      ['HOST proxy-error'],
+    ],
+    [(_, response) => response.writeHead(407).end(), ['HOST proxy-error']],
+    [({ url }, response) => response.writeHead(302, { location: `${url}x` }).end(), ['HOST redirect-loop']],
+    [
+      ({ url }, response) =>
+        url === '/login' ? response.writeHead(200, HTML).end() : response.writeHead(302, { location: '/login' }).end(),
+      ['HOST login-page'],
+    ],
     [
       (_, response) => response.writeHead(307, { location: 'http://elsewhere.invalid/' }).end(),
-      ['elsewhere.invalid:80 plain-http'],
+      ['elsewhere.invalid:80 plain-http-redirect'],
     ],
-    [(_, response) => response.writeHead(307, { location: '/login' }).end(), []],
+    [(_, response) => response.writeHead(307, { location: '/login' }).end(), ['HOST redirect-loop']],
     [({ url }, response) => response.end(url === '/v2/' ? '{}' : '{"repositories":["../x"]}'), []],
   ]
   for (const [answer, expected] of answers) {
@@ -233,4 +249,17 @@ t.test('takes hosts and challenges apart', async (t) => {
   ]) {
     t.equal(bearerChallenge(header), undefined, header.slice(0, 40))
   }
+})
+
+t.test('finds the Bearer challenge wherever it stands', async (t) => {
+  const bearer = 'Bearer realm="https://a.b/t",service="a, Basic realm"'
+  for (const header of [
+    bearer,
+    `Basic realm="x", ${bearer}`,
+    `Negotiate, Basic realm="Bearer realm=\\"https://no.no\\"", ${bearer}, Digest realm="y"`,
+    `${bearer}, Basic realm="https://no.no/"`,
+    'bEARER  service="a, Basic realm" ,realm=https://a.b/t',
+  ])
+    t.match(bearerChallenge(header), { realm: { href: 'https://a.b/t' }, service: 'a, Basic realm' }, header)
+  t.equal(bearerChallenge('Basic realm="x", Digest realm="https://no.no"'), undefined)
 })

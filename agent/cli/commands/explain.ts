@@ -15,7 +15,7 @@ export async function explainCommand({ options, ports, loadConfig, paint, print 
 }
 
 function format(
-  { image, host, containerd, lookedFor, hostsFile, ignored, endpoints, finding }: Explanation,
+  { image, host, containerd, lookedFor, hostsFile, ignored, endpoints, proxy, credentials, finding }: Explanation,
   paint: Paint,
 ): string {
   const lines = [
@@ -26,10 +26,17 @@ function format(
     ...lookedFor.map((path, index) => `  ${index === 0 ? 'looks for    ' : '             '}${path}`),
     `  hosts.toml   ${hostsFile ?? 'none'}`,
     ...ignored.map((text) => `  ${paint('yellow', 'ignored')}      ${harmless(text)}`),
-    ...endpoints.flatMap(({ url, ca, skipVerify, capabilities, clientCertificate }, index) => [
+    ...(proxy === null ? [] : [`  proxy        ${harmless(proxy)}`]),
+    ...credentials.map((text, index) => `  ${index === 0 ? 'credentials  ' : '             '}${harmless(text)}`),
+    ...endpoints.flatMap(({ url, ca, skipVerify, capabilities, clientCertificate, finding: verdict }, index) => [
       `  ${index + 1}. ${harmless(url)} (${capabilities.join(', ')})`,
       `     trusts ${skipVerify ? paint('red', 'anything: verification is off') : ca.length === 0 ? 'the roots of the system' : `${ca.map(harmless).join(', ')} and the roots of the system`}`,
       ...(clientCertificate ? ['     shows a client certificate'] : []),
+      ...(verdict === null
+        ? ['     verifies nothing']
+        : [
+            `     ${paint(verdict.code === 'trusted' ? 'green' : 'yellow', verdict.code)}: ${harmless(verdict.message)}`,
+          ]),
     ]),
     `  ${paint(finding.code === 'trusted' ? 'green' : 'red', finding.code)}: ${harmless(finding.message)}`,
     ...(finding.code === 'trusted' ? [] : [`    to do: ${harmless(finding.remedy)}`]),

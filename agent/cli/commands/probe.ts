@@ -1,11 +1,14 @@
 // `registry-trust probe HOST[:PORT]`: the TLS diagnosis of one registry from this node. Needs neither containerd nor a configuration,
 // and changes nothing.
 
-import type { DesiredState } from '../../model/desired-state.ts'
+import { environmentOf } from '../../diagnose/endpoint-verdicts.ts'
+import { type DesiredState, nothingDesired } from '../../model/desired-state.ts'
 import { AgentError, type Problem } from '../../model/errors.ts'
 import { hostOf } from '../../model/image-reference.ts'
 import { withNotes } from '../../pki/chain/explain.ts'
 import { type ProbeReport, probeRegistry, trustFor } from '../../probe/probe.ts'
+import { type Environment, proxyFor, throughProxy } from '../../probe/proxy.ts'
+import { observeContainerd } from '../../reconcile/observe/containerd.ts'
 import { readSystemRoots } from '../../reconcile/observe/system-roots.ts'
 import { PROOF_DEADLINE_MS } from '../../reconcile/prove/pull.ts'
 import { formatProbe } from '../output/probe.ts'
@@ -31,17 +34,45 @@ export async function probeCommand(wiring: Wiring): Promise<number> {
   const neighbours = registries.map(({ host }) => ({ registry: host, trust: trustFor(host, desired, system) }))
   const image = registries.find(({ host }) => host === registry)?.proof.image
   const request = { registry, trust, image, neighbours }
-  const report = withAnchorProblems(
-    await probeRegistry(request, { tls: ports.tls, clock: ports.clock }, { timeoutMs: PROOF_DEADLINE_MS, signal }),
-    registry,
-    desired,
-  )
+  const environment = await containerdEnvironment(wiring, desired)
+  const looks = { tls: throughProxy(ports.tls, environment ?? {}), clock: ports.clock }
+  const probed = await probeRegistry(request, looks, { timeoutMs: PROOF_DEADLINE_MS, signal })
+  const report = withWay(withAnchorProblems(probed, registry, desired), environment)
   print(
     options.json
       ? `${JSON.stringify(report, null, 2)}\n`
       : formatProbe(report, { paint, hasConfig: desired !== undefined }),
   )
   return probeExit(report)
+}
+
+/** Undefined: containerd does not answer, or does not show what it was started with. */
+async function containerdEnvironment(
+  { options, ports }: Wiring,
+  desired: DesiredState | undefined,
+): Promise<Environment | undefined> {
+  const { unit } = (desired ?? nothingDesired(undefined)).restart
+  const seen = await observeContainerd({ address: options.containerdAddress, unit }, ports).catch(() => undefined)
+  if (seen?.state !== 'ready') return undefined
+  seen.cri.close()
+  const { process, unit: service } = seen.facts
+  return process === undefined && service === undefined ? undefined : environmentOf(seen.facts)
+}
+
+/** A look that goes another way than containerd's pulls proves less: the report says which way it went. */
+function withWay(report: ProbeReport, environment: Environment | undefined): ProbeReport {
+  const { host, port, finding } = report
+  if (environment === undefined) {
+    if (finding.code === 'trusted') return report
+    const note = 'whether containerd goes through a proxy is not known here: this look went to the registry directly'
+    return { ...report, finding: withNotes(finding, [note]) }
+  }
+  const choice = proxyFor(environment, host, port)
+  if (choice.kind !== 'proxy') return report
+  return {
+    ...report,
+    finding: withNotes(finding, [`containerd goes through the proxy ${choice.shown}, and so did this look`]),
+  }
 }
 
 /** 0: a pull meets trusted hosts alone. What an answer says besides trust (a login, a limit) does not count. */

@@ -131,6 +131,26 @@ const PROXY_RULES: readonly Rule[] = [
   },
 ]
 
+/** Before the certificate rules: whatever certificate the other end has, it is not the place to trust. */
+const REDIRECT_RULES: readonly Rule[] = [
+  {
+    when: /stopped after \d+ redirects/,
+    code: 'redirect-loop',
+    message: 'HOST redirects containerd in a circle',
+  },
+  {
+    // A manifest is asked for with HEAD; registries that answer from elsewhere redirect it to another path below /v2/.
+    when: /failed to resolve reference .*\bHead "?https:\/\/[^/"\s?]+(?!\/v2\/)[/"?\s]/i,
+    code: 'login-page',
+    message: 'containerd is redirected to a page of HOST instead of being answered: a login portal or captive portal',
+  },
+  {
+    when: /\b(?:Head|Get|Post) "?http:\/\/(?!\S*[?&]ns=)[^"\s]*"?: (?!http: server gave HTTP)/i,
+    code: 'plain-http-redirect',
+    message: 'containerd is sent to http://HOST, without TLS, and gets no answer there',
+  },
+]
+
 const CERTIFICATE_RULES: readonly Rule[] = [
   {
     when: /x509: .*insecure algorithm ([\w-]+)/,
@@ -194,9 +214,14 @@ const TLS_RULES: readonly Rule[] = [
     message: 'HOST requires a client certificate that it accepts',
   },
   {
-    when: /server gave HTTP response to HTTPS client|first record does not look like a TLS handshake/,
+    when: /server gave HTTP response to HTTPS client/,
     code: 'plain-http',
     message: 'HOST speaks plain HTTP where TLS is expected',
+  },
+  {
+    when: /first record does not look like a TLS handshake/,
+    code: 'not-tls',
+    message: 'HOST answers on this port with something that is neither TLS nor HTTP',
   },
 ]
 
@@ -218,7 +243,7 @@ const NETWORK_RULES: readonly Rule[] = [
   },
   {
     when: /connection reset by peer|broken pipe|: (?:unexpected )?EOF\s*$/,
-    code: 'refused',
+    code: 'connection-closed',
     message: 'HOST closed the connection without an answer',
   },
 ]
@@ -228,7 +253,7 @@ const HTTP_STATUS = String.raw`(?:status code \[[^\]]*\]|unexpected status(?: co
 const HTTP_RULES: readonly Rule[] = [
   {
     when: /unexpected media type (text\/\S+)/,
-    code: 'not-a-registry',
+    code: 'login-page',
     message: 'HOST answered with a page ($1) instead of an image: a login portal or a web server',
   },
   {
@@ -258,6 +283,7 @@ const HTTP_RULES: readonly Rule[] = [
 const RULES: readonly Rule[] = [
   ...LOCAL_RULES,
   ...PROXY_RULES,
+  ...REDIRECT_RULES,
   ...CERTIFICATE_RULES,
   ...TLS_RULES,
   ...NETWORK_RULES,

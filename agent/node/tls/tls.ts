@@ -14,6 +14,7 @@ import type {
   TlsSight,
   TlsTarget,
 } from '../../model/ports.ts'
+import { openTunnel } from './proxy-tunnel.ts'
 import { readTranscript } from './tls-transcript.ts'
 
 const MOST_BODY_BYTES = 64 * 1024
@@ -71,17 +72,22 @@ type Opened =
   | { readonly ok: true; readonly socket: Socket; readonly address: string | undefined }
   | { readonly ok: false; readonly failure: TlsFailure }
 
-async function openTcp({ host, port }: TlsTarget, signal: AbortSignal): Promise<Opened> {
+async function openTcp(target: TlsTarget, signal: AbortSignal): Promise<Opened> {
+  const { proxy } = target
+  const { host, port } = proxy ?? target
   const socket = tcpConnect({ host, port, signal })
   try {
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve).once('error', reject)
     })
     socket.on('error', () => undefined)
-    return { ok: true, socket, address: socket.remoteAddress }
+    if (proxy !== undefined) await openTunnel(socket, target, proxy, signal)
+    return { ok: true, socket, address: proxy === undefined ? socket.remoteAddress : undefined }
   } catch (error) {
     socket.destroy()
-    return { ok: false, failure: nameFailure(error, signal, Buffer.alloc(0)) }
+    const failure = nameFailure(error, signal, Buffer.alloc(0))
+    if (proxy === undefined || signal.aborted) return { ok: false, failure }
+    return { ok: false, failure: { kind: 'proxy', text: `${host}:${port}: ${failure.text}` } }
   }
 }
 

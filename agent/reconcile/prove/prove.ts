@@ -7,6 +7,9 @@ import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { LoginDesk } from '../../model/run-ports.ts'
+import { trustFor } from '../../probe/probe.ts'
+import { withCause } from '../../probe/same-finding.ts'
+import { readSystemRoots } from '../observe/system-roots.ts'
 import { proveByHandshake, type TlsProofPorts } from './handshake.ts'
 import { PROOF_DEADLINE_MS, proveRegistries } from './pull.ts'
 
@@ -21,9 +24,41 @@ export async function proveDeclared(
   const byHandshake = registries.filter(({ proof }) => proof.level === 'tls')
   const byPull = registries.filter(({ proof }) => proof.level !== 'tls')
   const { clock, logins } = ports
+  const pull = { clock, timeoutMs: PROOF_DEADLINE_MS, login: logins?.for(desired) }
   const proofs = await Promise.all([
-    proveRegistries(byPull, cri, { clock, timeoutMs: PROOF_DEADLINE_MS, login: logins?.for(desired) }),
+    proveRegistries(byPull, cri, pull).then(async (pulled) => await withCauses(pulled, desired, ports)),
     proveByHandshake(byHandshake, desired, ports),
   ])
   return proofs.flat()
+}
+
+const LOOK_MS = 5_000
+
+/** Where several faults have the same words in containerd, a look of the agent's own tells which it is. */
+async function withCauses(
+  proofs: readonly ProofResult[],
+  desired: DesiredState,
+  { tls, clock, files }: TlsProofPorts,
+): Promise<readonly ProofResult[]> {
+  // Read once, and only for a finding that needs it: parsing the system's roots is what costs here.
+  let roots: ReturnType<typeof readSystemRoots> | undefined
+  const trust = async (host: string) => {
+    roots ??= readSystemRoots(files)
+    return trustFor(host, desired, await roots)
+  }
+  return await Promise.all(
+    proofs.map(async (proof) => {
+      const { host, reference, finding } = proof
+      const registry = desired.registries.find((one) => one.host === host)
+      if (registry === undefined || !isAskedPlainly(registry)) return proof
+      const request = { registry: host, trust: async () => await trust(host), reference }
+      return { ...proof, finding: await withCause(finding, request, { tls, clock }, { timeoutMs: LOOK_MS }) }
+    }),
+  )
+}
+
+/** A look goes to the host of the name and shows nothing: it says nothing of mirrors and of what a client certificate or a header opens. */
+function isAskedPlainly({ host, mirrors = [], headers, clientCertificate, plainHttp, skipVerify }: Registry): boolean {
+  const isOwn = headers === undefined && clientCertificate === undefined && plainHttp !== true && skipVerify !== true
+  return isOwn && mirrors.length === 0 && host !== 'docker.io'
 }
