@@ -5,7 +5,7 @@ import type { CredentialSource, DesiredState } from '../model/desired-state.ts'
 import type { Finding } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { NodeFiles } from '../model/ports.ts'
-import { rootsInPem, SYSTEM, type TrustedRoot } from '../pki/chain/roots.ts'
+import { rootsInPem, rootsOfAnchors, SYSTEM, type TrustedRoot } from '../pki/chain/roots.ts'
 import type { ProbePorts, Trust } from '../probe/handshake.ts'
 import { probeRegistry } from '../probe/probe.ts'
 import { type Environment, proxyFor, throughProxy } from '../probe/proxy.ts'
@@ -21,17 +21,18 @@ type Ports = ProbePorts & { readonly files: NodeFiles }
 /** Null: nothing is verified there (`skip_verify`, or plain HTTP). */
 export async function endpointVerdicts(
   endpoints: readonly Asked[],
-  environment: Environment,
+  { environment, desired }: { readonly environment: Environment; readonly desired: DesiredState },
   ports: Ports,
 ): Promise<readonly (Finding | null)[]> {
   const { files, clock, tls } = ports
   const system = (await readSystemRoots(files, { environment })).map((certificate) => ({ certificate, origin: SYSTEM }))
+  const otherAnchors = rootsOfAnchors(desired.anchors)
   const ways = { clock, tls: throughProxy(tls, environment) }
   return await Promise.all(
     endpoints.map(async ({ url, ca, skipVerify }) => {
       const parsed = URL.parse(url)
       if (parsed === null || parsed.protocol !== 'https:' || skipVerify) return null
-      const trust: Trust = { isDeclared: true, roots: [...(await rootsOf(ca, files)), ...system], otherAnchors: [] }
+      const trust: Trust = { isDeclared: true, roots: [...(await rootsOf(ca, files)), ...system], otherAnchors }
       return pullFinding(await probeRegistry({ registry: parsed.host, trust }, ways, { timeoutMs: LOOK_MS }))
     }),
   )

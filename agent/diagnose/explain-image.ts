@@ -86,7 +86,7 @@ export async function explainImage({ image, desired, address }: ExplainRequest, 
         cri,
         { clock: ports.clock, timeoutMs: PROOF_DEADLINE_MS },
       ),
-      endpointVerdicts(endpoints, environment, ports),
+      endpointVerdicts(endpoints, { environment, desired: wanted }, ports),
     ])
     const [only] = verdicts
     return {

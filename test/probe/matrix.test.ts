@@ -11,7 +11,7 @@ import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 import { startFaultServer } from '../fixtures/node/tls-servers.ts'
 import { brokenServers, ISSUER_HOST, type Matrix, type Row } from '../fixtures/probe/broken-servers.ts'
 import { type ProbeOrder, probeOn, pullCode } from '../fixtures/probe/probe-order.ts'
-import { registryOf, startServers } from '../fixtures/probe/start-servers.ts'
+import { orderOf, registryOf, startServers } from '../fixtures/probe/start-servers.ts'
 
 const matrix: Promise<Matrix> = brokenServers(t.testdir())
 
@@ -54,16 +54,6 @@ eachGeneration(t, 'names every broken server as containerd does, and the remedy 
     t.ok(provesTrust(report.finding.code), `${report.host}: the probe agrees: ${report.finding.message}`)
   }
 })
-
-function orderOf(row: Row, registries: ReadonlyMap<string, string>): ProbeOrder {
-  const { anchors, others, timeoutMs } = row
-  return {
-    registry: registryOf(row, registries),
-    ...(anchors && { anchors }),
-    ...(others && { others }),
-    ...(timeoutMs && { timeoutMs }),
-  }
-}
 
 /** As the agent writes it: shape A, one CA file. */
 async function declare(

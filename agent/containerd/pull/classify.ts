@@ -33,7 +33,9 @@ export function classifyPull(failure: CriFailure, { reference, host }: PullConte
   const as = (code: FindingCode, template: string, match?: RegExpExecArray) =>
     finding(code, fill(template, failing.host, match), evidence)
 
-  const byStatus = STATUS_RULES[failure.status]
+  // containerd 2 says "not implemented" of a media type that is no manifest's, too.
+  const isOfRuntime = failure.status !== 'UNIMPLEMENTED' || !text.includes('media type')
+  const byStatus = isOfRuntime ? STATUS_RULES[failure.status] : undefined
   if (byStatus) return as(byStatus.code, byStatus.message)
   if (failure.status === 'NOT_FOUND' && text.trimEnd().endsWith(`${reference}: not found`))
     return as('not-found', `${host} does not have ${reference}`)
@@ -140,7 +142,7 @@ const REDIRECT_RULES: readonly Rule[] = [
   },
   {
     // A manifest is asked for with HEAD; registries that answer from elsewhere redirect it to another path below /v2/.
-    when: /failed to resolve reference .*\bHead "?https:\/\/[^/"\s?]+(?!\/v2\/)[/"?\s]/i,
+    when: /failed to resolve (?:reference|image).*\bHead "?https:\/\/[^/"\s?]+(?!\/v2\/)[/"?\s]/i,
     code: 'login-page',
     message: 'containerd is redirected to a page of HOST instead of being answered: a login portal or captive portal',
   },
@@ -252,7 +254,7 @@ const HTTP_STATUS = String.raw`(?:status code \[[^\]]*\]|unexpected status(?: co
 
 const HTTP_RULES: readonly Rule[] = [
   {
-    when: /unexpected media type (text\/\S+)/,
+    when: /media type "?(text\/[^"\s:;]+)/,
     code: 'login-page',
     message: 'HOST answered with a page ($1) instead of an image: a login portal or a web server',
   },

@@ -131,9 +131,9 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'something that is not TLS',
-    code: 'plain-http',
+    code: 'not-tls',
     cause: request('tls: first record does not look like a TLS handshake'),
-    message: 'reg.test speaks plain HTTP where TLS is expected',
+    message: 'reg.test answers on this port with something that is neither TLS nor HTTP',
   },
   {
     name: 'nobody listening',
@@ -149,13 +149,13 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'a reset connection',
-    code: 'refused',
+    code: 'connection-closed',
     cause: request('read tcp 10.0.0.2:5000->10.0.10.16:443: read: connection reset by peer'),
     message: 'reg.test closed the connection without an answer',
   },
   {
     name: 'a closed connection',
-    code: 'refused',
+    code: 'connection-closed',
     cause: request('EOF'),
     message: 'reg.test closed the connection without an answer',
   },
@@ -277,8 +277,21 @@ const CASES: readonly Case[] = [
     message: `reg.test does not have ${REFERENCE}`,
   },
   {
+    name: 'a server that answers every request with a text',
+    code: 'login-page',
+    status: 'UNIMPLEMENTED',
+    cause: 'not implemented: media type "text/plain" is not supported',
+    message: 'reg.test answered with a page (text/plain) instead of an image: a login portal or a web server',
+  },
+  {
+    name: 'a redirect in a circle',
+    code: 'redirect-loop',
+    cause: request('stopped after 10 redirects'),
+    message: 'reg.test redirects containerd in a circle',
+  },
+  {
     name: 'a login portal',
-    code: 'not-a-registry',
+    code: 'login-page',
     status: 'NOT_FOUND',
     cause: `unexpected media type text/html for sha256:${'0'.repeat(64)}: not found`,
     message: 'reg.test answered with a page (text/html) instead of an image: a login portal or a web server',
