@@ -77,6 +77,8 @@ export type Change = {
   readonly owns: readonly OwnedPath[]
   /** Paths that state.json forgets when the transaction commits. */
   readonly forgets: readonly string[]
+  /** Of containerd-config: the running containerd has loaded it, so it is written whether or not a restart is allowed. */
+  readonly isInForce?: boolean
 }
 
 /** `before` is filled in by the transaction, which captures what was there, unless the path was owned already. */

@@ -48,6 +48,7 @@ t.test('every kind of damage is healed without a restart', async (t) => {
     'rm /usr/local/share/ca-certificates/ca.crt',
     'rm /etc/ssl/certs/ca.pem',
     `cat ${bundle} > /etc/ssl/certs/ca-certificates.crt`,
+    "sed -i '/config_path/d' /etc/containerd/config.toml",
   ]
   const times: number[] = []
   for (const damage of damages) {

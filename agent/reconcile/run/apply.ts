@@ -109,8 +109,9 @@ function permissionFor({ reason, byHand }: RestartNeed, attempt: Attempt): Promi
 
 export async function carryOut(kept: readonly Change[], restart: RestartNeed, attempt: Attempt): Promise<Run> {
   const { desired, cri, ports, state, transaction, restarts, rehearsal, facts, options } = attempt
-  const harmless = kept.filter(({ target }) => target !== 'containerd-config')
-  const risky = kept.filter(({ target }) => target === 'containerd-config')
+  const isRisky = ({ target, isInForce }: Change) => target === 'containerd-config' && isInForce !== true
+  const harmless = kept.filter((change) => !isRisky(change))
+  const risky = kept.filter(isRisky)
   const permission = restart.required ? await permissionFor(restart, attempt) : undefined
   const unrestarted = [...harmless, ...unrestartedOf(risky, permission, attempt)]
   try {

@@ -193,7 +193,7 @@ async function planHostsLayout(
   const isMigration = plan.kind === 'edit' && plan.migration !== undefined
   if (!needsHosts && !(input.migrateAll && isMigration)) return unchanged
   if (plan.kind === 'refused') return { ...unchanged, problems: [plan.problem] }
-  return edit(plan, observed, unchanged)
+  return edit(plan, observed, unchanged, input)
 }
 
 /** The rehearsal has the last word: what it does not verify is re-planned as unverified. */
@@ -232,10 +232,12 @@ function edit(
   plan: Extract<ConfigPathPlan, { kind: 'edit' | 'create' }>,
   observed: ObservedConfig,
   unchanged: ConfigTargetPlan,
+  { owned }: TargetInput,
 ): ConfigTargetPlan {
   const { facts, file } = observed
   const obstacle = editObstacle(observed)
   if (obstacle !== undefined) return { ...unchanged, problems: [obstacle] }
+  const isInForce = plan.kind === 'edit' && plan.migration === undefined && isProbablyLoaded(plan.directory, facts, owned)
   const after = file.kind === 'file' ? { ...file, bytes: plan.bytes } : rootFile(plan.bytes)
   const { mode, uid, gid, bytes } = after
   const migration = plan.kind === 'edit' ? plan.migration : undefined
@@ -246,7 +248,7 @@ function edit(
     ...(migration === undefined ? {} : { warnings: migration.notes }),
     problems: [],
     restart: {
-      required: true,
+      required: !isInForce,
       reason: `${migration === undefined ? 'config_path is not set in' : 'legacy registry sections move out of'} ${facts.configFile}, and containerd reads that file only when it starts`,
     },
     changes: [
@@ -264,7 +266,18 @@ function edit(
         after: { kind: 'file', bytes, mode, uid, gid },
         owns: [{ path: facts.configFile, kind: 'edited', sha256: sha256(bytes) }],
         forgets: [],
+        ...(isInForce ? { isInForce } : {}),
       },
     ],
   }
+}
+
+/**
+ * The running containerd has loaded config_path, and only the file has lost it. From 2.0 on Status does not tell: then what the agent wrote
+ * and restarted containerd for counts as loaded, and the proofs that follow say when it is not, which makes the restart after all.
+ */
+function isProbablyLoaded(directory: string, { status, configFile }: ContainerdFacts, owned: TargetInput['owned']): boolean {
+  const { loadedConfigPath } = status
+  if (loadedConfigPath === undefined) return owned[configFile]?.kind === 'edited'
+  return loadedConfigPath.split(':').some((one) => one !== '' && posix.resolve(one) === directory)
 }

@@ -3,7 +3,7 @@ import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { AgentError } from '../../../agent/model/errors.ts'
-import type { CriClient } from '../../../agent/model/ports.ts'
+import type { CallOptions, CriClient } from '../../../agent/model/ports.ts'
 import type { RunPorts } from '../../../agent/model/run-ports.ts'
 import { EMPTY_STATE } from '../../../agent/model/state.ts'
 import { applyRun } from '../../../agent/reconcile/run/entry.ts'
@@ -212,6 +212,31 @@ t.test('rollback does not undo what others changed in a file since', async (t) =
   const run = await rollbackRun(WANTED, BY_HAND, ports)
   t.match(run, { outcome: 'refused', problems: [{ code: 'ROLLBACK_BLOCKED', message: new RegExp(BUNDLE) }] })
   t.same(treeOf(root), before)
+})
+
+t.test('config_path put back into the file of a containerd that has it loaded costs no restart', async (t) => {
+  const { root, ports } = node(t)
+  t.match(await applyRun(WANTED, BY_HAND, ports), { outcome: 'applied', restarts: [{ result: 'ok' }] })
+  const good = readFileSync(join(root, CONFIG), 'utf8')
+  const now = { bootId: ports.restarts.bootId, uptimeMs: ports.clock.monotonic(), at: new Date().toISOString() }
+  // The budget is used up.
+  for (let times = 0; times < 3; times += 1)
+    await ports.restarts.ledger.add({ ...now, id: `${times}`, kind: 'forward', by: 'agent', reason: 'test', result: 'ok' })
+  for (const status of ['told', 'not told'] as const) {
+    writeFileSync(join(root, CONFIG), good.replace(/^.*config_path.*\n/m, ''))
+    const connectCri: RunPorts['connectCri'] = (socket) => {
+      const cri = ports.connectCri(socket)
+      // As containerd 2 does.
+      const untold = async (options: CallOptions) => {
+        const { loadedConfigPath: _, ...rest } = await cri.status(options)
+        return rest
+      }
+      return status === 'told' ? cri : { ...cri, status: untold }
+    }
+    const run = await applyRun(WANTED, BY_ITSELF, { ...ports, connectCri })
+    t.match(run, { outcome: 'applied', restarts: [], restartPending: undefined }, status)
+    t.equal(readFileSync(join(root, CONFIG), 'utf8'), good, status)
+  }
 })
 
 t.test('config_path taken back by hand: the host directories go all the same once nobody declares them', async (t) => {
