@@ -12,6 +12,7 @@ import type { RunPorts } from '../model/run-ports.ts'
 import type { NodeStatus } from '../model/status.ts'
 import type { WatchedFolder } from '../model/target.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { restartCounter } from './count-restarts.ts'
 import type { StatusIdentity } from './history.ts'
 import { type Loop, startLoop } from './loop.ts'
 import { measure } from './measure.ts'
@@ -77,6 +78,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     if (failed.length > 0) lookAtServed(new Set(failed))
   }
 
+  const countRestarts = restartCounter(ports, metrics)
   const loop = startLoop({
     ...rest,
     ports,
@@ -100,6 +102,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       onProofs,
       onRun(run, facts) {
         measure(metrics, run, facts)
+        void countRestarts().catch(() => undefined)
         follow(run)
         void beside.ran(run)
         // Beside the loop: a registry that does not answer holds up nothing.

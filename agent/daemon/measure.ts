@@ -16,10 +16,8 @@ export function measure(metrics: Metrics, run: Run, { healed, durationMs }: RunF
     metrics.driftDetected(target)
     metrics.driftHealed(target)
   }
-  for (const { result } of run.restarts) {
-    metrics.restart('apply', result === 'ok' ? 'succeeded' : 'failed')
-    if (result !== 'ok') metrics.restart('rollback', result === 'rolled-back' ? 'succeeded' : 'failed')
-  }
+  // Restarts that came to an end are counted from the ledger; of this one the end is that it has none.
+  if (run.restarts.some(({ result }) => result === 'rollback-failed')) metrics.restart('rollback', 'failed')
   if (run.outcome === 'rolled-back') metrics.rollback()
   metrics.deprecations(run.facts?.status.deprecations ?? [])
   metrics.writerConflicts(run.planned?.conflicts ?? [])

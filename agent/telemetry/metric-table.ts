@@ -178,7 +178,7 @@ export const METRICS = {
   restarts: {
     kind: 'counter',
     name: 'registry_trust_containerd_restarts_total',
-    help: 'Restarts of containerd by the agent.',
+    help: 'Restarts of containerd by the agent (apply, rollback) and by the restarter, or after a crash (recovery).',
     labels: ['reason', 'result'],
   },
   rollbacks: {

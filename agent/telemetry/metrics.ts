@@ -23,7 +23,7 @@ export const RECONCILE_RESULTS = [
 export type ReconcileResult = (typeof RECONCILE_RESULTS)[number]
 
 /** apply: a plan asked for it; rollback: the old configuration was put back. */
-export const RESTART_REASONS = ['apply', 'rollback'] as const
+export const RESTART_REASONS = ['apply', 'rollback', 'recovery'] as const
 export type RestartReason = (typeof RESTART_REASONS)[number]
 
 export const RESTART_RESULTS = ['succeeded', 'failed', 'refused'] as const

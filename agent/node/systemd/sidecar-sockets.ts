@@ -11,7 +11,7 @@ export async function awaitSockets(
   sockets: readonly (string | undefined)[],
   { patienceMs = PATIENCE_MS }: { readonly patienceMs?: number } = {},
 ): Promise<void> {
-  const deadline = Date.now() + patienceMs
+  const deadline = performance.now() + patienceMs
   const isMissing = (socket: string | undefined) => socket !== undefined && !existsSync(socket)
-  while (sockets.some(isMissing) && Date.now() < deadline) await sleep(POLL_MS)
+  while (sockets.some(isMissing) && performance.now() < deadline) await sleep(POLL_MS)
 }

@@ -95,7 +95,7 @@ function startOf(value: unknown): { readonly startedAt?: number } {
 
 /** The signal may come before the reply that names the job, so every JobRemoved since the subscription is remembered. */
 async function restart(bus: MessageBus, name: string, { timeoutMs, signal }: CallOptions): Promise<JobOutcome> {
-  const started = Date.now()
+  const started = performance.now()
   const results = new Map<string, string>()
   let arrived = () => {}
   bus.connection.on('message', (message) => {
@@ -110,7 +110,7 @@ async function restart(bus: MessageBus, name: string, { timeoutMs, signal }: Cal
   const { promise, resolve, reject } = Promise.withResolvers<string>()
   const failed = (why: string) => reject(new AgentError('RESTART_FAILED', why, { unit: name }))
   const late = () => failed(`systemd did not finish restarting ${name} within ${timeoutMs} ms`)
-  const timer = setTimeout(late, Math.max(0, started + timeoutMs - Date.now()))
+  const timer = setTimeout(late, Math.max(0, started + timeoutMs - performance.now()))
   const aborted = () => reject(signal?.reason)
   signal?.addEventListener('abort', aborted, { once: true })
   bus.connection.once('close', () => failed(`the D-Bus connection ended while systemd restarted ${name}`))
@@ -120,7 +120,7 @@ async function restart(bus: MessageBus, name: string, { timeoutMs, signal }: Cal
   }
   arrived()
   try {
-    return { result: await promise, durationMs: Date.now() - started }
+    return { result: await promise, durationMs: Math.round(performance.now() - started) }
   } finally {
     clearTimeout(timer)
     signal?.removeEventListener('abort', aborted)

@@ -24,14 +24,14 @@ export async function awaitQuiet(
     signal,
   }: { readonly clock: Clock; readonly patienceMs: number; readonly signal?: AbortSignal | undefined },
 ): Promise<string | undefined> {
-  const deadline = clock.now() + patienceMs
+  const deadline = clock.monotonic() + patienceMs
   let wasBusy = false
   for (;;) {
     const busy = await look(cri, clock, signal)
     if (busy === undefined && !wasBusy) return undefined
     // Between two layers of one image there is a moment without any: what was busy has to be quiet twice.
     wasBusy = busy !== undefined
-    if (busy !== undefined && clock.now() + POLL_MS > deadline)
+    if (busy !== undefined && clock.monotonic() + POLL_MS > deadline)
       return `${busy}; waited ${Math.round(patienceMs / 1000)} s for it to end`
     await clock.sleep(POLL_MS, { signal })
   }

@@ -237,7 +237,8 @@ function edit(
   const { facts, file } = observed
   const obstacle = editObstacle(observed)
   if (obstacle !== undefined) return { ...unchanged, problems: [obstacle] }
-  const isInForce = plan.kind === 'edit' && plan.migration === undefined && isProbablyLoaded(plan.directory, facts, owned)
+  const isInForce =
+    plan.kind === 'edit' && plan.migration === undefined && isProbablyLoaded(plan.directory, facts, owned)
   const after = file.kind === 'file' ? { ...file, bytes: plan.bytes } : rootFile(plan.bytes)
   const { mode, uid, gid, bytes } = after
   const migration = plan.kind === 'edit' ? plan.migration : undefined
@@ -276,7 +277,11 @@ function edit(
  * The running containerd has loaded config_path, and only the file has lost it. From 2.0 on Status does not tell: then what the agent wrote
  * and restarted containerd for counts as loaded, and the proofs that follow say when it is not, which makes the restart after all.
  */
-function isProbablyLoaded(directory: string, { status, configFile }: ContainerdFacts, owned: TargetInput['owned']): boolean {
+function isProbablyLoaded(
+  directory: string,
+  { status, configFile }: ContainerdFacts,
+  owned: TargetInput['owned'],
+): boolean {
   const { loadedConfigPath } = status
   if (loadedConfigPath === undefined) return owned[configFile]?.kind === 'edited'
   return loadedConfigPath.split(':').some((one) => one !== '' && posix.resolve(one) === directory)

@@ -221,7 +221,14 @@ t.test('config_path put back into the file of a containerd that has it loaded co
   const now = { bootId: ports.restarts.bootId, uptimeMs: ports.clock.monotonic(), at: new Date().toISOString() }
   // The budget is used up.
   for (let times = 0; times < 3; times += 1)
-    await ports.restarts.ledger.add({ ...now, id: `${times}`, kind: 'forward', by: 'agent', reason: 'test', result: 'ok' })
+    await ports.restarts.ledger.add({
+      ...now,
+      id: `${times}`,
+      kind: 'forward',
+      by: 'agent',
+      reason: 'test',
+      result: 'ok',
+    })
   for (const status of ['told', 'not told'] as const) {
     writeFileSync(join(root, CONFIG), good.replace(/^.*config_path.*\n/m, ''))
     const connectCri: RunPorts['connectCri'] = (socket) => {
