@@ -55,7 +55,11 @@ function sabotages({ expected, label }: Generation, isFirst: boolean): readonly 
     says: CRI_DEAD,
   }
   // Waiting for a supervisor that never succeeds takes its 15 s: once is enough.
-  const exits: Sabotage = { name: 'it ends at once', spoil: 'exit 1', says: /nobody has started containerd for 15 s|ended before it listened/ }
+  const exits: Sabotage = {
+    name: 'it ends at once',
+    spoil: 'exit 1',
+    says: /nobody has started containerd for 15 s|ended before it listened/,
+  }
   // From 2.0 on containerd only warns of configs.tls.
   return [...all, ...(label.startsWith('1.') ? [tls] : []), ...(isFirst ? [exits] : [])]
 }

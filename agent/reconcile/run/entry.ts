@@ -219,12 +219,12 @@ function down(state: AgentState, error: AgentError): Run {
 }
 
 async function acquire({ lock, clock }: RunPorts) {
-  const deadline = clock.now() + LOCK_PATIENCE_MS
+  const deadline = clock.monotonic() + LOCK_PATIENCE_MS
   for (;;) {
     try {
       return await lock.acquire()
     } catch (thrown) {
-      if (asAgentError(thrown).code !== 'LOCKED' || clock.now() > deadline) throw thrown
+      if (asAgentError(thrown).code !== 'LOCKED' || clock.monotonic() > deadline) throw thrown
       await clock.sleep(50)
     }
   }
