@@ -253,6 +253,14 @@ export const ERRORS = {
     remedy: 'Look at the file named for what damaged it, then remove it; the agent goes on without.',
     retryable: false,
   },
+  OWNERSHIP_ADOPTED: {
+    remedy: 'Nothing. Find out where state.json went: see the backup of the node, or who removes files of /var/lib.',
+    retryable: false,
+  },
+  OWNERSHIP_UNSURE: {
+    remedy: 'Remove the files named that the agent once wrote and that are declared no more; keep those of others.',
+    retryable: false,
+  },
   RECONCILE_OVERDUE: {
     remedy: "Look at the agent's log for what holds it up; restart the agent if it goes on.",
     retryable: true,

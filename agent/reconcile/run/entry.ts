@@ -19,6 +19,7 @@ import { machinePorts } from '../restart/machine-ports.ts'
 import { reviveContainerd } from '../restart/revive.ts'
 import { recordReads } from '../transaction/read-set.ts'
 import { recover } from '../transaction/transaction.ts'
+import { adopt, isForgetful } from './adopt.ts'
 import { applyTo } from './apply.ts'
 import { makePlan } from './planning.ts'
 import { foresee } from './preflight.ts'
@@ -148,6 +149,8 @@ type NodeWork = {
   readonly offline?: (context: OfflineContext) => Promise<Run>
   /** After this run nothing is left to remember. */
   readonly isLast?: (run: Run) => boolean
+  /** What the node was to be like when its state was lost; absent: as now. */
+  readonly adoptFor?: DesiredState
 }
 
 /** Holds the node's lock, repairs what a crash left, and hands over a runtime that answers. */
@@ -156,7 +159,7 @@ export async function withNode(
   options: RunOptions,
   given: RunPorts,
   work: (context: Context) => Promise<Run>,
-  { offline = needsRuntime, isLast = () => false }: NodeWork = {},
+  { offline = needsRuntime, isLast = () => false, adoptFor = desired }: NodeWork = {},
 ): Promise<Run> {
   const lock = await acquire(given)
   let forget = false
@@ -185,7 +188,10 @@ export async function withNode(
     }
     if (seen.state === 'down') return await told(down(state, seen.error))
     try {
-      const run = await told(await work({ desired, state, facts: seen.facts, cri: seen.cri, options, ports }))
+      const context = { desired, state, facts: seen.facts, cri: seen.cri, options, ports }
+      const adopted = isForgetful(state) ? await adopt({ ...context, desired: adoptFor }) : { state, problems: [] }
+      const done = await work({ ...context, state: adopted.state })
+      const run = await told({ ...done, problems: [...adopted.problems, ...done.problems] })
       if (!isLast(run)) return run
       await ports.store.destroy()
       forget = true

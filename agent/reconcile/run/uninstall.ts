@@ -22,7 +22,11 @@ export async function uninstallRun(
   options: RunOptions,
   ports: RunPorts,
 ): Promise<Run> {
-  const once = () => withNode(nothingDesired(configured), options, ports, removeEverything, { isLast: isNothingLeft })
+  const once = () =>
+    withNode(nothingDesired(configured), options, ports, removeEverything, {
+      isLast: isNothingLeft,
+      ...(configured === undefined ? {} : { adoptFor: configured }),
+    })
   return orFailed(() => planningAnew(once), options, ports)
 }
 

@@ -46,10 +46,20 @@ export function planSystemTrust(input: TargetInput, observed: ObservedSystemTrus
   return observed.layout === 'debian' ? planDebian(input, observed) : planPlain(input, observed)
 }
 
+function withdrawnPaths({ owned, desired }: TargetInput): readonly string[] {
+  const declared = new Set(desired.anchors.map(({ name }) => name))
+  return ownedPaths(owned).filter((path) => path !== BUNDLE && !declared.has(owned[path]?.subject ?? ''))
+}
+
 /** Nobody asked for the store in so many words; but what the agent put there may not stay unnoticed. */
 function unwritable(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
   if (ownedPaths(input.owned).length === 0) return NOTHING_TO_DO
   const { changes } = observed.layout === 'debian' ? planDebian(input, observed) : planPlain(input, observed)
+  const withdrawn = withdrawnPaths(input)
+  if (observed.layout === 'none' && withdrawn.length > 0) {
+    const text = `the system store cannot be reached any more; anchors that are no longer declared stay trusted there: ${withdrawn.join(', ')}`
+    return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
+  }
   if (changes.length === 0) return NOTHING_TO_DO
   const text = `${SYSTEM_CERTS} is not writable, but what the agent put there has to change: ${changes.map(({ path }) => path).join(', ')}`
   return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }

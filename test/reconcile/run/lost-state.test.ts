@@ -1,0 +1,105 @@
+// state.json is lost, or the whole state folder: what the agent wrote is still its own, what is declared no more goes, and what is not
+// certain is told.
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { applyRun } from '../../../agent/reconcile/run/entry.ts'
+import { uninstallRun } from '../../../agent/reconcile/run/uninstall.ts'
+import { treeOf } from '../../fixtures/scratch/carry-out.ts'
+import { layOut } from '../../fixtures/scratch/fault-scenes.ts'
+import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
+import { CONFIG, STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
+
+const BY_HAND = { address: undefined, byHand: true, consentUnrehearsed: false }
+const [FIRST, SECOND, THEIRS] = [makeCa('First'), makeCa('Second'), makeCa('Theirs')]
+const ONE = desired({
+  generation: '111111111111',
+  anchors: [anchor('corp', FIRST)],
+  registries: [registry('a.example.net', 'corp')],
+})
+const TWO = desired({
+  generation: '222222222222',
+  anchors: [anchor('corp', FIRST), anchor('lab', SECOND)],
+  registries: [registry('a.example.net', 'corp'), registry('b.example.net:5000', 'lab')],
+})
+const SOURCES = '/usr/local/share/ca-certificates'
+
+async function installed(t: Test) {
+  const root = join(t.testdir(), 'node')
+  layOut(root)
+  const before = treeOf(root)
+  t.match(await applyRun(TWO, BY_HAND, scratchPorts(root)), { outcome: 'applied' })
+  return { root, before, owned: await ownedIn(root) }
+}
+
+async function ownedIn(root: string): Promise<readonly string[]> {
+  return Object.keys((await scratchPorts(root).store.load()).owned).sort()
+}
+
+/** All but config.toml, whose former text nobody knows any more. */
+function others(tree: { readonly [path: string]: string }) {
+  return Object.fromEntries(Object.entries(tree).filter(([path]) => path !== CONFIG))
+}
+
+const LOSSES: { readonly [name: string]: (root: string) => void } = {
+  'state.json': (root) => rmSync(join(root, STATE, 'state.json')),
+  'the state folder': (root) => rmSync(join(root, STATE), { recursive: true }),
+}
+
+for (const [name, lose] of Object.entries(LOSSES)) {
+  t.test(`${name} is lost: apply owns the same paths again and changes nothing`, async (t) => {
+    const { root, owned } = await installed(t)
+    const tree = treeOf(root)
+    lose(root)
+    const run = await applyRun(TWO, BY_HAND, scratchPorts(root))
+    t.match(run, { outcome: 'unchanged', problems: [{ code: 'OWNERSHIP_ADOPTED' }] })
+    t.same(treeOf(root), tree)
+    t.same(await ownedIn(root), owned)
+    t.match((await applyRun(TWO, BY_HAND, scratchPorts(root))).problems, [], 'told once')
+  })
+
+  t.test(`${name} is lost and an anchor is withdrawn meanwhile: it goes everywhere`, async (t) => {
+    const { root } = await installed(t)
+    lose(root)
+    await applyRun(ONE, BY_HAND, scratchPorts(root))
+    await applyRun(ONE, BY_HAND, scratchPorts(root))
+    const left = Object.keys(treeOf(root)).filter((path) => /lab|b\.example\.net/.test(path))
+    t.same(left, [])
+    const bundle = readFileSync(join(root, '/etc/ssl/certs/ca-certificates.crt'), 'utf8')
+    t.notOk(bundle.includes(SECOND.pem), 'nor in the bundle')
+    t.ok(bundle.includes(FIRST.pem))
+  })
+
+  t.test(`${name} is lost: uninstall finds what is the agent's, with the configuration and without`, async (t) => {
+    for (const configured of [TWO, undefined]) {
+      const { root, before } = await installed(t)
+      lose(root)
+      const run = await uninstallRun(configured, BY_HAND, scratchPorts(root))
+      t.match(run, { outcome: 'applied' })
+      t.same(others(treeOf(root)), others(before))
+      t.notMatch(readFileSync(join(root, CONFIG), 'utf8'), /certs\.d/)
+      t.notOk(existsSync(join(root, STATE)))
+    }
+  })
+}
+
+t.test('without a mark of the agent nothing is adopted: the same file may be one of the administrator', async (t) => {
+  const root = join(t.testdir(), 'node')
+  layOut(root)
+  writeFileSync(join(root, SOURCES, 'corp.crt'), FIRST.pem)
+  const before = treeOf(root)
+  t.same((await uninstallRun(ONE, BY_HAND, scratchPorts(root))).problems, [])
+  t.same(treeOf(root), before)
+})
+
+t.test('what is not certain is left and told', async (t) => {
+  const { root } = await installed(t)
+  writeFileSync(join(root, SOURCES, 'theirs.crt'), THEIRS.pem)
+  rmSync(join(root, STATE), { recursive: true })
+  const { problems } = await uninstallRun(TWO, BY_HAND, scratchPorts(root))
+  t.match(
+    problems.find(({ code }) => code === 'OWNERSHIP_UNSURE'),
+    { message: /theirs\.crt$/ },
+  )
+  t.ok(existsSync(join(root, SOURCES, 'theirs.crt')))
+})
