@@ -35,6 +35,9 @@ t.test('two builds are equal, and hold what they should', async (t) => {
     'LICENCES.txt',
     'LICENSE',
     'node',
+    // the launchers, and what they start
+    'registry-trust',
+    'registry-trust-sidecar',
     'registry-trust-reader.cjs',
     'registry-trust-sidecar.cjs',
     'registry-trust.cjs',
