@@ -1,6 +1,7 @@
 // `doctor`: everything on this node that is wrong or will be, worst first. Reads, and asks each declared registry once;
 // where the agent runs in a Pod, also what that Pod lacks for what trust.yaml asks.
 
+import { deprecationOf } from '../containerd/deprecations.ts'
 import { withdrawnButTrusted } from '../daemon/advisories.ts'
 import { staleHostsFile, staleSources } from '../daemon/mounts.ts'
 import type { DesiredState } from '../model/desired-state.ts'
@@ -189,8 +190,8 @@ function daemonAilments({ process, unit, status }: ContainerdFacts): readonly Ai
       (id): Ailment => ({
         severity: 'info',
         where: 'containerd',
-        what: `deprecated: ${id}`,
-        remedy: 'Run `registry-trust migrate` before upgrading containerd.',
+        what: `deprecated: ${id}: ${deprecationOf(id).meaning}`,
+        remedy: deprecationOf(id).remedy,
       }),
     ),
   ]

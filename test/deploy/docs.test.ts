@@ -5,8 +5,12 @@ import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseCommandLine } from '../../agent/cli/command-line/args.ts'
 import { loadDesiredState } from '../../agent/config/load.ts'
+import { DEPRECATIONS } from '../../agent/containerd/deprecations.ts'
+import { ERRORS } from '../../agent/model/errors.ts'
+import { FINDINGS } from '../../agent/model/finding.ts'
 import { ADVISORY_KINDS, DRIFT_KINDS } from '../../agent/model/plan.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
+import { codePages } from '../../scripts/code-pages.ts'
 import { withReference } from '../../scripts/config-reference.ts'
 import { ANCHORS, fencedTrust, inlineTrust, pages } from '../fixtures/deploy/documented-yaml.ts'
 import { createAuthority } from '../fixtures/node/certificates.ts'
@@ -54,6 +58,15 @@ async function problemsOf(t: Test, text: string): Promise<readonly unknown[]> {
   for (const name of ANCHORS) writeFileSync(join(folder, `${name}.pem`), authority.pem)
   return (await loadDesiredState({ paths: [folder], files: inputFiles(), now: Date.now() })).problems
 }
+
+t.test('every error, finding and deprecation has its line on a page, and no page has another', async (t) => {
+  for (const [path, page] of codePages()) t.equal(read(path), page, 'otherwise run: node scripts/code-pages.ts')
+  const errors = read('docs/errors.md')
+  for (const code of Object.keys(ERRORS)) t.ok(errors.includes(`\n| \`${code}\` |`), code)
+  for (const code of Object.keys(FINDINGS)) t.ok(read('docs/findings.md').includes(`\n| \`${code}\` |`), code)
+  const remedies = Object.values(DEPRECATIONS).map(({ remedy }) => remedy)
+  t.equal(new Set(remedies).size, remedies.length - 1, 'the two old runtimes alone share a remedy')
+})
 
 t.test('the table of docs/drift.md has every kind of drift, and the advice last', async (t) => {
   const kinds = [...read('docs/drift.md').matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, kind]) => kind)
