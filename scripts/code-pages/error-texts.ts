@@ -160,5 +160,7 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
   UNAUTHENTICATED: text('The token is missing or wrong.', 'A changed token file.'),
   NO_TOKEN_CONFIGURED: text('Requests that change something are switched off.', 'No --token-file.'),
   USAGE: text('The command line is wrong.', 'An unknown command, flag or value.'),
+  OWNERSHIP_ADOPTED: text('The agent took over files that carry its own header.', 'state.json was lost.'),
+  OWNERSHIP_UNSURE: text('It cannot be told whether files are those of the agent.', 'state.json was lost.'),
   INTERNAL: text('Something happened that the agent does not know.', 'A defect.'),
 }
