@@ -236,7 +236,7 @@ export const ERRORS = {
   WRITE_FAILED: { remedy: 'See the cause in the message; everything written so far was undone.', retryable: true },
   STATE_UNREADABLE: {
     remedy:
-      'Restore state.json of the state folder from a backup, or remove it: what the agent owns is then foreign to it.',
+      'Find out what damages the state folder. The agent goes on without what is lost, and adopts what is evidently its own.',
     retryable: false,
   },
   LOCKED: { remedy: 'Another agent works on this node: wait for it or stop it.', retryable: true },

@@ -103,7 +103,7 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       await files.put(statePath, { kind: 'absent' }, { folder })
       for (const name of await files.list(folder)) {
         // The lock is held by whoever calls this, and removed when it is released.
-        if (name === 'lock' || name === 'lock-holder.json') continue
+        if (name === 'lock') continue
         const path = `${folder}/${name}`
         if ((await files.read(path)).kind === 'folder') await files.removeFolder(path, { folder })
         else await files.put(path, { kind: 'absent' }, { folder })

@@ -2,12 +2,12 @@
 import { dirname } from 'node:path/posix'
 import { restoreConfig } from '../../containerd/config/restore.ts'
 import { type DesiredState, nothingDesired } from '../../model/desired-state.ts'
-import { type Problem, problem } from '../../model/errors.ts'
+import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Change } from '../../model/plan.ts'
 import type { Context, Run, RunOptions } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
-import type { AgentState } from '../../model/state.ts'
+import type { AgentState, Ownership } from '../../model/state.ts'
 import { sha256 } from '../../targets/files/files.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { beginTransaction } from '../transaction/transaction.ts'
@@ -87,8 +87,9 @@ async function planConfigRemoval(
     return { ...nothing, problems: [problem('CONFIG_PATH_IN_USE', text)] }
   }
   const { bytes: current, ...attributes } = facts.config
-  const before = owner.before.kind === 'file' ? await ports.store.backup(owner.before.sha256) : undefined
-  const isAsWritten = sha256(current) === owner.sha256
+  const { before, isLost } = await originalOf(owner, ports)
+  // Without the original the agent's key is taken out, as where others edited the file since.
+  const isAsWritten = sha256(current) === owner.sha256 && !isLost
   if (!isAsWritten && moved.folders > 0) {
     const text = `${facts.configFile}: changed since the agent moved its registry sections to hosts.toml files; both stay as they are`
     return { ...nothing, problems: [problem('CONFIG_PATH_IN_USE', text)] }
@@ -115,6 +116,19 @@ async function planConfigRemoval(
     }
     default:
       throw restored satisfies never
+  }
+}
+
+async function originalOf(
+  { before }: Ownership,
+  { store, log }: RunPorts,
+): Promise<{ readonly before?: Buffer; readonly isLost: boolean }> {
+  if (before.kind !== 'file') return { isLost: false }
+  try {
+    return { before: await store.backup(before.sha256), isLost: false }
+  } catch (thrown) {
+    log.warn('backup-lost', { error: asAgentError(thrown).message })
+    return { isLost: true }
   }
 }
 
