@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Composition root: reads argv and the environment (nobody else does), wires the ports, runs one command, and is the only
 // place that ends the process.
+import { realpath } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join, posix } from 'node:path'
 import { type Options, parseCommandLine } from './cli/command-line/args.ts'
@@ -22,7 +23,7 @@ import { fragmentStore } from './node/state/fragment-store.ts'
 import { grantStore } from './node/state/grant-store.ts'
 import { nodeLock } from './node/state/lock.ts'
 import { restartStore } from './node/state/restart-store.ts'
-import { stateStore } from './node/state/state-store.ts'
+import { ensureFolder, stateStore } from './node/state/state-store.ts'
 import { restarterClient } from './node/systemd/restarter-client.ts'
 import { awaitSockets } from './node/systemd/sidecar-sockets.ts'
 import { systemd } from './node/systemd/systemd.ts'
@@ -171,7 +172,13 @@ function wire(options: Wired): Wiring {
       runner: rehearsalRunner({ connect: connectCri }),
       store: withoutPrivateKeys(stateStore({ files, folder: options.stateDir })),
       logins: createLoginDesk({ inputs, files, clock, login: registryLogin() }),
-      lock: nodeLock({ folder: posix.resolve(files.hostPath(options.stateDir)) }),
+      lock: nodeLock({
+        async folder() {
+          await ensureFolder(files, options.stateDir)
+          const [above, name] = [posix.dirname(options.stateDir), posix.basename(options.stateDir)]
+          return files.within(above, async (entry) => join(await realpath(entry('.')), name))
+        },
+      }),
       permit: behindRestarter === undefined ? ALWAYS : pausedPermit(ALWAYS, { restarts, clock }),
       restarts,
     },

@@ -15,6 +15,7 @@ import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { RegistryCredentials } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
 import { moreExact } from '../probe/same-finding.ts'
+import { redactUserInfo } from '../model/secret.ts'
 import { observeContainerd } from '../reconcile/observe/containerd.ts'
 import { PROOF_DEADLINE_MS, proveRegistry } from '../reconcile/prove/pull.ts'
 import { makePlan } from '../reconcile/run/planning.ts'
@@ -97,7 +98,7 @@ export async function explainImage({ image, desired, address }: ExplainRequest, 
       hostsFile: choice.kind === 'hosts-file' ? `${folder}/${choice.directory}/hosts.toml` : null,
       ignored:
         'broken' in choice && choice.broken !== undefined
-          ? [`${folder}/${choice.directory}/hosts.toml: ${choice.broken}`]
+          ? [`${folder}/${choice.directory}/hosts.toml: ${redactUserInfo(choice.broken)}`]
           : [],
       endpoints: endpoints.map((endpoint, index) => ({ ...endpoint, finding: verdicts[index] ?? null })),
       proxy: proxyShown(environment, host),
@@ -122,7 +123,7 @@ function legacyEndpoints(
     return legacyEndpointsOf(host, legacy).map((endpoint) => {
       const tls = legacy.tls.get(endpoint.host)
       return {
-        url: renderEndpoint(endpoint),
+        url: redactUserInfo(renderEndpoint(endpoint)),
         ca: tls?.caFile === undefined ? [] : [tls.caFile],
         skipVerify: tls?.skipVerify === true,
         capabilities: ALL,
@@ -150,7 +151,7 @@ function endpointsOf(choice: HostChoice, host: string, folder: string): readonly
         ca.map((path) => (path.startsWith('/') ? path : `${folder}/${directory}/${path}`))
       const last = { ...file.top, url: file.server ?? upstream }
       return [...file.hosts, last].map(({ url, ca, skipVerify, capabilities, hasClientCertificate }) => ({
-        url,
+        url: redactUserInfo(url),
         ca: absolute(ca),
         skipVerify,
         capabilities: capabilities ?? ALL,

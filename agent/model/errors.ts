@@ -1,5 +1,6 @@
 // Every error the agent can raise, in one table: stable code, remedy, whether trying again can help.
 // The message of an AgentError says what happened and where; the remedy says what a person should do about it.
+import { redactUserInfo } from './secret.ts'
 
 export type ErrorEntry = { readonly remedy: string; readonly retryable: boolean }
 
@@ -346,7 +347,8 @@ export class AgentError extends Error {
   readonly detail: ErrorDetail
 
   constructor(code: ErrorCode, message: string, detail: ErrorDetail = {}, options?: { cause?: unknown }) {
-    super(message, options)
+    // URLs come from files of others, and a message goes everywhere.
+    super(redactUserInfo(message), options)
     this.name = 'AgentError'
     this.code = code
     this.detail = detail
@@ -370,7 +372,7 @@ export type Problem = {
 }
 
 export function problem(code: ErrorCode, message: string): Problem {
-  return { code, message, remedy: ERRORS[code].remedy }
+  return { code, message: redactUserInfo(message), remedy: ERRORS[code].remedy }
 }
 
 /** Turns whatever was thrown into an AgentError; what is not one already is INTERNAL. */

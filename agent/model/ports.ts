@@ -88,6 +88,11 @@ export type NodeFiles = {
   freeBytes(path: string): Promise<number | undefined>
   /** False in a Pod that mounts neither the path nor a folder above it: then it only looks absent. */
   isSeen(path: string): boolean
+  /**
+   * Runs `work` with a real path for each name in a folder of the node, which stays open meanwhile: links on the way are resolved below the
+   * root, as for every other call. Throws the errno errors of the calls.
+   */
+  within<Result>(folder: string, work: (entry: (name: string) => string) => Promise<Result>): Promise<Result>
   /** The path in the agent's own view: root joined with the node path. */
   hostPath(path: string): string
 }

@@ -27,10 +27,12 @@ export class Secret {
   }
 }
 
+// The greedy [^\s/]* matters: a password may itself hold "@", only the last one ends it.
+const USER_INFO = [/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/"'<>]*@/gi, `$1${REDACTED}@`] as const
+
 const PATTERNS: readonly (readonly [RegExp, string])[] = [
   [/-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY)-----[\s\S]*?(?:-----END \1-----|$)/g, REDACTED],
-  // The greedy [^\s/]* matters: a password may itself hold "@", only the last one ends it.
-  [/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/"'<>]*@/gi, `$1${REDACTED}@`],
+  USER_INFO,
   [/\b(authorization["']?\s*[:=]\s*["']?)(?:(?:bearer|basic)\s+)?[^\s"',}]+/gi, `$1${REDACTED}`],
   // A digit, a capital inside or padding tells a credential from prose: "basic constraints", "bearer authentication".
   [/\b([Bb]earer|[Bb]asic)\s+(?![a-z_]+=")(?=\S*(?:\d|[a-z][A-Z]|=))[A-Za-z0-9._~+/=-]{6,}/g, `$1 ${REDACTED}`],
@@ -43,4 +45,9 @@ export function redactText(text: string): string {
   let clean = text
   for (const [pattern, replacement] of PATTERNS) clean = clean.replace(pattern, replacement)
   return clean
+}
+
+/** `https://user:password@host` without user and password; all else as it is. */
+export function redactUserInfo(text: string): string {
+  return text.replace(...USER_INFO)
 }

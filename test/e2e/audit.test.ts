@@ -30,7 +30,7 @@ const TARGETS = [
 const REPOSITORY = join(import.meta.dirname, '../..')
 /** tap's own record of each process. */
 const OF_THE_TEST = join(REPOSITORY, '.tap')
-const SCRATCH_FOLDER = /^\/dev\/shm\/rt-\w{6}(?=\/|$)/
+const SCRATCH_FOLDER = /^\/dev\/shm\/registry-trust-\w{6}(?=\/|$)/
 
 const LEGACY = `[plugins."io.containerd.grpc.v1.cri".registry.mirrors."old.example.net"]\n  endpoint = ["https://old.example.net"]\n`
 

@@ -259,14 +259,21 @@ for (const [generation, format] of runs) {
     const started = readFileSync(programs, 'utf8')
     t.match(
       started,
-      /"-c", "\/dev\/shm\/rt-\w{6}\/config\.toml"/,
+      /"-c", "\/dev\/shm\/registry-trust-\w{6}\/config\.toml"/,
       'the containerd of the rehearsal is among the programs',
     )
     t.match(started, /GOMEMLIMIT=/, 'with its environment')
     silent('arguments and environment of every program', started)
 
     await agent.configure(trust([mutual, misplaced]))
+    const url = (field: string, host: string) => `https://robot:${c(field)}@${at(host)}`
+    const theirs = {
+      'read.example.net': `server = "${url('hosts.toml server', 'read')}"\n[host."${url('hosts.toml host', 'mirror')}"]\n`,
+      'broken.example.org': `[host."${url('hosts.toml, broken', 'mirror')}"]\n  capabilities = 3\n`,
+    }
+    for (const [host, text] of Object.entries(theirs)) await node.writeFile(`${CERTS_D}/${host}/hosts.toml`, text)
     const commands = [
+      ...Object.keys(theirs).map((host) => ['explain', `${host}/library/hello:1`]),
       ['plan', '--json'],
       ['apply'],
       ['doctor'],

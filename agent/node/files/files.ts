@@ -45,7 +45,8 @@ export function nodeFiles({
     removeFolder: (path, { folder }) => change(path, folder, 'remove', removeWhole),
     rename: (path, name, { folder }) => change(path, folder, 'rename', (target) => renameBeside(target, name)),
     sweep: (folder) => serially(() => sweepStaging(root, folder)),
-    freeBytes: async (path) => freeBytes(join(root, path)),
+    freeBytes: async (path) => freeBytes(root, path),
+    within: (folder, work) => within(root, folder, work),
     isSeen: (path) => isSeen(join(root, path), join(root, '/'), mounts()),
     hostPath: (path) => join(root, path),
   }
@@ -58,9 +59,23 @@ function isSeen(path: string, root: string, mounts: readonly MountPoint[]): bool
   return below.length === 0 || below.some((mount) => path === mount.path || path.startsWith(`${mount.path}/`))
 }
 
-async function freeBytes(path: string): Promise<number | undefined> {
+/** Links on the way are those of the node, as for every other call. */
+async function within<Result>(
+  root: string,
+  path: string,
+  work: (entry: (name: string) => string) => Promise<Result>,
+): Promise<Result> {
+  const folder = locateFolder(root, path)
   try {
-    const { bfree, bsize } = await statfs(path)
+    return await work((name) => folder.entry(name))
+  } finally {
+    folder.close()
+  }
+}
+
+async function freeBytes(root: string, path: string): Promise<number | undefined> {
+  try {
+    const { bfree, bsize } = await within(root, path, (entry) => statfs(entry('.')))
     return bfree * bsize
   } catch {
     // Not there, or not mounted into the Pod.

@@ -20,6 +20,9 @@ import type { RehearsalScratch } from '../../model/ports.ts'
 import { reasonOf } from '../files/file-failure.ts'
 import { mounts } from '../files/mounts.ts'
 
+/** Nobody else's: what bears it is removed when it is old. */
+const PREFIX = 'registry-trust-'
+const OUR_NAME = /^registry-trust-\w{6}$/
 /** containerd makes a second socket beside `c.sock`, with this name. */
 const LONGEST_SOCKET = '/c.sock.ttrpc'
 const MAX_SOCKET_PATH = 107
@@ -37,7 +40,7 @@ export function rehearsalScratches(baseFolder: string = fastestFolder()): { crea
         mkdirSync(baseFolder, { recursive: true })
         const base = realpathSync(baseFolder)
         await sweep(base)
-        const folder = mkdtempSync(join(base, 'rt-'))
+        const folder = mkdtempSync(join(base, PREFIX))
         if (folder.length + LONGEST_SOCKET.length > MAX_SOCKET_PATH) {
           await remove(folder)
           throw new Error(`its path is too long for a unix socket (${MAX_SOCKET_PATH} bytes): choose a shorter folder`)
@@ -94,11 +97,14 @@ function scratchIn(folder: string): RehearsalScratch {
  */
 async function sweep(base: string): Promise<void> {
   for (const name of readdirSync(base)) {
-    if (!/^rt-\w{6}$/.test(name)) continue
+    if (!OUR_NAME.test(name)) continue
     const folder = join(base, name)
     const stat = lstatSync(folder, { throwIfNoEntry: false })
     const isLeftover =
-      stat?.isDirectory() && stat.uid === process.geteuid?.() && Date.now() - stat.mtimeMs > LEFTOVER_MS
+      stat?.isDirectory() &&
+      stat.uid === process.geteuid?.() &&
+      (stat.mode & 0o777) === 0o700 &&
+      Date.now() - stat.mtimeMs > LEFTOVER_MS
     if (isLeftover) await remove(folder)
   }
 }

@@ -111,7 +111,7 @@ function launch({ binary, scratch, environment }: Options, socket: string): Runn
     '--address',
     socket,
   ]
-  const [command, ...args] = [...dropPrivileges(), binary, ...flags]
+  const [command, ...args] = [...dropPrivileges(binary), binary, ...flags]
   const child = spawn(command ?? binary, args, {
     cwd: folder,
     // A group of its own: Ctrl-C at the agent's terminal is for the agent, and the end takes helpers of containerd along.
@@ -137,16 +137,26 @@ function launch({ binary, scratch, environment }: Options, socket: string): Runn
   return { child, exit, output: () => output, stopped: () => stopped }
 }
 
-/** Loading the configuration needs no right at all (measured on 1.6, 1.7 and 2.1), so none is given where that can be arranged. */
-function dropPrivileges(): readonly string[] {
-  const setpriv = ['/usr/bin/setpriv', '/bin/setpriv'].find(isExecutable)
-  if (setpriv === undefined) return []
+/**
+ * Loading the configuration needs no right at all (measured on 1.6, 1.7 and 2.1), so none is given where that can be arranged.
+ * @throws AgentError REHEARSAL_UNAVAILABLE where there are rights and no setpriv: the copy reads a configuration of others with them.
+ */
+function dropPrivileges(binary: string): readonly string[] {
+  const setpriv = SETPRIV.find(isExecutable)
+  if (setpriv === undefined) {
+    if (BigInt(`0x${capabilities()}`) === 0n) return []
+    throw unavailable(
+      `${SETPRIV.join(' and ')} are missing (Debian: util-linux), and without it the copy would keep the agent's capabilities`,
+      binary,
+    )
+  }
   const mayDrop = (BigInt(`0x${capabilities()}`) & (1n << CAP_SETPCAP)) !== 0n
   const drop = mayDrop ? ['--bounding-set', '-all', '--inh-caps', '-all'] : []
   return [setpriv, ...drop, '--no-new-privs', '--pdeathsig', 'KILL', '--']
 }
 
 const CAP_SETPCAP = 8n
+const SETPRIV = ['/usr/bin/setpriv', '/bin/setpriv']
 
 function capabilities(): string {
   return /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0'

@@ -31,16 +31,18 @@ const SQLITE_NOTADB = 26
  * `folder` is the state folder in the agent's own view; `lock` in it stays behind, empty, until it is released for good. A lock that
  * nobody can hold, because it is no file or not one of SQLite's, is set aside.
  */
-export function nodeLock({ folder }: { readonly folder: string }): NodeLock {
-  const path = join(folder, 'lock')
-  const holder = join(folder, 'lock-holder.json')
+export function nodeLock({ folder: place }: { readonly folder: string | (() => Promise<string>) }): NodeLock {
   return {
     async acquire() {
       const { DatabaseSync } = await import('node:sqlite')
+      const folder = typeof place === 'string' ? place : await place()
+      const path = join(folder, 'lock')
+      const holder = join(folder, 'lock-holder.json')
       let database: DatabaseSync | undefined
       try {
         mkdirSync(folder, { recursive: true, mode: 0o700 })
         requireNoLink(folder)
+        requirePrivate(folder)
         for (let tries = 1; database === undefined; tries += 1) {
           if (tries > MOST_TRIES) throw locked(path, holder)
           database = lockFile(DatabaseSync, path)
@@ -140,6 +142,17 @@ function requireNoLink(path: string): void {
     `${path} is a symbolic link: the agent keeps its state in a real folder alone`,
     { path },
   )
+}
+
+/** Whoever can write there decides what the agent takes for its own, and so what it removes and what it puts back. */
+function requirePrivate(path: string): void {
+  const { uid, gid, mode } = lstatSync(path)
+  const isOurs = uid === 0 || uid === process.geteuid?.()
+  const isOpen = (mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && gid !== 0 && gid !== process.getegid?.())
+  if (isOurs && !isOpen) return
+  const what = isOurs ? `can be written by others (mode ${(mode & 0o7777).toString(8)})` : `belongs to user ${uid}`
+  const text = `${path} ${what}: the state of the agent cannot be relied on; look at it, then chown root and chmod 700`
+  throw new AgentError('STATE_UNREADABLE', text, { path })
 }
 
 function isCode(error: unknown, code: number): boolean {

@@ -13,6 +13,7 @@ import { writeFailure } from '../files/file-failure.ts'
 import { parseJournal, parseState } from './state-format.ts'
 
 const MAX_AUDIT_BYTES = 5 * 1024 * 1024
+const AUDIT_FILE = 'audit.jsonl'
 const MOST_COPIES = 20
 const COPY = /\.kept-\d{8}T\d{9}Z/
 const DAMAGED = /\.damaged-\d{8}T\d{9}Z$/
@@ -116,8 +117,8 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
     },
     async audit(line) {
       await ensureFolder(files, folder)
-      const path = `${folder}/audit.jsonl`
-      const write = () => append(files.hostPath(path), `${JSON.stringify(line)}\n`)
+      const path = `${folder}/${AUDIT_FILE}`
+      const write = () => files.within(folder, (entry) => append(entry(AUDIT_FILE), `${JSON.stringify(line)}\n`))
       try {
         await write()
       } catch (thrown) {

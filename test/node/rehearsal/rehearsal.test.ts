@@ -145,10 +145,10 @@ for (const generation of all) {
       })
       const [said] = await once(agent.stdout, 'data')
       t.equal(String(said), 'started\n')
-      t.ok(processesBelow(`${base}/rt-`).length > 0)
+      t.ok(processesBelow(`${base}/registry-trust-`).length > 0)
       agent.kill('SIGKILL')
-      await until(() => processesBelow(`${base}/rt-`).length === 0)
-      t.same(processesBelow(`${base}/rt-`), [])
+      await until(() => processesBelow(`${base}/registry-trust-`).length === 0)
+      t.same(processesBelow(`${base}/registry-trust-`), [])
     })
   })
 }
@@ -258,14 +258,15 @@ t.test('the scratch folder', async (t) => {
   t.test('of an agent that died is removed later, nothing else is', async (t) => {
     const { base, runner, scratch } = await prepared(t, generation)
     const old = new Date(Date.now() - 3_600_000)
-    for (const name of ['rt-abcdef', 'other', 'rt-toolong']) {
-      mkdirSync(join(base, name))
+    const others = ['rt-abcdef', 'other', 'registry-trust-toolong', 'registry-trust-public']
+    for (const name of ['registry-trust-abcdef', ...others]) {
+      mkdirSync(join(base, name), { mode: name.endsWith('public') ? 0o755 : 0o700 })
       writeFileSync(join(base, name, 'x'), 'x')
       utimesSync(join(base, name), old, old)
     }
     const second = await runner.scratch()
-    t.notOk(existsSync(join(base, 'rt-abcdef')))
-    for (const name of ['other', 'rt-toolong']) t.ok(existsSync(join(base, name, 'x')), name)
+    t.notOk(existsSync(join(base, 'registry-trust-abcdef')))
+    for (const name of others) t.ok(existsSync(join(base, name, 'x')), name)
     t.ok(existsSync(scratch.folder), 'a young one may be in use')
     t.not(second.folder, scratch.folder)
   })
