@@ -87,9 +87,9 @@ class Collector {
   }
 
   /** What another tool's files say, in the words of trust.yaml. */
-  #addDocument(path: string, document: object, reach: string): void {
+  #addDocument(path: string, document: object, reach: string, origins?: RawFile['origins']): void {
     const bytes = Buffer.from(JSON.stringify(document))
-    this.#addInput(path, { kind: 'file', bytes }, this.#hasMain, reach)
+    this.#addInput(path, { kind: 'file', bytes }, this.#hasMain, reach, origins)
   }
 
   #addK3s(path: string, input: InputFile): boolean {
@@ -97,11 +97,10 @@ class Collector {
     this.#onStep(path)
     const k3s = readK3sRegistries(input.bytes.toString('utf8'))
     if (k3s === undefined) return false
-    if (k3s.ok) this.#addDocument(path, k3s.document, '/')
-    else
-      for (const reason of k3s.reasons) {
-        this.#report.addFile('CONFIG_NOT_SUPPORTED_YET', path, this.raw.length, reason)
-      }
+    for (const { subject, text, ...place } of k3s.refused) {
+      this.#report.add('CONFIG_NOT_SUPPORTED_YET', { file: path, order: this.raw.length, ...place }, subject, text)
+    }
+    if (k3s.refused.length === 0) this.#addDocument(path, k3s.document, '/', k3s.origins)
     return true
   }
 
@@ -115,8 +114,14 @@ class Collector {
       return
     }
     const foreign = await readForeignFolder(folder, this.#files)
-    if (foreign !== undefined) this.#addDocument(folder, foreign, folder)
-    else await this.#reportNoMainFile(folder, path)
+    if (foreign !== undefined) {
+      // One entry that is not used holds up none of the others.
+      for (const { path: entry, text } of foreign.refused) {
+        this.fragments.add(entry)
+        this.#report.addFile('CONFIG_INVALID', entry, this.raw.length, text)
+      }
+      this.#addDocument(folder, foreign.document, folder)
+    } else await this.#reportNoMainFile(folder, path)
   }
 
   async #reportNoMainFile(folder: string, path: string): Promise<void> {
@@ -182,7 +187,7 @@ class Collector {
     }
   }
 
-  #addInput(path: string, input: InputFile, isFragment: boolean, reach?: string): void {
+  #addInput(path: string, input: InputFile, isFragment: boolean, reach?: string, origins?: RawFile['origins']): void {
     const order = this.raw.length
     if (isFragment) this.fragments.add(path)
     const harm = this.#harmful.get(path)
@@ -192,7 +197,14 @@ class Collector {
     }
     switch (input.kind) {
       case 'file':
-        this.raw.push({ path, order, isFragment, bytes: input.bytes, ...(reach === undefined ? {} : { reach }) })
+        this.raw.push({
+          path,
+          order,
+          isFragment,
+          bytes: input.bytes,
+          ...(reach === undefined ? {} : { reach }),
+          ...(origins === undefined ? {} : { origins }),
+        })
         return
       case 'absent':
         this.#report.addFile('CONFIG_MISSING', path, order, 'there is no such file')

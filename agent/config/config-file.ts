@@ -19,6 +19,8 @@ export type RawFile = {
   /** The folder below which a fragment may name files, where it is not the folder that the fragment lies in. */
   readonly reach?: string
   readonly bytes: Buffer
+  /** Of a text that the agent made of somebody else's file: where a key (a JSON pointer) and what lies below it stand in that file. */
+  readonly origins?: ReadonlyMap<string, { readonly line: number; readonly column: number }>
 }
 
 export type ConfigFile = {
@@ -49,7 +51,12 @@ export function readConfigFile(file: RawFile, validate: Validator, report: Repor
     report.addFile('CONFIG_INVALID', file.path, file.order, EMPTY)
     return undefined
   }
-  const broken = reportSchema(tree, at, validate, report)
+  const broken = reportSchema(
+    tree,
+    (pointer, offset) => (file.origins === undefined ? at(offset) : originOf(file, file.origins, pointer)),
+    validate,
+    report,
+  )
   if (typeof tree.value !== 'object' || Array.isArray(tree.value)) return undefined
   const result = describeFile(file, tree, at, broken)
   if (file.isFragment) refuseSettings(result, report)
@@ -61,7 +68,7 @@ const EMPTY =
 
 function reportSchema(
   tree: YamlTree,
-  at: (offset: number) => Place,
+  placeOf: (pointer: string, offset: number) => Place,
   validate: Validator,
   report: Report,
 ): ReadonlySet<string> {
@@ -69,7 +76,7 @@ function reportSchema(
   for (const problem of validate(tree)) {
     const node = tree.nodes.get(problem.pointer)
     const offset = problem.at === 'key' ? node?.keyAt : node?.valueAt
-    report.add('CONFIG_INVALID', at(offset ?? 0), problem.subject, problem.text)
+    report.add('CONFIG_INVALID', placeOf(problem.pointer, offset ?? 0), problem.subject, problem.text)
     if (problem.at === 'value' || problem.pointer.startsWith('/anchors/')) addWithParents(broken, problem.pointer)
   }
   return broken
@@ -92,12 +99,21 @@ function describeFile(
     ...(file.reach === undefined ? {} : { reach: file.reach }),
     value: tree.value as { readonly [key: string]: unknown },
     place: (pointer, which) => {
+      if (file.origins !== undefined) return originOf(file, file.origins, pointer)
       const node = tree.nodes.get(pointer)
       return at((which === 'key' ? node?.keyAt : node?.valueAt) ?? 0)
     },
     subject: (pointer) => tree.nodes.get(pointer)?.path ?? '',
     isSound: (pointer) => !broken.has(pointer),
   }
+}
+
+function originOf({ path, order }: RawFile, origins: NonNullable<RawFile['origins']>, pointer: string): Place {
+  for (let end = pointer.length; end > 0; end = pointer.lastIndexOf('/', end - 1)) {
+    const origin = origins.get(pointer.slice(0, end))
+    if (origin !== undefined) return { file: path, order, ...origin }
+  }
+  return { file: path, order, line: 1, column: 1 }
 }
 
 /** A team that may add its registries must not be able to change the policy for all. */

@@ -94,7 +94,11 @@ function wrongName(name: string, host: string, port: string | undefined): string
     const ascii = domainToASCII(name)
     return `must be written in ASCII, ${found}${ascii === '' ? '' : `; did you mean ${ascii}${port ? `:${port}` : ''}?`}`
   }
-  if (name.includes('_')) return `must not hold "_", which image references do not allow in a host, ${found}`
+  if (name.includes('_')) {
+    if (port === undefined && name.includes('.') && UNDERSCORED.test(name)) return undefined
+    const rule = port === undefined ? 'single or double, between letters or digits' : 'and no port'
+    return `must hold "_" as image references allow it, ${rule}, ${found}`
+  }
   if (name.endsWith('.') && isSimple(name.slice(0, -1).toLowerCase())) {
     return `must not end with a dot, ${found}; did you mean ${host.toLowerCase().replace(/\.+(?=:|$)/, '')}?`
   }
@@ -113,6 +117,9 @@ function wrongName(name: string, host: string, port: string | undefined): string
   }
   return undefined
 }
+
+/** A host without a port is read as the first part of a path, in which `_` may stand (distribution/reference, path-component). */
+const UNDERSCORED = /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$/
 
 function quote(text: string): string {
   return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text)

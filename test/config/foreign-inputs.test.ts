@@ -1,5 +1,9 @@
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { readK3sRegistries } from '../../agent/config/foreign-inputs.ts'
+import { checkRegistryHost } from '../../agent/config/registry-host.ts'
 import { desiredOf, type Files, loadFiles, told, wrongWith } from '../fixtures/config/fixture.ts'
 import { makeCa } from '../fixtures/scratch/sample.ts'
 
@@ -90,7 +94,7 @@ t.test('what k3s can do and containerd cannot is refused as a whole', async (t) 
   }
   const result = await loadFiles(folder, files, ['registries.yaml'])
   t.match(told(result.problems, folder), [
-    /^CONFIG_NOT_SUPPORTED_YET registries\.yaml: mirrors\["docker\.io"\]\.rewrite has no counterpart/,
+    /^CONFIG_NOT_SUPPORTED_YET registries\.yaml:1:62: mirrors\["docker\.io"\]\.rewrite has no counterpart/,
   ])
 })
 
@@ -116,3 +120,103 @@ t.test(
     ])
   },
 )
+
+t.test('an endpoint with a path stands in place of /v2, as k3s writes it', async (t) => {
+  const mirrorsOf = async (endpoint: string) => {
+    const files = { 'registries.yaml': `mirrors: { docker.io: { endpoint: ["${endpoint}"] } }` }
+    const [registry] = desiredOf(await loadFiles(t.testdir(), files, ['registries.yaml'])).registries
+    return registry?.mirrors?.map(({ url, overridePath }) => [url, overridePath])
+  }
+  t.same(await mirrorsOf('https://m.example.net'), [['https://m.example.net', false]])
+  t.same(await mirrorsOf('https://m.example.net/'), [['https://m.example.net', false]])
+  t.same(await mirrorsOf('https://m.example.net/v2'), [['https://m.example.net', false]])
+  t.same(await mirrorsOf('m.example.net:5000'), [['https://m.example.net:5000', false]])
+  t.same(await mirrorsOf('https://m.example.net/v2/proxy-docker'), [['https://m.example.net/v2/proxy-docker', true]])
+  t.same(await mirrorsOf('https://m.example.net/x/v2'), [['https://m.example.net/x/v2', true]])
+})
+
+t.test(
+  'what registries.yaml says of the host of a mirror is refused at its place where it has no counterpart',
+  async (t) => {
+    const folder = t.testdir()
+    const yaml = `mirrors:
+  docker.io:
+    endpoint: ["https://m.example.net:5000"]
+configs:
+  "m.example.net:5000":
+    tls:
+      insecure_skip_verify: true
+      cert_file: c.pem
+      colour: red
+  "https://h.example.net":
+    tls: { ca_file: a.pem }
+`
+    const result = await loadFiles(folder, { 'registries.yaml': yaml }, ['registries.yaml'])
+    t.match(told(result.problems, folder), [
+      /registries\.yaml:7:7: configs\["m\.example\.net:5000"\]\.tls\.insecure_skip_verify is for m\.example\.net:5000 as a mirror/,
+      /registries\.yaml:8:7: configs\["m\.example\.net:5000"\]\.tls\.cert_file needs key_file beside it/,
+      /registries\.yaml:8:7: .*cert_file is for m\.example\.net:5000 as a mirror/,
+      /registries\.yaml:9:7: .*colour is not a key that k3s reads/,
+      /registries\.yaml:10:3: configs\["https:\/\/h\.example\.net"\] must be a host without a scheme/,
+    ])
+  },
+)
+
+t.test("problems found later have the place in the user's registries.yaml too", async (t) => {
+  const folder = t.testdir()
+  const yaml = 'configs:\n  a.example.net: {}\n  h.example.net:\n    tls:\n      ca_file: gone.pem\n'
+  const result = await loadFiles(folder, { 'registries.yaml': yaml }, ['registries.yaml'])
+  t.match(told(result.problems, folder), [/ANCHOR_MISSING registries\.yaml:5:7: /])
+})
+
+t.test("docker's client certificates are used, and one entry that is not does not hold up the others", async (t) => {
+  const folder = t.testdir()
+  const { certificate, key } = clientPair()
+  const files = {
+    'certs.d/harbor.example.net:5000/ca.crt': caA.pem,
+    'certs.d/harbor.example.net:5000/client.cert': certificate,
+    'certs.d/harbor.example.net:5000/client.key': key,
+    'certs.d/harbor.example.net:5000/lonely.key': key,
+    'certs.d/harbor.example.net:5000/notes.txt': 'x',
+    'certs.d/Quay.example.net/ca.crt': caB.pem,
+    'certs.d/README.md': 'x',
+  }
+  const result = await loadFiles(folder, files, ['certs.d'])
+  const { registries: found } = desiredOf(result)
+  t.same(
+    found.map(({ host, clientCertificate }) => [host, clientCertificate?.certificate === certificate]),
+    [['harbor.example.net:5000', true]],
+  )
+  const words = told([...result.problems, ...('refused' in result ? (result.refused ?? []) : [])], folder).join('\n')
+  for (const expected of [
+    /lonely\.key: is not used: lonely\.cert is not beside it/,
+    /notes\.txt: is not used: it is none of \*\.crt/,
+    /Quay\.example\.net: is not used: it must be in lower case/,
+    /README\.md: is not used: it must be the name of a registry host/,
+  ]) {
+    t.match(words, expected)
+  }
+})
+
+t.test('a host may hold "_" where image references allow it', async (t) => {
+  for (const [host, isGood] of [
+    ['my_registry.example.net', true],
+    ['a__b.example.net', true],
+    ['my_registry.example.net:5000', false],
+    ['_x.example.net', false],
+    ['a___b.example.net', false],
+    ['my_registry', false],
+  ] as const) {
+    t.equal(checkRegistryHost(host) === undefined, isGood, host)
+  }
+})
+
+function clientPair(): { readonly certificate: string; readonly key: string } {
+  mkdirSync(t.testdirName, { recursive: true })
+  const [cert, keyFile] = ['cert', 'key'].map((name) => join(t.testdirName, name)) as [string, string]
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', keyFile]
+  execFileSync('openssl', ['req', '-x509', ...key, '-subj', '/CN=node', '-days', '9', '-out', cert], {
+    stdio: 'ignore',
+  })
+  return { certificate: readFileSync(cert, 'utf8'), key: readFileSync(keyFile, 'utf8') }
+}
