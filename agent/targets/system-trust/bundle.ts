@@ -2,6 +2,8 @@
 // off, for some milliseconds. Whoever takes that for the bundle and writes it again loses the rest.
 import { X509Certificate } from 'node:crypto'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
+import type { AgentState } from '../../model/state.ts'
+import { sha256 } from '../files/files.ts'
 
 export function readBundle(path: string, files: Pick<NodeFiles, 'readSettled'>): Promise<FileState> {
   return files.readSettled(path, isWhole)
@@ -18,4 +20,26 @@ export function firstFingerprint(bytes: Buffer): string | undefined {
   } catch {
     return undefined
   }
+}
+
+/**
+ * Of the agent's source files those that somebody removed or changed: what the bundle still holds of them, by what is recorded of each.
+ * Gives PEM texts as they stand in the bundle, each with its path.
+ */
+export function lostTexts(
+  sources: readonly string[],
+  owned: AgentState['owned'],
+  stateOf: (path: string) => FileState | undefined,
+  bundle: string,
+): readonly (readonly [pem: string, path: string])[] {
+  const lost = sources.filter((path) => {
+    const state = stateOf(path)
+    return state?.kind !== 'file' || sha256(state.bytes) !== owned[path]?.sha256
+  })
+  if (lost.length === 0) return []
+  const byDigest = new Map(lost.map((path) => [owned[path]?.sha256, path]))
+  return [...bundle.matchAll(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----\n/g)].flatMap(([pem]) => {
+    const path = byDigest.get(sha256(pem))
+    return path === undefined ? [] : [[pem, path] as const]
+  })
 }

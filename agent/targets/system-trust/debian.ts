@@ -9,6 +9,7 @@ import type { FileState } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
 import type { TargetInput, TargetPlan } from '../../model/target.ts'
 import { difference, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
+import { lostTexts } from './bundle.ts'
 import { insertInOrder } from './bundle-order.ts'
 import {
   BUNDLE,
@@ -171,21 +172,20 @@ function hashLinks(
   return new Map(links)
 }
 
-/** What our sources hold now, as `bundle` has it too, each with its path. */
+/** What our sources hold, as the bundle has it too, each with its path; of those that somebody removed, what the bundle has of them. */
 function textsOf(owned: AgentState['owned'], observed: ObservedSystemTrust): ReadonlyMap<string, string> {
   const theirs = new Set(
     observed.sources.flatMap(({ path, state }) =>
       owned[path] === undefined && state.kind === 'file' ? [state.bytes.toString('utf8')] : [],
     ),
   )
-  return new Map(
-    ownedPaths(owned).flatMap((path) => {
-      const state = stateAt(path, observed)
-      if (!path.startsWith(`${LOCAL_ANCHORS}/`) || state.kind !== 'file') return []
-      const text = state.bytes.toString('utf8')
-      return theirs.has(text) ? [] : [[text, path] as const]
-    }),
-  )
+  const mine = ownedPaths(owned).filter((path) => path.startsWith(`${LOCAL_ANCHORS}/`))
+  const present = mine.flatMap((path) => {
+    const state = stateAt(path, observed)
+    return state.kind === 'file' ? [[state.bytes.toString('utf8'), path] as const] : []
+  })
+  const lost = lostTexts(mine, owned, (path) => stateAt(path, observed), bundleText(observed))
+  return new Map([...present, ...lost].filter(([text]) => !theirs.has(text)))
 }
 
 function stateAt(path: string, observed: ObservedSystemTrust): FileState {

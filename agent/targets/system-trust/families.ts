@@ -8,6 +8,7 @@ import type { Change } from '../../model/plan.ts'
 import type { FileState } from '../../model/ports.ts'
 import type { TargetPlan } from '../../model/target.ts'
 import { difference, firstUnreadable, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
+import { lostTexts } from './bundle.ts'
 import {
   type AnchorInput,
   type Family,
@@ -47,12 +48,15 @@ export function planAnchorStore(
   const keep = new Set(mine.filter((path) => held.includes(input.owned[path]?.subject ?? '')))
   const installed: Source[] = []
   const bundleText = bundle.bytes.toString('utf8')
-  const ours = new Set(
-    ownedSources(family, input.owned).flatMap((path) => {
+  const ownSources = ownedSources(family, input.owned)
+  const lost = lostTexts(ownSources, input.owned, (path) => sources.get(path), bundleText)
+  const ours = new Set([
+    ...ownSources.flatMap((path) => {
       const state = sources.get(path)
       return state?.kind === 'file' ? [state.bytes.toString('utf8')] : []
     }),
-  )
+    ...lost.map(([pem]) => pem),
+  ])
   for (const source of family.sources === undefined ? [] : wanted) {
     const state = sources.get(source.path) ?? { kind: 'absent' as const }
     const content = rootFile(source.certificate.pem)
@@ -94,11 +98,12 @@ export function planAnchorStore(
   const gone = mine.filter((path) => path !== family.bundle && !keep.has(path))
   // A file that is overwritten held a certificate too.
   const isHeld = (path: string) => held.includes(input.owned[path]?.subject ?? '')
-  const removed = ownedSources(family, input.owned).flatMap((path) => {
+  const present = ownSources.flatMap((path) => {
     const state = sources.get(path)
     const isOurs = state?.kind === 'file' && sha256(state.bytes) === input.owned[path]?.sha256
-    return isOurs && !isHeld(path) ? [state.bytes.toString('utf8')] : []
+    return isOurs ? [[state.bytes.toString('utf8'), path] as const] : []
   })
+  const removed = [...present, ...lost].flatMap(([text, path]) => (isHeld(path) ? [] : [text]))
   for (const path of gone) {
     const state = sources.get(path) ?? { kind: 'absent' as const }
     const isOurs = state.kind === 'file' && sha256(state.bytes) === input.owned[path]?.sha256

@@ -1,4 +1,4 @@
-import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { DesiredState } from '../../../agent/model/desired-state.ts'
@@ -142,3 +142,26 @@ t.test(
     t.match(await planOn(node, { ...wanted, targets }, EMPTY_STATE), { problems: [{ code: 'TARGET_READ_ONLY' }] })
   },
 )
+
+for (const [title, damage] of [
+  ['removes', (path: string) => rmSync(path)],
+  ['changes', (path: string) => writeFileSync(path, caB.pem)],
+] as const) {
+  t.test(`a source that somebody ${title} is put back although the bundle still holds its certificate`, async (t) => {
+    const node = scratchNode(t.testdir(debian()))
+    const wanted = desired({ anchors: [anchor('corp', caA)] })
+    const state = await reconcile(node, wanted, EMPTY_STATE)
+    const whole = treeOf(node.root)
+    damage(join(node.root, `${LOCAL_ANCHORS}/corp.crt`))
+    await reconcile(node, wanted, state)
+    t.same(treeOf(node.root), whole)
+  })
+
+  t.test(`an anchor whose source somebody ${title} leaves the bundle when it is withdrawn`, async (t) => {
+    const node = scratchNode(t.testdir(debian()))
+    const state = await reconcile(node, desired({ anchors: [anchor('corp', caA)] }), EMPTY_STATE)
+    damage(join(node.root, `${LOCAL_ANCHORS}/corp.crt`))
+    await reconcile(node, desired(), state)
+    t.equal(read(node, BUNDLE), distribution.pem)
+  })
+}

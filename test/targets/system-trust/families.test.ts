@@ -1,7 +1,7 @@
 // Fixture trees of distributions that Debian's own tools cannot make: where sources and bundle are, and that the real openssl verifies with
 // the bundle afterwards.
 import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { DesiredState } from '../../../agent/model/desired-state.ts'
@@ -76,6 +76,27 @@ for (const name of ['rhel', 'suse', 'photon'] as const) {
     const { '/candidate.pem': _, ...after } = treeOf(node.root)
     t.same(after, before)
   })
+
+  t.test(
+    `${name}: a source that somebody removes is put back, and its certificate leaves with its anchor`,
+    async (t) => {
+      const { bundle, sources } = familyOf(name)
+      const node = nodeOf(t, name)
+      const before = treeOf(node.root)
+      const wanted = desired({ anchors: [anchor('corp', caA)] })
+      const state = await reconcile(node, wanted, EMPTY_STATE)
+      const whole = treeOf(node.root)
+      const remove = () => sources !== undefined && rmSync(join(node.root, sources, 'corp.pem'))
+      remove()
+      const healed = await reconcile(node, wanted, state)
+      t.same(treeOf(node.root), whole)
+      remove()
+      await reconcile(node, desired(), healed)
+      t.notOk(verifies(node, bundle, caA.pem))
+      const { '/candidate.pem': _, ...after } = treeOf(node.root)
+      t.same(after, before)
+    },
+  )
 
   t.test(
     `${name}: the distribution's tool makes the bundle anew with our anchor in it, and there is nothing to do`,
