@@ -50,6 +50,7 @@ const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number
   apply: async (wiring) => (await import('./cli/commands/apply.ts')).applyCommand(wiring),
   probe: async (wiring) => (await import('./cli/commands/probe.ts')).probeCommand(wiring),
   publish: async (wiring) => (await import('./cli/commands/publish.ts')).publishCommand(wiring),
+  fleet: async (wiring) => (await import('./cli/commands/fleet.ts')).fleetCommand(wiring),
   lint: async (wiring) => (await import('./cli/commands/lint.ts')).lintCommand(wiring),
   inspect: async (wiring) => (await import('./cli/commands/inspect.ts')).inspectCommand(wiring),
   explain: async (wiring) => (await import('./cli/commands/explain.ts')).explainCommand(wiring),

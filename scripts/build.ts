@@ -21,12 +21,15 @@ const compiledSchema: Plugin = {
   },
 }
 
-/** The client of the Kubernetes API is larger than all the rest, and only `publish` runs it. */
+/** The client of the Kubernetes API is larger than all the rest, and only `publish` and `fleet` run it. */
 const clusterApart: Plugin = {
   name: 'cluster-apart',
   setup({ onResolve }) {
     onResolve({ filter: /\/cluster\/kubernetes-api\.ts$/ }, ({ kind }) =>
       kind === 'dynamic-import' ? { path: './registry-trust-cluster.cjs', external: true } : undefined,
+    )
+    onResolve({ filter: /\/commands\/fleet\.ts$/ }, ({ kind }) =>
+      kind === 'dynamic-import' ? { path: './registry-trust-fleet.cjs', external: true } : undefined,
     )
   },
 }
@@ -39,6 +42,7 @@ await build({
     // What decodes the files of the configuration that are not small, in a thread.
     'registry-trust-reader': 'agent/main-reader.ts',
     'registry-trust-cluster': 'agent/cluster/kubernetes-api.ts',
+    'registry-trust-fleet': 'agent/cli/commands/fleet.ts',
   },
   outdir,
   outExtension: { '.js': '.cjs' },

@@ -28,7 +28,7 @@ export type KubernetesOptions = {
 }
 
 /** Throws AgentError CLUSTER_UNREACHABLE where there is neither a kubeconfig that can be read nor a service account. */
-function credentialsFrom(kubeconfig: string | undefined): KubeConfig {
+export function credentialsFrom(kubeconfig: string | undefined): KubeConfig {
   const config = new KubeConfig()
   try {
     if (kubeconfig === undefined) config.loadFromCluster()
@@ -123,8 +123,8 @@ export function kubernetesApi({ kubeconfig, log, monotonic = () => performance.n
 }
 
 /** The library gives back text where it takes a time. */
-function microTime(value: unknown): V1MicroTime {
-  const at = Date.parse(String(value))
+export function microTime(value: unknown): V1MicroTime {
+  const at = typeof value === 'number' ? value : Date.parse(String(value))
   return new V1MicroTime(Number.isNaN(at) ? Date.now() : at)
 }
 
@@ -153,7 +153,7 @@ async function keepWatching(
   }
 }
 
-async function absentAsUndefined<T>(request: Promise<T>): Promise<T | undefined> {
+export async function absentAsUndefined<T>(request: Promise<T>): Promise<T | undefined> {
   try {
     return await request
   } catch (thrown) {
@@ -162,7 +162,7 @@ async function absentAsUndefined<T>(request: Promise<T>): Promise<T | undefined>
   }
 }
 
-async function named<T>(what: string, request: () => Promise<T>): Promise<T> {
+export async function named<T>(what: string, request: () => Promise<T>): Promise<T> {
   try {
     return await request()
   } catch (thrown) {

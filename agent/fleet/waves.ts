@@ -22,6 +22,7 @@ export type NextToGrant = {
 export function nextToGrant(wave: Wave): NextToGrant {
   const { settings, nowMs, record } = wave
   const candidates = candidatesOf(wave)
+  if (candidates.length === 0) return { nodes: [], canaryOverMs: new Map() }
   const generations = Map.groupBy(candidates, ({ report }) => report.summary.generation)
   const canaryOverMs = new Map<string, number>()
   const allowed: Candidate[] = []

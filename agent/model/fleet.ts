@@ -75,3 +75,13 @@ export const DEFAULT_FLEET: FleetSettings = {
     haltAfter: 1,
   },
 }
+
+/** The record of a roll-out as it stands in the Lease; empty: none yet. */
+export type RolloutText = string
+
+/** On the ConfigMap: a new value lets a halted roll-out go on. */
+export const RESUME_ANNOTATION = 'registry-trust.io/fleet-resume'
+/** On the Lease. */
+export const RECORD_ANNOTATION = 'registry-trust.io/rollout'
+export const FLEET_LEASE = 'registry-trust-fleet'
+export const FLEET_CONFIG_MAP = 'registry-trust'

@@ -42,6 +42,7 @@ export type Options = {
   readonly passwordFile?: string
   readonly json: boolean
   readonly kubeconfig?: string
+  readonly namespace?: string
   readonly watch: boolean
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly logFormat: 'text' | 'json'
@@ -177,9 +178,10 @@ function readOptions(command: Command, given: Given, environment: Environment): 
   const criProxy = last(source, 'cri-proxy')
   const restarterSocket = last(source, 'restarter-socket')
   const tokenFile = last(source, 'token-file')
+  const namespace = last(source, 'namespace')
   const fleet = last(source, 'fleet')
   const passwordFile = last(source, 'password-file')
-  const listen = last(source, 'listen') ?? flag('listen').default
+  const listen = last(source, 'listen') ?? (command === 'fleet' ? ':9462' : ':9461')
   parseAddress(listen)
   return {
     config: readList(source, 'config'),
@@ -191,6 +193,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     ...(restarterSocket !== undefined && { restarterSocket: readSocket(restarterSocket) }),
     ...(nodeName !== undefined && { nodeName }),
     ...(tokenFile !== undefined && { tokenFile }),
+    ...(namespace !== undefined && { namespace }),
     ...(fleet !== undefined && { fleet }),
     ...(passwordFile !== undefined && { passwordFile }),
     consentUnrehearsed: readSwitch(source, 'consent-unrehearsed'),
@@ -205,7 +208,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
 }
 
 /** They run for long and write for machines. */
-const DAEMONS: readonly Command[] = ['agent', 'cri-proxy', 'restarter']
+const DAEMONS: readonly Command[] = ['agent', 'cri-proxy', 'restarter', 'fleet']
 
 type Source = { readonly given: Given; readonly environment: Environment }
 

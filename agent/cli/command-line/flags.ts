@@ -67,6 +67,11 @@ export const COMMANDS = {
     summary: 'write the anchors to the ConfigMaps of the cluster that the section publish names',
     exits: ['0  all of them are right', '1  one of them is not, or an error'],
   },
+  fleet: {
+    summary: 'see every node of the cluster, spread changes, roll restarts out in waves; `fleet resume` after a halt',
+    operands: { value: '[resume]', atLeast: 0, atMost: 1 },
+    exits: ['0  ended by SIGTERM, or resumed', '1  could not start'],
+  },
   lint: {
     summary: 'find what switches certificate verification off in manifests and configs, and say what to write instead',
     operands: { value: 'PATH', atLeast: 1, atMost: 1000 },
@@ -159,7 +164,7 @@ export const FLAGS = {
   listen: {
     kind: 'text',
     value: 'HOST:PORT',
-    default: ':9461',
+    default: ':9461; of fleet :9462',
     help: 'where the agent answers HTTP; status asks there',
   },
   'node-name': { kind: 'text', value: 'NAME', default: 'the host name', help: 'name of this node in status and logs' },
@@ -201,7 +206,14 @@ export const FLAGS = {
     value: 'FILE',
     default: 'the service account of the Pod',
     help: 'how to reach the API server',
-    commands: ['publish'],
+    commands: ['publish', 'fleet'],
+  },
+  namespace: {
+    kind: 'text',
+    value: 'NAME',
+    default: 'that of the Pod, else registry-trust',
+    help: 'where the agents run',
+    commands: ['fleet'],
   },
   watch: {
     kind: 'switch',

@@ -59,6 +59,9 @@ sends no credentials. Follows the token service and redirects too, because a pul
 certificate with whether it can serve as an anchor and what to know about it. A private key is never read and never shown.`,
   publish: `Writes the anchors to ConfigMaps by server-side apply, Tekton's config-registry-cert among them, and restarts the Deployments named
 when the content changed. For programs that no node's trust reaches: controllers and build Pods. With --watch it keeps them so.`,
+  fleet: `One of these runs in the cluster, as a Deployment. It tells every agent of a change of the ConfigMap at once, asks the agents how they
+are, and, where restart.permit is fleet, lets nodes restart containerd one wave after the other and stops at the first failure. It
+serves the fleet under --listen: / (page), /fleet, /metrics, /readyz. Without it each node works alone as before.`,
   lint: `Reads files and folders and prints each flag or setting that switches verification off (--tls-verify=false, --skip-tls-verify,
 insecure_skip_verify, -k …) with the one that keeps it on. A line with "registry-trust: ignore" is passed over.`,
   explain: `Shows where containerd looks for this image's registry, which hosts.toml it reads, which servers it asks in which order and what it

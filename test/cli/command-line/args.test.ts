@@ -86,6 +86,7 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
     ['plan', { REGISTRY_TRUST_LISTEN: ':1' }, { listen: ':1' }],
     ['plan', { REGISTRY_TRUST_NODE_NAME: 'n' }, { nodeName: 'n' }],
     ['plan', { REGISTRY_TRUST_TOKEN_FILE: '/t' }, { tokenFile: '/t' }],
+    ['plan', { REGISTRY_TRUST_NAMESPACE: 'n' }, { namespace: 'n' }],
     ['plan', { REGISTRY_TRUST_FLEET: '/f' }, { fleet: '/f' }],
     ['plan', { REGISTRY_TRUST_CRI_PROXY: '/c' }, { criProxy: '/c' }],
     ['plan', { REGISTRY_TRUST_RESTARTER_SOCKET: '/r' }, { restarterSocket: '/r' }],

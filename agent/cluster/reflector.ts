@@ -1,0 +1,130 @@
+// Keeps a picture of a list of objects: reads it in pages, then follows it. Of each object only what is asked for is kept, since whole
+// Node objects of a large cluster would cost more memory than all the rest. Rules: a watch that breaks goes on where it was; one that is
+// too old (410) is read anew; what was there before stays visible meanwhile.
+import { type KubeConfig, type KubernetesListObject, type KubernetesObject, Watch } from '@kubernetes/client-node'
+import type { Log } from '../model/ports.ts'
+
+const PAGE = 500
+const FIRST_PAUSE_MS = 500
+const LAST_PAUSE_MS = 30_000
+/** The server ends a watch by itself after this. */
+const WATCH_SECONDS = 290
+
+export type Source<Kept> = {
+  readonly config: KubeConfig
+  readonly path: string
+  readonly selectors: { readonly labelSelector?: string; readonly fieldSelector?: string }
+  /** One page of the list. */
+  list(page: { readonly limit: number; readonly _continue?: string }): Promise<KubernetesListObject<KubernetesObject>>
+  keep(object: KubernetesObject): Kept
+  readonly onChange: () => void
+  readonly log: Log
+}
+
+export type Reflection<Kept> = {
+  readonly objects: ReadonlyMap<string, Kept>
+  isSynced(): boolean
+  close(): void
+}
+
+export function reflect<Kept>(source: Source<Kept>): Reflection<Kept> {
+  const objects = new Map<string, Kept>()
+  const closing = new AbortController()
+  let isSynced = false
+  const follow = async () => {
+    let version: string | undefined
+    let pauseMs = FIRST_PAUSE_MS
+    while (!closing.signal.aborted) {
+      try {
+        if (version === undefined) {
+          version = await readAll(source, objects)
+          isSynced = true
+          source.onChange()
+        }
+        version = await watchFrom(source, objects, version, closing.signal)
+        pauseMs = FIRST_PAUSE_MS
+      } catch (thrown) {
+        const reason = thrown instanceof Error ? thrown.message : String(thrown)
+        source.log.debug('watch-ended', { path: source.path, reason: reason.slice(0, 200) })
+        if (thrown instanceof TooOld) version = undefined
+        await pause(pauseMs * (0.5 + Math.random() / 2), closing.signal)
+        pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS)
+      }
+    }
+  }
+  void follow()
+  return { objects, isSynced: () => isSynced, close: () => closing.abort() }
+}
+
+class TooOld extends Error {}
+
+async function readAll<Kept>({ list, keep }: Source<Kept>, objects: Map<string, Kept>): Promise<string> {
+  const found = new Map<string, Kept>()
+  let next: string | undefined
+  let version = ''
+  do {
+    const page = await list({ limit: PAGE, ...(next === undefined ? {} : { _continue: next }) })
+    for (const object of page.items) found.set(nameOf(object), keep(object))
+    version = page.metadata?.resourceVersion ?? ''
+    next = page.metadata?._continue === '' ? undefined : page.metadata?._continue
+  } while (next !== undefined)
+  for (const name of objects.keys()) if (!found.has(name)) objects.delete(name)
+  for (const [name, kept] of found) objects.set(name, kept)
+  return version
+}
+
+/** Returns the version to go on from when the server has ended the watch. */
+function watchFrom<Kept>(
+  { config, path, selectors, keep, onChange }: Source<Kept>,
+  objects: Map<string, Kept>,
+  from: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const query = { ...selectors, resourceVersion: from, allowWatchBookmarks: true, timeoutSeconds: WATCH_SECONDS }
+  let version = from
+  const { promise, resolve, reject } = Promise.withResolvers<string>()
+  const onEvent = (phase: string, object: KubernetesObject & { readonly code?: number; readonly message?: string }) => {
+    if (phase === 'ERROR') {
+      reject(object.code === 410 ? new TooOld('the watch is too old') : new Error(object.message ?? 'watch error'))
+      return
+    }
+    version = object.metadata?.resourceVersion ?? version
+    if (phase === 'ADDED' || phase === 'MODIFIED') objects.set(nameOf(object), keep(object))
+    if (phase === 'DELETED') objects.delete(nameOf(object))
+    if (phase !== 'BOOKMARK') onChange()
+  }
+  const onEnd = (thrown: unknown) => {
+    if ((thrown as { readonly statusCode?: number } | null)?.statusCode === 410) reject(new TooOld('410 Gone'))
+    else if (thrown instanceof Error && thrown.name !== 'TimeoutError' && !signal.aborted) reject(thrown)
+    else resolve(version)
+  }
+  const stop = new AbortController()
+  const onAbort = () => stop.abort()
+  signal.addEventListener('abort', onAbort, { once: true })
+  new Watch(config).watch(path, query, onEvent, onEnd).then((controller) => {
+    if (stop.signal.aborted) controller.abort()
+    stop.signal.addEventListener('abort', () => controller.abort(), { once: true })
+  }, onEnd)
+  return promise.finally(() => {
+    signal.removeEventListener('abort', onAbort)
+    stop.abort()
+  })
+}
+
+function nameOf({ metadata }: KubernetesObject): string {
+  return metadata?.name ?? ''
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearTimeout(timer)
+        resolve()
+      },
+      { once: true },
+    )
+  })
+}

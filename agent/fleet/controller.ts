@@ -1,0 +1,243 @@
+// The fleet component as a loop: look at the cluster, decide, write the decision down, tell the Pods, ask the agents, say what is known.
+// Level-based: every turn starts from what is there, so that a turn that was lost costs nothing but time.
+
+import { parseNote } from '../config/fleet-note.ts'
+import { asAgentError } from '../model/errors.ts'
+import type { FleetSettings } from '../model/fleet.ts'
+import type { AgentClient, FleetApi, FleetView, SeenPod } from '../model/fleet-cluster.ts'
+import type { Clock, Log } from '../model/ports.ts'
+import { createAnnouncer, type Spoken } from './announcer.ts'
+import { createLeadership } from './leadership.ts'
+import type { FleetPicture, NodeLine } from './picture.ts'
+import { createPoller, type Poller } from './poller.ts'
+import type { Pace } from './polls.ts'
+import { type FleetNode, type LeaderMemory, NEW_MEMORY, NEW_RECORD, type RolloutRecord } from './record.ts'
+import { adoptGrants, type RolloutStep, stepRollout } from './rollout.ts'
+import { TokenBucket, touchesDue } from './touches.ts'
+import { conditionOf, type FleetState, fleetState, type NodeFacts } from './verdict.ts'
+import { isCanary } from './waves.ts'
+
+/** A touch that the watch has not shown yet is not made again. */
+const TOUCH_SETTLE_MS = 10_000
+/** Conditions say nothing before the agents had the time to answer a new leader. */
+const GRACE_MS = 5_000
+
+export type ControllerOptions = {
+  readonly api: FleetApi
+  readonly client: AgentClient
+  readonly me: string
+  readonly settings: () => FleetSettings
+  readonly clock: Pick<Clock, 'monotonic'>
+  readonly newId: () => string
+  readonly log: Log
+  readonly onProved?: (seconds: number) => void
+  readonly wake: () => void
+}
+
+export type Controller = {
+  turn(): Promise<void>
+  isLeading(): boolean
+  isSynced(): boolean
+  picture(): FleetPicture
+  readonly counts: {
+    readonly touches: number
+    readonly writes: number
+    readonly requests: number
+    readonly failures: number
+  }
+  stop(): Promise<void>
+}
+
+export function createController(options: ControllerOptions): Controller {
+  const { api, me, clock, log, settings, newId } = options
+  const now = () => clock.monotonic()
+  const view = api.watch(options.wake)
+  const leadership = createLeadership({ api, me, now, log })
+  const poller = createPoller({ client: options.client, now, onAnswer: options.wake })
+  const announcer = createAnnouncer(api, log)
+  const bucket = new TokenBucket()
+  const told = new Map<string, { readonly note: string; readonly atMs: number }>()
+  let memory: LeaderMemory = NEW_MEMORY
+  let halted: string | undefined
+  let ledSinceMs = 0
+  let wasLeading = false
+  let touches = 0
+  const change = { config: '', sinceMs: 0, proved: new Set<string>() }
+
+  const lines = () => linesOf(view, poller, leadership.record(), now())
+  const lead = async () => {
+    const nowMs = now()
+    if (!wasLeading) {
+      memory = NEW_MEMORY
+      ledSinceMs = nowMs
+    }
+    const nodes = fleetNodes(view, poller)
+    poller.keepOnly(new Set(nodes.map(({ name }) => name)))
+    const step = stepRollout({
+      config: view.config()?.digest,
+      resume: view.config()?.resume ?? '',
+      nodes,
+      record: leadership.record(),
+      memory,
+      settings: settings().rollout,
+      nowMs,
+      newId,
+    })
+    if (JSON.stringify(step.record) !== JSON.stringify(leadership.record()) && !(await leadership.commit(step.record)))
+      return
+    memory = step.memory
+    tellHalt(step)
+    halted = step.halted
+    touch(nowMs)
+    const all = lines()
+    poller.poll(view.pods().values(), paceOf(all), nowMs)
+    measureChange(all, nowMs)
+    if (nowMs - ledSinceMs > GRACE_MS)
+      announcer.announce(spoken(all, view), { removesTaint: settings().startupTaint === 'remove' }, nowMs)
+  }
+
+  function touch(nowMs: number): void {
+    const { canary } = settings().rollout
+    const nodes = view.nodes()
+    const pods = [...view.pods().values()].filter(({ name, note }) => {
+      const last = told.get(name)
+      return last === undefined || last.note === note || nowMs - last.atMs > TOUCH_SETTLE_MS
+    })
+    const due = touchesDue({
+      pods,
+      agents: view.pods().size,
+      config: view.config()?.digest,
+      record: leadership.record(),
+      isCanary: (node) => isCanary(canary, nodes.get(node) ?? { labels: {} }),
+      limit: bucket.available(settings().touchesPerSecond, nowMs),
+    })
+    bucket.spend(due.length)
+    for (const { pod, note } of due) {
+      touches += 1
+      told.set(pod.name, { note, atMs: nowMs })
+      api.annotatePod(pod, note).catch((thrown: unknown) => {
+        told.delete(pod.name)
+        log.warn('touch-failed', { pod: pod.name, error: asAgentError(thrown).message })
+      })
+    }
+    for (const name of told.keys()) if (!view.pods().has(name)) told.delete(name)
+  }
+
+  function tellHalt({ halted: reason, newFailures }: RolloutStep): void {
+    if (reason !== undefined && reason !== halted) log.error('rollout-halted', { reason, nodes: newFailures })
+    if (reason === undefined && halted !== undefined) log.info('rollout-resumed', {})
+    if (reason === undefined) return
+    for (const name of newFailures) {
+      const message = `${reason}: no more restarts are granted until a new generation or \`registry-trust fleet resume\``
+      const nodeUid = view.nodes().get(name)?.uid ?? ''
+      announcer.tell({ node: name, nodeUid, type: 'Warning', reason: 'RolloutHalted', message })
+    }
+  }
+
+  /** From when the change was seen until the node proves it. */
+  function measureChange(all: readonly NodeLine[], nowMs: number): void {
+    const config = view.config()?.digest ?? ''
+    if (config !== change.config) {
+      const isFirst = change.config === ''
+      change.config = config
+      change.sinceMs = nowMs
+      change.proved = new Set(isFirst ? all.map(({ facts }) => facts.node) : [])
+    }
+    for (const { facts, state } of all) {
+      if (state !== 'trusted' || change.proved.has(facts.node)) continue
+      change.proved.add(facts.node)
+      options.onProved?.((nowMs - change.sinceMs) / 1000)
+    }
+  }
+
+  return {
+    async turn() {
+      try {
+        if (!view.isSynced()) return
+        await leadership.keep(() => adoptGrants(NEW_RECORD, carried(view)))
+        const isLeading = leadership.isLeading()
+        if (isLeading) await lead()
+        wasLeading = isLeading
+      } catch (thrown) {
+        const { code, message } = asAgentError(thrown)
+        log.warn('turn-failed', { code, error: message })
+      }
+    },
+    isLeading: leadership.isLeading,
+    isSynced: () => view.isSynced(),
+    picture: () => ({
+      isLeading: leadership.isLeading(),
+      isSynced: view.isSynced(),
+      config: view.config()?.digest,
+      lines: lines(),
+      nodes: fleetNodes(view, poller),
+      record: leadership.record(),
+      halted,
+    }),
+    get counts() {
+      return { touches, writes: announcer.writes, requests: poller.requests, failures: poller.failures }
+    },
+    async stop() {
+      view.close()
+      await leadership.release().catch((thrown: unknown) => {
+        log.warn('lease-not-released', { error: asAgentError(thrown).message })
+      })
+    },
+  }
+}
+
+function* carried(view: FleetView) {
+  for (const { node, note } of view.pods().values()) {
+    const grant = parseNote(note)?.grant
+    if (grant !== undefined) yield [node, grant] as const
+  }
+}
+
+function fleetNodes(view: FleetView, poller: Poller): readonly FleetNode[] {
+  const agents = new Set([...view.pods().values()].map(({ node }) => node))
+  return [...view.nodes().values()].map(({ name, zone, isControlPlane, labels, isReady, isCordoned }) => ({
+    ...{ name, zone, isControlPlane, labels, isReady, isCordoned },
+    hasAgent: agents.has(name),
+    report: poller.answerOf(name),
+  }))
+}
+
+function linesOf(view: FleetView, poller: Poller, record: RolloutRecord, nowMs: number): readonly NodeLine[] {
+  const config = view.config()?.digest
+  return [...view.pods().values()]
+    .filter(({ node }) => node !== '')
+    .map((pod) => {
+      const { node } = pod
+      const summary = poller.answerOf(node)?.summary
+      const facts = {
+        ...{ node, summary },
+        isUnreachable: poller.isUnreachable(node, nowMs),
+        isCurrent: summary?.config === config,
+        isGranted: record.grants[node] !== undefined,
+      }
+      return {
+        facts,
+        state: fleetState(facts),
+        pod,
+        zone: view.nodes().get(node)?.zone ?? '',
+        error: poller.errorOf(node),
+      }
+    })
+}
+
+function paceOf(lines: readonly NodeLine[]): (node: string) => Pace {
+  const paces = new Map(lines.map(({ facts, state }) => [facts.node, paceFor(state)]))
+  return (node) => paces.get(node) ?? 'fast'
+}
+
+function paceFor(state: FleetState): Pace {
+  if (state === 'restart-pending') return 'waiting'
+  return state === 'restarting' || state === 'waiting' || state === 'unknown' ? 'fast' : 'slow'
+}
+
+function spoken(lines: readonly NodeLine[], view: FleetView): readonly Spoken[] {
+  return lines.flatMap(({ facts, state }) => {
+    const node = view.nodes().get(facts.node)
+    return node === undefined ? [] : [{ node, state, condition: conditionOf(facts) }]
+  })
+}

@@ -1,0 +1,22 @@
+// What the component knows at one moment, for the page, the metrics and GET /fleet.
+import type { SeenPod } from '../model/fleet-cluster.ts'
+import type { FleetNode, RolloutRecord } from './record.ts'
+import type { FleetState, NodeFacts } from './verdict.ts'
+
+export type NodeLine = {
+  readonly facts: NodeFacts
+  readonly state: FleetState
+  readonly pod: SeenPod
+  readonly zone: string
+  readonly error: string | undefined
+}
+
+export type FleetPicture = {
+  readonly isLeading: boolean
+  readonly isSynced: boolean
+  readonly config: string | undefined
+  readonly lines: readonly NodeLine[]
+  readonly nodes: readonly FleetNode[]
+  readonly record: RolloutRecord
+  readonly halted: string | undefined
+}

@@ -1,0 +1,91 @@
+// What is said of one node: its state in the fleet, the condition on its Node object, and how bad it is. Pure.
+import type { SeenCondition } from '../model/fleet-cluster.ts'
+import type { NodeSummary } from '../model/summary.ts'
+
+/** Worst first. */
+export const FLEET_STATES = [
+  'rollback-failed',
+  'rolled-back',
+  'untrusted',
+  'no-containerd',
+  'unreachable',
+  'drifted',
+  'restart-pending',
+  'restarting',
+  'waiting',
+  'unknown',
+  'audit',
+  'trusted',
+] as const
+export type FleetState = (typeof FLEET_STATES)[number]
+
+export type NodeFacts = {
+  readonly node: string
+  /** The last answer; undefined: none since this leader watches. */
+  readonly summary: NodeSummary | undefined
+  /** It has not answered for so long that it counts as unreachable. */
+  readonly isUnreachable: boolean
+  /** It has answered for the configuration in force. */
+  readonly isCurrent: boolean
+  readonly isGranted: boolean
+}
+
+export function fleetState({ summary, isUnreachable, isCurrent, isGranted }: NodeFacts): FleetState {
+  if (isUnreachable) return 'unreachable'
+  if (summary === undefined) return 'unknown'
+  const { state } = summary
+  if (state === 'rollback-failed' || state === 'rolled-back' || state === 'no-containerd' || state === 'audit')
+    return state
+  if (isGranted || summary.grant?.phase === 'used') return 'restarting'
+  if (!isCurrent || state === 'applying') return 'waiting'
+  if (state === 'restart-pending') return state
+  if (untrustedCount(summary) > 0) return 'untrusted'
+  return state === 'drifted' ? 'drifted' : 'trusted'
+}
+
+export function untrustedCount({ untrusted, untrustedMore }: NodeSummary): number {
+  return untrusted.length + untrustedMore
+}
+
+/** True: every declared registry is trusted and proved. Undefined: nothing new may be said yet. */
+export function conditionOf(facts: NodeFacts): SeenCondition | undefined {
+  const state = fleetState(facts)
+  const { summary } = facts
+  if (state === 'unreachable')
+    return {
+      status: 'Unknown',
+      reason: 'AgentUnreachable',
+      message:
+        'The agent of this node does not answer the fleet component: look at its Pod (kubectl -n registry-trust get pods -o wide).',
+    }
+  if (summary === undefined || state === 'waiting' || state === 'restarting') return undefined
+  const at = `generation ${summary.generation}`
+  const [worst] = summary.untrusted
+  if (state === 'rolled-back' || state === 'rollback-failed' || state === 'no-containerd')
+    return { status: 'False', reason: camel(state), message: `${SENTENCES[state]} (${at}).` }
+  if (worst !== undefined) {
+    const more = untrustedCount(summary) - 1
+    const others = more === 0 ? '' : `, and ${more} more`
+    const how = `kubectl -n registry-trust exec POD -- registry-trust explain ${worst.host}/IMAGE`
+    const message = `${worst.host} is not trusted: ${worst.code}${others} (${at}). ${how} tells why.`
+    return { status: 'False', reason: camel(worst.code), message }
+  }
+  const registries =
+    summary.registries === 1 ? 'The declared registry is' : `All ${summary.registries} declared registries are`
+  return { status: 'True', reason: 'Trusted', message: `${registries} trusted (${at}).` }
+}
+
+const SENTENCES = {
+  'rolled-back': 'The last change was rolled back; the log of the agent says why, and a new generation is tried',
+  'rollback-failed': 'A change could not be rolled back completely: look at the node and at the log of the agent',
+  'no-containerd': 'containerd does not answer on this node: look at its unit',
+} as const
+
+/** A reason of a condition has no hyphens. */
+function camel(code: string): string {
+  return code.replace(/(?:^|-)([a-z0-9])/g, (_all, letter: string) => letter.toUpperCase())
+}
+
+export function isWorse(left: FleetState, right: FleetState): number {
+  return FLEET_STATES.indexOf(left) - FLEET_STATES.indexOf(right)
+}
