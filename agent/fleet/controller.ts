@@ -4,7 +4,7 @@
 import { parseNote } from '../config/fleet-note.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { FleetSettings } from '../model/fleet.ts'
-import type { AgentClient, FleetApi, FleetView, SeenPod } from '../model/fleet-cluster.ts'
+import type { AgentClient, FleetApi, FleetView } from '../model/fleet-cluster.ts'
 import type { Clock, Log } from '../model/ports.ts'
 import { createAnnouncer, type Spoken } from './announcer.ts'
 import { createLeadership } from './leadership.ts'
@@ -14,7 +14,7 @@ import type { Pace } from './polls.ts'
 import { type FleetNode, type LeaderMemory, NEW_MEMORY, NEW_RECORD, type RolloutRecord } from './record.ts'
 import { adoptGrants, type RolloutStep, stepRollout } from './rollout.ts'
 import { TokenBucket, touchesDue } from './touches.ts'
-import { conditionOf, type FleetState, fleetState, type NodeFacts } from './verdict.ts'
+import { conditionOf, type FleetState, fleetState } from './verdict.ts'
 import { isCanary } from './waves.ts'
 
 /** A touch that the watch has not shown yet is not made again. */

@@ -14,7 +14,7 @@ import { invalid, isDescribed, unknownFields } from '../fixtures/deploy/schemas.
 
 t.setTimeout(480_000)
 
-const FOLDERS = ['base', 'example', ...OVERLAYS.map((name) => `overlays/${name}`)]
+const FOLDERS = ['base', 'example', ...OVERLAYS.map((name) => `overlays/${name}`), 'overlays/fleet']
 const rendered = new Map<string, readonly KubernetesObject[]>()
 for (const folder of FOLDERS) rendered.set(folder, await render(folder))
 
@@ -61,13 +61,17 @@ t.test('a wrong value and an unknown field are found', async (t) => {
   t.match(await unknownFields([unknown]), /dnsPolcy/)
 })
 
+const CLUSTER_WIDE =
+  /^(Namespace|SecurityContextConstraints|ClusterRole(Binding)?|ValidatingAdmissionPolicy(Binding)?)$/
+
 t.test('names, namespace and label are the contract', async (t) => {
   for (const folder of FOLDERS)
     for (const { kind, metadata } of objectsOf(folder)) {
-      t.match(metadata.name, /^registry-trust(-scc)?$/, `${folder}: ${kind}`)
-      if (!['Namespace', 'SecurityContextConstraints'].includes(kind)) t.equal(metadata.namespace, 'registry-trust')
+      t.match(metadata.name, /^registry-trust(-scc|-fleet(-[a-z-]+)?)?$/, `${folder}: ${kind}`)
+      const home = metadata.name === 'registry-trust-fleet-events' ? 'default' : 'registry-trust'
+      if (!CLUSTER_WIDE.test(kind)) t.equal(metadata.namespace, home)
       if (kind !== 'ConfigMap')
-        t.equal(metadata.labels?.['app.kubernetes.io/name'], 'registry-trust', `${folder}: ${kind}`)
+        t.match(metadata.labels?.['app.kubernetes.io/name'], /^registry-trust(-fleet)?$/, `${folder}: ${kind}`)
     }
 })
 

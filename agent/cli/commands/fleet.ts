@@ -41,8 +41,9 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
   const { clock } = ports
   let wake = new AbortController()
   let lastTurnMs = clock.monotonic()
-  let desired = await loadDesired(wiring, undefined)
-  const settings = () => desired?.fleet ?? DEFAULT_FLEET
+  const config = configReader(wiring)
+  await config.read()
+  const settings = () => config.desired()?.fleet ?? DEFAULT_FLEET
   const controller: Controller = createController({
     ...{ api, me: node, settings, clock, log },
     client: agentClient(),
@@ -71,8 +72,9 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
       lastTurnMs = clock.monotonic()
       if (lastTurnMs - configAtMs > CONFIG_MS) {
         configAtMs = lastTurnMs
-        desired = await loadDesired(wiring, desired)
+        await config.read()
       }
+      const desired = config.desired()
       if (desired !== undefined && controller.isLeading()) publishing.look(desired)
       await clock.sleep(SHORTEST_PAUSE_MS).catch(() => undefined)
       await clock.sleep(TURN_MS - SHORTEST_PAUSE_MS, { signal: wake.signal }).catch(() => undefined)
@@ -96,12 +98,20 @@ function check(name: string, ok: boolean, message: string) {
   return { ready: ok, checks: [{ name, ok, message: ok ? '' : message }] }
 }
 
-/** The mounted trust.yaml: settings of the fleet, and what is published. A broken one changes nothing. */
-async function loadDesired({ loadConfig, log }: Wiring, last: DesiredState | undefined) {
-  const loaded = await loadConfig()
-  if (loaded.ok) return loaded.desired
-  log.warn('config-invalid', { problems: loaded.problems.map(({ message }) => message) })
-  return last
+/** The mounted trust.yaml: settings of the fleet, and what is published. A broken one changes nothing, and is told once. */
+function configReader({ loadConfig, log }: Wiring) {
+  let last: DesiredState | undefined
+  let told = ''
+  return {
+    desired: () => last,
+    async read() {
+      const loaded = await loadConfig()
+      const text = loaded.ok ? '' : loaded.problems.map(({ message }) => message).join('; ')
+      if (text !== '' && text !== told) log.warn('config-invalid', { problems: text })
+      told = text
+      if (loaded.ok) last = loaded.desired
+    },
+  }
 }
 
 /** The ConfigMaps of the section publish: after a change, and now and then anyway. */

@@ -124,6 +124,8 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
     - name: REGISTRY_TRUST_CONTAINERD_ADDRESS
       value: {{ . }}
     {{- end }}
+    - name: REGISTRY_TRUST_FLEET
+      value: /etc/registry-trust-fleet
     - name: REGISTRY_TRUST_NODE_NAME
       valueFrom:
         fieldRef:

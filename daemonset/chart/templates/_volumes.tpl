@@ -1,6 +1,7 @@
 {{- define "registry-trust.agentMounts" -}}
 {{- $parts := include "registry-trust.parts" . | fromYaml -}}
 - {name: inputs, mountPath: /etc/registry-trust, readOnly: true}
+- {name: fleet, mountPath: /etc/registry-trust-fleet, readOnly: true}
 {{- if $parts.proxy }}
 - {name: sockets, mountPath: /run/registry-trust}
 {{- end }}
@@ -93,6 +94,17 @@ optional: true
           name: {{ include "registry-trust.credentials" . }}
           optional: true
       {{- $certificates | nindent 6 }}
+# What the fleet component tells this Pod, beside the names of the ConfigMap's keys. Empty without one.
+- name: fleet
+  projected:
+    sources:
+      - configMap:
+          {{- include "registry-trust.configSource" . | nindent 10 }}
+      - downwardAPI:
+          items:
+            - path: registry-trust.io/fleet
+              fieldRef:
+                fieldPath: metadata.annotations['registry-trust.io/fleet']
 {{- if $parts.proxy }}
 - name: sockets
   emptyDir: {medium: Memory, sizeLimit: 1Mi}

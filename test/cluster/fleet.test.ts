@@ -1,0 +1,235 @@
+// The fleet component as it is shipped (its bundle, its ServiceAccount's rights, its admission policies) on Kubernetes' own API server with a
+// real etcd; the nodes are played by test/fixtures/fleet/agents.ts.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { FleetReport } from '../../agent/fleet/report.ts'
+import type { Kubernetes, Tree } from '../fixtures/cluster/kubernetes.ts'
+import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
+import { Agents, NAMESPACE } from '../fixtures/fleet/agents.ts'
+
+const root = join(import.meta.dirname, '../..')
+const MAP = `/api/v1/namespaces/${NAMESPACE}/configmaps/registry-trust`
+const LEASE = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases/registry-trust-fleet`
+
+t.setTimeout(300_000)
+const clusters = onKubernetes(t)
+
+async function install(kubernetes: Kubernetes): Promise<void> {
+  await kubernetes.request('POST', '/api/v1/namespaces', { metadata: { name: NAMESPACE } })
+  const overlay = join(root, 'test/fixtures/fleet/with-taint')
+  const { status, stderr } = await kubernetes.sh(`kubectl kustomize ${overlay} | kubectl apply -f -`, root)
+  if (status !== 0) throw new Error(stderr)
+}
+
+async function declare(kubernetes: Kubernetes, text: string): Promise<void> {
+  const found = await kubernetes.request('GET', MAP)
+  const annotations = (found.body as { metadata?: { annotations?: Tree } }).metadata?.annotations ?? {}
+  const body = { metadata: { name: 'registry-trust', annotations }, data: { 'trust.yaml': text } }
+  const answer =
+    found.status === 404
+      ? await kubernetes.request('POST', `/api/v1/namespaces/${NAMESPACE}/configmaps`, body)
+      : await kubernetes.request('PUT', MAP, body)
+  if (answer.status > 201) throw new Error(JSON.stringify(answer.body))
+}
+
+type Component = { readonly url: string; readonly child: ChildProcess; stop(signal?: NodeJS.Signals): Promise<void> }
+
+async function startComponent(t: Test, kubernetes: Kubernetes, name: string, settings: string): Promise<Component> {
+  const config = t.testdir({ [name]: { 'trust.yaml': settings } })
+  const env = { ...process.env, REGISTRY_TRUST_NODE_NAME: name }
+  const args = [
+    'fleet',
+    '--kubeconfig',
+    kubernetes.kubeconfig('fleet'),
+    '--namespace',
+    NAMESPACE,
+    '--listen',
+    '127.0.0.1:0',
+  ]
+  const program = join(root, 'dist/registry-trust.cjs')
+  const child = spawn(process.execPath, [program, ...args, '--config', join(config, name)], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let log = ''
+  child.stderr?.on('data', (chunk: Buffer) => {
+    log += chunk.toString()
+  })
+  const stop = async (signal: NodeJS.Signals = 'SIGTERM') => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    child.kill(signal)
+    await once(child, 'exit')
+  }
+  t.teardown(async () => {
+    await stop()
+    if (!t.passing()) process.stderr.write(log.slice(-6000))
+  })
+  await until(() => /"address":"127.0.0.1:\d+"/.test(log), 'the component listens')
+  const port = /"address":"127.0.0.1:(\d+)"/.exec(log)?.[1]
+  return { url: `http://127.0.0.1:${port}`, child, stop }
+}
+
+async function until(holds: () => boolean | Promise<boolean>, what: string, ms = 30_000): Promise<void> {
+  const deadline = Date.now() + ms
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what}`)
+    await sleep(50)
+  }
+}
+
+async function fleetOf({ url }: Component, query = ''): Promise<FleetReport> {
+  const answer = await fetch(`${url}/fleet${query}`)
+  return (await answer.json()) as FleetReport
+}
+
+async function conditionOf(kubernetes: Kubernetes, node: string): Promise<Tree | undefined> {
+  const { body } = await kubernetes.request('GET', `/api/v1/nodes/${node}`)
+  const { status } = body as { status?: { conditions?: readonly Tree[] } }
+  return status?.conditions?.find(({ type }) => type === 'RegistryTrustReady')
+}
+
+const SETTINGS = `registries: []
+restart: {permit: fleet}
+fleet:
+  startupTaint: remove
+  rollout: {canary: 1, maxUnavailable: 2, soak: 1s, haltAfter: 1}
+`
+
+clusters.test(
+  'a change is told, proved and said; restarts go in waves; a bad one halts; resume goes on',
+  async (t, kubernetes) => {
+    await install(kubernetes)
+    await declare(kubernetes, 'first: 1')
+    const bad = new Set<string>()
+    const agents = new Agents(kubernetes, {
+      count: 6,
+      needsRestart: true,
+      refuses: (generation) => bad.has(generation),
+    })
+    await agents.start(t)
+    const component = await startComponent(t, kubernetes, 'one', SETTINGS)
+    const settled = (states: { [state: string]: number }) => async () => {
+      const { totals } = await fleetOf(component)
+      return Object.entries(states).every(([state, count]) => totals.states[state] === count)
+    }
+    await until(settled({ trusted: 6 }), 'all six trust the first configuration', 60_000)
+    t.ok(agents.mostRestarting <= 2, `${agents.mostRestarting} restarted at the same time`)
+    t.equal([...agents.machines.values()].filter(({ restarts }) => restarts.length === 1).length, 6)
+    await until(async () => (await conditionOf(kubernetes, 'n0'))?.['status'] === 'True', 'the condition is True')
+    t.match(await conditionOf(kubernetes, 'n0'), { reason: 'Trusted', message: /The declared registry is trusted/ })
+    await until(async () => {
+      const { body } = await kubernetes.request('GET', '/api/v1/nodes/n0')
+      return ((body as { spec: { taints?: readonly Tree[] } }).spec.taints ?? []).length === 0
+    }, 'the startup taint is gone')
+
+    const before = await kubernetes.request('GET', MAP)
+    const next = 'second: 1'
+    const { digestOfConfigMap } = await import('../../agent/config/config-digest.ts')
+    bad.add(digestOfConfigMap({ data: { 'trust.yaml': next } }).slice(-12))
+    t.ok(before.status === 200)
+    await declare(kubernetes, next)
+    await until(async () => (await fleetOf(component)).rollout.halted !== null, 'the roll-out is halted')
+    await sleep(2_000)
+    const halted = await fleetOf(component)
+    t.match(halted.rollout, { halted: /one node failed/, grants: [] })
+    t.match(halted.totals.states, { 'rolled-back': 1, 'restart-pending': 5 })
+    t.match(await (await fetch(`${component.url}/metrics`)).text(), /^registry_trust_fleet_halted 1$/m)
+    const failed = halted.rollout.failed[0] ?? ''
+    await until(async () => (await conditionOf(kubernetes, failed))?.['status'] === 'False', 'its condition is False')
+    await until(async () => {
+      const { body } = await kubernetes.request('GET', '/api/v1/namespaces/default/events')
+      return (body as { items: readonly Tree[] }).items.some(({ reason }) => reason === 'RolloutHalted')
+    }, 'an Event tells of the halt')
+
+    bad.clear()
+    const args = ['fleet', 'resume', '--kubeconfig', kubernetes.kubeconfig('admin'), '--namespace', NAMESPACE]
+    const resume = spawn(process.execPath, [join(root, 'dist/registry-trust.cjs'), ...args], { stdio: 'inherit' })
+    t.same((await once(resume, 'exit'))[0], 0)
+    await until(settled({ trusted: 5, 'rolled-back': 1 }), 'the other five followed', 60_000)
+    t.ok(agents.mostRestarting <= 2)
+    const page = await (await fetch(component.url)).text()
+    t.match(page, /1 of 6 nodes are not well/)
+  },
+)
+
+clusters.test(
+  'a component that ends hands over at once, one that is killed after the Lease is over',
+  async (t, kubernetes) => {
+    const holder = async () => ((await kubernetes.request('GET', LEASE)).body as { spec: Tree }).spec['holderIdentity']
+    const first = await startComponent(t, kubernetes, 'one', SETTINGS)
+    await until(async () => (await holder()) === 'one', 'the first leads')
+    const second = await startComponent(t, kubernetes, 'two', SETTINGS)
+    t.equal((await fetch(`${second.url}/readyz`)).status, 503)
+    const begun = Date.now()
+    await first.stop()
+    await until(async () => (await holder()) === 'two', 'the second leads')
+    t.ok(Date.now() - begun < 6_000, 'it was released')
+    await second.stop('SIGKILL')
+    const third = await startComponent(t, kubernetes, 'three', SETTINGS)
+    await until(async () => (await fetch(`${third.url}/readyz`)).status === 200, 'the third leads', 40_000)
+  },
+)
+
+clusters.test('what it may do is what it does: the policies deny the neighbour of each', async (t, kubernetes) => {
+  await install(kubernetes)
+  const pod = `/api/v1/namespaces/${NAMESPACE}/pods/agent-n1`
+  const patch = async (path: string, type: 'merge' | 'strategic-merge', body: object) => {
+    const contentType = `application/${type}-patch+json`
+    const answer = await kubernetes.request('PATCH', path, { ...body }, 'fleet', contentType)
+    return answer.status === 200 ? 'allowed' : String(answer.body['message'])
+  }
+  const onPod = (body: object) => patch(pod, 'merge', body)
+  t.equal((await kubernetes.request('GET', pod)).status, 200)
+  t.equal(await onPod({ metadata: { annotations: { 'registry-trust.io/fleet': '{}' } } }), 'allowed')
+  t.match(await onPod({ metadata: { annotations: { other: 'x' } } }), /only the annotation registry-trust.io\/fleet/)
+  t.match(await onPod({ metadata: { labels: { other: 'x' } } }), /no label, owner, finalizer or part of the spec/)
+  t.match(await onPod({ metadata: { finalizers: ['a.b/c'] } }), /no label, owner, finalizer or part of the spec/)
+  t.match(await onPod({ spec: { activeDeadlineSeconds: 1 } }), /no label, owner, finalizer or part of the spec/)
+  const other = { metadata: { name: 'other', annotations: {} }, spec: { containers: [{ name: 'x', image: 'x' }] } }
+  await kubernetes.request('POST', `/api/v1/namespaces/${NAMESPACE}/pods`, other)
+  const foreign = await patch(`/api/v1/namespaces/${NAMESPACE}/pods/other`, 'merge', {
+    metadata: { annotations: { 'registry-trust.io/fleet': 'x' } },
+  })
+  t.match(foreign, /only Pods of the registry-trust agent/)
+
+  const onStatus = (body: object) => patch('/api/v1/nodes/n1/status', 'strategic-merge', body)
+  const condition = (type: string) => ({
+    status: { conditions: [{ type, status: 'False', reason: 'X', message: 'x' }] },
+  })
+  t.equal(await onStatus(condition('RegistryTrustReady')), 'allowed')
+  t.match(await onStatus(condition('Ready')), /only the condition RegistryTrustReady/)
+  t.match(await onStatus({ status: { capacity: { cpu: '1' } } }), /only the condition RegistryTrustReady/)
+  t.match(await onStatus({ metadata: { labels: { a: 'b' } } }), /labels, annotations, owners and finalizers/)
+
+  const taints = (list: readonly object[]) => patch('/api/v1/nodes/n1', 'merge', { spec: { taints: list } })
+  const [ours, theirs] = [
+    { key: 'registry-trust.io/untrusted', effect: 'NoSchedule' },
+    { key: 'a/b', effect: 'NoSchedule' },
+  ]
+  await kubernetes.kubectl([
+    'patch',
+    'node',
+    'n1',
+    '--type',
+    'merge',
+    '-p',
+    JSON.stringify({ spec: { taints: [ours, theirs] } }),
+  ])
+  t.match(await taints([ours]), /only the taint registry-trust.io\/untrusted may be removed/)
+  t.match(
+    await taints([ours, theirs, { key: 'c/d', effect: 'NoSchedule' }]),
+    /only the taint registry-trust.io\/untrusted/,
+  )
+  t.match(await patch('/api/v1/nodes/n1', 'merge', { spec: { unschedulable: true } }), /only taints may be changed/)
+  t.equal(await taints([theirs]), 'allowed')
+
+  const refused = ['get secrets', 'delete pod agent-n1', 'get configmap other', 'delete node n1', 'create configmap x']
+  for (const command of refused) {
+    const { status, stderr } = await kubernetes.kubectl(['-n', NAMESPACE, ...command.split(' ')], 'fleet')
+    t.not(status, 0, command)
+    t.match(stderr, /forbidden|Forbidden|no role grants/i, command)
+  }
+})
