@@ -12,6 +12,7 @@ type Tone = 'ok' | 'warn' | 'bad'
 const TONES: { readonly [state in FleetState]: Tone } = {
   'rollback-failed': 'bad',
   'rolled-back': 'bad',
+  failed: 'bad',
   untrusted: 'bad',
   'no-containerd': 'bad',
   unreachable: 'bad',

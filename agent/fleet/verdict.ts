@@ -6,6 +6,7 @@ import type { NodeSummary } from '../model/summary.ts'
 export const FLEET_STATES = [
   'rollback-failed',
   'rolled-back',
+  'failed',
   'untrusted',
   'no-containerd',
   'unreachable',
@@ -34,7 +35,13 @@ export function fleetState({ summary, isUnreachable, isCurrent, isGranted }: Nod
   if (isUnreachable) return 'unreachable'
   if (summary === undefined) return 'unknown'
   const { state } = summary
-  if (state === 'rollback-failed' || state === 'rolled-back' || state === 'no-containerd' || state === 'audit')
+  if (
+    state === 'rollback-failed' ||
+    state === 'rolled-back' ||
+    state === 'no-containerd' ||
+    state === 'failed' ||
+    state === 'audit'
+  )
     return state
   if (isGranted || summary.grant?.phase === 'used') return 'restarting'
   if (!isCurrent || state === 'applying') return 'waiting'
@@ -61,7 +68,7 @@ export function conditionOf(facts: NodeFacts): SeenCondition | undefined {
   if (summary === undefined || state === 'waiting' || state === 'restarting') return undefined
   const at = `generation ${summary.generation}`
   const [worst] = summary.untrusted
-  if (state === 'rolled-back' || state === 'rollback-failed' || state === 'no-containerd')
+  if (state === 'rolled-back' || state === 'rollback-failed' || state === 'no-containerd' || state === 'failed')
     return { status: 'False', reason: camel(state), message: `${SENTENCES[state]} (${at}).` }
   if (worst !== undefined) {
     const more = untrustedCount(summary) - 1
@@ -79,6 +86,7 @@ const SENTENCES = {
   'rolled-back': 'The last change was rolled back; the log of the agent says why, and a new generation is tried',
   'rollback-failed': 'A change could not be rolled back completely: look at the node and at the log of the agent',
   'no-containerd': 'containerd does not answer on this node: look at its unit',
+  failed: 'The last run of the agent ended in an error or was refused: its log says why',
 } as const
 
 /** A reason of a condition has no hyphens. */
