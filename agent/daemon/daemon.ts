@@ -17,6 +17,7 @@ import type { StatusIdentity } from './history.ts'
 import { type Loop, startLoop } from './loop.ts'
 import { measure } from './measure.ts'
 import { deletedFolders, staleHostsFile, staleSources } from './mounts.ts'
+import { watchPulse } from './pulse.ts'
 import { servedWatch } from './served-chains.ts'
 import { foldersToWatch } from './watched-folders.ts'
 import { foldersOfSources, watchNode } from './watching.ts'
@@ -117,6 +118,11 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     dependsOn = foldersToWatch({ facts, certsDirectory: planned?.plan.certsDirectory, owned: state.owned, targets })
     node.follow(dependsOn)
   }
+  const pulse = watchPulse({
+    ...ports,
+    socket: () => loop.status().containerd.socket,
+    onLost: () => loop.poke(),
+  })
   const folders = [...(await foldersOfSources(config, inputs)), ...beside.watched]
   const sources = watcher.watch(folders, () => void beside.changed(() => loop.poke()))
   void sources.ready.then(() => loop.poke())
@@ -125,6 +131,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     async stop() {
       await sources.close()
       await node.close()
+      await pulse.close()
       await loop.stop()
     },
   }

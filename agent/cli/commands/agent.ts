@@ -29,7 +29,14 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   const server = createServer({
     status: () => loop.status(),
     summary: () => fleet.summary(loop.status()),
-    metrics,
+    metrics: {
+      contentType: metrics.contentType,
+      // As of the scrape: that nothing was seen for long is no event.
+      text() {
+        metrics.observeStatus(loop.status())
+        return metrics.text()
+      },
+    },
     readiness: () => loop.readiness(),
     liveness: () => loop.liveness(),
     onReconcile: ({ force }) => loop.poke({ byHand: force }),
