@@ -60,8 +60,8 @@ t.test(
   async (t) => {
     for (const signal of ['SIGKILL', 'SIGSTOP'] as const) {
       const folder = mkdtempSync(join(tmpdir(), 'rt-pulse-'))
-    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-    const socket = join(folder, 'cri.sock')
+      t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+      const socket = join(folder, 'cri.sock')
       const program = `
       const server = require('node:http2').createServer()
       // gRPC: an empty message and status 0.
