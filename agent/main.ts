@@ -60,6 +60,8 @@ const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number
   uninstall: async (wiring) => (await import('./cli/commands/uninstall.ts')).uninstallCommand(wiring),
   'cri-proxy': async (wiring) => (await import('./cli/commands/cri-proxy.ts')).criProxyCommand(wiring),
   restarter: async (wiring) => (await import('./cli/commands/restarter.ts')).restarterCommand(wiring),
+  completion: async (wiring) => (await import('./cli/commands/completion.ts')).completionCommand(wiring),
+  man: async (wiring) => (await import('./cli/commands/completion.ts')).manCommand(wiring),
   status: async (wiring) => (await import('./cli/commands/status.ts')).statusCommand(wiring),
 }
 

@@ -1,5 +1,5 @@
 # Sourced by scripts/image: what an image starts from, and what the program is built in, made of this machine's own packages where no image is
-# named. Sets nothing; uses $work, $architecture, give_up and buildah of its caller.
+# named. Sets nothing; uses $work, $architecture, $base_packages, give_up and buildah of its caller.
 
 own_architecture() { dpkg --print-architecture; }
 
@@ -33,10 +33,10 @@ download_debs() {
 
 # unpack_c_library ARCHITECTURE FOLDER
 unpack_c_library() {
-  type -P apt-get >/dev/null || give_up 'without apt-get name an image with --base'
-  local package debs=$work/debs-$1
+  [ -n "$base_packages" ] || type -P apt-get >/dev/null || give_up 'without apt-get name an image with --base'
+  local package debs=${base_packages:-$work/debs-$1}
   mkdir -p "$debs" "$2"
-  (cd "$debs" && download_debs "$1" libc6 libgcc-s1 libstdc++6)
+  [ -n "$base_packages" ] || (cd "$debs" && download_debs "$1" libc6 libgcc-s1 libstdc++6)
   for package in "$debs"/*.deb; do dpkg-deb -x "$package" "$2"; done
   # what no program of ours reads
   rm -rf "$2"/usr/share/{gcc,gdb,lintian,locale} "$2"/usr/lib/*/{gconv,audit}

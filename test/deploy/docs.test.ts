@@ -10,6 +10,7 @@ import { ERRORS } from '../../agent/model/errors.ts'
 import { FINDINGS } from '../../agent/model/finding.ts'
 import { ADVISORY_KINDS, DRIFT_KINDS } from '../../agent/model/plan.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
+import { apiReference } from '../../scripts/api-reference.ts'
 import { codePages } from '../../scripts/code-pages.ts'
 import { withReference } from '../../scripts/config-reference.ts'
 import { ANCHORS, fencedTrust, inlineTrust, pages } from '../fixtures/deploy/documented-yaml.ts'
@@ -30,6 +31,10 @@ function blocks(text: string, language: string): readonly string[] {
 t.test('the table of keys in docs/config.md is the one of the schema', async (t) => {
   const document = read('docs/config.md')
   t.equal(document, withReference(document), 'otherwise run: node scripts/config-reference.ts')
+})
+
+t.test('docs/api.md is what the agent serves as /openapi.json', async (t) => {
+  t.equal(read('docs/api.md'), apiReference(), 'otherwise run: node scripts/api-reference.ts')
 })
 
 t.test('every example of trust.yaml is accepted, also a piece of one', async (t) => {

@@ -16,6 +16,7 @@ import {
   flag,
   isCommand,
   isFlagName,
+  type Operands,
   operandsOf,
 } from './flags.ts'
 import { commandHelp, generalHelp } from './help.ts'
@@ -41,6 +42,7 @@ export type Options = {
   readonly allowOrphan: boolean
   readonly passwordFile?: string
   readonly json: boolean
+  readonly diff: boolean
   readonly kubeconfig?: string
   readonly namespace?: string
   readonly watch: boolean
@@ -71,11 +73,15 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
   return { kind: 'run', command, options: { ...readOptions(command, given, environment), operands } }
 }
 
+const NO_OPERANDS: Operands = { value: '', atLeast: 0, atMost: 0 }
+
 function readOperands(command: Command, words: readonly string[]): readonly string[] {
-  const allowed = operandsOf(command) ?? { value: '', atLeast: 0, atMost: 0 }
+  const allowed = operandsOf(command) ?? NO_OPERANDS
   if (words.length < allowed.atLeast)
     throw usage(`${command} needs ${allowed.value}; see registry-trust ${command} --help`)
   const extra = words[allowed.atMost]
+  const unknown = words.find((word) => allowed.choices?.includes(word) === false)
+  if (unknown !== undefined) throw usage(`"${unknown}" is not one of ${allowed.choices?.join(', ')}`)
   if (extra === undefined) return words
   throw usage(
     `"${extra}" is an unexpected argument of ${command}; to give several paths, repeat the flag: --config A --config B`,
@@ -199,6 +205,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     consentUnrehearsed: readSwitch(source, 'consent-unrehearsed'),
     allowOrphan: readSwitch(source, 'allow-orphan'),
     json: readSwitch(source, 'json'),
+    diff: readSwitch(source, 'diff'),
     ...(kubeconfig !== undefined && { kubeconfig }),
     watch: readSwitch(source, 'watch'),
     logLevel: readChoice(source, 'log-level', FLAGS['log-level'].choices) ?? 'info',

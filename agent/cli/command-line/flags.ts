@@ -1,6 +1,12 @@
 // Every command and every flag in one table: parsing, environment variables and help are made from it.
 
-export type Operands = { readonly value: string; readonly atLeast: number; readonly atMost: number }
+export type Operands = {
+  readonly value: string
+  readonly atLeast: number
+  readonly atMost: number
+  /** Absent: any word. */
+  readonly choices?: readonly string[]
+}
 
 type CommandEntry = {
   readonly summary: string
@@ -104,6 +110,15 @@ export const COMMANDS = {
   restarter: {
     summary: 'sidecar: restart containerd for the agent, and take a bad change back if the agent dies',
     exits: ['0  ended by SIGTERM', '1  could not start'],
+  },
+  completion: {
+    summary: 'print a script that completes commands and flags in a shell',
+    operands: { value: 'bash|zsh|fish', atLeast: 1, atMost: 1, choices: ['bash', 'zsh', 'fish'] },
+    exits: ['0  printed'],
+  },
+  man: {
+    summary: 'print the manual page: registry-trust man | man -l -',
+    exits: ['0  printed'],
   },
 } as const satisfies { readonly [name: string]: CommandEntry }
 
@@ -220,6 +235,12 @@ export const FLAGS = {
     default: 'off',
     help: 'keep running, as the only holder of the Lease registry-trust-publish',
     commands: ['publish'],
+  },
+  diff: {
+    kind: 'switch',
+    default: 'off',
+    help: 'also show each text file that would change, as a unified diff without secrets',
+    commands: ['plan'],
   },
   json: {
     kind: 'switch',

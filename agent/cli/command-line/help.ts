@@ -70,7 +70,14 @@ trusts for each. Then it pulls the image and says where that fails.`,
 each declared registry, and prints what is wrong with what to do about it. Files that containerd ignores without a word are named.`,
   migrate: `Moves registry.mirrors and registry.configs of config.toml into hosts.toml files that behave the same on this containerd, and
 sets config_path, in one transaction with one restart. What cannot be expressed is refused before anything is written.`,
+  completion: `Prints a script to source, e.g. in ~/.bashrc: source <(registry-trust completion bash)`,
+  man: `Prints the manual page as roff. Packages put it at /usr/share/man/man8/registry-trust.8.`,
   status: `Asks the agent of this node (at --listen) and prints its state, worst first.`,
+}
+
+/** What the command does, in a few lines of at most 130 characters. */
+export function introductionOf(command: Command): string {
+  return INTRODUCTIONS[command]
 }
 
 export function commandHelp(command: Command): string {

@@ -1,6 +1,7 @@
 // `registry-trust plan`: what would change here and why, with the rehearsal's verdict. Never writes.
 import { planRun } from '../../reconcile/run/entry.ts'
 import { planExit } from '../exit-codes.ts'
+import { fileDiffs, formatDiffs } from '../output/diff.ts'
 import { formatPlan, planJson } from '../output/run.ts'
 import type { Wiring } from '../wiring.ts'
 import { answer, withConfig } from './with-config.ts'
@@ -10,7 +11,11 @@ export async function planCommand(wiring: Wiring): Promise<number> {
     const { consentUnrehearsed, containerdAddress } = wiring.options
     const options = { address: containerdAddress, byHand: true, consentUnrehearsed, signal: wiring.signal }
     const run = await planRun(desired, options, wiring.ports)
-    answer(wiring, planJson(run), (paint) => formatPlan(run, paint))
+    const changes = run.planned?.plan.changes ?? []
+    const diffs = wiring.options.diff ? await fileDiffs(changes, (path) => wiring.files.read(path)) : undefined
+    answer(wiring, { ...planJson(run), ...(diffs !== undefined && { diffs }) }, (paint) =>
+      [formatPlan(run, paint), ...(diffs === undefined ? [] : [formatDiffs(diffs, paint)])].join('\n'),
+    )
     return planExit(run)
   })
 }

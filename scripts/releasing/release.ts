@@ -1,0 +1,132 @@
+// Puts a release together: each part by the file that is named after it. The rule: no time, no random number and no name of this machine gets
+// into a file, so that whoever builds it again can compare.
+// usage: scripts/release VERSION [--image NAME] [--base-packages FOLDER] [--skip-images] [--output FOLDER]
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, relative, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { parse } from 'yaml'
+import { changelogSection } from './changelog.ts'
+import { packChart } from './chart.ts'
+import { joinImages } from './image-index.ts'
+import { writeManifests } from './manifests.ts'
+import { packDebian, packProgram } from './programs.ts'
+import { checksums, provenance, signingCommands } from './statements.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+export const ARCHITECTURES = ['amd64', 'arm64'] as const
+const USAGE = `usage: scripts/release VERSION [--image NAME] [--base-packages FOLDER] [--skip-images] [--output FOLDER]
+  VERSION                 the version that package.json and the chart have
+  --image NAME            where the images will be pushed, for the manifests and the commands that sign (default: localhost/registry-trust)
+  --base-packages FOLDER  Debian packages of the C library, as FOLDER/ARCHITECTURE/*.deb, instead of downloading them
+  --skip-images           everything but the images
+  --output FOLDER         (default: dist/release/VERSION)
+`
+
+type Wanted = {
+  readonly version: string
+  readonly image: string
+  readonly basePackages: string | undefined
+  readonly skipImages: boolean
+  readonly out: string
+}
+
+function wanted(argv: readonly string[]): Wanted | string {
+  const options = {
+    image: { type: 'string', default: 'localhost/registry-trust' },
+    'base-packages': { type: 'string' },
+    'skip-images': { type: 'boolean', default: false },
+    output: { type: 'string' },
+  } as const
+  try {
+    const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true })
+    const [version, ...others] = positionals
+    if (version === undefined || others.length > 0) return USAGE
+    const folder = values['base-packages']
+    return {
+      version,
+      image: values.image,
+      basePackages: folder === undefined ? undefined : resolve(folder),
+      skipImages: values['skip-images'],
+      out: resolve(values.output ?? join(ROOT, 'dist/release', version)),
+    }
+  } catch (error) {
+    return `${error instanceof Error ? error.message : String(error)}\n${USAGE}`
+  }
+}
+
+/** What has another version than the release, with the place to change. */
+function disagreeing(version: string): readonly string[] {
+  const chart = parse(readFileSync(join(ROOT, 'daemonset/chart/Chart.yaml'), 'utf8')) as Record<string, unknown>
+  const { version: own } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }
+  const found = {
+    'package.json: version': own,
+    'Chart.yaml: version': chart['version'],
+    'Chart.yaml: appVersion': chart['appVersion'],
+  }
+  return Object.entries(found).flatMap(([place, there]) => (there === version ? [] : [`${place} is ${String(there)}`]))
+}
+
+function release({ version, image, basePackages, skipImages, out }: Wanted): void {
+  const scratch = mkdtempSync(join(tmpdir(), 'registry-trust-release-'))
+  const say = (text: string) => process.stderr.write(`release: ${text}\n`)
+  rmSync(out, { recursive: true, force: true })
+  mkdirSync(out, { recursive: true })
+  try {
+    const contents = ARCHITECTURES.map((architecture) => {
+      say(`the program for linux/${architecture}`)
+      const folder = join(scratch, architecture)
+      const content = [join(ROOT, 'scripts/image-content.ts'), folder, architecture]
+      execFileSync(process.execPath, content, { cwd: ROOT, stdio: ['ignore', 'ignore', 'inherit'] })
+      packProgram({ folder, architecture, version, out })
+      packDebian({ folder, architecture, version, out, scratch })
+      return folder
+    })
+    for (const name of ['sbom.cdx.json', 'LICENCES.txt'])
+      writeFileSync(join(out, name), readFileSync(join(contents[0] ?? '', 'registry-trust', name)))
+    say('the chart and the manifests')
+    packChart({ version, out, scratch })
+    writeManifests({ version, image, out })
+    if (!skipImages) {
+      const archives = ARCHITECTURES.map((architecture) => {
+        say(`the image for linux/${architecture}`)
+        const archive = join(out, `registry-trust-${version}-image-${architecture}.tar`)
+        const flags = ['--platform', `linux/${architecture}`, '--tag', `${image}:${version}`, '--output', archive]
+        const packages = basePackages === undefined ? [] : ['--base-packages', join(basePackages, architecture)]
+        execFileSync(join(ROOT, 'scripts/image'), [...flags, ...packages], {
+          cwd: ROOT,
+          stdio: ['ignore', 'ignore', 'inherit'],
+        })
+        return archive
+      })
+      joinImages({ archives, version, out, scratch })
+    }
+    const changelog = readFileSync(join(ROOT, 'CHANGELOG.md'), 'utf8')
+    writeFileSync(join(out, 'RELEASE_NOTES.md'), changelogSection(changelog, version))
+    say('checksums and provenance')
+    const revision = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT, encoding: 'utf8' }).trim()
+    const subjects = checksums(out)
+    writeFileSync(join(out, 'provenance.intoto.json'), provenance({ subjects, version, revision, image }))
+    writeFileSync(join(out, 'SIGNING.md'), signingCommands({ subjects, version, image }))
+    say(
+      `${relative(process.cwd(), out) || out} holds ${subjects.length} files, SHA256SUMS, provenance.intoto.json and SIGNING.md`,
+    )
+  } finally {
+    rmSync(scratch, { recursive: true })
+  }
+}
+
+const asked = wanted(process.argv.slice(2))
+if (typeof asked === 'string') {
+  process.stderr.write(asked)
+  process.exit(64)
+}
+const others = disagreeing(asked.version)
+if (others.length > 0) {
+  process.stderr.write(
+    `release: this is not ${asked.version}: ${others.join(', ')}. Change them, commit, and run it again\n`,
+  )
+  process.exit(65)
+}
+release(asked)
