@@ -51,3 +51,23 @@ export function redactText(text: string): string {
 export function redactUserInfo(text: string): string {
   return text.replace(...USER_INFO)
 }
+
+/** Names whose value is a secret wherever they stand; compared in lower case without separators. */
+const SECRET_NAME =
+  /passw(or)?d|passphrase|secret|token|credential|cookie|apikey|privatekey|clientkey|accesskey|signingkey|dockerconfig|dockercfg|authorization|kubeconfig/
+const SECRET_EXACTLY: ReadonlySet<string> = new Set([
+  'auth',
+  'auths',
+  'key',
+  'keys',
+  'keypem',
+  'keydata',
+  'pwd',
+  'pin',
+  'bearer',
+])
+
+export function isSecretName(name: string): boolean {
+  const plain = name.toLowerCase().replace(/[^a-z0-9]/g, '')
+  return SECRET_NAME.test(plain) || SECRET_EXACTLY.has(plain) || /[a-z](Auth|Key)$|[._-](auth|key)$/.test(name)
+}

@@ -1,31 +1,11 @@
 // Makes a copy of log fields that is safe to print: no secrets, bounded in depth, breadth and length, always serialisable.
 // Redaction goes by the name of a field, by the Secret type, and by what secrets look like inside text.
 import { AgentError } from '../model/errors.ts'
-import { REDACTED, redactText, Secret } from '../model/secret.ts'
+import { isSecretName, REDACTED, redactText, Secret } from '../model/secret.ts'
 
 const MAX_DEPTH = 6
 const MAX_ENTRIES = 100
 const MAX_TEXT = 8192
-
-/** Names whose value is a secret wherever they stand; compared in lower case without separators. */
-const SECRET_NAME =
-  /passw(or)?d|passphrase|secret|token|credential|cookie|apikey|privatekey|clientkey|accesskey|signingkey|dockerconfig|dockercfg|authorization|kubeconfig/
-const SECRET_EXACTLY: ReadonlySet<string> = new Set([
-  'auth',
-  'auths',
-  'key',
-  'keys',
-  'keypem',
-  'keydata',
-  'pwd',
-  'pin',
-  'bearer',
-])
-
-export function isSecretName(name: string): boolean {
-  const plain = name.toLowerCase().replace(/[^a-z0-9]/g, '')
-  return SECRET_NAME.test(plain) || SECRET_EXACTLY.has(plain) || /[a-z](Auth|Key)$|[._-](auth|key)$/.test(name)
-}
 
 /** A copy without secrets, made of plain JSON values only. Never throws. */
 export function redactFields(fields: object): { [name: string]: unknown } {

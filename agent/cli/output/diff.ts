@@ -2,8 +2,7 @@
 // that no line of it is ever shown.
 import type { Change, FileContent } from '../../model/plan.ts'
 import type { FileState } from '../../model/ports.ts'
-import { REDACTED, redactText } from '../../model/secret.ts'
-import { isSecretName } from '../../telemetry/redact.ts'
+import { isSecretName, REDACTED, redactText } from '../../model/secret.ts'
 import { unifiedDiff } from '../../text/unified-diff.ts'
 import { harmless, type Paint } from './terminal.ts'
 
