@@ -1,8 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { AgentError } from '../../agent/model/errors.ts'
-import { Secret } from '../../agent/model/secret.ts'
-import { isSecretName } from '../../agent/model/secret.ts'
+import { isSecretName, Secret } from '../../agent/model/secret.ts'
 import { redactFields } from '../../agent/telemetry/redact.ts'
 
 const SECRET_NAMES = [
