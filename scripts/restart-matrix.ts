@@ -1,0 +1,94 @@
+// The restart matrix: which failure, of whom, in which phase, with which containerd, and how long the node was without containerd. Prints a line
+// for each cell, a table, and ends with 1 where a promise was broken. See docs/reliability.md.
+import { appendFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import {
+  allCells,
+  allPairs,
+  type Cell,
+  type CellResult,
+  FAULTS,
+  PHASES,
+  RestartLab,
+  STARTS,
+  VICTIMS,
+} from '../test/fixtures/e2e/restart-cell.ts'
+import { findGenerations } from '../test/fixtures/node/generations.ts'
+
+const { values } = parseArgs({
+  options: {
+    all: { type: 'boolean', default: false },
+    scale: { type: 'string', default: '1' },
+    nodes: { type: 'string', default: '4' },
+    only: { type: 'string', default: '' },
+    output: { type: 'string', default: '' },
+  },
+})
+const scale = Number(values.scale)
+const generation = findGenerations().found.at(-1)
+if (generation === undefined) throw new Error('no containerd was fetched: run scripts/install-fixtures')
+const wanted = values.only.split(',').filter((word) => word !== '')
+const isWanted = (cell: Cell) => wanted.every((word) => Object.values<string>(cell).includes(word))
+const cells = (values.all ? allCells() : allPairs(allCells())).filter(isWanted)
+process.stdout.write(
+  `${cells.length} cells on containerd ${generation.label}, ${values.nodes} nodes, times divided by ${scale}\n`,
+)
+
+const queue = [...cells]
+const results: CellResult[] = []
+
+/** A node that broke is replaced: its faults must not count for the cells after it. */
+async function work(): Promise<void> {
+  if (generation === undefined) return
+  let lab: RestartLab | undefined
+  for (let cell = queue.shift(); cell !== undefined; cell = queue.shift()) {
+    try {
+      lab ??= await RestartLab.open(generation, scale)
+      const result = await lab.run(cell)
+      tell(result)
+      if (result.faults.length > 0) {
+        await lab.close()
+        lab = undefined
+      }
+    } catch (error) {
+      process.stdout.write(
+        `NOT RUN ${Object.values(cell).join(' ')}: ${error instanceof Error ? error.message : error}\n`,
+      )
+      await lab?.close()
+      lab = undefined
+    }
+  }
+  await lab?.close()
+}
+
+function tell(result: CellResult): void {
+  results.push(result)
+  const { cell, isHit, downMs, honestMs, commands, config, faults } = result
+  const verdict = faults.length === 0 ? 'ok' : `BROKEN: ${faults.join('; ')}`
+  const line = `${Object.values(cell).join(' ')}${isHit ? '' : ' (late)'}: down ${downMs} of ${honestMs} ms, ${commands} commands, ${config}: ${verdict}\n`
+  process.stdout.write(line)
+  if (values.output !== '') appendFileSync(values.output, `${JSON.stringify(result)}\n`)
+}
+
+function rowOf(name: string, rows: readonly CellResult[]): string {
+  const over = rows.map(({ downMs, honestMs }) => downMs - honestMs).toSorted((a, b) => a - b)
+  const median = over[Math.floor(over.length / 2)] ?? 0
+  const extra = Math.max(0, ...rows.map(({ commands, cell }) => commands - (/^\d/.test(cell.start) ? 1 : 2)))
+  const broken = rows.filter(({ faults }) => faults.length > 0).length
+  return `| ${name} | ${rows.length} | ${seconds(median)} | ${seconds(over.at(-1) ?? 0)} | ${extra} | ${broken} |\n`
+}
+
+function seconds(ms: number): string {
+  return (ms / 1_000).toFixed(1)
+}
+
+await Promise.all(Array.from({ length: Number(values.nodes) }, work))
+process.stdout.write(
+  '\n| | cells | median s beyond an honest start | worst | extra restarts, most | broken |\n| --- | --- | --- | --- | --- | --- |\n',
+)
+for (const value of [...VICTIMS, ...FAULTS, ...PHASES, ...STARTS]) {
+  const rows = results.filter(({ cell }) => Object.values(cell).includes(value))
+  if (rows.length > 0) process.stdout.write(rowOf(value, rows))
+}
+process.stdout.write(rowOf('all', results))
+process.exitCode = results.length === cells.length && results.every(({ faults }) => faults.length === 0) ? 0 : 1
