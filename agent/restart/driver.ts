@@ -14,6 +14,7 @@ import type {
 } from '../model/restart.ts'
 import { type CriAnswers, criEvidence, type DaemonWatch, watchDaemon } from './evidence.ts'
 import { type Action, decide, isOver, isSameFile, LONGEST_START_MS } from './machine.ts'
+import { withoutOurs } from './without-ours.ts'
 
 /** A driver that has recorded nothing for so long is taken for dead, whatever keeps it. */
 export const LEASE_MS = 3_000
@@ -31,8 +32,6 @@ export type MachinePorts = {
   readonly connectCri: (socket: string) => CriAnswers
   /** Appends a line to audit.jsonl. */
   readonly audit: (line: object) => Promise<void>
-  /** The third text without what makes `after` out of `before`; undefined: it cannot be told apart. */
-  readonly withoutOurs?: (texts: { before: string; after: string; now: string }) => string | undefined
 }
 
 /** What the driver that begins knows. */
@@ -297,12 +296,12 @@ export class Machine {
 
   /** The original with what others wrote since. False: it cannot be told apart, or it cannot be written. */
   async #putMerged(theirs: Extract<FileState, { kind: 'file' }>): Promise<boolean> {
-    const { clock, restarts, files, log, withoutOurs } = this.#ports
+    const { clock, restarts, files, log } = this.#ports
     const { configFile } = this.#record
     try {
       const { before, after } = await restarts.versions(configFile)
       if (before.kind !== 'file' || after === undefined) return false
-      const text = withoutOurs?.({
+      const text = withoutOurs({
         before: before.bytes.toString('utf8'),
         after: after.toString('utf8'),
         now: theirs.bytes.toString('utf8'),

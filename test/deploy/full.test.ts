@@ -121,10 +121,13 @@ if (imageUnavailable() === undefined)
 
     t.test('from the agent: systemd does nothing but restart containerd', async (t) => {
       t.match(JSON.parse(await agent.script(say('{"verb":"start-transient","unit":"x.service"}'))), { ok: false })
-      t.match(JSON.parse(await agent.script(say('{"verb":"restart","unit":"dbus.service","timeoutMs":1000}'))), {
-        ok: false,
-        code: 'RESTART_REFUSED',
-      })
+      t.match(
+        JSON.parse(await agent.script(say('{"verb":"restart","unit":"dbus.service","timeoutMs":1000,"machine":"1"}'))),
+        {
+          ok: false,
+          code: 'RESTART_REFUSED',
+        },
+      )
     })
 
     t.test('from the agent: neither the sockets nor the rest of the node can be seen', async (t) => {

@@ -72,17 +72,22 @@ async function armed(node: SystemdNode, socket: string, content: string): Promis
   const ports = { ...portsOf(node, SILENT), systemd: restarterClient({ socket }) }
   const unit = await ports.systemd.unit(UNIT)
   const before = Buffer.from(await node.readFile(CONTAINERD_CONFIG))
-  const machine = await Machine.arm(ports, 'agent', {
-    id: `test-${Math.random()}`,
-    reason: 'test',
-    unit: UNIT,
-    socket: CONTAINERD_SOCKET,
-    configFile: CONTAINERD_CONFIG,
-    daemon: { pid: unit?.mainPid ?? 0, ...(unit?.executedAt === undefined ? {} : { beganAt: unit.executedAt }) },
-    runtime: { runtimeReady: true, networkReady: false, containers: [] },
-    before: sha256(before),
-    after: sha256(Buffer.from(content)),
-  })
+  const machine = await Machine.arm(
+    ports,
+    'agent',
+    {
+      id: `test-${Math.random()}`,
+      reason: 'test',
+      unit: UNIT,
+      socket: CONTAINERD_SOCKET,
+      configFile: CONTAINERD_CONFIG,
+      daemon: { pid: unit?.mainPid ?? 0, ...(unit?.executedAt === undefined ? {} : { beganAt: unit.executedAt }) },
+      runtime: { runtimeReady: true, networkReady: false, containers: [] },
+      before: sha256(before),
+      after: sha256(Buffer.from(content)),
+    },
+    Buffer.from(content),
+  )
   await ports.files.put(
     CONTAINERD_CONFIG,
     { kind: 'file', bytes: Buffer.from(content), mode: 0o644, uid: 0, gid: 0 },
@@ -280,6 +285,19 @@ newestSystemdGeneration(t, 'the restarter', async (t, generation) => {
       .split('\n')
     t.equal(await node.readFile(kept), `${BROKEN}\n# theirs\n`)
     await node.run(['rm', kept])
+  })
+
+  t.test('what others wrote elsewhere in the file stays in it', async (t) => {
+    const { socket, events } = await restarterOn(t, node)
+    const good = await node.readFile(CONTAINERD_CONFIG)
+    const broken = `${good}bad = [\n`
+    const machine = await armed(node, socket, broken)
+    machine.die()
+    await node.writeFile(CONTAINERD_CONFIG, `# theirs\n${broken}`)
+    await until(() => events.includes('restart-settled'))
+    t.equal(await node.readFile(CONTAINERD_CONFIG), `# theirs\n${good}`)
+    await node.run(['sh', '-c', `rm ${CONTAINERD_CONFIG}.registry-trust-other-*`])
+    await node.writeFile(CONTAINERD_CONFIG, good)
   })
 
   t.test('the agent that starts again before the lease is over goes on itself', async (t) => {
