@@ -55,6 +55,25 @@ t.test('nothing is left to do afterwards, and removal leaves the tree as before'
   t.same(after.owned, {})
 })
 
+t.test('whatever of ours is removed or overwritten by others is put back', async (t) => {
+  const node = scratchNode(t.testdir(debian()))
+  const wanted = desired({ anchors: [anchor('corp', caA)] })
+  const state = await reconcile(node, wanted, EMPTY_STATE)
+  const good = treeOf(node.root)
+  const paths = [`${LOCAL_ANCHORS}/corp.crt`, `${SYSTEM_CERTS}/corp.pem`, `${SYSTEM_CERTS}/${subjectHash(caA.pem)}.0`]
+  for (const path of paths) {
+    rmSync(join(node.root, path))
+    await reconcile(node, wanted, state)
+    t.same(treeOf(node.root), good, `${path} removed`)
+  }
+  writeFileSync(join(node.root, paths[0] ?? ''), 'garbage')
+  await reconcile(node, wanted, state)
+  t.same(treeOf(node.root), good, 'the source overwritten')
+  writeFileSync(join(node.root, BUNDLE), distribution.pem)
+  await reconcile(node, wanted, state)
+  t.same(treeOf(node.root), good, 'the bundle without it')
+})
+
 t.test('in the bundle local anchors stand in the order of their file names', async (t) => {
   const node = scratchNode(t.testdir(debian(distribution.pem + caB.pem, { 'mine.crt': caB.pem })))
   await reconcile(node, desired({ anchors: [anchor('corp', caA)] }), EMPTY_STATE)
