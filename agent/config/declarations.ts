@@ -184,7 +184,7 @@ function checkCredentials({ entry, file, pointer }: DeclaredRegistry, report: Re
 }
 
 function checkProof({ entry, file, pointer }: DeclaredRegistry, report: Report): void {
-  const { image, level, every } = entry.proof ?? {}
+  const { image, level, every, leavesImage } = entry.proof ?? {}
   const add = (key: string, text: string | undefined) => {
     const at = `${pointer}/proof/${key}`
     if (text !== undefined) report.add('CONFIG_INVALID', file.place(at, 'value'), file.subject(at), text)
@@ -193,6 +193,7 @@ function checkProof({ entry, file, pointer }: DeclaredRegistry, report: Report):
   if (image !== undefined && checkRegistryHost(entry.host) === undefined)
     add('image', checkProofImage(image, entry.host))
   if (level === 'pull' && image === undefined) add('level', 'is pull, which needs the key image beside it')
+  if (leavesImage === true && level !== 'pull') add('leavesImage', 'is true, which needs level: pull beside it')
   if (every !== undefined) add('every', checkDuration(every))
 }
 

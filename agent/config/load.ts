@@ -182,12 +182,17 @@ async function assemble(
 
 function toRegistry(declared: DeclaredRegistry, { namesOf }: LoadedAnchors): Registry {
   const { entry, place } = declared
-  const { image, level = 'manifest', every } = entry.proof ?? {}
+  const { image, level = 'manifest', every, leavesImage } = entry.proof ?? {}
   const everyMs = every === undefined ? DEFAULT_PROOF_MS : (parseDuration(every) ?? DEFAULT_PROOF_MS)
   return {
     host: entry.host,
     anchors: namesOf.get(declared) ?? [],
-    proof: { level, everyMs, ...(image === undefined ? {} : { image }) },
+    proof: {
+      level,
+      everyMs,
+      ...(image === undefined ? {} : { image }),
+      ...(leavesImage === true && { leavesImage }),
+    },
     source: placeText(place),
   }
 }

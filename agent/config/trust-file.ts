@@ -45,7 +45,12 @@ export type RegistryEntry = {
   readonly plainHttp?: boolean
   readonly headers?: Headers
   readonly credentials?: CredentialsEntry
-  readonly proof?: { readonly image?: string; readonly level?: ProofLevel; readonly every?: string }
+  readonly proof?: {
+    readonly image?: string
+    readonly level?: ProofLevel
+    readonly every?: string
+    readonly leavesImage?: boolean
+  }
 }
 
 type Enabled = 'auto' | boolean

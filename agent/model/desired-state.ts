@@ -51,6 +51,8 @@ export type Proof = {
   readonly image?: string
   readonly level: ProofLevel
   readonly everyMs: number
+  /** A pull with a login may leave its image on the node, where any Pod may start it without the login. */
+  readonly leavesImage?: boolean
 }
 
 /** Where the login for proofs is read from, each time it is needed: absolute paths in the agent's own view. */

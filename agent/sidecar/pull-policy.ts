@@ -1,7 +1,7 @@
 // Which images the agent may have pulled. The rule: only what proves a declared registry: nothing that fills the disk or replaces a tag
 // unless the configuration names that very image.
 import type { Registry } from '../model/desired-state.ts'
-import { hostOf, probeReference } from '../model/image-reference.ts'
+import { hostOf, probeReference, probeReferenceBeside } from '../model/image-reference.ts'
 
 export type PullScope = { readonly registries: readonly Registry[] }
 
@@ -18,6 +18,8 @@ export async function mayPull(
   if (host === undefined || declared.length === 0) return `${host ?? 'the default registry'} is not a declared registry`
   if (reference === probeReference(host)) return undefined
   if (declared.some(({ proof }) => proof.image === reference)) return undefined
+  const isBeside = ({ proof: { image } }: Registry) => image !== undefined && reference === probeReferenceBeside(image)
+  if (declared.some(isBeside)) return undefined
   if (DIGEST.test(reference) && (await isPresent())) return undefined
   return `${reference} is neither the probe of ${host}, nor its declared proof image, nor on the node already`
 }

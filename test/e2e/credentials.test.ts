@@ -66,17 +66,27 @@ for (const generation of [generations[0], generations.at(-1)].filter((one) => on
         code: 0,
         found: 'trusted',
       })
+      const named = async () => (await node.images()).flatMap(({ tags, digests }) => [...tags, ...digests])
+      const kept = await named()
+      const login64 = { '.dockerconfigjson': dockerConfig('*.example.net', encoded(USER)) }
+      const pulling = (image: string, more = {}) => ({ ...login, proof: { level: 'pull', image, ...more } })
+      const sparing = await prove(place, pulling(registry.reference()), login64)
+      t.match(sparing, { code: 0, found: 'trusted', text: /itself was not pulled/ }, 'a proof with the login')
+      t.same(await named(), kept, 'leaves no image that other Pods could start without it')
+      const leaving = { leavesImage: true }
       t.match(
-        await prove(
-          place,
-          { ...login, proof: { level: 'pull', image: registry.reference() } },
-          { '.dockerconfigjson': dockerConfig('*.example.net', encoded(USER)) },
-        ),
-        { code: 0, found: 'trusted' },
-        'a real pull with the login',
+        await prove(place, pulling(registry.reference(), leaving)),
+        { code: 0, found: 'trusted', text: /containerd pulled/ },
+        'a real pull with the login, where its user wants the image to stay',
+      )
+      t.ok((await named()).includes(registry.reference()), 'and it stays')
+      t.match(
+        await prove(place, pulling(registry.reference())),
+        { code: 0, found: 'trusted', text: /containerd pulled/ },
+        'an image that is there already is pulled again: nothing more is left',
       )
       t.match(
-        await prove(place, { ...login, proof: { level: 'pull', image: registry.reference('library/no-such:1') } }),
+        await prove(place, pulling(registry.reference('library/no-such:1'), leaving)),
         { code: 3, found: 'not-found' },
         'a missing repository is neither',
       )

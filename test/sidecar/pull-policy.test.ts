@@ -35,6 +35,11 @@ t.test('allows the proof image as the configuration names it, and no other tag o
   t.match(await mayPull('registry.example.net:5000/library/pause:3.10', scope, present), /neither the probe/)
 })
 
+t.test('allows the tag that does not exist beside the proof image', async (t) => {
+  t.equal(await mayPull('harbor.example.net/library/pause:does-not-exist', scope, absent), undefined)
+  t.match(await mayPull('harbor.example.net/library/other:does-not-exist', scope, absent), /neither the probe/)
+})
+
 t.test('allows an image by digest only when the node has it: nothing new comes, no tag moves', async (t) => {
   t.equal(await mayPull(`harbor.example.net/app@${DIGEST}`, scope, present), undefined)
   t.match(await mayPull(`harbor.example.net/app@${DIGEST}`, scope, absent), /neither the probe/)

@@ -135,6 +135,12 @@ const registry = {
           default: 'manifest',
         },
         every: duration('How often the proof is repeated (1s to 24h).', '10m'),
+        leavesImage: {
+          description:
+            'true: a pull with a login may leave its image, which any Pod of the node may then start without that login.',
+          type: 'boolean',
+          default: false,
+        },
       },
     },
   },

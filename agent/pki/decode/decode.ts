@@ -136,7 +136,7 @@ function fromDer(bytes: Buffer, place: Place): Decoded {
 }
 
 function readElementsOf(bytes: Buffer): readonly Part[] {
-  const elements = readElements(bytes)
+  const elements = readElements(bytes) ?? readElements(withoutLineEnd(bytes))
   if (elements === undefined) {
     const text = 'the input begins like DER, but is cut off or malformed'
     return [{ problem: problem('ANCHOR_NOT_A_CERTIFICATE', text) }]
@@ -147,6 +147,11 @@ function readElementsOf(bytes: Buffer): readonly Part[] {
     offset += element.raw.length
     return part
   })
+}
+
+/** What `echo` and some editors append to a binary file; the DER before it is whole. */
+function withoutLineEnd(bytes: Buffer): Buffer {
+  return bytes.subarray(0, bytes.length - (/\r?\n$/.exec(bytes.subarray(-2).toString('latin1'))?.[0].length ?? 0))
 }
 
 function readPkcs7(bytes: Buffer, place: string): readonly Part[] {

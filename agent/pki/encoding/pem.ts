@@ -36,6 +36,16 @@ function readBody(text: string, label: string): Body {
   const end = text.indexOf('-----END ')
   if (end === -1) return { ok: false, reason: `has no "-----END ${printableLabel(label)}-----" line: it is cut off` }
   if (!text.startsWith(`-----END ${label}${DASHES}`, end)) {
+    const dashes = text.startsWith(`-----END ${label}`, end)
+      ? /^-*/.exec(text.slice(end + 9 + label.length))?.[0]
+      : undefined
+    if (dashes !== undefined && dashes.length < DASHES.length) {
+      const found = dashes.length === 0 ? 'none' : `${dashes.length}`
+      return {
+        ok: false,
+        reason: `ends with ${found} of the five dashes after "-----END ${printableLabel(label)}": add the rest`,
+      }
+    }
     return { ok: false, reason: 'ends with another label than it begins with' }
   }
   const body = text.slice(0, end)

@@ -3,7 +3,7 @@
 import { classifyPull } from '../../containerd/pull/classify.ts'
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { type Finding, finding, isLoginFailure, provesTrust } from '../../model/finding.ts'
-import { isProbeReference, probeReference } from '../../model/image-reference.ts'
+import { isProbeReference, probeReference, probeReferenceBeside } from '../../model/image-reference.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { Login, LoginFor } from '../../model/run-ports.ts'
@@ -38,14 +38,17 @@ export async function proveRegistries(
 
 export async function proveRegistry(registry: Registry, cri: CriClient, options: ProveOptions): Promise<ProofResult> {
   const started = options.clock.now()
-  const reference = await chooseReference(registry, cri, options)
   const login = await options.login?.(registry, options)
   const accepted = login?.kind === 'accepted' ? login : undefined
+  const chosen = await chooseReference(registry, cri, options)
+  const isSpared = accepted !== undefined && (await wouldLeaveImage(registry, chosen, cri, options))
+  const reference = isSpared ? probeReferenceBeside(chosen) : chosen
   const result = await cri.pullImage(reference, options, accepted?.credentials)
-  const pulled = result.ok ? trusted(registry, reference) : failed(registry, reference, result)
+  const answered = result.ok ? trusted(registry, reference) : failed(registry, reference, result)
+  const pulled = isSpared && answered.code === 'trusted' ? spared(registry, chosen, answered) : answered
   return {
     host: registry.host,
-    level: registry.proof.level,
+    level: isSpared ? 'manifest' : registry.proof.level,
     by: 'live',
     reference,
     finding: withLogin(pulled, login, reference),
@@ -55,6 +58,31 @@ export async function proveRegistry(registry: Registry, cri: CriClient, options:
     at: new Date(started).toISOString(),
     durationMs: options.clock.now() - started,
   }
+}
+
+/**
+ * An image that the kubelet did not pull itself may be started by any Pod without the login that it was pulled with, where its policy
+ * trusts what it finds (KEP-2535, imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages, the default): so a proof with a login
+ * brings none, unless its user wants it to.
+ */
+async function wouldLeaveImage(
+  { proof }: Registry,
+  reference: string,
+  cri: CriClient,
+  options: ProveOptions,
+): Promise<boolean> {
+  if (proof.level !== 'pull' || proof.leavesImage === true || reference !== proof.image) return false
+  try {
+    return !(await cri.imageExists(reference, options))
+  } catch {
+    // The pull that follows says better what is wrong with the runtime, and brings nothing.
+    return true
+  }
+}
+
+function spared({ host }: Registry, image: string, { evidence }: Finding): Finding {
+  const message = `${host} answered over verified TLS, and the login may pull from the repository of ${image}; the image itself was not pulled, because it would stay on the node for every Pod (proof.leavesImage)`
+  return finding('trusted', message, evidence)
 }
 
 function isUntried(login: Login): boolean {

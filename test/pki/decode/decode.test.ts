@@ -305,3 +305,25 @@ t.test('never throws, whatever the bytes', async (t) => {
   )
   t.pass('1000 inputs give certificates or problems')
 })
+
+t.test('says which dashes are missing, and takes DER with a line end after it', async (t) => {
+  const pem = createRoot(folder, key, '/CN=dashes')
+  const reasons = [4, 1, 0].map((left) => told(decode(`${pem.trimEnd().slice(0, -5)}${'-'.repeat(left)}\n`)))
+  t.same(reasons, [
+    [
+      'ANCHOR_NOT_A_CERTIFICATE block 1 (line 1) ends with 4 of the five dashes after "-----END CERTIFICATE": add the rest',
+    ],
+    [
+      'ANCHOR_NOT_A_CERTIFICATE block 1 (line 1) ends with 1 of the five dashes after "-----END CERTIFICATE": add the rest',
+    ],
+    [
+      'ANCHOR_NOT_A_CERTIFICATE block 1 (line 1) ends with none of the five dashes after "-----END CERTIFICATE": add the rest',
+    ],
+  ])
+  const der = derOf(pem)
+  for (const end of ['\n', '\r\n']) {
+    const { certificates, problems } = decode(Buffer.concat([der, Buffer.from(end)]))
+    t.same([certificates.length, problems], [1, []])
+  }
+  t.match(told(decode(Buffer.concat([der, Buffer.from('\n\n')]))), [/cut off or malformed/])
+})
