@@ -76,7 +76,7 @@ export async function explainImage({ image, desired, address }: ExplainRequest, 
     const isSet = !plan.changes.some(({ target }) => target === 'containerd-config')
     const folder = isSet ? plan.certsDirectory : undefined
     const directories = folder === undefined ? [] : await readCertsTree(folder, ports.files)
-    const choice = chooseHost(host, directories)
+    const choice = chooseHost(host, directories, parseContainerdVersion(facts.version))
     const reference = image.includes('/') && hostOf(image) !== undefined ? image : `docker.io/library/${image}`
     const endpoints =
       (folder === undefined ? legacyEndpoints(host, facts) : undefined) ?? endpointsOf(choice, host, folder ?? '')

@@ -6,6 +6,7 @@
 // May touch: nothing.
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import { isTable, ownToml, parseToml, renderString, type TomlItem, type TomlTable } from '../../text/toml.ts'
+import { type ContainerdVersion, isAtLeast } from '../config/schema-version.ts'
 import { defaultEndpoint, renderEndpoint } from './endpoint.ts'
 
 const MARK = '# Managed by registry-trust-agent'
@@ -96,24 +97,33 @@ export type ParsedHostsFile =
   /** containerd would ignore the file and say so in its log only. */
   | { readonly ok: false; readonly reason: string; readonly line?: number; readonly column?: number }
 
-const CAPABILITIES: ReadonlySet<string> = new Set(['pull', 'resolve', 'push', 'referrers'])
+const CAPABILITIES: ReadonlySet<string> = new Set(['pull', 'resolve', 'push'])
 
-export function parseHostsFile(
-  text: string,
-  { path = 'hosts.toml' }: { readonly path?: string } = {},
-): ParsedHostsFile {
+export type HostsFileOptions = {
+  readonly path?: string
+  /** The containerd that reads the file; absent: what holds for each of 1.6, 1.7 and 2.1 but for the `[host]` line. */
+  readonly version?: ContainerdVersion | undefined
+}
+
+/** As containerd reads it (core/remotes/docker/config/hosts.go, parseHostsFile); compared with the real one of each generation. */
+export function parseHostsFile(text: string, { path = 'hosts.toml', version }: HostsFileOptions = {}): ParsedHostsFile {
   try {
-    const table = parseToml(text, { path, code: 'HOSTS_FILE_FOREIGN' })
+    const skipsMark = version !== undefined && !isAtLeast(version, 2, 0)
+    const table = parseToml(skipsMark ? text.replace(/^\ufeff/, '') : text, { path, code: 'HOSTS_FILE_FOREIGN' })
+    if (table['host'] === undefined && needsHostTable(version)) {
+      const reason = `${path}: has no [host] table, so containerd before 1.7.32 ignores the whole file`
+      throw new AgentError('HOSTS_FILE_FOREIGN', reason)
+    }
     const hosts = read(table, 'host', path, (item) => (isTable(item) ? item : undefined)) ?? {}
     return {
       ok: true,
       file: {
         server: readString(table, 'server', path),
-        top: readSettings(table, path),
+        top: readSettings(table, path, version),
         hasHostTable: table['host'] !== undefined,
         hosts: Object.entries(hosts).map(([url, item]) => {
           if (!isTable(item)) throw mistake(path, `host."${url}"`)
-          return { url, ...readSettings(item, `${path}: [host."${url}"]`) }
+          return { url, ...readSettings(item, `${path}: [host."${url}"]`, version) }
         }),
       },
     }
@@ -125,20 +135,44 @@ export function parseHostsFile(
   }
 }
 
-function readSettings(table: TomlTable, where: string): HostSettings {
-  const capabilities = readStrings(table, 'capabilities', where)
+function needsHostTable(version: ContainerdVersion | undefined): boolean {
+  if (version === undefined || isAtLeast(version, 2, 0)) return false
+  return !isAtLeast(version, 1, 7) || (version.minor === 7 && version.patch < 32)
+}
+
+function readSettings(table: TomlTable, where: string, version: ContainerdVersion | undefined): HostSettings {
+  const capabilities = read(table, 'capabilities', where, (item) => (Array.isArray(item) ? stringsOf(item) : undefined))
   const unknown = capabilities?.find((capability) => !CAPABILITIES.has(capability))
   if (unknown !== undefined)
     throw new AgentError('HOSTS_FILE_FOREIGN', `${where}: unknown capability ${renderString(unknown)}`)
-  const header = read(table, 'header', where, (item) => (isTable(item) ? item : undefined))
+  const header = read(table, 'header', where, (item) => (isTable(item) ? item : undefined)) ?? {}
+  for (const name of Object.keys(header)) readStrings(header, name, `${where}: header`)
+  read(table, 'client', where, (item) => (isClient(item) ? true : undefined))
+  // Of a key that it does not know containerd says nothing; this one is of 2.1.
+  if (version === undefined || isAtLeast(version, 2, 1)) {
+    read(table, 'dial_timeout', where, (item) => (isDuration(item) ? true : undefined))
+  }
   return {
     ca: readStrings(table, 'ca', where) ?? [],
     hasClientCertificate: table['client'] !== undefined,
     skipVerify: readBoolean(table, 'skip_verify', where),
     overridePath: readBoolean(table, 'override_path', where),
     capabilities,
-    headers: Object.keys(header ?? {}),
+    headers: Object.keys(header),
   }
+}
+
+/** A file, or a list of files and of pairs of certificate and key. */
+function isClient(item: TomlItem): boolean {
+  const isPair = (one: TomlItem) =>
+    Array.isArray(one) && one.length === 2 && one.every((part) => typeof part === 'string')
+  if (typeof item === 'string') return true
+  return Array.isArray(item) && item.every((one) => typeof one === 'string' || isPair(one))
+}
+
+/** Go's time.ParseDuration. */
+function isDuration(item: TomlItem): boolean {
+  return typeof item === 'string' && /^(?:0|[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|[+-]0)?$/.test(item)
 }
 
 function mistake(where: string, key: string): AgentError {
@@ -173,10 +207,14 @@ function readBoolean(table: TomlTable, key: string, where: string): boolean {
 function readStrings(table: TomlTable, key: string, where: string): readonly string[] | undefined {
   return read(table, key, where, (item) => {
     if (typeof item === 'string') return [item]
-    if (!Array.isArray(item)) return undefined
-    const strings = item.filter((entry) => typeof entry === 'string')
-    return strings.length === item.length ? strings : undefined
+    return Array.isArray(item) ? stringsOf(item) : undefined
   })
+}
+
+/** Undefined where one of them is not a string. */
+function stringsOf(items: readonly TomlItem[]): readonly string[] | undefined {
+  const strings = items.filter((item) => typeof item === 'string')
+  return strings.length === items.length ? strings : undefined
 }
 
 /**

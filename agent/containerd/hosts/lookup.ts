@@ -1,5 +1,6 @@
 // What containerd makes of a folder of host directories, and what it ignores there without a word. Pure over a snapshot.
 // Source: containerd core/remotes/docker/config/hosts.go (hostPaths, loadHostDir), measured on 1.6, 1.7 and 2.1.
+import type { ContainerdVersion } from '../config/schema-version.ts'
 import { type HostsFile, type ParsedHostsFile, parseHostsFile } from './hosts-toml.ts'
 
 /** One folder below certs.d, its files by name; bytes of those that could be read. */
@@ -36,11 +37,15 @@ export type HostChoice =
   | { readonly kind: 'empty'; readonly directory: string; readonly broken?: string }
 
 /** What a pull from `host` uses. */
-export function chooseHost(host: string, directories: readonly HostDirectory[]): HostChoice {
+export function chooseHost(
+  host: string,
+  directories: readonly HostDirectory[],
+  version?: ContainerdVersion,
+): HostChoice {
   for (const name of directoryNames(host)) {
     const directory = directories.find((one) => one.name === name)
     if (directory === undefined) continue
-    const parsed = hostsFileOf(directory)
+    const parsed = hostsFileOf(directory, version)
     if (parsed?.ok === true) return { kind: 'hosts-file', directory: name, file: parsed.file }
     const names = [...directory.files.keys()].filter((file) => file.endsWith('.crt'))
     const broken = parsed?.ok === false ? { broken: parsed.reason } : {}
@@ -51,11 +56,11 @@ export function chooseHost(host: string, directories: readonly HostDirectory[]):
   return { kind: 'none' }
 }
 
-function hostsFileOf({ name, files }: HostDirectory): ParsedHostsFile | undefined {
+function hostsFileOf({ name, files }: HostDirectory, version?: ContainerdVersion): ParsedHostsFile | undefined {
   const bytes = files.get('hosts.toml')
   return bytes === undefined || bytes.length === 0
     ? undefined
-    : parseHostsFile(bytes.toString('utf8'), { path: `${name}/hosts.toml` })
+    : parseHostsFile(bytes.toString('utf8'), { path: `${name}/hosts.toml`, version })
 }
 
 const MISSPELT: ReadonlySet<string> = new Set([
