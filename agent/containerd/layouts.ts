@@ -1,5 +1,9 @@
 // Where the well-known distributions keep their containerd: data, in the order in which a node is searched.
 // The running process and its unit win over this table; it only answers when they cannot be seen.
+// This room: what containerd is; the folders below hold its configuration, edits of it, host directories, and what a
+// pull says.
+// Begin here; then config/read.ts.
+// May touch: nothing.
 import { crictlEndpointOf } from './crictl.ts'
 
 export type LayoutName = 'plain' | 'k3s' | 'rke2' | 'k0s' | 'microk8s'

@@ -1,5 +1,8 @@
 // `doctor`: everything on this node that is wrong or will be, worst first. Reads, and asks each declared registry once;
 // where the agent runs in a Pod, also what that Pod lacks for what trust.yaml asks.
+// This room: what is wrong on a node, for a person who asks: doctor, explain, missing mounts.
+// Begin here; then missing-mounts.ts and explain-image.ts.
+// May touch: nothing is changed; each declared registry is asked once.
 
 import { deprecationOf } from '../containerd/deprecations.ts'
 import { withdrawnButTrusted } from '../daemon/advisories.ts'
