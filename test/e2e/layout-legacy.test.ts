@@ -145,7 +145,8 @@ t.test('damage is healed, and the layout may change later', async (t) => {
   await node.stopContainerd()
   await node.writeFile(CONFIG, config.replace(/\n\s*ca_file[^\n]*harbor[^\n]*/, ''))
   await node.startContainerd()
-  await daemon.until(({ transactions }) => transactions.filter(({ restarted }) => restarted).length === 2)
+  // Between two restarts lies a minute at least.
+  await daemon.until(({ transactions }) => transactions.filter(({ restarted }) => restarted).length === 2, 120_000)
   t.equal(await node.readFile(CONFIG), config, 'a key that someone took out is back')
   t.match(await node.pull(a.registry.reference()), { ok: true })
   await daemon.service.stop()
