@@ -51,7 +51,7 @@ t.test('every flag that switches verification off is found', async (t) => {
       'git config http.https://h/.sslVerify false',
       'sslVerify = false',
       'GIT_SSL_NO_VERIFY=1 git clone x',
-      '- name: GIT_SSL_NO_VERIFY',
+      '- name: GIT_SSL_NO_VERIFY\n  value: "1"',
     ],
     'skip-tls-verify': [
       'kubectl --insecure-skip-tls-verify get nodes',

@@ -41,6 +41,8 @@ export type Options = {
   readonly consentUnrehearsed: boolean
   readonly allowOrphan: boolean
   readonly passwordFile?: string
+  /** Of `lint`. */
+  readonly format?: 'text' | 'json' | 'sarif'
   readonly json: boolean
   readonly diff: boolean
   readonly kubeconfig?: string
@@ -188,6 +190,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
   const fleet = last(source, 'fleet')
   const passwordFile = last(source, 'password-file')
   const listen = last(source, 'listen') ?? (command === 'fleet' ? ':9462' : ':9461')
+  const format = readChoice(source, 'format', FLAGS.format.choices)
   parseAddress(listen)
   return {
     config: readList(source, 'config'),
@@ -202,6 +205,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     ...(namespace !== undefined && { namespace }),
     ...(fleet !== undefined && { fleet }),
     ...(passwordFile !== undefined && { passwordFile }),
+    ...(format !== undefined && { format }),
     consentUnrehearsed: readSwitch(source, 'consent-unrehearsed'),
     allowOrphan: readSwitch(source, 'allow-orphan'),
     json: readSwitch(source, 'json'),

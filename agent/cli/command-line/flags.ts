@@ -209,6 +209,14 @@ export const FLAGS = {
     help: 'replace the anchors of a registry also where the new ones do not verify what it serves now',
     commands: ['apply'],
   },
+  format: {
+    kind: 'text',
+    value: 'FORMAT',
+    choices: ['text', 'json', 'sarif'],
+    default: 'text',
+    help: 'text, json, or sarif for code scanning',
+    commands: ['lint'],
+  },
   'password-file': {
     kind: 'text',
     value: 'FILE',

@@ -1,6 +1,7 @@
 // `registry-trust lint PATH…`: flags that switch certificate verification off, and what to write instead. Reads files, changes nothing.
 import { posix } from 'node:path'
 import { findInsecureFlags, type InsecureFlag } from '../../lint/rules.ts'
+import { sarif } from '../../lint/sarif.ts'
 import { AgentError } from '../../model/errors.ts'
 import type { InputFiles } from '../../model/ports.ts'
 import { harmless } from '../output/terminal.ts'
@@ -16,9 +17,10 @@ export type LintFinding = { readonly file: string } & InsecureFlag
 
 type Linted = { readonly findings: readonly LintFinding[]; readonly files: number; readonly skipped: readonly string[] }
 
-export async function lintCommand({ options, inputs, paint, print }: Wiring): Promise<number> {
+export async function lintCommand({ options, inputs, paint, print, version }: Wiring): Promise<number> {
   const { findings, files, skipped } = await lintPaths(options.operands, inputs)
-  if (options.json) print(`${JSON.stringify(findings, null, 2)}\n`)
+  if (options.format === 'sarif') print(`${JSON.stringify(sarif(findings, version), null, 2)}\n`)
+  else if (options.json || options.format === 'json') print(`${JSON.stringify(findings, null, 2)}\n`)
   else {
     for (const { file, line, column, rule, found, remedy } of findings)
       print(
@@ -50,7 +52,7 @@ export async function lintPaths(paths: readonly string[], inputs: InputFiles): P
         files += 1
         if (files > MAX_FILES) throw new AgentError('CONFIG_TOO_LARGE', `${path}: more than ${MAX_FILES} files`)
         if (input.bytes.includes(0)) return
-        findings.push(...findInsecureFlags(input.bytes.toString('utf8')).map((flag) => ({ file: path, ...flag })))
+        findings.push(...findInsecureFlags(input.bytes.toString('utf8'), path).map((flag) => ({ file: path, ...flag })))
         return
       }
       case 'too-large':
