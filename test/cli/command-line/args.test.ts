@@ -100,6 +100,7 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
     ['plan', { REGISTRY_TRUST_DIFF: 'true' }, { diff: true }],
     ['publish', { REGISTRY_TRUST_KUBECONFIG: '/k' }, { kubeconfig: '/k' }],
     ['publish', { REGISTRY_TRUST_WATCH: 'true' }, { watch: true }],
+    ['lint .', { REGISTRY_TRUST_FORMAT: 'sarif' }, { format: 'sarif', operands: ['.'] }],
     ['plan', { REGISTRY_TRUST_LOG_LEVEL: 'error' }, { logLevel: 'error' }],
     ['plan', { REGISTRY_TRUST_LOG_FORMAT: 'json' }, { logFormat: 'json' }],
     ['plan', { REGISTRY_TRUST_ROOT: '', REGISTRY_TRUST_CONFIG: '', REGISTRY_TRUST_JSON: '' }, {}],
