@@ -3,18 +3,9 @@
 // stands in YAML, in shell and in JSON; settings over several lines by agent/lint/structured.ts. Only the flag itself is ever repeated, never the
 // line: a password may stand in it.
 import { insecureCurl } from './curl.ts'
+import type { InsecureFlag } from './flag.ts'
 import { isSaid, proseLines } from './prose.ts'
 import { structuredFlags } from './structured.ts'
-
-export type InsecureFlag = {
-  readonly line: number
-  readonly column: number
-  readonly rule: string
-  /** The words that were found. */
-  readonly found: string
-  /** What to write instead. */
-  readonly remedy: string
-}
 
 type Rule = {
   readonly rule: string

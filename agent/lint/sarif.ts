@@ -1,6 +1,6 @@
 // Findings of `lint` as SARIF 2.1.0 (OASIS), which code scanning services read. Pure.
 import { posix } from 'node:path'
-import type { InsecureFlag } from './rules.ts'
+import type { InsecureFlag } from './flag.ts'
 
 export function sarif(findings: readonly ({ readonly file: string } & InsecureFlag)[], version: string): object {
   const rules = [...new Map(findings.map(({ rule, remedy }) => [rule, remedy]))]

@@ -1,6 +1,7 @@
 // `registry-trust lint PATH…`: flags that switch certificate verification off, and what to write instead. Reads files, changes nothing.
 import { posix } from 'node:path'
-import { findInsecureFlags, type InsecureFlag } from '../../lint/rules.ts'
+import type { InsecureFlag } from '../../lint/flag.ts'
+import { findInsecureFlags } from '../../lint/rules.ts'
 import { sarif } from '../../lint/sarif.ts'
 import { AgentError } from '../../model/errors.ts'
 import type { InputFiles } from '../../model/ports.ts'
