@@ -21,14 +21,20 @@ export type Resync = {
 export const AT_ONCE: Resync = { at: 0, retryMs: FIRST_RETRY_MS }
 
 /** When the node is looked at again although nothing has happened. */
-export function resyncAfter({ outcome }: Pick<Run, 'outcome'>, resyncMs: number, now: number, last: Resync): Resync {
+export function resyncAfter(
+  { outcome, restartWaitMs = Number.POSITIVE_INFINITY }: Pick<Run, 'outcome' | 'restartWaitMs'>,
+  resyncMs: number,
+  now: number,
+  last: Resync,
+): Resync {
   switch (outcome) {
     case 'no-containerd':
       return { at: now + last.retryMs, retryMs: Math.min(last.retryMs * 2, LAST_RETRY_MS) }
     case 'failed':
       return { at: now + LAST_RETRY_MS, retryMs: FIRST_RETRY_MS }
     default:
-      return { at: now + resyncMs, retryMs: FIRST_RETRY_MS }
+      // A restart that has to wait a known time is made when that is over, not at the next resync.
+      return { at: now + Math.min(resyncMs, restartWaitMs), retryMs: FIRST_RETRY_MS }
   }
 }
 

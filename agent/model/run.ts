@@ -60,6 +60,8 @@ export type Run = {
   readonly restarts: readonly RestartReport[]
   /** Why a restart that is due was not made. */
   readonly restartPending?: string
+  /** Milliseconds after which that restart may be allowed; absent where nobody can tell. */
+  readonly restartWaitMs?: number
   readonly error?: AgentError
 }
 

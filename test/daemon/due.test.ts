@@ -73,6 +73,12 @@ t.test(
   },
 )
 
+t.test('a restart that has to wait a known time is tried again when that is over', async (t) => {
+  const after = (restartWaitMs: number) => resyncAfter({ outcome: 'deferred', restartWaitMs }, EVERY_MS, 10, AT_ONCE).at
+  t.equal(after(60_000), 60_010)
+  t.equal(after(2 * EVERY_MS), 10 + EVERY_MS)
+})
+
 t.test('the loop sleeps until the first thing that is due, and never a negative or endless time', async (t) => {
   t.equal(waitMs(memory(known('trusted', 0)), 5_000, 2_000), 3_000)
   t.equal(waitMs(memory(known('trusted', 0)), 10 ** 12, 2_000), EVERY_MS - 1_000)

@@ -18,7 +18,8 @@ export type Permission =
       readonly before: RuntimeMemory
       release(): Promise<void>
     }
-  | { readonly allowed: false; readonly reason: string }
+  /** `waitMs`: after this time it is worth asking again; absent where nobody can tell. */
+  | { readonly allowed: false; readonly reason: string; readonly waitMs?: number }
 
 export async function mayRestart(context: Context, rehearsal: Rehearsal, reason: string): Promise<Permission> {
   const { desired, facts, cri, options, ports } = context
@@ -31,8 +32,8 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
     )
   const full = await fullFileSystem(context)
   if (full !== undefined) return no(full)
-  const limit = await limitReason(context)
-  if (limit !== undefined) return no(limit)
+  const limit = await limitOf(context)
+  if (limit !== undefined) return { allowed: false, ...limit }
   const grant = fleetGate(context)
   const ungranted = await grant?.check(desired.generation)
   if (ungranted !== undefined) return no(ungranted)
@@ -83,11 +84,16 @@ async function fullFileSystem({ ports: { files } }: Context): Promise<string | u
 }
 
 /** A person who asks for the run now overrides every limit; the preflight of the unit and the rehearsal stay. */
-async function limitReason({ desired, options, ports }: Context): Promise<string | undefined> {
+async function limitOf({
+  desired,
+  options,
+  ports,
+}: Context): Promise<{ readonly reason: string; readonly waitMs?: number } | undefined> {
   if (options.byHand) return undefined
   const { clock, restarts } = ports
   const now = { wall: clock.now(), uptimeMs: clock.monotonic(), bootId: restarts.bootId }
   const limit = ledgerLimit(desired.restart, await restarts.ledger.read(), now)
-  if (limit !== undefined) return limit.reason
-  return desired.restart.window === undefined ? undefined : outsideWindow(desired.restart.window, now.wall)
+  if (limit !== undefined) return limit
+  const reason = desired.restart.window === undefined ? undefined : outsideWindow(desired.restart.window, now.wall)
+  return reason === undefined ? undefined : { reason }
 }

@@ -171,7 +171,7 @@ export async function carryOut(kept: readonly Change[], restart: RestartNeed, at
     return undoUnrecorded(asAgentError(thrown), newConfigOf(risky, facts.configFile), attempt)
   }
   const run = { ...base(attempt), state: saved, proofs, applied, restarts }
-  if (permission?.allowed === false) return { ...run, outcome: 'deferred', restartPending: permission.reason }
+  if (permission?.allowed === false) return { ...run, outcome: 'deferred', ...pendingOf(permission) }
   return { ...run, outcome: isDone ? 'applied' : 'unchanged' }
 }
 
@@ -188,6 +188,13 @@ function keepPrevious(next: AgentState, { previous }: AgentState, isHealingOnly:
   if (!isHealingOnly) return next
   const { previous: _, ...rest } = next
   return previous === undefined ? rest : { ...rest, previous }
+}
+
+function pendingOf({
+  reason,
+  waitMs,
+}: Extract<Permission, { allowed: false }>): Pick<Run, 'restartPending' | 'restartWaitMs'> {
+  return { restartPending: reason, ...(waitMs === undefined ? {} : { restartWaitMs: waitMs }) }
 }
 
 function base({ facts, planned, problems, rehearsal, transaction }: Attempt) {
