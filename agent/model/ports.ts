@@ -384,6 +384,8 @@ export type JournalEntry = {
   readonly steps: readonly JournalStep[]
   /** A restart of containerd was asked for: what is on disk may be loaded. */
   readonly restarted: boolean
+  /** What is remembered where that restart goes well without the agent; absent: the steps are undone in any case. */
+  readonly meant?: AgentState
 }
 
 /** What the agent remembers on the node, below its state folder: readable by root only, every write atomic and durable. */

@@ -137,6 +137,8 @@ export type RestartStore = {
   /** Gives what others wrote a name beside config.toml, which is returned. */
   setAside(configFile: string): Promise<string>
   forget(configFile: string): Promise<void>
+  /** Removes what a crash left among the records: half of one, the text of a new config.toml. Only where no restart is under way. */
+  sweep(): Promise<void>
   /** The original and what the agent made of it, to take its part out of a third text. */
   versions(configFile: string): Promise<{ readonly before: FileState; readonly after: Buffer | undefined }>
   readonly ledger: {

@@ -14,6 +14,7 @@ import type {
 } from '../model/restart.ts'
 import { type CriAnswers, criEvidence, type DaemonWatch, watchDaemon } from './evidence.ts'
 import { type Action, decide, isOver, isSameFile, LONGEST_START_MS } from './machine.ts'
+import { putAway } from './put-away.ts'
 import { withoutOurs } from './without-ours.ts'
 
 /** A driver that has recorded nothing for so long is taken for dead, whatever keeps it. */
@@ -73,13 +74,15 @@ export class Machine {
     void this.#beat()
   }
 
-  /** Keeps the original and records it as armed. Throws AgentError: then nothing was begun. */
+  /** Records the restart as armed and keeps the original. Throws AgentError: then nothing was begun. */
   static async arm(ports: MachinePorts, driver: RestartDriver, order: RestartOrder, after?: Buffer): Promise<Machine> {
     const { restarts, clock } = ports
     const last = await restarts.read()
     if (last !== undefined && !isOver(last))
       throw new AgentError('LOCKED', `the restart ${last.id} is not over yet: it is ${last.phase}`)
-    if (!isSameFile(order) && order.before !== null) await restarts.keep(order.configFile, after)
+    const isKept = !isSameFile(order) && order.before !== null
+    // Recorded before anything is kept: what lies beside config.toml always has a record, so a crash leaves nothing that nobody knows of.
+    if (isKept) await restarts.forget(order.configFile)
     const record: RestartRecord = {
       version: 1,
       ...order,
@@ -91,8 +94,11 @@ export class Machine {
       at: new Date(clock.now()).toISOString(),
       starts: { forward: 0, back: 0 },
     }
-    if (await restarts.append(record, { durable: true })) return new Machine(ports, driver, record, record.sequence)
-    throw new AgentError('LOCKED', 'another restart was begun at the same moment')
+    if (!(await restarts.append(record, { durable: true })))
+      throw new AgentError('LOCKED', 'another restart was begun at the same moment')
+    const machine = new Machine(ports, driver, record, record.sequence)
+    if (isKept) await machine.#keep(after)
+    return machine
   }
 
   /** Goes on with what another driver, or an earlier life, left; undefined: somebody else has just done so. */
@@ -325,12 +331,20 @@ export class Machine {
     }
   }
 
+  async #keep(after: Buffer | undefined): Promise<void> {
+    try {
+      await this.#ports.restarts.keep(this.#record.configFile, after)
+    } catch (thrown) {
+      const { code, message } = asAgentError(thrown)
+      await this.#change({ phase: 'reverted', failure: { code, message } })
+      await this.#close()
+      throw thrown
+    }
+  }
+
   async #close(): Promise<void> {
-    const { restarts } = this.#ports
-    const { configFile, id, phase } = this.#record
     this.#heart.abort()
-    await this.#quietly(() => restarts.forget(configFile))
-    await this.#quietly(() => restarts.ledger.settle(id, phase === 'committed' ? 'ok' : 'rolled-back'))
+    for (const step of putAway(this.#record, this.#ports.restarts)) await this.#quietly(step)
   }
 
   /** One after the other: a heartbeat in between would take the number of a phase. */

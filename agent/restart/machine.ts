@@ -45,6 +45,7 @@ export function decide(record: RestartRecord, evidence: RestartEvidence): Action
     case 'reverted':
       return { do: 'nothing' }
     case 'armed':
+      return whileArmed(record, evidence)
     case 'written':
       return revert('RESTART_FAILED', 'whoever changed config.toml ended before containerd was restarted')
     case 'restarting':
@@ -56,6 +57,14 @@ export function decide(record: RestartRecord, evidence: RestartEvidence): Action
     default:
       return record.phase satisfies never
   }
+}
+
+function whileArmed(record: RestartRecord, { config, isKept, now }: RestartEvidence): Action {
+  const action = revert('RESTART_FAILED', 'whoever was to change config.toml ended before that')
+  // The original is kept before anything is written: without it, whatever differs was written by others and stays.
+  const isUntouched = record.before !== null && !isKept && config !== 'after'
+  if (!isUntouched || action.do !== 'record') return action
+  return { ...action, change: { ...action.change, putBackAt: now } }
 }
 
 function whileRestarting(record: RestartRecord, evidence: RestartEvidence): Action {

@@ -100,6 +100,13 @@ holds(
     config === 'before',
 )
 
+holds(
+  'what others wrote before the original was kept stays',
+  (record, { config, isKept }, { do: what, ...rest }) =>
+    !(record.phase === 'armed' && record.before !== null && !isKept && config === 'other') ||
+    (what === 'record' && 'change' in rest && rest.change.putBackAt !== undefined),
+)
+
 holds('a start with the right file is never replaced within the limit of the unit', (record, evidence, action) => {
   const { daemon, now, isSameBoot } = evidence
   if (action.do !== 'restart' || daemon.state !== 'starting' || record.phase !== 'reverting') return true

@@ -13,6 +13,8 @@ import { isRestartEntry, isRestartRecord } from './restart-format.ts'
 /** Beside config.toml, with an ending that no `imports = ["*.toml"]` takes. */
 export const KEPT = '.registry-trust-before'
 const THEIRS = '.registry-trust-other'
+/** Records before they get their name, and what a restart that is over has kept here. */
+const LEFTOVER = /^(\.[0-9a-f]{16}|after)$/
 const RECORD = /^(\d{8})\.json$/
 const WEEK_MS = 7 * 24 * 3_600_000
 
@@ -81,11 +83,17 @@ export function restartStore(options: {
             if (errnoOf(error) === 'EEXIST') return false
             throw error
           } finally {
-            remove(open, temporary)
+            removeIfPossible(open, temporary)
           }
-          if (durable) await open.sync()
+          try {
+            if (durable) await open.sync()
+          } catch (error) {
+            // Not recorded, so its number is free again: the writer would take its own record for another driver's.
+            removeIfPossible(open, name)
+            throw error
+          }
           // The one before it stays, for the case that this one is found damaged.
-          remove(open, `${String(record.sequence - 2).padStart(8, '0')}.json`)
+          removeIfPossible(open, `${String(record.sequence - 2).padStart(8, '0')}.json`)
           return true
         })
       } catch (error) {
@@ -138,6 +146,19 @@ export function restartStore(options: {
       })
       await inFolder((open) => remove(open, 'after')).catch(() => undefined)
     },
+    async sweep() {
+      await files.sweep(folder)
+      const names = (await files.list(folder)).filter((name) => LEFTOVER.test(name))
+      if (names.length === 0) return
+      try {
+        await inFolder(async (open) => {
+          for (const name of names) remove(open, name)
+          await open.sync()
+        })
+      } catch (error) {
+        throw writeFailure(`sweep ${folder}`, error)
+      }
+    },
     async versions(configFile) {
       const [before, after] = await Promise.all([files.read(`${configFile}${KEPT}`), files.read(afterPath)])
       return { before, after: after.kind === 'file' ? after.bytes : undefined }
@@ -147,7 +168,7 @@ export function restartStore(options: {
       add: async (entry) => writeLedger([...(await readLedger()), entry]),
       async settle(id, result) {
         const entries = await readLedger()
-        if (entries.some((entry) => entry.id === id))
+        if (entries.some((entry) => entry.id === id && entry.result !== result))
           await writeLedger(entries.map((entry) => (entry.id === id ? { ...entry, result } : entry)))
       },
     },
@@ -178,6 +199,15 @@ function remove(open: Folder, name: string): void {
     unlinkSync(open.entry(name))
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error
+  }
+}
+
+/** For what is in nobody's way: `sweep` removes it later. */
+function removeIfPossible(open: Folder, name: string): void {
+  try {
+    remove(open, name)
+  } catch {
+    // As said.
   }
 }
 

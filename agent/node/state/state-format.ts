@@ -131,7 +131,14 @@ const state = object({
   withdrawn: optional(list(object({ anchor: isText, fingerprint: isText, at: isText }))),
 })
 
-const journal = object({ transaction: isText, generation: isText, at: isText, steps, restarted: isFlag })
+const journal = object({
+  transaction: isText,
+  generation: isText,
+  at: isText,
+  steps,
+  restarted: isFlag,
+  meant: optional(state),
+})
 
 function fieldsOf(value: unknown, at: string): { readonly [key: string]: unknown } {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value }

@@ -7,6 +7,7 @@ import type { FileState } from '../../model/ports.ts'
 import type { RestartRecord } from '../../model/restart.ts'
 import type { RestartReport } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
+import type { AgentState } from '../../model/state.ts'
 import { type Driven, Machine, type RestartOrder, TakenOver } from '../../restart/driver.ts'
 import { settle } from '../../restart/settle.ts'
 import { sha256 } from '../../targets/files/files.ts'
@@ -20,6 +21,8 @@ export type RestartStep = {
   readonly facts: ContainerdFacts
   readonly ports: RunPorts
   readonly transaction: Transaction
+  /** What is remembered of the transaction where the restart goes well, as for its commit. */
+  readonly remember: (state: AgentState) => AgentState
   /** Filled in here. */
   readonly restarts: RestartReport[]
 }
@@ -67,7 +70,7 @@ export async function restartWith(
       newConfig?.content ?? undefined,
     )
     await write()
-    await transaction.markRestart()
+    await transaction.markRestart(attempt.remember)
     await machine.written()
   } catch (thrown) {
     await permission.release()
@@ -181,19 +184,27 @@ class GuardedRestart implements OpenRestart {
     try {
       return await work()
     } catch (thrown) {
-      if (!(thrown instanceof TakenOver)) return this.#afterFault(asAgentError(thrown))
-      const { log } = this.#attempt.ports
-      log.warn('restart-followed', { id: this.#machine.record.id })
-      const record = await settle(machinePorts(this.#attempt.ports), 'agent', { isMine: false, isPatient: false })
-      if (record === undefined || record.id !== this.#machine.record.id) throw takenOver()
-      const end = record.phase === 'committed' || record.phase === 'reverted' ? record.phase : 'stuck'
-      return { end, record }
+      return thrown instanceof TakenOver ? this.#follow() : this.#afterFault(asAgentError(thrown))
     }
   }
 
+  async #follow(): Promise<Driven> {
+    const { log } = this.#attempt.ports
+    log.warn('restart-followed', { id: this.#machine.record.id })
+    const record = await settle(machinePorts(this.#attempt.ports), 'agent', { isMine: false, isPatient: false })
+    if (record === undefined || record.id !== this.#machine.record.id) throw takenOver()
+    const end = record.phase === 'committed' || record.phase === 'reverted' ? record.phase : 'stuck'
+    return { end, record }
+  }
+
   /** A phase that could not be recorded, e.g. on a full disk: back, which needs no record. */
-  #afterFault(error: AgentError): Promise<Driven> {
-    return this.#machine.revert(error)
+  async #afterFault(error: AgentError): Promise<Driven> {
+    try {
+      return await this.#machine.revert(error)
+    } catch (thrown) {
+      if (thrown instanceof TakenOver) return this.#follow()
+      throw thrown
+    }
   }
 
   #report(result: RestartReport['result']): void {

@@ -120,16 +120,21 @@ export async function carryOut(kept: readonly Change[], restart: RestartNeed, at
     if (permission?.allowed === true) await permission.release()
     return failedToWrite(asAgentError(thrown), attempt)
   }
+  const applied = permission?.allowed === false ? unrestarted : [...harmless, ...risky]
+  const healed = applied.filter((change) => isHealing(change, state, desired)).map(({ path }) => path)
+  const remember = (next: AgentState) =>
+    keepPrevious(
+      rememberSystemAnchors(rememberHeals(next, healed, ports.clock.now()), state, desired, ports.clock.now()),
+      state,
+      healed.length === applied.length,
+    )
   let open: OpenRestart | undefined
   if (permission?.allowed === true) {
     const write = () => transaction.execute(risky)
-    const restarted = await restartWith(
-      write,
-      newConfigOf(risky, facts.configFile),
-      restart.reason,
-      permission,
-      attempt,
-    )
+    const restarted = await restartWith(write, newConfigOf(risky, facts.configFile), restart.reason, permission, {
+      ...attempt,
+      remember,
+    })
     if (!restarted.ok) return failedToRestart(restarted.failure, attempt)
     open = restarted.restart
   }
@@ -148,16 +153,8 @@ export async function carryOut(kept: readonly Change[], restart: RestartNeed, at
   if (ignored.length > 0)
     return carryOut(kept, { required: true, reason: notLoaded(facts, isLegacy(attempt.planned), ignored) }, attempt)
 
-  const applied = permission?.allowed === false ? unrestarted : [...harmless, ...risky]
   const reason = applied.length > 0 ? summary(applied) : restart.reason
   const isDone = applied.length > 0 || restarts.length > 0
-  const healed = applied.filter((change) => isHealing(change, state, desired)).map(({ path }) => path)
-  const remember = (next: AgentState) =>
-    keepPrevious(
-      rememberSystemAnchors(rememberHeals(next, healed, ports.clock.now()), state, desired, ports.clock.now()),
-      state,
-      healed.length === applied.length,
-    )
   let saved = state
   try {
     await open?.commit()

@@ -11,18 +11,16 @@ import { NO_RUNTIME } from '../../model/observed-state.ts'
 import type { Context, Run, RunOptions } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
-import { settle } from '../../restart/settle.ts'
 import { observeContainerd } from '../observe/containerd.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
-import { machinePorts } from '../restart/machine-ports.ts'
 import { reviveContainerd } from '../restart/revive.ts'
 import { recordReads } from '../transaction/read-set.ts'
-import { recover } from '../transaction/transaction.ts'
 import { adopt, isForgetful } from './adopt.ts'
 import { applyTo } from './apply.ts'
 import { makePlan } from './planning.ts'
 import { foresee } from './preflight.ts'
+import { repair } from './repair.ts'
 import { applyOffline, type OfflineContext, planOffline } from './without-runtime.ts'
 
 /** Where containerd at this socket has its configuration, as far as that can be told without asking it. */
@@ -164,13 +162,7 @@ export async function withNode(
   const lock = await acquire(given)
   let forget = false
   try {
-    // First what saves the node: a restart that somebody left half done comes to its end before any other path is looked at.
-    const restart = await settle(machinePorts(given), 'agent', {
-      isMine: true,
-      isPatient: false,
-      signal: options.signal,
-    })
-    const recovered = await recover(given, { committed: restart?.phase === 'committed' ? restart.id : undefined })
+    const { restart, recovered } = await repair(given, options.signal)
     const { state } = recovered
     const told = async (run: Run): Promise<Run> => {
       const problems = [...recovered.problems, ...(await asideProblems(given)), ...run.problems]

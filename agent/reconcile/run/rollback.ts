@@ -71,6 +71,7 @@ async function revertTo(
     reason: why,
   })
   const write = () => transaction.revert(previous.steps)
+  const remember = (next: AgentState) => afterRollback(next, previous, state)
   const refused = (error: AgentError): Run => {
     const result = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
     const problems = [...transaction.findings(), problem(error.code, error.message)]
@@ -78,7 +79,8 @@ async function revertTo(
   }
   if (permission?.allowed === true) {
     const newConfig = await configBefore(previous, facts.configFile, ports)
-    const restarted = await restartWith(write, newConfig, reason, permission, { facts, ports, transaction, restarts })
+    const step = { facts, ports, transaction, restarts, remember }
+    const restarted = await restartWith(write, newConfig, reason, permission, step)
     if (restarted.ok) await restarted.restart.commit()
     else if (!restarted.failure.restarted) return refused(restarted.failure.error)
     else {
@@ -101,9 +103,7 @@ async function revertTo(
       return refused(asAgentError(thrown))
     }
   }
-  const saved = await transaction.commit(outcome('committed', 'rolled back by hand'), (next) =>
-    afterRollback(next, previous, state),
-  )
+  const saved = await transaction.commit(outcome('committed', 'rolled back by hand'), remember)
   const cri = ports.connectCri(facts.socket)
   try {
     const proofs = await proveDeclared(desired.registries, cri, ports, desired)

@@ -36,9 +36,10 @@ export type Transaction = {
   findings(): readonly Problem[]
   /**
    * Notes that containerd is about to be restarted: in the journal, and as a restart that failed in state.json. Whatever ends the agent
-   * from here on, the restart counts for budget, pause and circuit breaker until `commit` or `abandon` say how it went.
+   * from here on, the restart counts for budget, pause and circuit breaker until `commit` or `abandon` say how it went. `amend` as for
+   * `commit`: the restart may go well without the agent.
    */
-  markRestart(): Promise<void>
+  markRestart(amend?: (state: AgentState) => AgentState): Promise<void>
   /** Records ownership and the outcome, then drops the journal. `amend` adds to what is saved. */
   commit(outcome: Outcome, amend?: (state: AgentState) => AgentState): Promise<AgentState>
   /** Records an outcome after `undo`; never throws: the node is as it was, whether that can be recorded or not. */
@@ -56,13 +57,15 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
   let journal: readonly JournalStep[] = []
   let steps: readonly JournalStep[] = []
   let restarted = false
+  let meant: AgentState | undefined
   let journalled = false
   let findings: readonly Problem[] = []
 
   const now = () => new Date(clock.now()).toISOString()
 
   const writeJournal = async () => {
-    await store.journal.write({ transaction: id, generation, at, steps: journal, restarted })
+    const entry = { transaction: id, generation, at, steps: journal, restarted }
+    await store.journal.write(meant === undefined ? entry : { ...entry, meant })
     journalled = true
   }
 
@@ -80,9 +83,11 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
   const undo = async (): Promise<UndoReport> => {
     const undone = steps
     // What was never begun is not put back, not even after a crash: by now it may be someone else's newer work.
-    const isAllBegun = journal.length === steps.length
+    const isAsJournalled = journal.length === steps.length && meant === undefined
     journal = steps
-    if (journalled && !isAllBegun) await orLog(ports, writeJournal)
+    // From here on nothing stays, however the restart went.
+    meant = undefined
+    if (journalled && !isAsJournalled) await orLog(ports, writeJournal)
     await tidy(undone, ports)
     const report = await undoSteps(undone, ports)
     findings = [...findings, ...undoProblems(report)]
@@ -129,6 +134,17 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
     return { ...next, transactions: [...others, { id, at, ...outcome }].slice(-MOST_TRANSACTIONS_REMEMBERED) }
   }
 
+  /** The state after all that was done. */
+  const committed = (outcome: Outcome, amend: (state: AgentState) => AgentState): AgentState => {
+    const { refusedGeneration: _, unrestored: __, ...rest } = state
+    const changed = new Set(steps.map(({ path }) => path))
+    const still = unrestored.filter(({ path }) => !changed.has(path))
+    const previous = { generation: state.generation, owned: state.owned, steps, restarted }
+    const owned = ownedAfter(state.owned, done, before)
+    const next = { ...rest, generation, owned, previous, ...(still.length === 0 ? {} : { unrestored: still }) }
+    return recorded(amend(next), outcome)
+  }
+
   return {
     id,
     undo,
@@ -168,23 +184,18 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
         await audit({ event: 'reverted', paths: past.map(({ path }) => path) })
       })
     },
-    async markRestart() {
+    async markRestart(amend = (next) => next) {
       await orUndo(async () => {
         restarted = true
-        await writeJournal()
         const reason = 'the agent ended while containerd was being restarted'
-        const pending = { generation, durationMs: 0, result: 'rolled-back', changes: 0, restarted, reason } as const
-        await store.save(recorded(state, pending))
+        const pending = { generation, durationMs: 0, changes: 0, restarted, reason } as const
+        meant = committed({ ...pending, result: 'committed', changes: steps.length }, amend)
+        await writeJournal()
+        await store.save(recorded(state, { ...pending, result: 'rolled-back' }))
       })
     },
     async commit(outcome, amend = (next) => next) {
-      const { refusedGeneration: _, unrestored: __, ...rest } = state
-      const changed = new Set(steps.map(({ path }) => path))
-      const still = unrestored.filter(({ path }) => !changed.has(path))
-      const previous = { generation: state.generation, owned: state.owned, steps, restarted }
-      const owned = ownedAfter(state.owned, done, before)
-      const next = { ...rest, generation, owned, previous, ...(still.length === 0 ? {} : { unrestored: still }) }
-      const saved = recorded(amend(next), outcome)
+      const saved = committed(outcome, amend)
       await store.save(saved)
       // From here on it is committed; what cannot be cleared away now is cleared at the next start.
       await orLog(ports, async () => {
@@ -257,9 +268,11 @@ export async function recover(
   await orProblem(() => store.sweep(), undefined)
   await orProblem(() => store.setAside(), undefined)
   const entry = await orProblem(() => store.journal.read(), undefined)
-  const state = await orProblem(() => store.load(), EMPTY_STATE)
-  const isRecorded = state.transactions.some(({ id, result }) => id === entry?.transaction && result === 'committed')
-  const isCommitted = isRecorded || (entry !== undefined && entry.transaction === committed)
+  const loaded = await orProblem(() => store.load(), EMPTY_STATE)
+  const isRecorded = loaded.transactions.some(({ id, result }) => id === entry?.transaction && result === 'committed')
+  const meant = isRecorded || entry?.transaction !== committed ? undefined : entry?.meant
+  const isCommitted = isRecorded || meant !== undefined
+  const state = meant ?? loaded
   const steps = [...(state.unrestored ?? []), ...(entry === undefined || isCommitted ? [] : entry.steps)]
   // Before: a folder with something left behind in it could not be removed.
   await tidy([...steps, ...(entry?.steps ?? [])], ports)
@@ -271,7 +284,7 @@ export async function recover(
   const next = failed.length === 0 ? rest : { ...rest, unrestored: failed }
   // Saved before the journal goes: what failed is tried again by the next run.
   const isSaved = await orProblem(async () => {
-    if (failed.length > 0 || before.length > 0) await store.save(next)
+    if (failed.length > 0 || before.length > 0 || meant !== undefined) await store.save(next)
     return true
   }, false)
   if (entry === undefined) return { state: next, mayRunUndone: false, problems }

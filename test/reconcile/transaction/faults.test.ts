@@ -5,7 +5,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { recover } from '../../../agent/reconcile/transaction/transaction.ts'
+import { repair } from '../../../agent/reconcile/run/repair.ts'
 import { treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { bundleProgram, copyNode, layOut, type Scene, scenes } from '../../fixtures/scratch/fault-scenes.ts'
 import { type Fault, trace, withFault } from '../../fixtures/scratch/faults.ts'
@@ -18,6 +18,8 @@ const AT_LEAST = 200
 const AT_ONCE = 2
 /** Once this file is in place the transaction has begun. */
 const JOURNAL = /transaction\.json/
+/** A record of a restart before it gets its name. */
+const HALF_A_RECORD = /\/restart\/(\.[0-9a-f]{16}|after)$/
 const ERRORS = ['EIO', 'ENOSPC', 'EROFS', 'EACCES'] as const
 
 t.setTimeout(ALL ? 7_200_000 : 300_000)
@@ -112,7 +114,8 @@ async function strike(prepared: Prepared, fault: Fault, base: string, program: s
     const left = difference(treeOf(root), before)
     if (left !== '') return { how, wrong: `said to be undone: ${left}${told}` }
   }
-  await recover(scratchPorts(root))
+  // As the next start of the agent does.
+  await repair(scratchPorts(root))
   const now = treeOf(root)
   const owned = ownedIn(root)
   const isBefore = difference(now, before) === ''
@@ -150,7 +153,9 @@ function ownedIn(root: string): string {
 function temporariesIn(root: string): readonly string[] {
   const names = readdirSync(root, { recursive: true, encoding: 'utf8' })
   const journal = `${STATE.slice(1)}/journal/`
-  return names.filter((name) => name.includes('.registry-trust.tmp') || name.startsWith(journal))
+  return names.filter(
+    (name) => name.includes('.registry-trust.tmp') || name.startsWith(journal) || HALF_A_RECORD.test(name),
+  )
 }
 
 function difference(now: Tree, wanted: Tree): string {
