@@ -8,6 +8,7 @@ import type { RestartEntry, RestartRecord, RestartStore } from '../../model/rest
 import { writeFailure } from '../files/file-failure.ts'
 import { errnoOf, type Folder, locate, locateFolder } from '../files/rooted-folder.ts'
 import { stageFile, temporaryName } from '../files/staging.ts'
+import { readAgain } from './read-again.ts'
 import { isRestartEntry, isRestartRecord } from './restart-format.ts'
 
 /** Beside config.toml, with an ending that no `imports = ["*.toml"]` takes. */
@@ -46,7 +47,7 @@ export function restartStore(options: {
   }
 
   const readLedger = async (): Promise<readonly RestartEntry[]> => {
-    const state = await files.read(ledgerPath)
+    const state = await readAgain(files, ledgerPath)
     if (state.kind !== 'file') return []
     const all = state.bytes.toString('utf8').split('\n').flatMap(parseEntry)
     return all.filter((entry) => entry.bootId === bootId || Date.now() - Date.parse(entry.at) < WEEK_MS)
@@ -61,7 +62,7 @@ export function restartStore(options: {
     bootId,
     async read() {
       for (const name of (await files.list(folder)).filter((each) => RECORD.test(each)).reverse()) {
-        const state = await files.read(`${folder}/${name}`)
+        const state = await readAgain(files, `${folder}/${name}`)
         const record = state.kind === 'file' ? parseRecord(state.bytes) : undefined
         if (record !== undefined) return record
         // Gone meanwhile: its writer wrote the next one and cleared up.

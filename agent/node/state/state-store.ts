@@ -10,6 +10,7 @@ import { AgentError, asAgentError } from '../../model/errors.ts'
 import type { JournalEntry, NodeFiles, StateStore } from '../../model/ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
 import { writeFailure } from '../files/file-failure.ts'
+import { readAgain } from './read-again.ts'
 import { parseJournal, parseState } from './state-format.ts'
 
 const MAX_AUDIT_BYTES = 5 * 1024 * 1024
@@ -156,7 +157,7 @@ export async function ensureFolder(files: NodeFiles, folder: string): Promise<vo
 }
 
 async function readText(files: NodeFiles, path: string): Promise<string | undefined> {
-  const state = await files.read(path)
+  const state = await readAgain(files, path)
   if (state.kind === 'absent') return undefined
   if (state.kind === 'file') return state.bytes.toString('utf8')
   const why = state.kind === 'unreadable' ? state.reason : `it is a ${state.kind}`
