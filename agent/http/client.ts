@@ -1,5 +1,6 @@
 // Asks a running agent for its status. node:http instead of fetch: the command line must start quickly and stay small.
-import { get } from 'node:http'
+import { get as getPlain } from 'node:http'
+import { get as getSecure } from 'node:https'
 import { AgentError } from '../model/errors.ts'
 import type { NodeStatus } from '../model/status.ts'
 import { addressToReach, formatAddress, parseAddress } from './address.ts'
@@ -8,6 +9,8 @@ export type StatusRequest = {
   /** As given to --listen: `host:port`, `:port`, `[::1]:port`. */
   readonly address: string
   readonly timeoutMs?: number
+  /** PEM of the certificate that the agent serves with: HTTPS, and no other one is trusted. */
+  readonly certificate?: string | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -18,11 +21,11 @@ const MAX_BYTES = 16 * 1024 * 1024
 /** Throws AgentError DAEMON_UNREACHABLE, or USAGE for an address that is none. */
 export async function fetchStatus(request: StatusRequest): Promise<NodeStatus> {
   const { host, port } = addressToReach(parseAddress(request.address))
-  const url = `http://${formatAddress({ host, port })}/status`
+  const url = `${request.certificate === undefined ? 'http' : 'https'}://${formatAddress({ host, port })}/status`
   const deadline = AbortSignal.timeout(request.timeoutMs ?? TIMEOUT_MS)
   const signal = request.signal === undefined ? deadline : AbortSignal.any([deadline, request.signal])
   try {
-    const { status, body } = await download(url, signal)
+    const { status, body } = await download(url, signal, request.certificate)
     return readStatus(status, body)
   } catch (thrown) {
     const why = deadline.aborted ? 'no answer in time' : explain(thrown)
@@ -32,22 +35,32 @@ export async function fetchStatus(request: StatusRequest): Promise<NodeStatus> {
 
 type Download = { readonly status: number; readonly body: string }
 
-function download(url: string, signal: AbortSignal): Promise<Download> {
+function download(url: string, signal: AbortSignal, certificate: string | undefined): Promise<Download> {
+  const get = certificate === undefined ? getPlain : getSecure
+  // It is this very certificate, whatever names it is for: the agent is asked by its address.
+  const trust =
+    certificate === undefined
+      ? {}
+      : { ca: certificate, allowPartialTrustChain: true, checkServerIdentity: () => undefined }
   return new Promise((resolve, reject) => {
     // No pooled connection: it would keep a command alive that has its answer.
-    const request = get(url, { signal, agent: false, headers: { accept: 'application/json' } }, (response) => {
-      const chunks: Buffer[] = []
-      let length = 0
-      response.on('data', (chunk: Buffer) => {
-        length += chunk.length
-        if (length > MAX_BYTES) request.destroy(new Error(`the answer is longer than ${MAX_BYTES} bytes`))
-        else chunks.push(chunk)
-      })
-      response.on('end', () =>
-        resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
-      )
-      response.on('error', reject)
-    })
+    const request = get(
+      url,
+      { ...trust, signal, agent: false, headers: { accept: 'application/json' } },
+      (response) => {
+        const chunks: Buffer[] = []
+        let length = 0
+        response.on('data', (chunk: Buffer) => {
+          length += chunk.length
+          if (length > MAX_BYTES) request.destroy(new Error(`the answer is longer than ${MAX_BYTES} bytes`))
+          else chunks.push(chunk)
+        })
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
+        )
+        response.on('error', reject)
+      },
+    )
     request.on('error', reject)
   })
 }

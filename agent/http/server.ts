@@ -5,6 +5,7 @@
 // Begin here; then openapi.ts (the contract), client.ts (the other side), page/.
 // May touch: nothing of the node; it calls back into the daemon.
 import { createHash } from 'node:crypto'
+import type { Server as TlsServer } from 'node:tls'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import { AgentError } from '../model/errors.ts'
 import type { Log } from '../model/ports.ts'
@@ -19,11 +20,14 @@ import { type NodeSummary, SUMMARY_SCHEMA } from '../model/summary.ts'
 import { nearest } from '../text/did-you-mean.ts'
 import { type Address, parseAddress } from './address.ts'
 import { authorize } from './authorization.ts'
+import { keepCertificate, type ReadPair } from './certificate.ts'
+import { limitConnections } from './connections.ts'
 import { errorAnswer } from './error-answer.ts'
 import { bothHealthy, type Health, renderHealth } from './health.ts'
 import { type LogLevelRequest, parseLogLevelRequest } from './log-level-request.ts'
 import { ACCEPTED_SCHEMA, LOG_LEVEL_SCHEMA, openApiDocument } from './openapi.ts'
-import { pageContentSecurityPolicy, renderPage } from './page/page.ts'
+import { pageContentSecurityPolicy, pageParts } from './page/page.ts'
+import { inSlices } from './slices.ts'
 
 /** What a command is told; it returns as soon as the work is queued. */
 export type CommandRequest = { readonly force: boolean }
@@ -40,6 +44,10 @@ export type ServerOptions = {
   readonly onLogLevel: (request: LogLevelRequest) => number
   /** Read anew for each command, so that a rotated token counts at once. Absent or empty: no commands. */
   readonly token?: () => Promise<string | undefined>
+  /** HTTPS with this pair; absent: plain HTTP. */
+  readonly certificate?: ReadPair
+  /** Health alone: `/livez`, `/readyz` and `/healthz`. */
+  readonly isHealthOnly?: boolean
   readonly log: Log
   /** How long `close` waits for requests under way. */
   readonly closeTimeoutMs?: number
@@ -59,9 +67,8 @@ export type HttpServer = {
 const CLOSE_TIMEOUT_MS = 5000
 /** No request needs a body. */
 const BODY_LIMIT_BYTES = 1024
-/** Slow or many connections must not cost the node its memory. */
+/** Slow connections must not cost the node its memory. */
 const REQUEST_TIMEOUT_MS = 10_000
-const MAX_CONNECTIONS = 256
 /** A host name has at most 253 characters; percent encoding can triple them. */
 const MAX_PARAMETER_LENGTH = 800
 
@@ -74,23 +81,37 @@ export function createServer(options: ServerOptions): HttpServer {
     for (const name of [method].flat()) if (name !== 'HEAD') routes.push(`${name} ${url}`)
   })
   addHealth(app, options)
-  addStatus(app, options)
-  addCommands(app, options)
+  if (options.isHealthOnly !== true) {
+    addMetrics(app, options)
+    addStatus(app, options)
+    addCommands(app, options)
+  }
   app.setNotFoundHandler((request) => {
     throw unknownRoute(request, routes)
   })
+  const { certificate, log } = options
+  let kept: { close(): void } | undefined
   return {
-    listen: (address) => listen(app, address),
-    close: () => close(app, options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS),
+    async listen(address) {
+      if (certificate !== undefined)
+        kept = await keepCertificate(app.server as unknown as TlsServer, certificate, { log })
+      return listen(app, address)
+    },
+    async close() {
+      kept?.close()
+      await close(app, options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS)
+    },
     inject: app.inject.bind(app),
     routes,
   }
 }
 
-function createApp({ log }: ServerOptions): FastifyInstance {
+function createApp({ log, certificate }: ServerOptions): FastifyInstance {
   const fail = (error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply =>
     sendError(log, error, request, reply)
   const app = fastify({
+    // The pair comes before the first connection.
+    ...(certificate === undefined ? {} : { https: { minVersion: 'TLSv1.2' as const } }),
     logger: false,
     bodyLimit: BODY_LIMIT_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -102,7 +123,7 @@ function createApp({ log }: ServerOptions): FastifyInstance {
       fail(error, request, reply)
     },
   })
-  app.server.maxConnections = MAX_CONNECTIONS
+  limitConnections(app.server)
   app.setErrorHandler(fail)
   app.removeAllContentTypeParsers()
   // Whatever a client sends along is read up to the limit and dropped: `curl -d ''` must not fail for its content type.
@@ -129,7 +150,7 @@ function createApp({ log }: ServerOptions): FastifyInstance {
   return app
 }
 
-function addHealth(app: FastifyInstance, { liveness, readiness, metrics }: ServerOptions): void {
+function addHealth(app: FastifyInstance, { liveness, readiness }: ServerOptions): void {
   const checks = {
     livez: liveness,
     readyz: readiness,
@@ -141,12 +162,19 @@ function addHealth(app: FastifyInstance, { liveness, readiness, metrics }: Serve
       return reply.code(status).type('text/plain; charset=utf-8').send(body)
     })
   }
+}
+
+function addMetrics(app: FastifyInstance, { metrics }: ServerOptions): void {
   app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()))
 }
 
 function addStatus(app: FastifyInstance, { status, summary }: ServerOptions): void {
   const errors = { '4xx': PROBLEM_SCHEMA, '5xx': PROBLEM_SCHEMA }
-  app.get('/status', { schema: { response: { 200: STATUS_SCHEMA, ...errors } } }, async () => status())
+  app.get('/status', { schema: { response: { 200: STATUS_SCHEMA, ...errors } } }, async (_request, reply) => {
+    const now = status()
+    if (now.registries.length < MANY) return now
+    return reply.type('application/json; charset=utf-8').send(inSlices(statusParts(now, reply)))
+  })
   app.get('/status/summary', { schema: { response: { 200: SUMMARY_SCHEMA, ...errors } } }, async (request, reply) => {
     const answer = await summary()
     const tag = summaryTag(answer)
@@ -167,8 +195,22 @@ function addStatus(app: FastifyInstance, { status, summary }: ServerOptions): vo
     reply
       .header('content-security-policy', policy)
       .type('text/html; charset=utf-8')
-      .send(renderPage(status(), { refreshes: request.query.refresh !== 'off' })),
+      .send(inSlices(pageParts(status(), { refreshes: request.query.refresh !== 'off' }))),
   )
+}
+
+/** Up to here the whole status is written at once. */
+const MANY = 50
+
+/** What the schema would make of the whole, registry by registry. */
+function* statusParts(now: NodeStatus, reply: FastifyReply): Generator<string> {
+  const mark = '"registries":[]'
+  const whole = String(reply.serializeInput({ ...now, registries: [] }, STATUS_SCHEMA))
+  const at = whole.indexOf(mark) + mark.length - 1
+  yield whole.slice(0, at)
+  for (const [index, registry] of now.registries.entries())
+    yield `${index === 0 ? '' : ','}${reply.serializeInput(registry, REGISTRY_SCHEMA)}`
+  yield whole.slice(at)
 }
 
 function addCommands(app: FastifyInstance, { onReconcile, onProve, onLogLevel, token, log }: ServerOptions): void {

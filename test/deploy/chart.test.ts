@@ -171,7 +171,14 @@ testWithHelm(t, 'values reach the objects', async (t) => {
   const sources = (name: string) => spec.volumes?.find((volume) => volume.name === name)?.projected?.sources
   const config = { configMap: { name: 'pool-a-trust' } }
   t.same(sources('config'), [config, ...certificates], 'the sidecars see no password')
-  t.same(sources('inputs'), [config, { secret: { name: 'mine', optional: true } }, ...certificates])
+  const http = {
+    secret: {
+      name: 'pool-a-trust-http',
+      optional: true,
+      items: ['token', 'tls.crt', 'tls.key'].map((key) => ({ key, path: `http-${key}` })),
+    },
+  }
+  t.same(sources('inputs'), [config, { secret: { name: 'mine', optional: true } }, http, ...certificates])
 })
 
 testWithHelm(t, 'what would take trust off the nodes or start nothing is refused, with the remedy', async (t) => {
@@ -222,6 +229,7 @@ testWithHelm(t, 'every pair of values renders valid objects', async (t) => {
     createNamespace: [false, true],
     config: [CONFIG, { ...CONFIG, 'corp-root.pem': '-----BEGIN CERTIFICATE-----\n' }],
     credentials: [{ existingSecret: '' }, { existingSecret: 'mine' }],
+    http: [{ existingSecret: '' }, { existingSecret: 'mine' }],
     trustManager: [[], [{ configMap: 'b', key: 'k', path: 'p.pem' }]],
     certificateSecrets: [[], [{ secret: 's', key: 'ca.crt', path: 's.pem', optional: true }]],
     podAnnotations: [{}, { 'example.net/a': 'true' }],

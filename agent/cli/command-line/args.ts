@@ -37,6 +37,9 @@ export type Options = {
   readonly listen: string
   readonly nodeName?: string
   readonly tokenFile?: string
+  readonly healthListen?: string
+  readonly tlsCertFile?: string
+  readonly tlsKeyFile?: string
   readonly fleet?: string
   readonly consentUnrehearsed: boolean
   readonly allowOrphan: boolean
@@ -192,6 +195,11 @@ function readOptions(command: Command, given: Given, environment: Environment): 
   const listen = last(source, 'listen') ?? (command === 'fleet' ? ':9462' : ':9461')
   const format = readChoice(source, 'format', FLAGS.format.choices)
   parseAddress(listen)
+  const healthListen = last(source, 'health-listen')
+  if (healthListen !== undefined) parseAddress(healthListen)
+  const [tlsCertFile, tlsKeyFile] = [last(source, 'tls-cert-file'), last(source, 'tls-key-file')]
+  if (command === 'agent' && (tlsCertFile === undefined) !== (tlsKeyFile === undefined))
+    throw new AgentError('USAGE', '--tls-cert-file and --tls-key-file belong together')
   return {
     config: readList(source, 'config'),
     root: last(source, 'root') ?? flag('root').default,
@@ -203,6 +211,9 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     ...(nodeName !== undefined && { nodeName }),
     ...(tokenFile !== undefined && { tokenFile }),
     ...(namespace !== undefined && { namespace }),
+    ...(healthListen !== undefined && { healthListen }),
+    ...(tlsCertFile !== undefined && { tlsCertFile }),
+    ...(tlsKeyFile !== undefined && { tlsKeyFile }),
     ...(fleet !== undefined && { fleet }),
     ...(passwordFile !== undefined && { passwordFile }),
     ...(format !== undefined && { format }),

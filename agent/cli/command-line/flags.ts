@@ -182,6 +182,27 @@ export const FLAGS = {
     default: ':9461; of fleet :9462',
     help: 'where the agent answers HTTP; status asks there',
   },
+  'health-listen': {
+    kind: 'text',
+    value: 'HOST:PORT',
+    default: 'none',
+    help: 'a second address with /livez, /readyz and /healthz alone, by plain HTTP',
+    commands: ['agent'],
+  },
+  'tls-cert-file': {
+    kind: 'text',
+    value: 'FILE',
+    default: 'none',
+    help: 'serve HTTPS with this certificate (PEM, chain after it), read again when it changes; status trusts it',
+    commands: ['agent', 'status'],
+  },
+  'tls-key-file': {
+    kind: 'text',
+    value: 'FILE',
+    default: 'none',
+    help: 'private key of --tls-cert-file (PEM)',
+    commands: ['agent'],
+  },
   'node-name': { kind: 'text', value: 'NAME', default: 'the host name', help: 'name of this node in status and logs' },
   fleet: {
     kind: 'text',

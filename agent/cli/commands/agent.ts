@@ -1,6 +1,8 @@
 // `registry-trust agent`: the daemon and its HTTP server. Ends on SIGTERM after the run under way; what it put on the node stays.
 import type { LoadResult } from '../../config/load.ts'
 import { startDaemon } from '../../daemon/daemon.ts'
+import type { ServerOptions } from '../../http/server.ts'
+import { AgentError } from '../../model/errors.ts'
 import { stopped } from '../stopped.ts'
 import type { Wiring } from '../wiring.ts'
 import { type AgentFleet, agentFleet } from './agent-fleet.ts'
@@ -25,8 +27,8 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   })
   // The node comes first: loading the server takes as long as the first look at containerd.
   const { createServer } = await import('../../http/server.ts')
-  const { tokenFile } = options
-  const server = createServer({
+  const { tokenFile, tlsCertFile, tlsKeyFile, healthListen } = options
+  const serving: ServerOptions = {
     status: () => loop.status(),
     summary: () => fleet.summary(loop.status()),
     metrics: {
@@ -43,10 +45,16 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     onProve: () => loop.poke({ prove: true }),
     onLogLevel: ({ level, forMs }) => levels.override(level, forMs),
     ...(tokenFile === undefined ? {} : { token: () => readToken(tokenFile, inputs) }),
+    ...(tlsCertFile !== undefined &&
+      tlsKeyFile !== undefined && { certificate: () => readPair(tlsCertFile, tlsKeyFile, inputs) }),
     log,
-  })
+  }
+  const server = createServer(serving)
+  const { certificate: _, ...plain } = serving
+  const probes = healthListen === undefined ? undefined : createServer({ ...plain, isHealthOnly: true })
   try {
     const address = await server.listen(options.listen)
+    if (healthListen !== undefined) await probes?.listen(healthListen)
     log.info('listening', { address: `${address.host}:${address.port}`, version })
     await stopped(signal)
     log.info('stopping', { reason: String(signal.reason) })
@@ -55,6 +63,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     fleet.close()
     await stop()
     await server.close()
+    await probes?.close()
   }
   return 0
 }
@@ -68,6 +77,18 @@ async function loadConfig(wiring: Wiring, fleet: AgentFleet): Promise<LoadResult
   fleet.configured(loaded.desired)
   await keepFragments(wiring, loaded)
   return loaded
+}
+
+async function readPair(certFile: string, keyFile: string, inputs: Wiring['inputs']) {
+  const [cert, key] = await Promise.all([readPem(certFile, inputs), readPem(keyFile, inputs)])
+  return { cert, key }
+}
+
+async function readPem(path: string, inputs: Wiring['inputs']): Promise<Buffer> {
+  const file = await inputs.read(path, { maxBytes: 256 * 1024 })
+  if (file.kind === 'file') return file.bytes
+  const why = file.kind === 'unreadable' ? file.reason : file.kind
+  throw new AgentError('LISTEN_FAILED', `${path} cannot be read: ${why}`)
 }
 
 async function readToken(path: string, inputs: Wiring['inputs']): Promise<string | undefined> {

@@ -3,14 +3,14 @@
 // This room: the page of one node: HTML made on the server, one style sheet, one small script.
 // Begin here; then sections.ts (what is told), html.ts (how text becomes safe).
 // May touch: nothing; every value goes through `html`, which escapes it.
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import type { Problem } from '../../model/errors.ts'
 import type { NodeStatus } from '../../model/status.ts'
 import { isTrusted, STATE_TONE, type Tone, type Verdict, verdictOf } from '../../model/verdict.ts'
 import { anchorsSection, nextExpiry } from './anchors.ts'
 import { type Html, html, renderHtml } from './html.ts'
 import { PAGE_SCRIPT, REFRESH_SECONDS } from './script.ts'
-import { driftSection, nodeSection, registriesSection, transactionsSection } from './sections.ts'
+import { driftSection, nodeSection, registriesSection, registryRows, transactionsSection } from './sections.ts'
 import { PAGE_STYLE } from './style.ts'
 
 export type PageOptions = {
@@ -39,7 +39,21 @@ function digest(text: string): string {
 }
 
 export function renderPage(status: NodeStatus, options: PageOptions = {}): string {
+  return [...pageParts(status, options)].join('')
+}
+
+/** The page in pieces, each rendered when it is asked for: the registries are what a page can hold a thousand of. */
+export function* pageParts(status: NodeStatus, options: PageOptions = {}): Generator<string> {
   const { now = Date.now(), refreshes = true } = options
+  const hole = randomUUID()
+  const [before = '', after = ''] = frame(status, now, refreshes, hole).split(hole)
+  yield before
+  for (const row of registryRows(status.registries, now)) yield renderHtml(row)
+  yield after
+}
+
+/** Everything but the rows of the registries; `hole` stands where they belong. */
+function frame(status: NodeStatus, now: number, refreshes: boolean, hole: string): string {
   const verdict = verdictOf(status)
   const page = html`<!doctype html>
 <html lang="en">
@@ -58,7 +72,7 @@ ${header(status, verdict)}
 <div id="tiles" data-live>${tiles(status, now)}</div>
 <div id="problems" data-live>${problems(status.problems)}</div>
 <div id="warnings" data-live>${warnings(status.warnings)}</div>
-${live('registries', 'Registries', registriesSection(status.registries, now))}
+${live('registries', 'Registries', registriesSection(status.registries, html`${hole}`))}
 ${live('drift', 'Drift', driftSection(status.drift))}
 ${live('anchors', 'Trust anchors', anchorsSection(status.anchors, now))}
 ${live('transactions', 'Last transactions', transactionsSection(status.transactions, now))}

@@ -6,15 +6,20 @@ import { type Html, html } from './html.ts'
 import { nothing, row, table } from './table.ts'
 import { duration, exactTimeElement, howLong, timeElement } from './time.ts'
 
-export function registriesSection(all: readonly RegistryStatus[], now: number): Html {
+export function registriesSection(all: readonly RegistryStatus[], rows: Html): Html {
   if (all.length === 0) return nothing('No registry is declared.')
+  return table(['Registry', 'State', 'Finding', 'Last proof'], [rows], 'registries-title')
+}
+
+const BY_NAME = new Intl.Collator('en')
+
+export function* registryRows(all: readonly RegistryStatus[], now: number): Generator<Html> {
   const sorted = all.toSorted(
     (left, right) =>
       REGISTRIES_WORST_FIRST.indexOf(left.state) - REGISTRIES_WORST_FIRST.indexOf(right.state) ||
-      left.host.localeCompare(right.host),
+      BY_NAME.compare(left.host, right.host),
   )
-  const rows = sorted.map((registry) => registryRow(registry, now))
-  return table(['Registry', 'State', 'Finding', 'Last proof'], rows, 'registries-title')
+  for (const registry of sorted) yield registryRow(registry, now)
 }
 
 function registryRow({ host, state, since, finding, lastProof }: RegistryStatus, now: number): Html {

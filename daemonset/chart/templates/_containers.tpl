@@ -130,6 +130,9 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
       valueFrom:
         fieldRef:
           fieldPath: spec.nodeName
+    # Without the Secret every POST is refused.
+    - name: REGISTRY_TRUST_TOKEN_FILE
+      value: /etc/registry-trust/http-token
     {{- with .Values.extraEnv }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

@@ -51,6 +51,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- default (printf "%s-credentials" (include "registry-trust.fullname" .)) .Values.credentials.existingSecret }}
 {{- end }}
 
+{{- define "registry-trust.http" -}}
+{{- default (printf "%s-http" (include "registry-trust.fullname" .)) .Values.http.existingSecret }}
+{{- end }}
+
 {{/* What is switched on, as YAML: read it with fromYaml. The only place that knows profiles by name. */}}
 {{- define "registry-trust.parts" -}}
 {{- $profile := .Values.profile }}

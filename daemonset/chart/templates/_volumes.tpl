@@ -93,6 +93,14 @@ optional: true
       - secret:
           name: {{ include "registry-trust.credentials" . }}
           optional: true
+      # The bearer token for POST, and a certificate to serve with.
+      - secret:
+          name: {{ include "registry-trust.http" . }}
+          optional: true
+          items:
+            - {key: token, path: http-token}
+            - {key: tls.crt, path: http-tls.crt}
+            - {key: tls.key, path: http-tls.key}
       {{- $certificates | nindent 6 }}
 # What the fleet component tells this Pod, beside the names of the ConfigMap's keys. Empty without one.
 - name: fleet
