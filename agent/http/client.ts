@@ -1,4 +1,5 @@
 // Asks a running agent for its status. node:http instead of fetch: the command line must start quickly and stay small.
+import { X509Certificate } from 'node:crypto'
 import { get as getPlain } from 'node:http'
 import { get as getSecure } from 'node:https'
 import { AgentError } from '../model/errors.ts'
@@ -9,7 +10,7 @@ export type StatusRequest = {
   /** As given to --listen: `host:port`, `:port`, `[::1]:port`. */
   readonly address: string
   readonly timeoutMs?: number
-  /** PEM of the certificate that the agent serves with: HTTPS, and no other one is trusted. */
+  /** PEM of the certificate that the agent serves with: HTTPS, and no other one is trusted, nor the chain that follows it. */
   readonly certificate?: string | undefined
   readonly signal?: AbortSignal | undefined
 }
@@ -41,7 +42,11 @@ function download(url: string, signal: AbortSignal, certificate: string | undefi
   const trust =
     certificate === undefined
       ? {}
-      : { ca: certificate, allowPartialTrustChain: true, checkServerIdentity: () => undefined }
+      : {
+          ca: new X509Certificate(certificate).toString(),
+          allowPartialTrustChain: true,
+          checkServerIdentity: () => undefined,
+        }
   return new Promise((resolve, reject) => {
     // No pooled connection: it would keep a command alive that has its answer.
     const request = get(

@@ -9,7 +9,7 @@ import { fetchStatus } from '../../agent/http/client.ts'
 import { createServer, type ServerOptions } from '../../agent/http/server.ts'
 import type { NodeStatus } from '../../agent/model/status.ts'
 import { SAMPLE, SUMMARY, UNTRUSTED } from '../fixtures/http/sample-status.ts'
-import { createKey, createRoot, readIn } from '../fixtures/pki/openssl.ts'
+import { createKey, createRoot, issue, readIn } from '../fixtures/pki/openssl.ts'
 
 const OK = { ready: true, checks: [] }
 const SILENT = { debug() {}, info() {}, warn() {}, error() {} } as unknown as ServerOptions['log']
@@ -187,4 +187,21 @@ t.test('HTTPS: a renewed certificate is served without a restart, a broken one l
     ),
     { code: 'LISTEN_FAILED' },
   )
+})
+
+t.test('status trusts the very certificate that it is given, not what else its issuer signed', async (t) => {
+  const folder = t.testdir()
+  const key = createKey(folder)
+  const root = createRoot(folder, key, '/CN=issuer')
+  const chain = (name: string) => `${issue(folder, key, root, `/CN=${name}`, ['basicConstraints=CA:FALSE'])}${root}`
+  const [served, other] = [chain('served'), chain('other')]
+  const certificate = async () => ({ cert: Buffer.from(served), key: readIn(folder, key) })
+  const server = createServer(optionsFor(SAMPLE, { certificate }))
+  const { port } = await server.listen('127.0.0.1:0')
+  t.teardown(() => server.close())
+  const address = `127.0.0.1:${port}`
+  t.match(await fetchStatus({ address, certificate: served }), { node: SAMPLE.node })
+  await t.rejects(fetchStatus({ address, certificate: other }), { code: 'DAEMON_UNREACHABLE' })
+  await t.rejects(fetchStatus({ address, certificate: 'no certificate' }), { code: 'DAEMON_UNREACHABLE' })
+  await t.rejects(fetchStatus({ address }), { code: 'DAEMON_UNREACHABLE' }, 'plain HTTP gets no answer')
 })

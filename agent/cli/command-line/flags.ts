@@ -193,7 +193,7 @@ export const FLAGS = {
     kind: 'text',
     value: 'FILE',
     default: 'none',
-    help: 'serve HTTPS with this certificate (PEM, chain after it), read again when it changes; status trusts it',
+    help: 'serve HTTPS with this PEM file, read again when it changes; status trusts it',
     commands: ['agent', 'status'],
   },
   'tls-key-file': {
