@@ -94,7 +94,7 @@ function startOf(value: unknown): { readonly startedAt?: number } {
 }
 
 /** The signal may come before the reply that names the job, so every JobRemoved since the subscription is remembered. */
-async function restart(bus: MessageBus, name: string, { timeoutMs, signal }: CallOptions): Promise<JobOutcome> {
+async function restart(bus: MessageBus, name: string, { timeoutMs }: CallOptions): Promise<JobOutcome> {
   const started = performance.now()
   const results = new Map<string, string>()
   let arrived = () => {}
@@ -111,8 +111,6 @@ async function restart(bus: MessageBus, name: string, { timeoutMs, signal }: Cal
   const failed = (why: string) => reject(new AgentError('RESTART_FAILED', why, { unit: name }))
   const late = () => failed(`systemd did not finish restarting ${name} within ${timeoutMs} ms`)
   const timer = setTimeout(late, Math.max(0, started + timeoutMs - performance.now()))
-  const aborted = () => reject(signal?.reason)
-  signal?.addEventListener('abort', aborted, { once: true })
   bus.connection.once('close', () => failed(`the D-Bus connection ended while systemd restarted ${name}`))
   arrived = () => {
     const found = results.get(job)
@@ -123,7 +121,6 @@ async function restart(bus: MessageBus, name: string, { timeoutMs, signal }: Cal
     return { result: await promise, durationMs: Math.round(performance.now() - started) }
   } finally {
     clearTimeout(timer)
-    signal?.removeEventListener('abort', aborted)
   }
 }
 
@@ -145,14 +142,21 @@ async function withBus<T>(
       reject(error)
     })
   })
+  const { signal } = options
+  // From here on, not only once systemd has named the job: a listener that is added after the signal is never called.
+  const aborted = Promise.withResolvers<never>()
+  const abort = () => aborted.reject(signal?.reason)
+  signal?.addEventListener('abort', abort, { once: true })
+  if (signal?.aborted === true) abort()
   try {
     const greeted = Promise.resolve(bus.invokeDbus({ member: 'Hello' }))
-    return await Promise.race([greeted.then(() => work(bus)), failed])
+    return await Promise.race([greeted.then(() => work(bus)), failed, aborted.promise])
   } catch (error) {
     options.signal?.throwIfAborted()
     throw busFailure(socket, failure ?? error)
   } finally {
     failed.catch(() => undefined)
+    signal?.removeEventListener('abort', abort)
     // Nothing is left to be sent, and waiting for the other side to hang up would keep a stuck bus's socket open.
     bus.connection.stream.destroy()
   }

@@ -128,3 +128,16 @@ t.test('a bus that dies while we wait ends the waiting', async (t) => {
     message: /connection ended/,
   })
 })
+
+t.test('a signal that comes before systemd names the job ends the waiting at once', async (t) => {
+  const bus = await privateBus(t)
+  const abort = new AbortController()
+  await badSystemd(t, bus, () => {
+    abort.abort(new Error('the agent stops'))
+    return '/org/freedesktop/systemd1/job/1'
+  })
+  const started = performance.now()
+  const waiting = systemd({ busSocket: bus.socket }).restart('x.service', { ...SOON, signal: abort.signal })
+  await t.rejects(waiting, { message: 'the agent stops' })
+  t.ok(performance.now() - started < SOON.timeoutMs / 2, 'not only when the time for the job is over')
+})
