@@ -31,7 +31,8 @@ kubernetes.test(
     await makeNamespaces(on, ['builds', 'tekton-pipelines'])
     for (const folder of FOLDERS) await defineCustomKinds(on, await render(folder))
     const overlays = readdirSync(join(DAEMONSET_FOLDER, 'overlays'))
-    t.same([...OVERLAYS].toSorted(), overlays.toSorted(), 'every overlay')
+    // The fleet component has a test of its own, with its rights and policies: test/cluster/fleet.test.ts.
+    t.same([...OVERLAYS, 'fleet'].toSorted(), overlays.toSorted(), 'every overlay')
     for (const folder of FOLDERS) {
       const apply = ['apply', '--validate=strict', '-k', join(DAEMONSET_FOLDER, folder)]
       const first = await on.kubectl(apply)

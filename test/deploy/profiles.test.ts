@@ -1,6 +1,6 @@
 // The other profiles, run as they are rendered: each does what it says with what it is given, and leaves the node when it is told to.
 import t from 'tap'
-import { asCommand, deployedNode, untilStatus, withoutMount } from '../fixtures/deploy/deployed-node.ts'
+import { asCommand, deployedNode, untilStatus } from '../fixtures/deploy/deployed-node.ts'
 import { imageUnavailable } from '../fixtures/deploy/image.ts'
 import { podSpec, render } from '../fixtures/deploy/objects.ts'
 import { contents, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
@@ -37,18 +37,6 @@ if (imageUnavailable() === undefined) {
     t.match(registries, [{ state: 'rehearsed', finding: { code: 'trusted' } }])
     t.match(await node.pull(registry.reference()), { ok: true })
     await pod.remove()
-    const inThePod = withoutMount(podSpec(await render('overlays/audit')), 'agent', '/etc/hosts')
-    const blind = await run(inThePod)
-    const told = await untilStatus(
-      blind.container('agent'),
-      ({ registries: [first] }) => first?.finding.code !== 'not-proved-yet',
-    )
-    t.match(
-      told.registries,
-      [{ finding: { code: 'dns' } }],
-      "a name of the node's hosts file is unknown to the Pod's own",
-    )
-    await blind.remove()
     const tree = await contents(node, ...TRUST_FOLDERS)
     const audit = await run(podSpec(await render('overlays/audit')))
     await untilStatus(audit.container('agent'), ({ registries: [first] }) => first?.state === 'rehearsed')

@@ -17,7 +17,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { RunPorts } from '../../../agent/model/run-ports.ts'
 import { applyRun } from '../../../agent/reconcile/run/entry.ts'
-import { recover } from '../../../agent/reconcile/transaction/transaction.ts'
+import { repair } from '../../../agent/reconcile/run/repair.ts'
 import { treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { copyNode, layOut } from '../../fixtures/scratch/fault-scenes.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
@@ -93,7 +93,10 @@ async function deadNode(
   const options = { address: undefined, byHand: true, consentUnrehearsed: false }
   const dying: RunPorts = { ...ports, lock, systemd: { ...ports.systemd, restart: killed } }
   await Promise.race([promise, applyRun(WANTED, options, dying)]).catch(() => undefined)
-  return { dead, before }
+  // The run that was left hanging goes on in this process: what it writes later is not written here.
+  const frozen = join(folder, 'frozen')
+  copyNode(dead, frozen)
+  return { dead: frozen, before }
 }
 
 /** Goes back, and dies for good before its change number `at` of a file outside of the state folder; true: it came to that. */
@@ -113,7 +116,7 @@ async function recoverUntil(root: string, at: number): Promise<boolean> {
     removeFolder: (path, options) => counted(path, () => ports.files.removeFolder(path, options)),
     putFolder: (path, members, options) => counted(path, () => ports.files.putFolder(path, members, options)),
   }
-  return Promise.race([promise, recover({ ...ports, files }).then(() => false)])
+  return Promise.race([promise, repair({ ...ports, files }).then(() => false)])
 }
 
 function copies(root: string): readonly { readonly path: string; readonly text: string }[] {
@@ -138,7 +141,7 @@ t.test('what others write while a run goes back is never lost, whichever step of
       const wasOurs = existsSync(full)
       if (wasOurs) edit.act(full)
       const theirs = wasOurs ? readFileSync(full, 'utf8') : ''
-      const { problems } = await recover(scratchPorts(root))
+      const { problems } = (await repair(scratchPorts(root))).recovered
       const now = existsSync(full) ? readFileSync(full, 'utf8') : ''
       const name = `${edit.name}, before step ${phase}`
       if (wasOurs) {
@@ -186,16 +189,17 @@ t.test('a file that others replace, remove or chmod stays as they made it, and a
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const { dead, before } = await deadNode(folder)
   const root = join(folder, 'node')
+  // config.toml goes back first and by one rename, whatever stands there: containerd must start. What others wrote in it is kept, as above.
   const changed = Object.keys(treeOf(dead)).filter(
-    (path) => lstatSync(join(dead, path)).isFile() && treeOf(dead)[path] !== before[path],
+    (path) => !path.startsWith(CONFIG) && lstatSync(join(dead, path)).isFile() && treeOf(dead)[path] !== before[path],
   )
-  t.ok(changed.length >= 5, changed.join(' '))
+  t.ok(changed.length >= 4, changed.join(' '))
   for (const path of changed)
     for (const [name, act] of Object.entries(FAULTS)) {
       copyNode(dead, root)
       act(join(root, path))
       const theirs = treeOf(root)[path]
-      const { problems } = await recover(scratchPorts(root))
+      const { problems } = (await repair(scratchPorts(root))).recovered
       const others = (tree: ReturnType<typeof treeOf>) =>
         Object.entries(tree).filter(([each]) => !path.startsWith(each))
       t.same(others(treeOf(root)), others(before), `${path} ${name}`)
