@@ -30,7 +30,7 @@ for (const generation of generationsToTest())
     const places = ailments.map(({ where }) => where)
     for (const place of [
       `${CERTS}/${HOST}/host.toml`,
-      `${CERTS}/broken.example.net/hosts.toml:1`,
+      `${CERTS}/broken.example.net/hosts.toml:2`,
       `${CERTS}/empty.example.net`,
       HOST,
     ])
