@@ -14,8 +14,16 @@ t.test('every generated file is current', async (t) => {
 })
 
 t.test('the metrics that the documentation and the runbooks name exist', async (t) => {
+  const ofTheFleet = [...read('agent/fleet/metrics.ts').matchAll(/\bregistry_trust_fleet_[a-z_]+/g)].map(
+    ([name]) => name,
+  )
   const names = new Set(
-    Object.values(METRICS).flatMap(({ name }) => [name, `${name}_bucket`, `${name}_sum`, `${name}_count`]),
+    [...Object.values(METRICS).map(({ name }) => name), ...ofTheFleet].flatMap((name) => [
+      name,
+      `${name}_bucket`,
+      `${name}_sum`,
+      `${name}_count`,
+    ]),
   )
   const pages = [
     'docs/metrics.md',
