@@ -1,5 +1,6 @@
-// Composition root of the reading thread: decodes the configuration where an input can end no more than this thread. Started by
-// guarded-load.ts through the port ReadingThread; it sees the files of the configuration and nothing of the node.
+// Composition root of the reading thread: decodes the configuration where an input can end no more than this thread.
+// Started by guarded-load.ts through the port ReadingThread; it sees the files of the configuration and nothing of the
+// node.
 import { createHash } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
 import type { Decoder } from './config/anchors.ts'

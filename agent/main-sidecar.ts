@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Composition root of the sidecars in the image: the same commands as main.ts has, with only what they need, in a file small enough for a
-// heap of 16 MiB.
+// Composition root of the sidecars in the image: the same commands as main.ts has, with only what they need, in a file
+// small enough for a heap of 16 MiB.
 import { join } from 'node:path'
 import { parseCommandLine } from './cli/command-line/args.ts'
 import { guardedLoad } from './config/guarded-load.ts'

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Composition root: reads argv and the environment (nobody else does), wires the ports, runs one command, and is the only
-// place that ends the process.
+// Composition root: reads argv and the environment (nobody else does), wires the ports, runs one command, and is the
+// only place that ends the process.
 import { realpath } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join, posix } from 'node:path'
@@ -87,7 +87,8 @@ async function main(): Promise<number> {
     stream.write(invocation.text)
     return invocation.exitCode
   }
-  // `plan | head -1`: who has read enough is no reason to end in the middle of a change; the exit code still tells how it went.
+  // `plan | head -1`: who has read enough is no reason to end in the middle of a change; the exit code still tells how
+  // it went.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE')
       process.stderr.write(`registry-trust: the answer could not be written: ${error.message}\n`)
@@ -121,7 +122,8 @@ function behindSidecars(options: Options): Wired {
 
 type Wired = Options & { readonly behindProxy?: string; readonly behindRestarter?: string }
 
-// On this node nobody else restarts containerd; whether the fleet allows it is asked before (reconcile/restart/gate.ts).
+// On this node nobody else restarts containerd; whether the fleet allows it is asked before
+// (reconcile/restart/gate.ts).
 const ALWAYS: RestartPermit = { ask: async () => ({ granted: true, release: async () => undefined }) }
 
 function wire(options: Wired): Wiring {

@@ -1,5 +1,6 @@
-// What the image is made of, as CycloneDX and as a list of licences, from package-lock.json. The rule: the same packages give the same bytes, so
-// there is neither a time nor a random number in it. (`npm sbom --omit dev` leaves out what a development package needs too.)
+// What the image is made of, as CycloneDX and as a list of licences, from package-lock.json. The rule: the same
+// packages give the same bytes, so there is neither a time nor a random number in it. (`npm sbom --omit dev` leaves out
+// what a development package needs too.)
 
 export type Lock = {
   readonly name: string

@@ -9,7 +9,10 @@ import { createAjv, TRUST_SCHEMA_ID } from '../agent/config/schema/compiled.ts'
 const outdir = process.argv[2] ?? 'dist'
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
 
-/** The validator of trust.yaml as code: generating it at each start costs more time than all else that reads a configuration. */
+/**
+ * The validator of trust.yaml as code: generating it at each start costs more time than all else that reads a
+ * configuration.
+ */
 const compiledSchema: Plugin = {
   name: 'compiled-schema',
   setup({ onLoad }) {

@@ -1,4 +1,5 @@
-// Writes the table of values in daemonset/chart/README.md from values.yaml and its comments, so that neither can know more than the other.
+// Writes the table of values in daemonset/chart/README.md from values.yaml and its comments, so that neither can know
+// more than the other.
 // usage: node scripts/chart-reference.ts (a test says when it has to be run)
 import { readFileSync, writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'

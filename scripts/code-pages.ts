@@ -1,4 +1,5 @@
-// Writes docs/errors.md and docs/findings.md from the tables of the code, so that each code has its meaning, causes and remedy on a page.
+// Writes docs/errors.md and docs/findings.md from the tables of the code, so that each code has its meaning, causes and
+// remedy on a page.
 // usage: node scripts/code-pages.ts (a test says when it has to be run)
 import { writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'

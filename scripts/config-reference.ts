@@ -1,4 +1,5 @@
-// Writes the table of keys in docs/config.md from the JSON Schema that checks trust.yaml, so that neither can know more than the other.
+// Writes the table of keys in docs/config.md from the JSON Schema that checks trust.yaml, so that neither can know more
+// than the other.
 // usage: node scripts/config-reference.ts (a test says when it has to be run)
 import { readFileSync, writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'

@@ -1,6 +1,6 @@
-// Run by scripts/fuzz: mutates real certificates, containers and handshakes, and builds hostile ones, for a given time. Every input must end
-// in certificates or in a reason, within a time that depends on its size alone, and memory must not grow.
-// The inputs follow from the seed: a failure is written to a file and can be run again with --replay FILE.
+// Run by scripts/fuzz: mutates real certificates, containers and handshakes, and builds hostile ones, for a given time.
+// Every input must end in certificates or in a reason, within a time that depends on its size alone, and memory must
+// not grow. The inputs follow from the seed: a failure is written to a file and can be run again with --replay FILE.
 import { execFileSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

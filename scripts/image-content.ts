@@ -1,6 +1,8 @@
-// Puts together what the image holds besides its base: the bundles, the commands that start them, the Node binary as it was published, the
+// Puts together what the image holds besides its base: the bundles, the commands that start them, the Node binary as it
+// was published, the
 // bill of materials and the licences. Two runs on the same sources give the same bytes.
-// usage: image-content.ts [FOLDER [ARCHITECTURE]], the latter as images name it: amd64 or arm64, by default this machine's
+// usage: image-content.ts [FOLDER [ARCHITECTURE]], the latter as images name it: amd64 or arm64, by default this
+// machine's
 import { execFileSync } from 'node:child_process'
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,7 +12,10 @@ import { copyNodeBinary } from './node-binary.ts'
 const root = join(import.meta.dirname, '..')
 const out = process.argv[2] ?? join(root, 'dist/image')
 const folder = join(out, 'registry-trust')
-/** The commands of the image's PATH. The kernel starts the interpreter of the first line itself: no shell and no env is needed. */
+/**
+ * The commands of the image's PATH. The kernel starts the interpreter of the first line itself: no shell and no env is
+ * needed.
+ */
 const COMMANDS = ['registry-trust', 'registry-trust-sidecar']
 
 rmSync(out, { recursive: true, force: true })

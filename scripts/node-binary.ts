@@ -1,5 +1,5 @@
-// The Node binary that an image gets: the one that runs this, or that of another architecture from its npm package. The rule: nothing is
-// taken that is not, byte for byte, what package-lock.json names.
+// The Node binary that an image gets: the one that runs this, or that of another architecture from its npm package. The
+// rule: nothing is taken that is not, byte for byte, what package-lock.json names.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { chmodSync, closeSync, copyFileSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'

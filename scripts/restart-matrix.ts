@@ -1,5 +1,6 @@
-// The restart matrix: which failure, of whom, in which phase, with which containerd, and how long the node was without containerd. Prints a line
-// for each cell, a table, and ends with 1 where a promise was broken. See docs/reliability.md.
+// The restart matrix: which failure, of whom, in which phase, with which containerd, and how long the node was without
+// containerd. Prints a line for each cell, a table, and ends with 1 where a promise was broken. See
+// docs/reliability.md.
 import { appendFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import {

@@ -1,12 +1,15 @@
-// Which test files there are, by speed. Nobody keeps a list: a test that reaches nothing outside its own process, by what it imports, is
-// a unit test; every other one needs root, real programs or both.
+// Which test files there are, by speed. Nobody keeps a list: a test that reaches nothing outside its own process, by
+// what it imports, is a unit test; every other one needs root, real programs or both.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, posix } from 'node:path'
 
 const ROOT = join(import.meta.dirname, '..')
 const IMPORT = /^(?:import|export)(?! type)\b[^'"]*?from '(\.[^']+)'|\bimport\('(\.[^']+)'\)/gm
-/** Machines and programs that tests start, and of the agent's rim all but what reads its inputs: owners of files, sockets, processes. */
+/**
+ * Machines and programs that tests start, and of the agent's rim all but what reads its inputs: owners of files,
+ * sockets, processes.
+ */
 const OUTSIDE =
   /^(test\/fixtures\/(node|deploy|cluster|monitoring|e2e|scratch|http\/chromium)|agent\/cluster\/|agent\/node\/(?!clock|watch\/coalesce|files\/(input-files|file-failure|rooted-folder|mounts)\.))/
 /** What starts programs although no import tells. */
@@ -15,7 +18,10 @@ const FIXTURES = 'test/fixtures/node/'
 
 export type Speed = 'unit' | 'node' | 'all'
 
-/** Paths from the root of the repository, in order. `all` leaves the fixtures' own tests out where these fixtures have passed them. */
+/**
+ * Paths from the root of the repository, in order. `all` leaves the fixtures' own tests out where these fixtures have
+ * passed them.
+ */
 export function testFiles(speed: Speed): readonly string[] {
   const files = readdirSync(join(ROOT, 'test'), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.test.ts'))

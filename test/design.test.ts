@@ -1,4 +1,5 @@
-// docs/design.md tells the truth: its ways through the code exist, step by step, and its rooms are those that there are.
+// docs/design.md tells the truth: its ways through the code exist, step by step, and its rooms are those that there
+// are.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import t from 'tap'

@@ -1,4 +1,5 @@
-// Imports point one way, and nothing imports itself by a detour: an arrow back makes a reader look in two places for one rule.
+// Imports point one way, and nothing imports itself by a detour: an arrow back makes a reader look in two places for
+// one rule.
 import { readdirSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import t from 'tap'

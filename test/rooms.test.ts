@@ -1,4 +1,5 @@
-// A folder is a room: where there are more than three files, one of them says at its top what the room is for and where to begin.
+// A folder is a room: where there are more than three files, one of them says at its top what the room is for and where
+// to begin.
 import { readdirSync, readFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import t from 'tap'

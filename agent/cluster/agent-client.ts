@@ -1,4 +1,5 @@
-// Asks an agent over its Pod's address (port AgentClient). Every answer is bounded in time and size: the node may be anybody's.
+// Asks an agent over its Pod's address (port AgentClient). Every answer is bounded in time and size: the node may be
+// anybody's.
 import { get } from 'node:http'
 import type { AgentClient } from '../model/fleet-cluster.ts'
 

@@ -1,5 +1,6 @@
-// What the fleet component does in the cluster (port FleetApi), through @kubernetes/client-node. The rule: every write changes the one field
-// that it is for, and nothing is written that others could have changed meanwhile without the server noticing.
+// What the fleet component does in the cluster (port FleetApi), through @kubernetes/client-node. The rule: every write
+// changes the one field that it is for, and nothing is written that others could have changed meanwhile without the
+// server noticing.
 import {
   ApiException,
   CoordinationV1Api,

@@ -1,5 +1,5 @@
-// Whether the holder of a Lease has given it up, judged by when its record was seen to change: the times in it are those of another
-// machine's clock. As client-go's leader election does (tools/leaderelection, "observedTime").
+// Whether the holder of a Lease has given it up, judged by when its record was seen to change: the times in it are
+// those of another machine's clock. As client-go's leader election does (tools/leaderelection, "observedTime").
 
 export class LeaseObservations {
   readonly #monotonic: () => number
@@ -9,7 +9,10 @@ export class LeaseObservations {
     this.#monotonic = monotonic
   }
 
-  /** True once the same record of `lease` has been seen for as long as it lasts; `record`: anything that each renewal changes. */
+  /**
+   * True once the same record of `lease` has been seen for as long as it lasts; `record`: anything that each renewal
+   * changes.
+   */
   isOver(lease: string, record: string, seconds: number): boolean {
     const now = this.#monotonic()
     const seen = this.#seen.get(lease)

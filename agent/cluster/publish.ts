@@ -1,5 +1,6 @@
-// Brings the ConfigMaps of `publish` to what the anchors say, and restarts their readers when, and only when, the content changed. Level
-// based: a run that was cut short between the two is finished by the next one, because the ConfigMap itself says what was done.
+// Brings the ConfigMaps of `publish` to what the anchors say, and restarts their readers when, and only when, the
+// content changed. Level based: a run that was cut short between the two is finished by the next one, because the
+// ConfigMap itself says what was done.
 import { createHash } from 'node:crypto'
 import {
   type ClusterApi,

@@ -1,6 +1,6 @@
-// Keeps a picture of a list of objects: reads it in pages, then follows it. Of each object only what is asked for is kept, since whole
-// Node objects of a large cluster would cost more memory than all the rest. Rules: a watch that breaks goes on where it was; one that is
-// too old (410) is read anew; what was there before stays visible meanwhile.
+// Keeps a picture of a list of objects: reads it in pages, then follows it. Of each object only what is asked for is
+// kept, since whole Node objects of a large cluster would cost more memory than all the rest. Rules: a watch that
+// breaks goes on where it was; one that is too old (410) is read anew; what was there before stays visible meanwhile.
 import { type KubeConfig, type KubernetesListObject, type KubernetesObject, Watch } from '@kubernetes/client-node'
 import type { Log } from '../model/ports.ts'
 

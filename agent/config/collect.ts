@@ -1,5 +1,5 @@
-// --config paths → the bytes of every file of the configuration, in the order in which they count. Bounded in number and in total, so that
-// many files cost no more than a large one; reads through the port alone.
+// --config paths → the bytes of every file of the configuration, in the order in which they count. Bounded in number
+// and in total, so that many files cost no more than a large one; reads through the port alone.
 import { posix } from 'node:path'
 import { asAgentError } from '../model/errors.ts'
 import type { InputFile, InputFiles } from '../model/ports.ts'

@@ -1,4 +1,5 @@
-// One file of the configuration: bytes → text → YAML → schema. What is left for the checks across files is plain values with places.
+// One file of the configuration: bytes → text → YAML → schema. What is left for the checks across files is plain values
+// with places.
 import { posix } from 'node:path'
 import { parseYaml, type YamlTree } from '../text/yaml-tree.ts'
 import type { Place, Report } from './report.ts'
@@ -12,14 +13,18 @@ export type RawFile = {
   readonly path: string
   readonly order: number
   /**
-   * Written by somebody else than trust.yaml: a file of registries.d, or of a --config folder after the first one. It may declare anchors and
+   * Written by somebody else than trust.yaml: a file of registries.d, or of a --config folder after the first one. It
+   * may declare anchors and
    * registries, not settings, and name files of its own folder alone.
    */
   readonly isFragment: boolean
   /** The folder below which a fragment may name files, where it is not the folder that the fragment lies in. */
   readonly reach?: string
   readonly bytes: Buffer
-  /** Of a text that the agent made of somebody else's file: where a key (a JSON pointer) and what lies below it stand in that file. */
+  /**
+   * Of a text that the agent made of somebody else's file: where a key (a JSON pointer) and what lies below it stand in
+   * that file.
+   */
   readonly origins?: ReadonlyMap<string, { readonly line: number; readonly column: number }>
 }
 

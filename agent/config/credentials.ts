@@ -1,5 +1,5 @@
-// Reads the login of a registry when it is needed, and only then: a Secret that was renewed counts from the next proof on.
-// The rule: nothing of what the files hold stands in a message.
+// Reads the login of a registry when it is needed, and only then: a Secret that was renewed counts from the next proof
+// on. The rule: nothing of what the files hold stands in a message.
 import type { CredentialSource } from '../model/desired-state.ts'
 import type { InputFiles } from '../model/ports.ts'
 import { Secret } from '../model/secret.ts'

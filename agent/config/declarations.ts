@@ -1,4 +1,5 @@
-// The anchors and registries that the files declare, checked one by one and against each other. Pure; files of anchors are not read here.
+// The anchors and registries that the files declare, checked one by one and against each other. Pure; files of anchors
+// are not read here.
 
 import type { Policy } from '../model/desired-state.ts'
 import { didYouMean } from '../text/did-you-mean.ts'

@@ -1,5 +1,6 @@
-// A .dockerconfigjson (or the older .dockercfg): which entry serves a registry, chosen as the kubelet chooses it, and what it holds.
-// Source: kubernetes pkg/credentialprovider (keyring.go, config.go). Pure; no value of the file ever stands in a message.
+// A .dockerconfigjson (or the older .dockercfg): which entry serves a registry, chosen as the kubelet chooses it, and
+// what it holds. Source: kubernetes pkg/credentialprovider (keyring.go, config.go). Pure; no value of the file ever
+// stands in a message.
 import type { RegistryCredentials } from '../model/ports.ts'
 import { Secret } from '../model/secret.ts'
 

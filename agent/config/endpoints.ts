@@ -1,5 +1,6 @@
-// What a registry says beside its anchors: mirrors, fallback, client certificate, and the two ways to be less careful, which the policy
-// has to allow. Checked here, turned into values here. Pure, save for the client certificate, which is read through the port.
+// What a registry says beside its anchors: mirrors, fallback, client certificate, and the two ways to be less careful,
+// which the policy has to allow. Checked here, turned into values here. Pure, save for the client certificate, which is
+// read through the port.
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { parseUrl } from '../containerd/hosts/endpoint.ts'
 import type { ClientCertificate, Mirror, Policy, Registry } from '../model/desired-state.ts'

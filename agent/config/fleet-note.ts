@@ -1,4 +1,5 @@
-// The annotation as text. Whoever writes it is outside, so every field is checked; a note that cannot be understood is no note.
+// The annotation as text. Whoever writes it is outside, so every field is checked; a note that cannot be understood is
+// no note.
 import type { FleetNote, Grant } from '../model/fleet.ts'
 
 /** A grant, three numbers and a digest are far below it. */

@@ -1,5 +1,6 @@
-// policy.forbidAnchorsFor: what reaches such a host by a detour. A mirror answers in its place, "*" stands for it too, and every program of the
-// node believes an anchor of the system store. A fragment may do none of it; the first trust.yaml is told, and refused with policy.strict.
+// policy.forbidAnchorsFor: what reaches such a host by a detour. A mirror answers in its place, "*" stands for it too,
+// and every program of the node believes an anchor of the system store. A fragment may do none of it; the first
+// trust.yaml is told, and refused with policy.strict.
 import { isIP } from 'node:net'
 import { type Policy, systemAnchors, type TrustAnchor } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
@@ -113,7 +114,9 @@ function refuse(
 /** docker.io is asked under another name. */
 const SERVERS: { readonly [host: string]: string } = { 'docker.io': 'registry-1.docker.io' }
 
-/** Go's rule of name constraints (crypto/x509, verify.go): what they exclude, or do not permit, the CA cannot certify. */
+/**
+ * Go's rule of name constraints (crypto/x509, verify.go): what they exclude, or do not permit, the CA cannot certify.
+ */
 function mayCertify(pem: string, forbidden: string): boolean {
   const read = readChainCertificate(Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64'))
   const constraints = read.ok ? read.certificate.nameConstraints : undefined

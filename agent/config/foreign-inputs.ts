@@ -1,5 +1,6 @@
-// Configurations of other tools as input, recognised by content: OpenShift's additional CAs (a folder of HOST or HOST..PORT files), a
-// docker-style tree (HOST[:PORT]/*.crt), and the registries.yaml of k3s and RKE2. Each becomes what trust.yaml would say; pure, save for reading.
+// Configurations of other tools as input, recognised by content: OpenShift's additional CAs (a folder of HOST or
+// HOST..PORT files), a docker-style tree (HOST[:PORT]/*.crt), and the registries.yaml of k3s and RKE2. Each becomes
+// what trust.yaml would say; pure, save for reading.
 import { posix } from 'node:path'
 import { parseMirrorEndpoint } from '../containerd/hosts/endpoint.ts'
 import type { InputFiles } from '../model/ports.ts'
@@ -52,7 +53,10 @@ async function readEntry(path: string, name: string, files: InputFiles): Promise
   return { refused: [{ path, text: 'is not used: it is neither a folder nor a PEM certificate' }] }
 }
 
-/** As docker reads it: *.crt are CAs, NAME.cert and NAME.key a client certificate (docs.docker.com/engine/security/certificates). */
+/**
+ * As docker reads it: *.crt are CAs, NAME.cert and NAME.key a client certificate
+ * (docs.docker.com/engine/security/certificates).
+ */
 async function readHostFolder(folder: string, host: string, files: InputFiles): Promise<Entry> {
   const names = (await listQuietly(files, folder)).filter((name) => !name.startsWith('.'))
   const refused: { path: string; text: string }[] = []
@@ -97,7 +101,10 @@ export type K3sPlace = { readonly line: number; readonly column: number }
 
 export type K3sResult = {
   readonly document: Document
-  /** What has no counterpart here, at its place in the file: refused as a whole, because doing a part of it would be worse. */
+  /**
+   * What has no counterpart here, at its place in the file: refused as a whole, because doing a part of it would be
+   * worse.
+   */
   readonly refused: readonly (K3sPlace & { readonly subject: string; readonly text: string })[]
   /** Where a key of `document` (a JSON pointer) comes from; of what lies below it too. */
   readonly origins: ReadonlyMap<string, K3sPlace>

@@ -1,5 +1,5 @@
-// What happens to a fragment that is refused: it holds up nothing else. What it declared when it was last good stays in force where that is
-// known and still fits; otherwise it is left out. Pure.
+// What happens to a fragment that is refused: it holds up nothing else. What it declared when it was last good stays in
+// force where that is known and still fits; otherwise it is left out. Pure.
 import type { RawFile } from './config-file.ts'
 import { Report } from './report.ts'
 
@@ -29,7 +29,8 @@ export class Fragments {
   }
 
   /**
-   * Takes the fragments that `report` names out of force, or back to when they were good; false where it names none. Of those that only
+   * Takes the fragments that `report` names out of force, or back to when they were good; false where it names none. Of
+   * those that only
    * contradict another one it is the first: with it gone the next may be right.
    */
   refuse(report: Report): boolean {

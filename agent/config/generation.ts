@@ -1,5 +1,6 @@
-// The generation: a short name for everything that decides what is written to the node, and how.
-// Independent of the order of declarations, of where the input lay and of when it was read; `mode`, proofs, drift and the log write nothing.
+// The generation: a short name for everything that decides what is written to the node, and how. Independent of the
+// order of declarations, of where the input lay and of when it was read; `mode`, proofs, drift and the log write
+// nothing.
 import { createHash } from 'node:crypto'
 import type { DesiredState, Headers, Registry } from '../model/desired-state.ts'
 
@@ -34,7 +35,9 @@ function laterTargets({ k3s, crictl }: DesiredState['targets']): readonly (reado
   return k3s.enabled === 'auto' && crictl.enabled === 'off' ? [] : [[k3s.enabled, crictl.enabled]]
 }
 
-/** What is rendered of a registry, besides its anchors' certificates. A plain one is as it was before there was more. */
+/**
+ * What is rendered of a registry, besides its anchors' certificates. A plain one is as it was before there was more.
+ */
 function contentOf({ anchors, mirrors, noFallback, skipVerify, plainHttp, headers, clientCertificate }: Registry) {
   const asked = (mirrors ?? []).map((mirror) => [
     mirror.url,

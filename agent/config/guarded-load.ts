@@ -1,6 +1,6 @@
-// Reads the configuration so that no file of it can hurt the process that guards the node: small files are decoded at once, everything else
-// in a thread with bounds on memory and time (main-reader.ts). What ends the thread is named, left out, and the rest is read again.
-// Nothing is decoded twice while no file has changed.
+// Reads the configuration so that no file of it can hurt the process that guards the node: small files are decoded at
+// once, everything else in a thread with bounds on memory and time (main-reader.ts). What ends the thread is named,
+// left out, and the rest is read again. Nothing is decoded twice while no file has changed.
 import { createHash } from 'node:crypto'
 import type { DesiredState, Registry } from '../model/desired-state.ts'
 import { problem } from '../model/errors.ts'

@@ -1,6 +1,6 @@
-// Finds the files that the configuration names: beside the file that names them, then in the other --config folders; those of a fragment in
-// its own folder alone, so that no author gets at what belongs to another one.
-// Each path is read once. Links are followed: a mounted ConfigMap is made of them.
+// Finds the files that the configuration names: beside the file that names them, then in the other --config folders;
+// those of a fragment in its own folder alone, so that no author gets at what belongs to another one. Each path is read
+// once. Links are followed: a mounted ConfigMap is made of them.
 import { posix } from 'node:path'
 import { asAgentError } from '../model/errors.ts'
 import type { InputFile, InputFiles } from '../model/ports.ts'
@@ -63,7 +63,8 @@ export class InputLookup {
   }
 
   /**
-   * Why a fragment may not name this file: it is somebody else's. Reads on after the key that names it; undefined for a file of its own
+   * Why a fragment may not name this file: it is somebody else's. Reads on after the key that names it; undefined for a
+   * file of its own
    * folder, and for one that is nowhere.
    */
   async whyOutOfReach(name: string, namer: Namer): Promise<string | undefined> {

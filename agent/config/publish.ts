@@ -1,4 +1,5 @@
-// The section `publish`: which ConfigMaps of the cluster get the anchors. Any trusted main file may have one; they add up.
+// The section `publish`: which ConfigMaps of the cluster get the anchors. Any trusted main file may have one; they add
+// up.
 import type { Publication, PublishFormat } from '../model/cluster.ts'
 import { didYouMean } from '../text/did-you-mean.ts'
 import type { ConfigFile } from './config-file.ts'

@@ -1,5 +1,5 @@
-// Which files a fragment may name: those of its own folder alone. Otherwise one team could have another team's password sent to its own
-// registry, or its certificates taken for an anchor of its own.
+// Which files a fragment may name: those of its own folder alone. Otherwise one team could have another team's password
+// sent to its own registry, or its certificates taken for an anchor of its own.
 import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declared.ts'
 import type { InputLookup } from './input-lookup.ts'
 import type { Report } from './report.ts'

@@ -1,6 +1,7 @@
-// What may stand before the first slash of an image reference (github.com/distribution/reference, `domain`), as containerd reads it.
-// Stricter than the grammar where containerd would look elsewhere than the user thinks: one spelling per host, no loopback, no bare word.
-// The host becomes a folder name under certs.d: nothing that passes here can leave that folder.
+// What may stand before the first slash of an image reference (github.com/distribution/reference, `domain`), as
+// containerd reads it. Stricter than the grammar where containerd would look elsewhere than the user thinks: one
+// spelling per host, no loopback, no bare word. The host becomes a folder name under certs.d: nothing that passes here
+// can leave that folder.
 import { isIPv4, isIPv6 } from 'node:net'
 import { domainToASCII } from 'node:url'
 import type { ErrorCode } from '../model/errors.ts'
@@ -72,7 +73,9 @@ function isLoopback(host: string): boolean {
   return compressed === '[::1]' || /^\[::ffff:7f[0-9a-f]{2}:[0-9a-f]{1,4}\]$/.test(compressed)
 }
 
-/** Node compiles a long expression at the first question, which takes milliseconds: most hosts need not be asked about. */
+/**
+ * Node compiles a long expression at the first question, which takes milliseconds: most hosts need not be asked about.
+ */
 function isIPv6Address(text: string): boolean {
   return text.includes(':') && isIPv6(text)
 }
@@ -96,8 +99,8 @@ function wrongName(name: string, host: string, port: string | undefined): string
   }
   if (name.includes('_')) {
     if (port === undefined && name.includes('.') && UNDERSCORED.test(name)) return undefined
-    const rule = port === undefined ? 'single or double, between letters or digits' : 'and no port'
-    return `must hold "_" as image references allow it, ${rule}, ${found}`
+    if (port !== undefined) return `cannot have a port beside "_", which image references do not allow, ${found}`
+    return `must have "_" between letters or digits alone, as image references allow it, ${found}`
   }
   if (name.endsWith('.') && isSimple(name.slice(0, -1).toLowerCase())) {
     return `must not end with a dot, ${found}; did you mean ${host.toLowerCase().replace(/\.+(?=:|$)/, '')}?`
@@ -112,13 +115,17 @@ function wrongName(name: string, host: string, port: string | undefined): string
   }
   if (/(^|\.)[0-9]+$/.test(name) && !isIPv4(name)) return `must be a name or a valid IPv4 address, ${found}`
   if (!name.includes('.') && port === undefined) {
-    // The first part of a reference is a host only if it holds a dot or a colon (distribution/reference splitDockerDomain).
+    // The first part of a reference is a host only if it holds a dot or a colon (distribution/reference
+    // splitDockerDomain).
     return `must hold a dot or a port: containerd reads ${name}/IMAGE as docker.io/${name}/IMAGE, ${found}`
   }
   return undefined
 }
 
-/** A host without a port is read as the first part of a path, in which `_` may stand (distribution/reference, path-component). */
+/**
+ * A host without a port is read as the first part of a path, in which `_` may stand (distribution/reference,
+ * path-component).
+ */
 const UNDERSCORED = /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$/
 
 function quote(text: string): string {

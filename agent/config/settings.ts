@@ -1,4 +1,5 @@
-// The sections besides anchors and registries: merged key by key from all files, completed with the defaults of the schema, checked.
+// The sections besides anchors and registries: merged key by key from all files, completed with the defaults of the
+// schema, checked.
 import { type DesiredState, type MaintenanceWindow, type Switch, WEEKDAYS } from '../model/desired-state.ts'
 import { escapePointer, unescapePointer } from '../text/yaml-tree.ts'
 import type { ConfigFile } from './config-file.ts'

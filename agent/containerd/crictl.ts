@@ -1,5 +1,6 @@
-// /etc/crictl.yaml: which socket it names, and how the right one gets into it and out again. A flat file of `key: value` lines, so it is read
-// line by line. Lines of ours carry a mark; a line that they replace stays as a comment, so that taking ours out gives its bytes back.
+// /etc/crictl.yaml: which socket it names, and how the right one gets into it and out again. A flat file of `key:
+// value` lines, so it is read line by line. Lines of ours carry a mark; a line that they replace stays as a comment, so
+// that taking ours out gives its bytes back.
 const MARK = '# registry-trust-agent'
 const REPLACED = '# replaced by registry-trust-agent: '
 

@@ -1,4 +1,5 @@
-// What each deprecation that containerd 1.6 to 2.4 reports means, and what to do about it (containerd, pkg/deprecation/deprecation.go). Pure.
+// What each deprecation that containerd 1.6 to 2.4 reports means, and what to do about it (containerd,
+// pkg/deprecation/deprecation.go). Pure.
 
 export type Deprecation = { readonly meaning: string; readonly remedy: string }
 

@@ -9,8 +9,10 @@ import { ignoredHosts, rootsAreNewer } from '../reconcile/run/stale-load.ts'
 import { stillTrusted } from '../reconcile/run/withdrawn-anchors.ts'
 
 /**
- * The system store is newer than what the running containerd trusts by, and that matters: a registry is not trusted for it, or a
- * certificate that was taken out is trusted still. Where every registry's CA comes through hosts.toml it does not matter.
+ * The system store is newer than what the running containerd trusts by, and that matters: a registry is not trusted for
+ * it, or a
+ * certificate that was taken out is trusted still. Where every registry's CA comes through hosts.toml it does not
+ * matter.
  */
 export function outdatedRoots(
   run: Run,

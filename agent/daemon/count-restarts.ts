@@ -1,12 +1,15 @@
-// Restarts of containerd in the metrics: each entry of the ledger once, whoever made it. The restarter has no metrics of its own, and what an
-// agent began before it died is known by the ledger alone.
+// Restarts of containerd in the metrics: each entry of the ledger once, whoever made it. The restarter has no metrics
+// of its own, and what an agent began before it died is known by the ledger alone.
 
 import type { Clock } from '../model/ports.ts'
 import type { RestartEntry, RestartStore } from '../model/restart.ts'
 import { ageOf } from '../restart/ledger.ts'
 import type { Metrics, RestartReason, RestartResult } from '../telemetry/metrics.ts'
 
-/** What was made shortly before this process is of the restart that it was started after, and nobody else has counted it. */
+/**
+ * What was made shortly before this process is of the restart that it was started after, and nobody else has counted
+ * it.
+ */
 const BEFORE_US_MS = 15 * 60_000
 
 export function restartCounter(

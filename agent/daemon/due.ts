@@ -76,7 +76,10 @@ export function isNewInput({ desired, run }: Memory): boolean {
   return run.planned !== undefined && run.planned.plan.generation !== desired.generation
 }
 
-/** Monotonic. Trusted: as often as declared; not trusted: sooner, each time twice as long, never more often than declared allows. */
+/**
+ * Monotonic. Trusted: as often as declared; not trusted: sooner, each time twice as long, never more often than
+ * declared allows.
+ */
 export function proofDueAt(memory: Memory, desired: DesiredState | undefined, host: string): number {
   const known = memory.registries.get(host)
   const everyMs = desired?.registries.find((registry) => registry.host === host)?.proof.everyMs ?? 0

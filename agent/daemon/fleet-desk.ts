@@ -1,5 +1,6 @@
-// The agent's side of the fleet component: reads the note that its Pod mounts, says whether a restart is granted, and remembers what was used.
-// The rule: a grant is written down as used before the restart it allows, and as expired before anybody is told so.
+// The agent's side of the fleet component: reads the note that its Pod mounts, says whether a restart is granted, and
+// remembers what was used. The rule: a grant is written down as used before the restart it allows, and as expired
+// before anybody is told so.
 import { posix } from 'node:path'
 import { configDigest } from '../config/config-digest.ts'
 import { MAX_NOTE_BYTES, parseNote } from '../config/fleet-note.ts'
@@ -114,7 +115,10 @@ export function fleetDesk({ inputs, folder, configFolder, store, clock, log }: D
   }
 }
 
-/** The names are the ConfigMap's own; the bytes are those that the agent reads, a Secret's files beside them are left out. */
+/**
+ * The names are the ConfigMap's own; the bytes are those that the agent reads, a Secret's files beside them are left
+ * out.
+ */
 async function digestOf(inputs: InputFiles, configFolder: string, namesFolder: string): Promise<string> {
   const entries: { readonly name: string; readonly bytes: Uint8Array }[] = []
   for (const name of await inputs.list(namesFolder)) {

@@ -1,4 +1,5 @@
-// The daemon's loop: level-based, one run at a time. An event only says "look again"; what to do follows from what is there.
+// The daemon's loop: level-based, one run at a time. An event only says "look again"; what to do follows from what is
+// there.
 
 import type { LoadResult } from '../config/load.ts'
 import type { DesiredState, Registry } from '../model/desired-state.ts'

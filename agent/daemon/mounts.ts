@@ -4,7 +4,10 @@ import type { DriftStatus } from '../model/status.ts'
 
 const HOSTS_FILE = '/etc/hosts'
 
-/** Inputs whose changes never arrive: mounted as a single file (a subPath is never updated), or from what was deleted since. */
+/**
+ * Inputs whose changes never arrive: mounted as a single file (a subPath is never updated), or from what was deleted
+ * since.
+ */
 export function staleSources(sources: readonly string[], mounts: readonly MountPoint[]): readonly DriftStatus[] {
   return sources.flatMap((path): DriftStatus[] => {
     const mount = mountOf(path, mounts)
@@ -16,7 +19,9 @@ export function staleSources(sources: readonly string[], mounts: readonly MountP
   })
 }
 
-/** The node's hosts file, mounted over the Pod's own: a file that takes its place on the node is not seen in the Pod. */
+/**
+ * The node's hosts file, mounted over the Pod's own: a file that takes its place on the node is not seen in the Pod.
+ */
 export function staleHostsFile(mounts: readonly MountPoint[]): readonly DriftStatus[] {
   if (!mounts.some(({ path, isSourceDeleted }) => path === HOSTS_FILE && isSourceDeleted)) return []
   const reason = 'it shows the file that the node had when the Pod started, which was replaced since: restart the Pod'

@@ -1,5 +1,6 @@
-// Notices that containerd stops answering. Nothing on disk tells it: a socket outlives its process, and a daemon that hangs changes no
-// file. One small call a second on one connection is what it costs; what to do about it is the loop's to find out.
+// Notices that containerd stops answering. Nothing on disk tells it: a socket outlives its process, and a daemon that
+// hangs changes no file. One small call a second on one connection is what it costs; what to do about it is the loop's
+// to find out.
 import { NO_RUNTIME } from '../model/observed-state.ts'
 import type { Clock, CriClient, CriConnector } from '../model/ports.ts'
 

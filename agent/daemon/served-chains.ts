@@ -1,6 +1,6 @@
-// What the declared registries serve, looked at from this node: when the first certificate of the chain expires, and whether
-// it is another chain than before. Says nothing about trust, that is what proofs are for; but where no proof has succeeded with
-// another chain, that chain is what a person should look at.
+// What the declared registries serve, looked at from this node: when the first certificate of the chain expires, and
+// whether it is another chain than before. Says nothing about trust, that is what proofs are for; but where no proof
+// has succeeded with another chain, that chain is what a person should look at.
 import type { Registry } from '../model/desired-state.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { Clock, Log, TlsProbe } from '../model/ports.ts'
@@ -10,7 +10,9 @@ import { servedCertificate, targetOf } from '../probe/handshake.ts'
 const LOOK_MS = 5_000
 /** Handshakes are cheap, and a certificate is renewed weeks before its end. */
 const EVERY_MS = 600_000
-/** Where a proof has just failed, the chain is the first thing to know; a registry is still not asked without a pause. */
+/**
+ * Where a proof has just failed, the chain is the first thing to know; a registry is still not asked without a pause.
+ */
 const AFTER_FAILURE_MS = 5_000
 
 export type Served = {
@@ -23,7 +25,10 @@ export type Served = {
 }
 
 export type ServedWatch = {
-  /** Looks when it is time; what is known is kept while a registry does not answer. `failed`: hosts whose proof has just failed. */
+  /**
+   * Looks when it is time; what is known is kept while a registry does not answer. `failed`: hosts whose proof has just
+   * failed.
+   */
   look(registries: readonly Registry[], options?: { readonly failed?: ReadonlySet<string> }): Promise<void>
   of(host: string): Served | undefined
   /** A proof has established trust: what was served then is the chain that is trusted. */

@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto'
 
 /**
- * Of each node 15 ms: 75 s for 5,000 nodes. Together with 50 touches a second no registry sees more than 50 proofs a second, and the last
+ * Of each node 15 ms: 75 s for 5,000 nodes. Together with 50 touches a second no registry sees more than 50 proofs a
+ * second, and the last
  * node proves within three minutes (docs/fleet.md).
  */
 const MS_A_NODE = 15

@@ -1,4 +1,5 @@
-// Where the anchors lie on the node and which places are as wanted: read out of what the agent owns and of its last run. Pure.
+// Where the anchors lie on the node and which places are as wanted: read out of what the agent owns and of its last
+// run. Pure.
 import { type DesiredState, withWildcard } from '../model/desired-state.ts'
 import { TARGET_NAMES, type TargetName } from '../model/plan.ts'
 import type { Run } from '../model/run.ts'
@@ -7,7 +8,10 @@ import type { TargetStatus } from '../model/status.ts'
 
 const CERTIFICATE_FILE = /\.(?:crt|pem|0)$/
 
-/** Files that hold the anchor because of the agent: by its own name in the system store, elsewhere by the registries that declare it. */
+/**
+ * Files that hold the anchor because of the agent: by its own name in the system store, elsewhere by the registries
+ * that declare it.
+ */
 export function installedAt(anchor: string, desired: DesiredState, { owned }: AgentState): readonly string[] {
   const hosts = new Set(
     withWildcard(desired)
@@ -25,7 +29,10 @@ export function installedAt(anchor: string, desired: DesiredState, { owned }: Ag
     .sort()
 }
 
-/** Every place that the agent has written to or would write to now, or cannot. Nothing is in sync that was not seen to be. */
+/**
+ * Every place that the agent has written to or would write to now, or cannot. Nothing is in sync that was not seen to
+ * be.
+ */
 export function targetsOf(run: Run | undefined, { owned }: AgentState): readonly TargetStatus[] {
   const open = run?.planned === undefined ? [] : [...run.planned.plan.changes, ...run.planned.leftOut]
   const waiting = open.filter((change) => run?.applied.includes(change) !== true)

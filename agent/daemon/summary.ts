@@ -1,4 +1,5 @@
-// The node's status in short, for GET /status/summary: it stays within its size whatever is wrong, by naming fewer registries. Pure.
+// The node's status in short, for GET /status/summary: it stays within its size whatever is wrong, by naming fewer
+// registries. Pure.
 
 import type { GrantReport } from '../model/fleet.ts'
 import type { NodeStatus } from '../model/status.ts'

@@ -1,4 +1,5 @@
-// Which folders of the node the daemon watches: what containerd and the tools read, and wherever something of the agent's lies. Pure.
+// Which folders of the node the daemon watches: what containerd and the tools read, and wherever something of the
+// agent's lies. Pure.
 
 import { posix } from 'node:path'
 import type { ContainerdFacts } from '../model/observed-state.ts'
@@ -6,7 +7,10 @@ import type { AgentState } from '../model/state.ts'
 import type { Target, WatchedFolder } from '../model/target.ts'
 import { TARGETS } from '../targets/targets.ts'
 
-/** Not worth a watch for each of its files: much goes on there, and the one file of ours in it (crictl.yaml) is nobody's prey. */
+/**
+ * Not worth a watch for each of its files: much goes on there, and the one file of ours in it (crictl.yaml) is nobody's
+ * prey.
+ */
 const TOO_WIDE: ReadonlySet<string> = new Set(['/', '/etc'])
 
 export function foldersToWatch({

@@ -1,4 +1,5 @@
-// What the daemon watches: the folders that trust.yaml and its CA files lie in, and the node's folders that it depends on.
+// What the daemon watches: the folders that trust.yaml and its CA files lie in, and the node's folders that it depends
+// on.
 import { posix } from 'node:path'
 import type { InputFiles, NodeFiles, Watcher, Watching } from '../model/ports.ts'
 import type { WatchedFolder } from '../model/target.ts'

@@ -1,5 +1,5 @@
-// What `explain` says of each endpoint of a pull: the verdict of a look that trusts what containerd trusts for it, on the way that containerd
-// takes. It never throws for what the network or a file does.
+// What `explain` says of each endpoint of a pull: the verdict of a look that trusts what containerd trusts for it, on
+// the way that containerd takes. It never throws for what the network or a file does.
 import { readContainerdConfig } from '../containerd/config/read.ts'
 import type { CredentialSource, DesiredState } from '../model/desired-state.ts'
 import type { Finding } from '../model/finding.ts'
@@ -47,7 +47,10 @@ async function rootsOf(paths: readonly string[], files: NodeFiles): Promise<read
   return (await Promise.all(read)).flat()
 }
 
-/** The environment of the running containerd, or what its unit sets; a file that the unit reads (EnvironmentFile) is not seen. */
+/**
+ * The environment of the running containerd, or what its unit sets; a file that the unit reads (EnvironmentFile) is not
+ * seen.
+ */
 export function environmentOf({ process, unit }: Pick<ContainerdFacts, 'process' | 'unit'>): Environment {
   return process?.environment ?? unit?.environment ?? {}
 }

@@ -60,7 +60,9 @@ export type ExplainRequest = {
 
 const ALL = ['pull', 'resolve', 'push']
 
-/** Throws AgentError USAGE for something that is not an image reference, CONTAINERD_NOT_FOUND and the like for the node. */
+/**
+ * Throws AgentError USAGE for something that is not an image reference, CONTAINERD_NOT_FOUND and the like for the node.
+ */
 export async function explainImage({ image, desired, address }: ExplainRequest, ports: RunPorts): Promise<Explanation> {
   const host = hostOf(image) ?? 'docker.io'
   if (!/^[^\s/]+(\/[^\s/]+)+$|^[^\s/]+$/.test(image))

@@ -1,5 +1,6 @@
-// What the configuration asks for and the Pod does not give: a folder of the node that is not mounted, or read-only, or a sidecar that is not
-// there. Pure. Only for an agent that sees the node below --root; a Pod that may not start at all (labels of its namespace) asks nothing.
+// What the configuration asks for and the Pod does not give: a folder of the node that is not mounted, or read-only, or
+// a sidecar that is not there. Pure. Only for an agent that sees the node below --root; a Pod that may not start at all
+// (labels of its namespace) asks nothing.
 
 import { mountOf } from '../daemon/mounts.ts'
 import type { DesiredState } from '../model/desired-state.ts'

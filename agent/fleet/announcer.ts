@@ -1,5 +1,5 @@
-// Tells the cluster what is known of its nodes: the condition and Events on the Node, and the startup taint. Only what has changed is written,
-// and never faster than the API server bears.
+// Tells the cluster what is known of its nodes: the condition and Events on the Node, and the startup taint. Only what
+// has changed is written, and never faster than the API server bears.
 import { asAgentError } from '../model/errors.ts'
 import type { FleetApi, FleetEvent, SeenCondition, SeenNode } from '../model/fleet-cluster.ts'
 import type { Log } from '../model/ports.ts'

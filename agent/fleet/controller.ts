@@ -1,5 +1,6 @@
-// The fleet component as a loop: look at the cluster, decide, write the decision down, tell the Pods, ask the agents, say what is known.
-// Level-based: every turn starts from what is there, so that a turn that was lost costs nothing but time.
+// The fleet component as a loop: look at the cluster, decide, write the decision down, tell the Pods, ask the agents,
+// say what is known. Level-based: every turn starts from what is there, so that a turn that was lost costs nothing but
+// time.
 
 import { parseNote } from '../config/fleet-note.ts'
 import { asAgentError } from '../model/errors.ts'

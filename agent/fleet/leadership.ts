@@ -1,5 +1,5 @@
-// Holds the Lease and the record in it. Every decision is a write of the Lease that the API server accepts only from its present holder;
-// after an answer that never came, the Lease is read again before anything else is done.
+// Holds the Lease and the record in it. Every decision is a write of the Lease that the API server accepts only from
+// its present holder; after an answer that never came, the Lease is read again before anything else is done.
 import type { FleetApi, StoredLease } from '../model/fleet-cluster.ts'
 import type { Log } from '../model/ports.ts'
 import {
@@ -19,7 +19,9 @@ const LOOK_MS = 2_000
 const MAX_RECORD_BYTES = 200_000
 
 export type Leadership = {
-  /** Renews what we hold, or tries to hold the Lease; afterwards `isLeading` tells. `onNew`: there was no record yet. */
+  /**
+   * Renews what we hold, or tries to hold the Lease; afterwards `isLeading` tells. `onNew`: there was no record yet.
+   */
   keep(onNew: () => RolloutRecord): Promise<void>
   isLeading(): boolean
   record(): RolloutRecord

@@ -1,8 +1,10 @@
-// Who leads: one component at a time, elected as client-go does it. A clock of another machine is never read: what counts is how long the Lease
-// has not changed while we looked at it. Source: k8s.io/client-go/tools/leaderelection.
+// Who leads: one component at a time, elected as client-go does it. A clock of another machine is never read: what
+// counts is how long the Lease has not changed while we looked at it. Source: k8s.io/client-go/tools/leaderelection.
 
 export const LEASE_SECONDS = 15
-/** A leader that could not renew for this long acts no more; another one takes over after LEASE_SECONDS at the earliest. */
+/**
+ * A leader that could not renew for this long acts no more; another one takes over after LEASE_SECONDS at the earliest.
+ */
 export const RENEW_DEADLINE_MS = 10_000
 export const RENEW_MS = 5_000
 

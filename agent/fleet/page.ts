@@ -1,4 +1,5 @@
-// The page of the fleet for people: one self-contained document in the manner of a node's page. It is whole without its script.
+// The page of the fleet for people: one self-contained document in the manner of a node's page. It is whole without its
+// script.
 import { createHash } from 'node:crypto'
 import { type Html, html, renderHtml } from '../http/page/html.ts'
 import { PAGE_SCRIPT, REFRESH_SECONDS } from '../http/page/script.ts'
@@ -96,7 +97,10 @@ export function fleetVerdict({ totals, rollout: { halted }, isLeading }: FleetRe
   }
 }
 
-/** Not interpolated with the escaping of text: these elements hold raw text, and their bytes must be those of the digest. */
+/**
+ * Not interpolated with the escaping of text: these elements hold raw text, and their bytes must be those of the
+ * digest.
+ */
 function raw(element: 'style' | 'script', text: string): Html {
   return html(Object.assign([`<${element}>${text}</${element}>`], { raw: [text] }))
 }

@@ -1,8 +1,11 @@
-// Which agents are asked next: those that something is awaited from every second, the others once a minute, spread evenly. Pure.
+// Which agents are asked next: those that something is awaited from every second, the others once a minute, spread
+// evenly. Pure.
 import { createHash } from 'node:crypto'
 
 export const FAST_MS = 1_000
-/** Waits for its turn to restart: it has nothing new to tell, but what it told last must not be old when its turn comes. */
+/**
+ * Waits for its turn to restart: it has nothing new to tell, but what it told last must not be old when its turn comes.
+ */
 export const WAITING_MS = 15_000
 export const SLOW_MS = 60_000
 /** Asked for so long without an answer: unreachable. */

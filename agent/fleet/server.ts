@@ -1,4 +1,5 @@
-// The HTTP server of the fleet component: GET /fleet, the page, metrics and health. It only reads, and every answer has a schema.
+// The HTTP server of the fleet component: GET /fleet, the page, metrics and health. It only reads, and every answer has
+// a schema.
 import { type FastifyInstance, fastify } from 'fastify'
 import { type Address, parseAddress } from '../http/address.ts'
 import { errorAnswer } from '../http/error-answer.ts'

@@ -1,4 +1,5 @@
-// Which Pods have to be told something, and in which order: grants first, then the canary, then the rest; never faster than allowed. Pure.
+// Which Pods have to be told something, and in which order: grants first, then the canary, then the rest; never faster
+// than allowed. Pure.
 import { parseNote, renderNote } from '../config/fleet-note.ts'
 import type { FleetNote } from '../model/fleet.ts'
 import type { SeenPod } from '../model/fleet-cluster.ts'

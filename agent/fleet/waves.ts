@@ -1,5 +1,5 @@
-// The order of a roll-out: per generation a canary first, then, after a soak, as many at a time as may be unavailable, spread over zones,
-// control-plane nodes last and one at a time. Pure.
+// The order of a roll-out: per generation a canary first, then, after a soak, as many at a time as may be unavailable,
+// spread over zones, control-plane nodes last and one at a time. Pure.
 import type { CanaryChoice, Share } from '../model/fleet.ts'
 import type { FleetNode, LeaderMemory, RolloutInput, RolloutRecord } from './record.ts'
 

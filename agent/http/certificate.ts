@@ -1,4 +1,5 @@
-// The certificate that the agent serves HTTP with: read from its files, and again when they change, as cert-manager and the kubelet renew them.
+// The certificate that the agent serves HTTP with: read from its files, and again when they change, as cert-manager and
+// the kubelet renew them.
 import { createSecureContext } from 'node:tls'
 import { AgentError } from '../model/errors.ts'
 import type { Log } from '../model/ports.ts'
@@ -12,7 +13,10 @@ const LOOK_MS = 5_000
 
 type Secured = { setSecureContext(options: CertificatePair): void }
 
-/** The first pair must be usable: throws AgentError LISTEN_FAILED. Later ones that are not are told, and the last usable one stays. */
+/**
+ * The first pair must be usable: throws AgentError LISTEN_FAILED. Later ones that are not are told, and the last usable
+ * one stays.
+ */
 export async function keepCertificate(
   server: Secured,
   read: ReadPair,

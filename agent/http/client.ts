@@ -10,7 +10,10 @@ export type StatusRequest = {
   /** As given to --listen: `host:port`, `:port`, `[::1]:port`. */
   readonly address: string
   readonly timeoutMs?: number
-  /** PEM of the certificate that the agent serves with: HTTPS, and no other one is trusted, nor the chain that follows it. */
+  /**
+   * PEM of the certificate that the agent serves with: HTTPS, and no other one is trusted, nor the chain that follows
+   * it.
+   */
   readonly certificate?: string | undefined
   readonly signal?: AbortSignal | undefined
 }

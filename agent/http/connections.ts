@@ -1,5 +1,6 @@
-// Who may keep a connection. A newcomer is never turned away: where there are too many, the oldest idle one of the peer that has the most
-// makes room. So a flood of connections, from one peer or from many, does not keep a probe of the kubelet out.
+// Who may keep a connection. A newcomer is never turned away: where there are too many, the oldest idle one of the peer
+// that has the most makes room. So a flood of connections, from one peer or from many, does not keep a probe of the
+// kubelet out.
 
 import type { Server as HttpServer } from 'node:http'
 import type { Server as HttpsServer } from 'node:https'
@@ -10,7 +11,10 @@ const MOST_OF_ONE_PEER = 64
 
 type Held = { readonly socket: Socket; readonly peer: string; requests: number }
 
-/** Watches over the connections of `server`; those with a request under way are left alone as long as there is another one. */
+/**
+ * Watches over the connections of `server`; those with a request under way are left alone as long as there is another
+ * one.
+ */
 export function limitConnections(server: HttpServer | HttpsServer): void {
   // Over TLS a request comes by another object than the connection: both have the same address and port.
   const held = new Map<string, Held>()

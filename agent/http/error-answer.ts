@@ -1,4 +1,5 @@
-// How an error leaves over HTTP: a status code and {code, message, remedy}. What is not an AgentError tells nothing of its inside.
+// How an error leaves over HTTP: a status code and {code, message, remedy}. What is not an AgentError tells nothing of
+// its inside.
 import { AgentError, type ErrorCode, type Problem, problem } from '../model/errors.ts'
 import { redactText } from '../model/secret.ts'
 

@@ -1,4 +1,5 @@
-// What POST /loglevel asks for: `?level=debug&for=10m`. A word that is not understood is an error that names those that are.
+// What POST /loglevel asks for: `?level=debug&for=10m`. A word that is not understood is an error that names those that
+// are.
 import { parseDuration } from '../config/schema/duration.ts'
 import { checkDuration } from '../config/settings.ts'
 import { AgentError } from '../model/errors.ts'

@@ -54,7 +54,10 @@ export type ServerOptions = {
 }
 
 export type HttpServer = {
-  /** `host:port`, `:port` (every address, IPv6 where there is one) or `[::]:port`. Throws AgentError LISTEN_FAILED or USAGE. */
+  /**
+   * `host:port`, `:port` (every address, IPv6 where there is one) or `[::]:port`. Throws AgentError LISTEN_FAILED or
+   * USAGE.
+   */
   listen(address: string): Promise<Address>
   /** Stops accepting, lets requests under way finish, ends what is left after 5 s. */
   close(): Promise<void>
@@ -309,7 +312,8 @@ function sendError(log: Log, error: unknown, request: FastifyRequest, reply: Fas
 async function listen(app: FastifyInstance, address: string): Promise<Address> {
   const { host, port } = parseAddress(address)
   try {
-    // With an empty host Node itself takes "::" for both families and falls back to 0.0.0.0 where the kernel has no IPv6.
+    // With an empty host Node itself takes "::" for both families and falls back to 0.0.0.0 where the kernel has no
+    // IPv6.
     await app.listen({ host, port })
   } catch (thrown) {
     const { code } = thrown as { readonly code?: unknown }

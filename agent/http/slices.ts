@@ -1,4 +1,5 @@
-// A long answer in pieces: between two of them other work gets its turn, so that a page of a thousand registries holds up no probe.
+// A long answer in pieces: between two of them other work gets its turn, so that a page of a thousand registries holds
+// up no probe.
 import { Readable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 

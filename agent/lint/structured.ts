@@ -1,5 +1,6 @@
-// What a line alone does not tell: settings whose value stands on other lines, and those that count only in an object of a certain kind. Reads
-// YAML and JSON with a parser and the sections of TOML and INI by their shape. A file that does not parse, such as a template, has its lines alone.
+// What a line alone does not tell: settings whose value stands on other lines, and those that count only in an object
+// of a certain kind. Reads YAML and JSON with a parser and the sections of TOML and INI by their shape. A file that
+// does not parse, such as a template, has its lines alone.
 import { isMap, isPair, isScalar, isSeq, LineCounter, parseAllDocuments, visit, type YAMLMap } from 'yaml'
 import type { InsecureFlag } from './flag.ts'
 

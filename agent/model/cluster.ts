@@ -1,4 +1,5 @@
-// What the agent does in the cluster, as values and a port: ConfigMaps that carry the anchors to programs which no node's trust reaches.
+// What the agent does in the cluster, as values and a port: ConfigMaps that carry the anchors to programs which no
+// node's trust reaches.
 
 export type PublishFormat = 'bundle' | 'certs.d'
 
@@ -8,7 +9,9 @@ export type DeploymentName = { readonly namespace: string; readonly name: string
 export type Publication = {
   readonly namespace: string
   readonly name: string
-  /** bundle: every certificate in this one key. certs.d: one key for each registry host, a port written `HOST..PORT`. */
+  /**
+   * bundle: every certificate in this one key. certs.d: one key for each registry host, a port written `HOST..PORT`.
+   */
   readonly format: PublishFormat
   readonly key: string
   /** Names of anchors; absent: all. */
@@ -33,10 +36,13 @@ export type ClusterApi = {
   applyConfigMap(wish: ConfigMapWish): Promise<void>
   /** A new value starts a rollout, the same value none. */
   annotatePods(deployment: DeploymentName, annotation: string, value: string): Promise<void>
-  /** Calls back for every change of one of them, until closed; events that are missed are made up for by looking again. */
+  /**
+   * Calls back for every change of one of them, until closed; events that are missed are made up for by looking again.
+   */
   watch(names: readonly DeploymentName[], onChange: () => void): { close(): void }
   /**
-   * True while this holder may act: one writer at a time. Takes and renews it; one of another holder is taken over only when nobody
+   * True while this holder may act: one writer at a time. Takes and renews it; one of another holder is taken over only
+   * when nobody
    * was seen to renew it for as long as it lasts.
    */
   holdLease(lease: DeploymentName, holder: string, seconds: number): Promise<boolean>

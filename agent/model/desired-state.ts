@@ -32,7 +32,10 @@ export type TrustAnchor = {
   readonly certificates: readonly Certificate[]
   /** Absent: `system`. */
   readonly scope?: AnchorScope
-  /** Why (a part of) the input was not used. An anchor with problems and no certificates is "held": what it put on the node stays. */
+  /**
+   * Why (a part of) the input was not used. An anchor with problems and no certificates is "held": what it put on the
+   * node stays.
+   */
   readonly problems: readonly Problem[]
 }
 
@@ -204,7 +207,10 @@ export type DesiredState = {
   readonly logLevel?: LogLevel
 }
 
-/** Nothing is wanted: what uninstalling reconciles to. Restart settings of the configuration in force are kept where there is one. */
+/**
+ * Nothing is wanted: what uninstalling reconciles to. Restart settings of the configuration in force are kept where
+ * there is one.
+ */
 export function nothingDesired(like: DesiredState | undefined): DesiredState {
   const base = like ?? DEFAULTS
   const { wildcard: _, ...rest } = base

@@ -62,7 +62,9 @@ export type FleetView = {
   close(): void
 }
 
-/** Every call throws AgentError CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN or CLUSTER_FAILED, and ends after a few seconds. */
+/**
+ * Every call throws AgentError CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN or CLUSTER_FAILED, and ends after a few seconds.
+ */
 export type FleetApi = {
   /** `onChange`: something is different now. */
   watch(onChange: () => void): FleetView

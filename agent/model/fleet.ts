@@ -1,5 +1,5 @@
-// What the fleet component and the agents tell each other: one annotation of the agent's Pod goes down, a short summary comes up.
-// Neither side needs the other: without a note an agent does as it would alone.
+// What the fleet component and the agents tell each other: one annotation of the agent's Pod goes down, a short summary
+// comes up. Neither side needs the other: without a note an agent does as it would alone.
 
 /** The annotation of an agent's Pod, which the Pod mounts as a file (downward API). */
 export const FLEET_ANNOTATION = 'registry-trust.io/fleet'
@@ -22,7 +22,8 @@ export type FleetNote = {
 }
 
 /**
- * held: seen, and good for a restart that was not made yet; used: the restart is under way; done: it is over, and `ok` says how;
+ * held: seen, and good for a restart that was not made yet; used: the restart is under way; done: it is over, and `ok`
+ * says how;
  * expired: it was not needed in time. done and expired are final, and remembered: the id never allows another restart.
  */
 export const GRANT_PHASES = ['held', 'used', 'done', 'expired'] as const

@@ -10,7 +10,10 @@ export function probeReference(host: string): string {
   return `${host}/${PROBE_REPOSITORY}:${PROBE_TAG}`
 }
 
-/** The tag that no registry has, in the repository of an image: whether a login may pull from there is told, and nothing is pulled. */
+/**
+ * The tag that no registry has, in the repository of an image: whether a login may pull from there is told, and nothing
+ * is pulled.
+ */
 export function probeReferenceBeside(image: string): string {
   return `${image.replace(/@.*$/, '').replace(/:[^/:]*$/, '')}:${PROBE_TAG}`
 }

@@ -15,9 +15,12 @@ export const TARGET_NAMES = [
 export type TargetName = (typeof TARGET_NAMES)[number]
 
 /**
- * missing: ours was removed; changed: other bytes or another kind of file; mode: permissions or owner; foreign: someone else's file
- * stands in its place; loaded-differs: the running containerd has not loaded what its file says; os-bundle-newer: it trusts by an older
- * system store than the node's, and that matters; chain-changed: a registry serves another chain, and no proof has succeeded since;
+ * missing: ours was removed; changed: other bytes or another kind of file; mode: permissions or owner; foreign: someone
+ * else's file
+ * stands in its place; loaded-differs: the running containerd has not loaded what its file says; os-bundle-newer: it
+ * trusts by an older
+ * system store than the node's, and that matters; chain-changed: a registry serves another chain, and no proof has
+ * succeeded since;
  * source-stale: an input is mounted in a way that never shows a change.
  */
 export const DRIFT_KINDS = [
@@ -32,7 +35,10 @@ export const DRIFT_KINDS = [
 ] as const
 export type DriftKind = (typeof DRIFT_KINDS)[number]
 
-/** Nothing that the agent wrote differs, and nothing that it may write would put it right: a person should know, and decide. */
+/**
+ * Nothing that the agent wrote differs, and nothing that it may write would put it right: a person should know, and
+ * decide.
+ */
 export const ADVISORY_KINDS: ReadonlySet<DriftKind> = new Set<DriftKind>([
   'os-bundle-newer',
   'chain-changed',
@@ -70,14 +76,19 @@ export type Change = {
   readonly drift?: DriftKind
   /** The registry host or the anchor that the change serves. */
   readonly subject: string
-  /** The folder that the agent may write for this target; temporary files go into its sub-folder, symlinks may not leave it. */
+  /**
+   * The folder that the agent may write for this target; temporary files go into its sub-folder, symlinks may not leave
+   * it.
+   */
   readonly folder: string
   readonly after: FileContent | Tree
   /** Paths recorded in state.json when the transaction commits, with what they are then. */
   readonly owns: readonly OwnedPath[]
   /** Paths that state.json forgets when the transaction commits. */
   readonly forgets: readonly string[]
-  /** Of containerd-config: the running containerd has loaded it, so it is written whether or not a restart is allowed. */
+  /**
+   * Of containerd-config: the running containerd has loaded it, so it is written whether or not a restart is allowed.
+   */
   readonly isInForce?: boolean
 }
 

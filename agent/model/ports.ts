@@ -6,10 +6,14 @@ import type { Secret } from './secret.ts'
 import type { AgentState, StepRecord } from './state.ts'
 
 export type Clock = {
-  /** Wall time, milliseconds since the epoch: for what people read and for certificates. It steps; nothing is waited for by it. */
+  /**
+   * Wall time, milliseconds since the epoch: for what people read and for certificates. It steps; nothing is waited for
+   * by it.
+   */
   now(): number
   /**
-   * Milliseconds since this boot; never steps, the same for every process of the node (clock_gettime(2), CLOCK_MONOTONIC): for
+   * Milliseconds since this boot; never steps, the same for every process of the node (clock_gettime(2),
+   * CLOCK_MONOTONIC): for
    * every wait, deadline and duration.
    */
   monotonic(): number
@@ -59,16 +63,23 @@ export type NodeFiles = {
   readSettled(path: string, isWhole: (bytes: Buffer) => boolean): Promise<FileState>
   /** Names in a folder, sorted; empty when it does not exist. Throws AgentError when it cannot be read. */
   list(folder: string): Promise<readonly string[]>
-  /** True when a file could be created in the folder (it exists, is a folder, is not on a read-only mount). Creates nothing. */
+  /**
+   * True when a file could be created in the folder (it exists, is a folder, is not on a read-only mount). Creates
+   * nothing.
+   */
   isWritable(folder: string): Promise<boolean>
   /**
-   * Makes `path` what `content` says: atomically and durably (temporary file in a sub-folder of `folder`, fsync, rename, fsync of
-   * the folder). Missing parent folders below `folder` are an error. Refuses to follow a link out of `folder`. A folder is removed
-   * only when it is empty (`absent`). Throws AgentError TARGET_READ_ONLY, NO_SPACE, FILE_OUTSIDE_TARGET, FILE_FOREIGN_OWNER or WRITE_FAILED.
+   * Makes `path` what `content` says: atomically and durably (temporary file in a sub-folder of `folder`, fsync,
+   * rename, fsync of
+   * the folder). Missing parent folders below `folder` are an error. Refuses to follow a link out of `folder`. A folder
+   * is removed
+   * only when it is empty (`absent`). Throws AgentError TARGET_READ_ONLY, NO_SPACE, FILE_OUTSIDE_TARGET,
+   * FILE_FOREIGN_OWNER or WRITE_FAILED.
    */
   put(path: string, content: FileContent, options: { readonly folder: string }): Promise<void>
   /**
-   * Renames a complete new folder into place: readers see all of `files` or none. `path` must be absent or an empty folder.
+   * Renames a complete new folder into place: readers see all of `files` or none. `path` must be absent or an empty
+   * folder.
    */
   putFolder(
     path: string,
@@ -78,7 +89,8 @@ export type NodeFiles = {
   /** Renames a folder out of sight, then deletes it: readers see all of it or nothing. */
   removeFolder(path: string, options: { readonly folder: string }): Promise<void>
   /**
-   * Renames what stands at `path`, whatever it is, to `name` in the same folder, durably; nothing where nothing stands there. Throws as
+   * Renames what stands at `path`, whatever it is, to `name` in the same folder, durably; nothing where nothing stands
+   * there. Throws as
    * `put` does.
    */
   rename(path: string, name: string, options: { readonly folder: string }): Promise<void>
@@ -89,7 +101,8 @@ export type NodeFiles = {
   /** False in a Pod that mounts neither the path nor a folder above it: then it only looks absent. */
   isSeen(path: string): boolean
   /**
-   * Runs `work` with a real path for each name in a folder of the node, which stays open meanwhile: links on the way are resolved below the
+   * Runs `work` with a real path for each name in a folder of the node, which stays open meanwhile: links on the way
+   * are resolved below the
    * root, as for every other call. Throws the errno errors of the calls.
    */
   within<Result>(folder: string, work: (entry: (name: string) => string) => Promise<Result>): Promise<Result>
@@ -119,7 +132,10 @@ export type RuntimeStatus = {
   readonly loadedConfigPath?: string
   /** The daemon loaded legacy mirrors or configs. Undefined where verbose Status does not tell. */
   readonly loadedLegacy?: boolean
-  /** CA files and client certificates that the loaded legacy sections name. Undefined where verbose Status does not tell. */
+  /**
+   * CA files and client certificates that the loaded legacy sections name. Undefined where verbose Status does not
+   * tell.
+   */
   readonly loadedTlsFiles?: readonly string[]
   readonly sandboxImage?: string
 }
@@ -128,7 +144,9 @@ export type ContainerInfo = { readonly id: string; readonly state: string; reado
 
 /** What a restart of the runtime would cut short. */
 export type RuntimeActivity = {
-  /** Content that is being downloaded, one entry a layer or manifest. RFC 3339; `updatedAt` is when its last bytes came. */
+  /**
+   * Content that is being downloaded, one entry a layer or manifest. RFC 3339; `updatedAt` is when its last bytes came.
+   */
   readonly downloads: readonly { readonly startedAt: string; readonly updatedAt: string }[]
   /** Created and not started yet: between two calls of the kubelet. */
   readonly created: readonly ContainerInfo[]
@@ -141,7 +159,9 @@ export type ContainerStart = {
   readonly pid?: number
 }
 
-/** Why a CRI call failed: the gRPC status name and the message as sent. `UNAVAILABLE` and `DEADLINE_EXCEEDED` included. */
+/**
+ * Why a CRI call failed: the gRPC status name and the message as sent. `UNAVAILABLE` and `DEADLINE_EXCEEDED` included.
+ */
 export type CriFailure = { readonly ok: false; readonly status: string; readonly text: string }
 
 export type PullResult = { readonly ok: true; readonly imageRef: string } | CriFailure
@@ -179,7 +199,9 @@ export type LoginAnswer =
   /** Says nothing about the credentials: no connection, no verified certificate, a server error. */
   | { readonly outcome: 'failed'; readonly reason: string }
 
-/** Logs in once, over verified TLS only; never throws for what the network does, follows no redirect, repeats nothing. */
+/**
+ * Logs in once, over verified TLS only; never throws for what the network does, follows no redirect, repeats nothing.
+ */
 export type RegistryLogin = { attempt(request: LoginRequest, options: CallOptions): Promise<LoginAnswer> }
 
 export type CriClient = {
@@ -207,10 +229,15 @@ export type ProcessInfo = {
   readonly pid: number
   /** Path in the process's own mount namespace, without the ` (deleted)` of a file that was replaced. */
   readonly executable: string
-  /** The file at `executable` is no longer the one that runs (upgraded since): a restart would start another version. */
+  /**
+   * The file at `executable` is no longer the one that runs (upgraded since): a restart would start another version.
+   */
   readonly executableReplaced?: boolean
   readonly argv: readonly string[]
-  /** Only what decides how containerd connects and trusts (proxies, SSL_CERT_*, GODEBUG, PATH, HOME): the rest may be secret. */
+  /**
+   * Only what decides how containerd connects and trusts (proxies, SSL_CERT_*, GODEBUG, PATH, HOME): the rest may be
+   * secret.
+   */
   readonly environment: { readonly [name: string]: string }
   /** Milliseconds since the epoch, to some hundredths of a second: good for an order, not as an identity. */
   readonly startedAt: number
@@ -219,7 +246,10 @@ export type ProcessInfo = {
 }
 
 export type Processes = {
-  /** Processes that listen on a unix socket path (the daemon; shims that inherited it are excluded). Empty when not visible. */
+  /**
+   * Processes that listen on a unix socket path (the daemon; shims that inherited it are excluded). Empty when not
+   * visible.
+   */
   listeningOn(socket: string): Promise<readonly ProcessInfo[]>
   isAlive(pid: number): boolean
   /** Processes of the same program with the same arguments; empty when not visible. */
@@ -257,7 +287,10 @@ export type JobOutcome = { readonly result: string; readonly durationMs: number 
 export type Systemd = {
   isAvailable(): Promise<boolean>
   unit(name: string): Promise<UnitFacts | undefined>
-  /** RestartUnit, awaiting JobRemoved. `machine`: the recorded restart that this one belongs to; the restarter serves no other. */
+  /**
+   * RestartUnit, awaiting JobRemoved. `machine`: the recorded restart that this one belongs to; the restarter serves no
+   * other.
+   */
   restart(name: string, options: CallOptions & { readonly machine?: string }): Promise<JobOutcome>
   resetFailed(name: string): Promise<void>
 }
@@ -269,7 +302,8 @@ export type RehearsalRunner = {
   /** What `BINARY --version` says, as CRI would: `1.6.20~ds1`. Throws REHEARSAL_UNAVAILABLE when it cannot be run. */
   version(binary: string): Promise<string>
   /**
-   * `started: false`: containerd itself refuses the configuration, in its own words. Throws REHEARSAL_UNAVAILABLE when the copy could not
+   * `started: false`: containerd itself refuses the configuration, in its own words. Throws REHEARSAL_UNAVAILABLE when
+   * the copy could not
    * be run for a reason that says nothing about the configuration (no binary, no memory, no space, no answer in time).
    */
   start(options: {
@@ -351,7 +385,10 @@ export type FragmentStore = {
   save(fragments: ReadonlyMap<string, Uint8Array>): Promise<void>
 }
 
-/** Runs one piece of work apart from the process, with bounds on memory and time. Never throws; `onNote` gets what it tells meanwhile. */
+/**
+ * Runs one piece of work apart from the process, with bounds on memory and time. Never throws; `onNote` gets what it
+ * tells meanwhile.
+ */
 export type ReadingThread = (job: unknown, onNote: (note: unknown) => void) => Promise<ReadingEnd>
 
 export type ReadingEnd =
@@ -373,7 +410,10 @@ export type Watching = {
   close(): Promise<void>
 }
 
-/** One step of a transaction as it was meant, written before the node is touched: enough to finish or to undo it after a crash. */
+/**
+ * One step of a transaction as it was meant, written before the node is touched: enough to finish or to undo it after a
+ * crash.
+ */
 export type JournalStep = StepRecord
 
 export type JournalEntry = {
@@ -388,23 +428,31 @@ export type JournalEntry = {
   readonly meant?: AgentState
 }
 
-/** What the agent remembers on the node, below its state folder: readable by root only, every write atomic and durable. */
+/**
+ * What the agent remembers on the node, below its state folder: readable by root only, every write atomic and durable.
+ */
 export type StateStore = {
   /** EMPTY_STATE when there is none; throws AgentError STATE_UNREADABLE when it cannot be understood. */
   load(): Promise<AgentState>
   save(state: AgentState): Promise<void>
   /** Keeps bytes in backup/SHA256 and returns the SHA-256 (hex); the same bytes are kept once. */
   keep(bytes: Buffer): Promise<string>
-  /** Throws AgentError STATE_UNREADABLE when they are missing or no longer hash to their name, NODE_FILE_UNREADABLE when it cannot be told. */
+  /**
+   * Throws AgentError STATE_UNREADABLE when they are missing or no longer hash to their name, NODE_FILE_UNREADABLE when
+   * it cannot be told.
+   */
   backup(sha256: string): Promise<Buffer>
   /**
-   * Keeps what others wrote at `path`, for people; gives the node path of the copy, undefined where it may not be kept. The newest
+   * Keeps what others wrote at `path`, for people; gives the node path of the copy, undefined where it may not be kept.
+   * The newest
    * twenty stay.
    */
   keepCopy(path: string, bytes: Buffer): Promise<string | undefined>
   /**
-   * Makes usable again what is damaged, by setting it aside as NAME.damaged-TIME: state.json and the journal that cannot be understood,
-   * whatever stands in the place of a folder of the agent's. Throws WRITE_FAILED, TARGET_READ_ONLY or NO_SPACE where it cannot.
+   * Makes usable again what is damaged, by setting it aside as NAME.damaged-TIME: state.json and the journal that
+   * cannot be understood,
+   * whatever stands in the place of a folder of the agent's. Throws WRITE_FAILED, TARGET_READ_ONLY or NO_SPACE where it
+   * cannot.
    */
   setAside(): Promise<void>
   /** Node paths of all that was ever set aside and is there still. */
@@ -441,7 +489,10 @@ export type TlsProxy = {
 }
 
 export type TlsFailure = {
-  /** proxy: the proxy on the way refused; alert: the server refused in words of TLS, `text` is its name ("protocol version"). not-tls: it answered something else. */
+  /**
+   * proxy: the proxy on the way refused; alert: the server refused in words of TLS, `text` is its name ("protocol
+   * version"). not-tls: it answered something else.
+   */
   readonly kind: 'dns' | 'refused' | 'timeout' | 'closed' | 'alert' | 'not-tls' | 'protocol' | 'proxy'
   readonly text: string
 }
@@ -454,7 +505,10 @@ export type HttpAnswer = {
   readonly body: Buffer
 }
 
-/** What a server shows to a client that verifies nothing and sends no secret: evidence for a diagnosis, never a reason to trust. */
+/**
+ * What a server shows to a client that verifies nothing and sends no secret: evidence for a diagnosis, never a reason
+ * to trust.
+ */
 export type TlsSight = {
   /** The address that was reached. */
   readonly address: string | undefined
@@ -479,6 +533,9 @@ export type TlsLookOptions = CallOptions & {
 export type TlsProbe = {
   /** Never throws for what the network does; no session is reused. */
   look(target: TlsTarget, options: TlsLookOptions): Promise<TlsSight>
-  /** GET of an `http:` address that a certificate names, at most 64 KiB; undefined: no 200. Never from loopback or link-local. */
+  /**
+   * GET of an `http:` address that a certificate names, at most 64 KiB; undefined: no 200. Never from loopback or
+   * link-local.
+   */
   fetch(url: string, options: CallOptions): Promise<Buffer | undefined>
 }

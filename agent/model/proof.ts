@@ -5,7 +5,10 @@ import type { Finding } from './finding.ts'
 export type ProofResult = {
   readonly host: string
   readonly level: ProofLevel
-  /** The node's own containerd, a private copy of it where the socket cannot be reached, or the agent's own TLS handshake. */
+  /**
+   * The node's own containerd, a private copy of it where the socket cannot be reached, or the agent's own TLS
+   * handshake.
+   */
   readonly by: 'live' | 'rehearsal' | 'tls'
   readonly reference: string
   readonly finding: Finding

@@ -1,9 +1,12 @@
-// The restart of containerd as a state machine on disk: what is recorded, what is seen, and the port that records it. Types alone.
+// The restart of containerd as a state machine on disk: what is recorded, what is seen, and the port that records it.
+// Types alone.
 import type { ContainerStart, FileState, ProcessInfo } from './ports.ts'
 
 /**
- * armed: the old config.toml is kept, nothing is written yet; written: the new one is in its place; restarting: a restart was commanded, or
- * is about to be; verifying: a containerd with the new file runs; committed: it stays. reverting: the old file goes back and containerd
+ * armed: the old config.toml is kept, nothing is written yet; written: the new one is in its place; restarting: a
+ * restart was commanded, or
+ * is about to be; verifying: a containerd with the new file runs; committed: it stays. reverting: the old file goes
+ * back and containerd
  * with it; reverted: done. Each is on disk before it is acted on.
  */
 export type RestartPhase = 'armed' | 'written' | 'restarting' | 'verifying' | 'committed' | 'reverting' | 'reverted'
@@ -13,7 +16,10 @@ export type RestartDriver = 'agent' | 'restarter'
 
 export type RestartFailure = { readonly code: string; readonly message: string }
 
-/** One line of the machine's log; the newest one counts. Times are milliseconds of Clock.monotonic of the boot that is named. */
+/**
+ * One line of the machine's log; the newest one counts. Times are milliseconds of Clock.monotonic of the boot that is
+ * named.
+ */
 export type RestartRecord = {
   readonly version: 1
   /** The transaction's. */
@@ -66,14 +72,20 @@ export type RuntimeMemory = {
   readonly containers: readonly ContainerStart[]
 }
 
-/** same: the daemon of before; running: another one; starting: on its way, by whomever; between: its start ended and systemd waits. */
+/**
+ * same: the daemon of before; running: another one; starting: on its way, by whomever; between: its start ended and
+ * systemd waits.
+ */
 export type DaemonState = 'same' | 'running' | 'starting' | 'stopping' | 'between' | 'ended' | 'unknown'
 
 export type DaemonEvidence = {
   readonly state: DaemonState
   /** In words, for the reason: "ActiveState=failed, Result=exit-code". */
   readonly text: string
-  /** When the newest containerd was executed, and so read its file; monotonic. Absent while a start has not come to that, or not known. */
+  /**
+   * When the newest containerd was executed, and so read its file; monotonic. Absent while a start has not come to
+   * that, or not known.
+   */
   readonly beganAt?: number
   /** How long systemd itself lets a start take; undefined: without a limit. */
   readonly startLimitMs?: number
@@ -123,21 +135,28 @@ export type RestartStore = {
   /** The newest record; undefined: there never was one. What is damaged is set aside and the one before it counts. */
   read(): Promise<RestartRecord | undefined>
   /**
-   * Writes the record that follows `sequence - 1`; false: somebody else has written one by that number. `durable` waits for the disk.
+   * Writes the record that follows `sequence - 1`; false: somebody else has written one by that number. `durable` waits
+   * for the disk.
    * Throws AgentError NO_SPACE, TARGET_READ_ONLY or WRITE_FAILED.
    */
   append(record: RestartRecord, options: { readonly durable: boolean }): Promise<boolean>
   /** Gives the original of config.toml a second name beside it. Throws as `append`. */
   keep(configFile: string, after: Buffer | undefined): Promise<void>
   isKept(configFile: string): Promise<boolean>
-  /** One rename: inode, owner, mode, ACL, attributes and label are the old ones, and no space is needed. False: it is not kept. */
+  /**
+   * One rename: inode, owner, mode, ACL, attributes and label are the old ones, and no space is needed. False: it is
+   * not kept.
+   */
   putBack(configFile: string): Promise<boolean>
   /** There was no file before. */
   remove(configFile: string): Promise<void>
   /** Gives what others wrote a name beside config.toml, which is returned. */
   setAside(configFile: string): Promise<string>
   forget(configFile: string): Promise<void>
-  /** Removes what a crash left among the records: half of one, the text of a new config.toml. Only where no restart is under way. */
+  /**
+   * Removes what a crash left among the records: half of one, the text of a new config.toml. Only where no restart is
+   * under way.
+   */
   sweep(): Promise<void>
   /** The original and what the agent made of it, to take its part out of a third text. */
   versions(configFile: string): Promise<{ readonly before: FileState; readonly after: Buffer | undefined }>

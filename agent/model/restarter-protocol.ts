@@ -1,5 +1,5 @@
-// What the agent and the restarter sidecar say to each other: one JSON object in a line, one answer to each. The verbs are all there is:
-// none of them carries a path, a command or the content of a file.
+// What the agent and the restarter sidecar say to each other: one JSON object in a line, one answer to each. The verbs
+// are all there is: none of them carries a path, a command or the content of a file.
 import type { ErrorCode } from './errors.ts'
 import type { JobOutcome, UnitFacts } from './ports.ts'
 

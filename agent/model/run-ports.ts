@@ -47,7 +47,10 @@ export type RestartPorts = {
 }
 
 export type ReadSet = {
-  /** True when something else stands at the path than when the plan was made. Where nobody looked nothing is known: false. */
+  /**
+   * True when something else stands at the path than when the plan was made. Where nobody looked nothing is known:
+   * false.
+   */
   hasChanged(path: string, now: Before): boolean
 }
 

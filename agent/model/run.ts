@@ -12,7 +12,9 @@ import type { AgentState } from './state.ts'
 export type RunOptions = {
   /** Path of containerd's socket on the node; undefined: found. */
   readonly address: string | undefined
-  /** A person asked for this run: a generation that was rolled back is tried again, the restart budget does not count. */
+  /**
+   * A person asked for this run: a generation that was rolled back is tried again, the restart budget does not count.
+   */
   readonly byHand: boolean
   readonly consentUnrehearsed: boolean
   /** Replace the anchors of a registry also where the new ones do not verify what it serves now. */

@@ -81,7 +81,10 @@ export type AgentState = {
   readonly previous?: PreviousState
   /** What an undo could not put back; tried again at the start of every run. */
   readonly unrestored?: readonly StepRecord[]
-  /** When each path was put right after someone else changed it, RFC 3339, the last hour only: tells a fight from an accident. */
+  /**
+   * When each path was put right after someone else changed it, RFC 3339, the last hour only: tells a fight from an
+   * accident.
+   */
   readonly heals?: { readonly [path: string]: readonly string[] }
   /** Certificates that the system store holds because of us. */
   readonly systemAnchors?: readonly SystemAnchor[]

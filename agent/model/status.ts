@@ -1,5 +1,6 @@
-// What the agent tells about its node: the answer of GET /status and of `status --json`, as a type and as a JSON Schema.
-// The two stand in one file and a test keeps them equal. Unknown values are null, never absent: jq needs no special case.
+// What the agent tells about its node: the answer of GET /status and of `status --json`, as a type and as a JSON
+// Schema. The two stand in one file and a test keeps them equal. Unknown values are null, never absent: jq needs no
+// special case.
 import type { Problem } from './errors.ts'
 import type { FindingCode } from './finding.ts'
 import { DRIFT_KINDS, type DriftKind, TARGET_NAMES, type TargetName } from './plan.ts'

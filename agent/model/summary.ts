@@ -1,5 +1,6 @@
-// What the agent tells the fleet component about its node: the answer of GET /status/summary, as a type and as a JSON Schema. It stays small
-// whatever is wrong: at most SUMMARY_BYTES and SUMMARY_BYTES_A_REGISTRY for each declared registry.
+// What the agent tells the fleet component about its node: the answer of GET /status/summary, as a type and as a JSON
+// Schema. It stays small whatever is wrong: at most SUMMARY_BYTES and SUMMARY_BYTES_A_REGISTRY for each declared
+// registry.
 import { GRANT_PHASES, type GrantReport } from './fleet.ts'
 import { type JsonSchema, listSchema, NODE_STATES, type NodeState, objectSchema } from './status.ts'
 
@@ -12,7 +13,10 @@ export type NodeSummary = {
   readonly containerd: string | null
   /** Of the desired state in force. */
   readonly generation: string
-  /** Digest of the configuration files that the last finished run read (config/config-digest.ts); empty before the first. */
+  /**
+   * Digest of the configuration files that the last finished run read (config/config-digest.ts); empty before the
+   * first.
+   */
   readonly config: string
   readonly state: NodeState
   /** Declared registries. */

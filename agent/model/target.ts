@@ -1,5 +1,6 @@
-// The contract of every place on a node that trusts: what it reads, what it would change, what it needs. A new target is one folder in
-// targets/ that fulfils it and one line in targets/targets.ts; nothing else of the agent knows its name (but TARGET_NAMES, a contract).
+// The contract of every place on a node that trusts: what it reads, what it would change, what it needs. A new target
+// is one folder in targets/ that fulfils it and one line in targets/targets.ts; nothing else of the agent knows its
+// name (but TARGET_NAMES, a contract).
 import type { DesiredState } from './desired-state.ts'
 import type { Problem } from './errors.ts'
 import type { ContainerdFacts } from './observed-state.ts'
@@ -47,7 +48,9 @@ export type Need = {
   readonly severity?: 'info'
 }
 
-/** Something that is wrong on the node, or will be; `where`: a file (with line), a registry host, or a part of the node. */
+/**
+ * Something that is wrong on the node, or will be; `where`: a file (with line), a registry host, or a part of the node.
+ */
 export type TargetAilment = {
   readonly severity: 'error' | 'warning' | 'info'
   readonly where: string
@@ -67,7 +70,10 @@ export type Target<Observed = unknown> = {
   observe(input: ObserveInput, ports: TargetPorts): Promise<Observed>
   /** Pure: the same input and observation give the same plan. */
   plan(input: TargetInput, observed: Observed): WholePlan | Promise<WholePlan>
-  /** Whose changes the daemon shall notice at once. `certsDirectory`: undefined where containerd reads no host directories. */
+  /**
+   * Whose changes the daemon shall notice at once. `certsDirectory`: undefined where containerd reads no host
+   * directories.
+   */
   watches(input: {
     readonly facts: Pick<ContainerdFacts, 'configFile' | 'layout'>
     readonly certsDirectory: string | undefined

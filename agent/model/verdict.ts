@@ -1,5 +1,6 @@
-// The one verdict on a node: whether it is healthy, its colour, its sentence, and the exit code of `status`. The command line, the page, the
-// metrics and readiness all take it from here, so that no two of them tell a person different things.
+// The one verdict on a node: whether it is healthy, its colour, its sentence, and the exit code of `status`. The
+// command line, the page, the metrics and readiness all take it from here, so that no two of them tell a person
+// different things.
 import { provesTrust } from './finding.ts'
 import { ADVISORY_KINDS } from './plan.ts'
 import type { Run } from './run.ts'
@@ -66,7 +67,9 @@ function toneOf({ state, registries, drift, problems }: NodeStatus): Tone {
   return tones.includes('bad') ? 'bad' : tones.includes('warn') ? 'warn' : 'ok'
 }
 
-/** States in which nothing waits for a person. In `audit` nothing is changed on purpose: what differs is told as drift. */
+/**
+ * States in which nothing waits for a person. In `audit` nothing is changed on purpose: what differs is told as drift.
+ */
 const SETTLED: ReadonlySet<NodeState> = new Set<NodeState>(['converged', 'applying', 'audit'])
 
 /** Everything declared is in place and trusted, and nothing waits for a person. */

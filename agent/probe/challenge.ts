@@ -1,4 +1,5 @@
-// WWW-Authenticate as containerd reads it: a Bearer challenge counts before a Basic one, wherever it stands (RFC 9110, section 11.6.1). Pure.
+// WWW-Authenticate as containerd reads it: a Bearer challenge counts before a Basic one, wherever it stands (RFC 9110,
+// section 11.6.1). Pure.
 
 export type BearerChallenge = { readonly realm: URL; readonly service: string | undefined }
 

@@ -1,5 +1,5 @@
-// Names what stopped a TLS connection before any certificate could be judged, with the code that containerd's error has for the same
-// fault. Pure.
+// Names what stopped a TLS connection before any certificate could be judged, with the code that containerd's error has
+// for the same fault. Pure.
 import { type Finding, type FindingCode, finding } from '../model/finding.ts'
 import type { HttpAnswer, TlsFailure, TlsSight } from '../model/ports.ts'
 

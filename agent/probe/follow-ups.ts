@@ -1,6 +1,6 @@
-// The other hosts that a pull from a registry needs: the token service that it names, and the storage that it redirects to. containerd
-// verifies them with the trust of the registry itself, so each can fail although the registry is trusted. Everything here is anonymous,
-// bounded, and only done after the registry's own certificate was verified.
+// The other hosts that a pull from a registry needs: the token service that it names, and the storage that it redirects
+// to. containerd verifies them with the trust of the registry itself, so each can fail although the registry is
+// trusted. Everything here is anonymous, bounded, and only done after the registry's own certificate was verified.
 import { type Finding, type FindingCode, finding } from '../model/finding.ts'
 import type { HttpAnswer, TlsSight, TlsTarget } from '../model/ports.ts'
 import { type BearerChallenge, bearerChallenge } from './challenge.ts'
@@ -107,7 +107,10 @@ class Follower {
     }
   }
 
-  /** Whether a redirect leads to a trusted host. Registries redirect to other paths below /v2/; all else is a page for people. */
+  /**
+   * Whether a redirect leads to a trusted host. Registries redirect to other paths below /v2/; all else is a page for
+   * people.
+   */
   async #mayFollow(url: URL): Promise<boolean> {
     const { registry, trust } = this.#base
     if (url.pathname.startsWith('/v2/')) {
@@ -256,7 +259,8 @@ function speaksAsRegistry({ headers }: HttpAnswer): boolean {
 }
 
 /**
- * What the answer to the request for a manifest that does not exist says, as containerd would take it: a page for people is no answer of a
+ * What the answer to the request for a manifest that does not exist says, as containerd would take it: a page for
+ * people is no answer of a
  * registry, whatever its status.
  */
 export function explainManifest(

@@ -1,5 +1,5 @@
-// One look at one host and its judgement: the handshake, the chain as containerd would verify it, and the missing issuer's certificate
-// as evidence where one can be had.
+// One look at one host and its judgement: the handshake, the chain as containerd would verify it, and the missing
+// issuer's certificate as evidence where one can be had.
 import { type Finding, finding } from '../model/finding.ts'
 import type { Clock, TlsProbe, TlsSight, TlsTarget } from '../model/ports.ts'
 import { type ChainCertificate, readChainCertificate } from '../pki/certificate/chain-certificate.ts'

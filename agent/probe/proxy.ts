@@ -1,5 +1,5 @@
-// Which proxy containerd takes to a registry: Go's rules for HTTPS_PROXY and NO_PROXY (golang.org/x/net/http/httpproxy), so that a look at the
-// registry goes the way that a pull goes. Pure.
+// Which proxy containerd takes to a registry: Go's rules for HTTPS_PROXY and NO_PROXY
+// (golang.org/x/net/http/httpproxy), so that a look at the registry goes the way that a pull goes. Pure.
 import { BlockList, isIP } from 'node:net'
 import type { TlsProbe, TlsProxy } from '../model/ports.ts'
 import { Secret } from '../model/secret.ts'

@@ -1,11 +1,15 @@
-// One diagnosis for a pull and a look: containerd's verdict stands, and where its words fit several causes, a look of the agent's own tells which.
+// One diagnosis for a pull and a look: containerd's verdict stands, and where its words fit several causes, a look of
+// the agent's own tells which.
 import { type Finding, type FindingCode, finding } from '../model/finding.ts'
 import { isProbeReference } from '../model/image-reference.ts'
 import { explainManifest, PROBE_MANIFEST } from './follow-ups.ts'
 import { type ProbeOptions, type ProbePorts, type Trust, targetOf } from './handshake.ts'
 import { type ProbeReport, probeRegistry } from './probe.ts'
 
-/** What a look may make of containerd's finding: causes for which containerd has the same words. Nothing else is replaced. */
+/**
+ * What a look may make of containerd's finding: causes for which containerd has the same words. Nothing else is
+ * replaced.
+ */
 const CAUSES: { readonly [code in FindingCode]?: readonly FindingCode[] } = {
   'unknown-authority': ['missing-intermediate'],
   'not-a-registry': ['client-certificate-required', 'login-page', 'proxy-error', 'redirect-loop'],
@@ -31,7 +35,8 @@ export function pullFinding({ finding, related }: Pick<ProbeReport, 'finding' | 
 }
 
 /**
- * The finding of a pull of `reference`, made more exact where a look can. Never throws, and never waits longer than `options` say; a look that
+ * The finding of a pull of `reference`, made more exact where a look can. Never throws, and never waits longer than
+ * `options` say; a look that
  * fails, or goes another way than containerd, changes nothing.
  */
 export async function withCause(
@@ -64,7 +69,10 @@ export function isCauseOf(seen: string, said: string): boolean {
   return causes.includes(seen)
 }
 
-/** For containerd, which has verified the certificate, every 404 says that the image does not exist: that of a web server too. */
+/**
+ * For containerd, which has verified the certificate, every 404 says that the image does not exist: that of a web
+ * server too.
+ */
 async function aPageAfterAll(
   pulled: Finding,
   registry: string,

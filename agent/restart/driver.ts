@@ -1,5 +1,6 @@
-// Drives the machine: looks, decides, records, acts, until it is over. The same for the agent and for the restarter; whoever is alive goes
-// on where the other stopped. The rule: nothing is done before it is recorded, except on the way back, which a full disk must not stop.
+// Drives the machine: looks, decides, records, acts, until it is over. The same for the agent and for the restarter;
+// whoever is alive goes on where the other stopped. The rule: nothing is done before it is recorded, except on the way
+// back, which a full disk must not stop.
 import { createHash } from 'node:crypto'
 import { posix } from 'node:path'
 import { AgentError, asAgentError } from '../model/errors.ts'
@@ -81,7 +82,8 @@ export class Machine {
     if (last !== undefined && !isOver(last))
       throw new AgentError('LOCKED', `the restart ${last.id} is not over yet: it is ${last.phase}`)
     const isKept = !isSameFile(order) && order.before !== null
-    // Recorded before anything is kept: what lies beside config.toml always has a record, so a crash leaves nothing that nobody knows of.
+    // Recorded before anything is kept: what lies beside config.toml always has a record, so a crash leaves nothing
+    // that nobody knows of.
     if (isKept) await restarts.forget(order.configFile)
     const record: RestartRecord = {
       version: 1,
@@ -258,7 +260,8 @@ export class Machine {
     const { systemd, processes } = this.#ports
     const { unit, socket, id } = this.#record
     if (unit !== undefined) {
-      // The start limit counts starts whatever their result: the sixth in ten seconds would stop a healthy unit for good.
+      // The start limit counts starts whatever their result: the sixth in ten seconds would stop a healthy unit for
+      // good.
       await systemd.resetFailed(unit).catch(() => undefined)
       await systemd.restart(unit, { timeoutMs: LONGEST_START_MS, machine: id })
       return

@@ -35,7 +35,10 @@ async function byUnit({ daemon }: RestartRecord, name: string, systemd: Systemd)
   }
 }
 
-/** What systemd says of a unit, in the machine's words. Pure. Source: systemd's D-Bus interface, org.freedesktop.systemd1(5). */
+/**
+ * What systemd says of a unit, in the machine's words. Pure. Source: systemd's D-Bus interface,
+ * org.freedesktop.systemd1(5).
+ */
 export function unitEvidence(unit: UnitFacts, before: RestartRecord['daemon']): DaemonEvidence {
   const { activeState, subState, mainPid, hasJob, result, exitStatus, restarts, executedAt, startLimitMs } = unit
   const ended = result === 'success' ? '' : `, Result=${result}, ExecMainStatus=${exitStatus}, NRestarts=${restarts}`
@@ -61,7 +64,9 @@ export function unitEvidence(unit: UnitFacts, before: RestartRecord['daemon']): 
   }
 }
 
-/** Who listens is who runs. A process of the same program that came and went without listening is a start that ended. */
+/**
+ * Who listens is who runs. A process of the same program that came and went without listening is a start that ended.
+ */
 function watchProcess({ clock, processes }: DaemonPorts): (record: RestartRecord) => Promise<DaemonEvidence> {
   const firstSeen = new Map<number, number>()
   const attempts = new Set<number>()
@@ -123,7 +128,9 @@ function readiness(now: RuntimeStatus, before: RuntimeMemory): string | undefine
   return undefined
 }
 
-/** A container that ended by itself meanwhile is no harm done; one that was started again or that the runtime lost is. */
+/**
+ * A container that ended by itself meanwhile is no harm done; one that was started again or that the runtime lost is.
+ */
 async function compareContainers(
   cri: CriAnswers,
   before: readonly ContainerStart[],

@@ -1,4 +1,5 @@
-// Limits of restarts, from the ledger. Pure. Ages are measured by the clock that does not step, where the entry is of this boot.
+// Limits of restarts, from the ledger. Pure. Ages are measured by the clock that does not step, where the entry is of
+// this boot.
 import type { RestartSettings } from '../model/desired-state.ts'
 import type { RestartEntry } from '../model/restart.ts'
 
@@ -15,7 +16,10 @@ export type Moment = {
   readonly bootId: string
 }
 
-/** Milliseconds since the entry, never negative: a clock that was set makes nothing of another boot older than this boot. */
+/**
+ * Milliseconds since the entry, never negative: a clock that was set makes nothing of another boot older than this
+ * boot.
+ */
 export function ageOf({ bootId, uptimeMs, at }: RestartEntry, now: Moment): number {
   if (bootId === now.bootId && bootId !== '') return Math.max(0, now.uptimeMs - uptimeMs)
   return Math.max(now.uptimeMs, now.wall - Date.parse(at))

@@ -1,9 +1,10 @@
-// The restart of containerd: what is done next, from what is recorded and what is seen. Pure. The rules: evidence decides, not patience. A
-// start under way with the right file is waited for and never replaced; one that ended is judged at once; what cannot be told counts
-// against the new file, never against the old one. config.toml goes back first, then containerd. The figure is in docs/reliability.md.
-// This room: one restart of containerd from its first record to its end, for the agent and for the restarter.
-// Begin here; then driver.ts (who looks and acts), evidence.ts (what is seen), settle.ts (what another left), ledger.ts (how often).
-// May touch: config.toml, the record, systemd and CRI, all by the ports that it is handed.
+// The restart of containerd: what is done next, from what is recorded and what is seen. Pure. The rules: evidence
+// decides, not patience. A start under way with the right file is waited for and never replaced; one that ended is
+// judged at once; what cannot be told counts against the new file, never against the old one. config.toml goes back
+// first, then containerd. The figure is in docs/reliability.md. This room: one restart of containerd from its first
+// record to its end, for the agent and for the restarter. Begin here; then driver.ts (who looks and acts), evidence.ts
+// (what is seen), settle.ts (what another left), ledger.ts (how often). May touch: config.toml, the record, systemd and
+// CRI, all by the ports that it is handed.
 import type { RestartEvidence, RestartFailure, RestartRecord } from '../model/restart.ts'
 
 export type Action =
@@ -206,7 +207,10 @@ function hasEnded(state: RestartEvidence['daemon']['state']): boolean {
   return state === 'between' || state === 'ended'
 }
 
-/** When containerd read its file: in the future, where it is not executed yet; before everything, where that is not known. */
+/**
+ * When containerd read its file: in the future, where it is not executed yet; before everything, where that is not
+ * known.
+ */
 function began({ daemon, isSameBoot }: RestartEvidence): number {
   if (!isSameBoot || (daemon.state === 'starting' && daemon.beganAt === undefined)) return Number.POSITIVE_INFINITY
   return daemon.beganAt ?? -1

@@ -1,4 +1,5 @@
-// A person's restart through the restarter waits out the minute that the restarter demands after the last one, instead of being refused.
+// A person's restart through the restarter waits out the minute that the restarter demands after the last one, instead
+// of being refused.
 import type { Clock, RestartPermit } from '../model/ports.ts'
 import type { RestartStore } from '../model/restart.ts'
 import { ageOf, LEAST_PAUSE_MS } from './ledger.ts'

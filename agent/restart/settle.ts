@@ -14,7 +14,8 @@ export function isAbandoned(
 }
 
 /**
- * Returns how it ended; undefined: nothing was begun. `isMine`: a record of this kind of driver is of an earlier life of it, as no other
+ * Returns how it ended; undefined: nothing was begun. `isMine`: a record of this kind of driver is of an earlier life
+ * of it, as no other
  * can be alive. Impatient, a way back on which containerd does not start is an end too ("stuck").
  */
 export async function settle(

@@ -1,5 +1,5 @@
-// Takes the agent's part out of a config.toml that others have written since: by lines, as the restarter reads no TOML. Pure. Whether
-// containerd takes the result is seen when it starts; where it does not, the original alone goes back.
+// Takes the agent's part out of a config.toml that others have written since: by lines, as the restarter reads no TOML.
+// Pure. Whether containerd takes the result is seen when it starts; where it does not, the original alone goes back.
 import { isDeepStrictEqual } from 'node:util'
 import { differences, linesOf, withBoth } from '../text/line-diff.ts'
 

@@ -1,6 +1,6 @@
-// The cri-proxy sidecar: the only container that sees containerd's socket. The rule: an answer is built anew out of what the CriClient port
-// tells, so nothing that is not named here (environment of containers, registry passwords, other registries' images) can get through, and
-// a call that is not named here does not exist.
+// The cri-proxy sidecar: the only container that sees containerd's socket. The rule: an answer is built anew out of
+// what the CriClient port tells, so nothing that is not named here (environment of containers, registry passwords,
+// other registries' images) can get through, and a call that is not named here does not exist.
 import { createServer } from 'node:net'
 import {
   Server,

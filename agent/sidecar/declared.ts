@@ -1,5 +1,5 @@
-// What a sidecar may know of the configuration: read by itself from its own read-only volume, never told by the agent. The rule: a broken
-// file changes nothing, and before the first good one nothing is declared.
+// What a sidecar may know of the configuration: read by itself from its own read-only volume, never told by the agent.
+// The rule: a broken file changes nothing, and before the first good one nothing is declared.
 import type { DesiredState, Registry, RestartSettings } from '../model/desired-state.ts'
 import type { Clock, Log } from '../model/ports.ts'
 

@@ -1,6 +1,6 @@
-// Finishes, or takes back, a restart of containerd whose agent is gone: without containerd the kubelet cannot start the agent again. The
-// rules: a record is obeyed only where its unit is one that this restarter may restart, and its file the one that this unit's containerd
-// takes; whoever drives is left alone while its lease runs.
+// Finishes, or takes back, a restart of containerd whose agent is gone: without containerd the kubelet cannot start the
+// agent again. The rules: a record is obeyed only where its unit is one that this restarter may restart, and its file
+// the one that this unit's containerd takes; whoever drives is left alone while its lease runs.
 import { configFileOf } from '../containerd/unit-config.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { RestartRecord } from '../model/restart.ts'

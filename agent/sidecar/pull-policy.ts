@@ -1,5 +1,5 @@
-// Which images the agent may have pulled. The rule: only what proves a declared registry: nothing that fills the disk or replaces a tag
-// unless the configuration names that very image.
+// Which images the agent may have pulled. The rule: only what proves a declared registry: nothing that fills the disk
+// or replaces a tag unless the configuration names that very image.
 import type { Registry } from '../model/desired-state.ts'
 import { hostOf, probeReference, probeReferenceBeside } from '../model/image-reference.ts'
 

@@ -1,4 +1,5 @@
-// Work in flight with a bound: so much at once, so much that waits its turn, and no more. What a flood costs is then known beforehand.
+// Work in flight with a bound: so much at once, so much that waits its turn, and no more. What a flood costs is then
+// known beforehand.
 
 export class Turns {
   readonly #atOnce: number

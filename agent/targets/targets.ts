@@ -1,5 +1,5 @@
-// Every place on a node that trusts, in the order in which their changes are carried out: what containerd reads first, because pulls wait
-// for it. A new target is one line here.
+// Every place on a node that trusts, in the order in which their changes are carried out: what containerd reads first,
+// because pulls wait for it. A new target is one line here.
 import type { TargetName } from '../model/plan.ts'
 import type { Target } from '../model/target.ts'
 import { CONTAINERS_TARGET, DOCKER_TARGET } from './certs-d/target.ts'

@@ -1,4 +1,5 @@
-// Certificates in files as x509-certificate-exporter labels them, so that dashboards and alerts made for it read ours too.
+// Certificates in files as x509-certificate-exporter labels them, so that dashboards and alerts made for it read ours
+// too.
 import { X509Certificate } from 'node:crypto'
 import { posix } from 'node:path'
 import { NAME_FIELDS } from './metric-table.ts'

@@ -1,10 +1,14 @@
-// Where log lines go: one synchronous write for a line. The rule: a log that cannot be written (its reader is gone, its disk is full)
-// costs lines, never the process, and never memory that grows; what was lost is counted and told as soon as lines pass again.
+// Where log lines go: one synchronous write for a line. The rule: a log that cannot be written (its reader is gone, its
+// disk is full) costs lines, never the process, and never memory that grows; what was lost is counted and told as soon
+// as lines pass again.
 import { writeSync } from 'node:fs'
 
 export type LineWriter = { write(line: string): void }
 
-/** A pipe that somebody made non-blocking is full: its reader gets this long, then the line is lost, and the next ones at once. */
+/**
+ * A pipe that somebody made non-blocking is full: its reader gets this long, then the line is lost, and the next ones
+ * at once.
+ */
 const FULL_PAUSE_MS = 10
 const FULL_TRIES = 20
 

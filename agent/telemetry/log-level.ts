@@ -1,5 +1,5 @@
-// Which level the log of the daemon has now. The order: what was asked for over HTTP, for a while; `log.level` of trust.yaml; the command
-// line. Every change is one line, whatever the level before or after.
+// Which level the log of the daemon has now. The order: what was asked for over HTTP, for a while; `log.level` of
+// trust.yaml; the command line. Every change is one line, whatever the level before or after.
 import type { LogLevel } from '../model/log-level.ts'
 import type { Clock } from '../model/ports.ts'
 import type { Logger } from './log.ts'

@@ -1,5 +1,5 @@
-// Every metric of the agent in one table: the program registers them from it, docs/metrics.md and the alerts are made from it.
-// Label values come from the configuration or from closed lists only, so the number of series is bounded.
+// Every metric of the agent in one table: the program registers them from it, docs/metrics.md and the alerts are made
+// from it. Label values come from the configuration or from closed lists only, so the number of series is bounded.
 
 export type MetricDefinition = {
   readonly kind: 'gauge' | 'counter' | 'histogram'
@@ -12,7 +12,9 @@ export type MetricDefinition = {
 /** The fields of a name that x509-certificate-exporter shows, in its order. */
 export const NAME_FIELDS = ['C', 'ST', 'L', 'O', 'OU', 'CN'] as const
 
-/** Its schema for files; the labels it has for other sources are empty there, which to Prometheus is the same as absent. */
+/**
+ * Its schema for files; the labels it has for other sources are empty there, which to Prometheus is the same as absent.
+ */
 const X509_LABELS = [
   'serial_number',
   'subject_C',

@@ -10,7 +10,10 @@ import { type CertificateFile, type CertificateSample, readCertificates } from '
 import { METRICS, type MetricDefinition } from './metric-table.ts'
 import { registerProcessMetrics } from './process-metrics.ts'
 
-/** unchanged: nothing to do; deferred: changes wait (audit, restart not allowed now); failed: ended by an error. The others are results of a transaction. */
+/**
+ * unchanged: nothing to do; deferred: changes wait (audit, restart not allowed now); failed: ended by an error. The
+ * others are results of a transaction.
+ */
 export const RECONCILE_RESULTS = [
   'unchanged',
   'committed',
@@ -211,7 +214,10 @@ function observeRegistries(instruments: Instruments, registries: readonly Regist
   }
 }
 
-/** From the status, not per proof: so it is right after a restart of the agent too. A failing proof leaves the older time. */
+/**
+ * From the status, not per proof: so it is right after a restart of the agent too. A failing proof leaves the older
+ * time.
+ */
 function observeSuccesses(
   instruments: Instruments,
   succeeded: Set<string>,

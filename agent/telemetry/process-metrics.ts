@@ -1,5 +1,5 @@
-// The standard process_* metrics under their usual names, read only when somebody scrapes.
-// prom-client's own set is not used: its event loop histogram wakes the process a hundred times a second, on every node.
+// The standard process_* metrics under their usual names, read only when somebody scrapes. prom-client's own set is not
+// used: its event loop histogram wakes the process a hundred times a second, on every node.
 import { readdirSync, readFileSync } from 'node:fs'
 import { Counter, Gauge, type Registry } from 'prom-client'
 
@@ -21,7 +21,8 @@ export function registerProcessMetrics(registry: Registry): void {
 
 function registerCpu(registry: Registry): void {
   let last = { user: 0, system: 0 }
-  // The collecting one is registered first: prom-client reads the metrics in this order, so that all three are of one instant.
+  // The collecting one is registered first: prom-client reads the metrics in this order, so that all three are of one
+  // instant.
   new Counter({
     name: 'process_cpu_seconds_total',
     help: 'Total user and system CPU time spent in seconds.',

@@ -1,5 +1,5 @@
-// Makes a copy of log fields that is safe to print: no secrets, bounded in depth, breadth and length, always serialisable.
-// Redaction goes by the name of a field, by the Secret type, and by what secrets look like inside text.
+// Makes a copy of log fields that is safe to print: no secrets, bounded in depth, breadth and length, always
+// serialisable. Redaction goes by the name of a field, by the Secret type, and by what secrets look like inside text.
 import { AgentError } from '../model/errors.ts'
 import { isSecretName, REDACTED, redactText, Secret } from '../model/secret.ts'
 

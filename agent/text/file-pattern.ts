@@ -1,12 +1,16 @@
-// Go's filepath.Match for one name, which containerd finds imported files with: `*`, `?`, classes with ranges, negated by `^`, and `\` before
-// a character that stands for itself (https://pkg.go.dev/path/filepath#Match). A `!` is a character like any other there.
+// Go's filepath.Match for one name, which containerd finds imported files with: `*`, `?`, classes with ranges, negated
+// by `^`, and `\` before a character that stands for itself (https://pkg.go.dev/path/filepath#Match). A `!` is a
+// character like any other there.
 
 /** Whether a path has to be looked for in its folder. */
 export function isPattern(name: string): boolean {
   return /[*?[\\]/.test(name)
 }
 
-/** What matches like `pattern`; `undefined` for a pattern that Go refuses (ErrBadPattern): containerd does not start with it. */
+/**
+ * What matches like `pattern`; `undefined` for a pattern that Go refuses (ErrBadPattern): containerd does not start
+ * with it.
+ */
 export function matcherOf(pattern: string): RegExp | undefined {
   let source = ''
   for (let rest = pattern; rest !== ''; ) {

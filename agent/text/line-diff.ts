@@ -1,5 +1,5 @@
-// Differences between two texts, and two of them brought together (as diff3 does). Pure. A PEM block counts as one line: half a
-// certificate is no difference that anybody made.
+// Differences between two texts, and two of them brought together (as diff3 does). Pure. A PEM block counts as one
+// line: half a certificate is no difference that anybody made.
 
 import type { LineEdit as Hunk } from '../model/state.ts'
 
@@ -23,7 +23,8 @@ function plainLines(text: string): readonly string[] {
 }
 
 /**
- * What makes `to` out of `from`: hunks in order that do not touch each other; undefined where the texts have too little in common.
+ * What makes `to` out of `from`: hunks in order that do not touch each other; undefined where the texts have too little
+ * in common.
  * Source: E. Myers, An O(ND) Difference Algorithm and Its Variations, 1986.
  */
 export function differences(from: readonly string[], to: readonly string[]): readonly Hunk[] | undefined {
@@ -102,8 +103,10 @@ export function applyHunks(lines: readonly string[], hunks: readonly Hunk[]): re
 }
 
 /**
- * The lines with both changes made: what either takes out is gone, what either puts in is there, `one` first where both put something in
- * at one place. Where both replaced the same line both new ones are there: only the meaning of the text can tell whether that is right.
+ * The lines with both changes made: what either takes out is gone, what either puts in is there, `one` first where both
+ * put something in
+ * at one place. Where both replaced the same line both new ones are there: only the meaning of the text can tell
+ * whether that is right.
  */
 export function withBoth(lines: readonly string[], one: readonly Hunk[], other: readonly Hunk[]): readonly string[] {
   const both = [...one, ...other.filter((hunk) => !one.some((each) => isSame(each, hunk)))]

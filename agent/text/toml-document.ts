@@ -1,5 +1,5 @@
-// Where things lie in a TOML text: tables, keys and values with their ranges. The only file that knows toml-eslint-parser,
-// which is loaded when an edit is really needed (1.4 MB that most runs never use).
+// Where things lie in a TOML text: tables, keys and values with their ranges. The only file that knows
+// toml-eslint-parser, which is loaded when an edit is really needed (1.4 MB that most runs never use).
 import type { AST } from 'toml-eslint-parser'
 
 /** UTF-16 offsets, end exclusive. */

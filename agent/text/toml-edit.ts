@@ -1,9 +1,7 @@
-// Surgical edits of someone else's TOML file: one key is set or removed, every other byte stays.
-// Each edit checks itself: the new text, parsed by another parser, must be the old one plus the intended change, or nothing is returned.
+// Surgical edits of someone else's TOML file: one key is set or removed, every other byte stays. Each edit checks
+// itself: the new text, parsed by another parser, must be the old one plus the intended change, or nothing is returned.
 // This room: texts edited in place, TOML and YAML, and the half sentence for typing errors. Nothing of containerd or
-// trust.yaml is known here.
-// Begin here; then toml-document.ts (where a key stands).
-// May touch: nothing.
+// trust.yaml is known here. Begin here; then toml-document.ts (where a key stands). May touch: nothing.
 import { isDeepStrictEqual } from 'node:util'
 import { AgentError } from '../model/errors.ts'
 import {
@@ -59,11 +57,14 @@ export async function removeKey(text: string, key: readonly string[], options: E
   return await editKeys(text, [{ kind: 'remove', key }], options)
 }
 
-/** All edits as if made one after the other, for the price of one: the text is read once and the outcome checked once. */
+/**
+ * All edits as if made one after the other, for the price of one: the text is read once and the outcome checked once.
+ */
 export async function editKeys(text: string, edits: readonly Edit[], { path }: EditOptions): Promise<string> {
   const before = parseToml(text, { path, code: 'CONTAINERD_CONFIG_UNREADABLE' })
   const outcome = foresee(before, edits, path)
-  // A table that only the header of a sub-table implied is gone with it in the text, and not in the table that stands for it here.
+  // A table that only the header of a sub-table implied is gone with it in the text, and not in the table that stands
+  // for it here.
   if (outcome === undefined) return await oneByOne(text, edits, path)
   const { expected, needed } = outcome
   if (needed.length === 0) return text
@@ -80,7 +81,10 @@ export async function editKeys(text: string, edits: readonly Edit[], { path }: E
 
 type Outcome = { readonly expected: TomlTable; readonly needed: readonly Edit[] }
 
-/** What the edits make of the table, and which of them change anything; undefined where only doing them one by one can tell. */
+/**
+ * What the edits make of the table, and which of them change anything; undefined where only doing them one by one can
+ * tell.
+ */
 function foresee(before: TomlTable, edits: readonly Edit[], path: string): Outcome | undefined {
   let expected = before
   const needed: Edit[] = []
@@ -129,7 +133,9 @@ async function parse(text: string, path: string): Promise<TomlDocument> {
   }
 }
 
-/** Throws unless the edited text says exactly what was expected: the last line of defence against an edit gone wrong. */
+/**
+ * Throws unless the edited text says exactly what was expected: the last line of defence against an edit gone wrong.
+ */
 export function checkEdit(
   edited: string,
   expected: TomlTable,

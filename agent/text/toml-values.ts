@@ -1,5 +1,5 @@
-// The values of a TOML 1.0 text (https://toml.io/en/v1.0.0), in the order in which they are written. Tables have no prototype: a key such as
-// `constructor` or `__proto__` is only a key.
+// The values of a TOML 1.0 text (https://toml.io/en/v1.0.0), in the order in which they are written. Tables have no
+// prototype: a key such as `constructor` or `__proto__` is only a key.
 import { type AST, ParseError, parseTOML } from 'toml-eslint-parser'
 
 export type TomlTable = { readonly [key: string]: TomlItem }

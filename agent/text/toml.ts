@@ -1,6 +1,6 @@
-// Reading TOML and writing single TOML values. What others wrote is read as TOML 1.0, as containerd 2.x does; the only file that knows
-// @iarna/toml, which checks what the agent writes.
-// Errors carry path:line:column but never a piece of the text: config files hold registry passwords.
+// Reading TOML and writing single TOML values. What others wrote is read as TOML 1.0, as containerd 2.x does; the only
+// file that knows @iarna/toml, which checks what the agent writes. Errors carry path:line:column but never a piece of
+// the text: config files hold registry passwords.
 import { parse } from '@iarna/toml'
 import { AgentError, type ErrorCode } from '../model/errors.ts'
 import { readTomlValues, type TomlItem, type TomlTable } from './toml-values.ts'

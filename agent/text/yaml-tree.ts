@@ -1,7 +1,7 @@
-// YAML text → plain values, with the position of every key and value. The only importer of `yaml`.
-// Rules: whatever the text, problems come back and nothing is thrown; memory is bounded before the tree is built, and grows with the text
-// alone, never with a product of two of its lengths; the messages are our own, because the library's repeat parts of the text, and the text
-// may hold a pasted secret.
+// YAML text → plain values, with the position of every key and value. The only importer of `yaml`. Rules: whatever the
+// text, problems come back and nothing is thrown; memory is bounded before the tree is built, and grows with the text
+// alone, never with a product of two of its lengths; the messages are our own, because the library's repeat parts of
+// the text, and the text may hold a pasted secret.
 import { isAlias, isMap, isScalar, isSeq, Lexer, LineCounter, type Node, parseDocument, type Scalar } from 'yaml'
 
 export type YamlNode = {
@@ -16,7 +16,10 @@ export type YamlNode = {
 
 export type YamlTree = {
   readonly value: unknown
-  /** By JSON pointer (RFC 6901). Built when it is asked for: few are, and a table of all would hold each path once for every value below it. */
+  /**
+   * By JSON pointer (RFC 6901). Built when it is asked for: few are, and a table of all would hold each path once for
+   * every value below it.
+   */
   readonly nodes: { get(pointer: string): YamlNode | undefined }
 }
 

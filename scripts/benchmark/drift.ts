@@ -1,4 +1,5 @@
-// Damage of each kind on a healthy node, until every byte, mode and link is as it was; seen by looking at the files every 2 ms.
+// Damage of each kind on a healthy node, until every byte, mode and link is as it was; seen by looking at the files
+// every 2 ms.
 import { chmodSync, lstatSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Generation } from '../../test/fixtures/node/generations.ts'

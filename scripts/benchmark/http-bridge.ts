@@ -1,5 +1,5 @@
-// A unix socket that leads to a TCP port of the network it runs in: the benchmark stands outside the node's network and must not
-// start a program for each question. usage: http-bridge.ts SOCKET PORT
+// A unix socket that leads to a TCP port of the network it runs in: the benchmark stands outside the node's network and
+// must not start a program for each question. usage: http-bridge.ts SOCKET PORT
 import { connect, createServer } from 'node:net'
 
 const [socket = '', port = ''] = process.argv.slice(2)

@@ -1,5 +1,5 @@
-// From the decision to a pull that works: `apply` on a fresh node, and the running daemon that is given its first registry. With
-// config_path unset one restart of containerd is in it, with config_path set none.
+// From the decision to a pull that works: `apply` on a fresh node, and the running daemon that is given its first
+// registry. With config_path unset one restart of containerd is in it, with config_path set none.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Generation } from '../../test/fixtures/node/generations.ts'
 import { RIVALS } from './rivals.ts'

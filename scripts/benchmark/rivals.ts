@@ -1,6 +1,7 @@
-// What the tools that people use today need for the same, so that our own numbers can be judged. Measured once, on 2026-11-21, on a
-// Debian 12 systemd node (2 cores) with containerd 1.6.20 or 2.1.9, each tool as its DaemonSet runs it; "pull works" was polled every
-// 20 ms, the CRI gap every 10 ms. Not in any number, theirs or ours: API server, propagation of the volume, image pull, roll-out.
+// What the tools that people use today need for the same, so that our own numbers can be judged. Measured once, on
+// 2026-11-21, on a Debian 12 systemd node (2 cores) with containerd 1.6.20 or 2.1.9, each tool as its DaemonSet runs
+// it; "pull works" was polled every 20 ms, the CRI gap every 10 ms. Not in any number, theirs or ours: API server,
+// propagation of the volume, image pull, roll-out.
 
 export const RIVALS = {
   restart: 'shell DaemonSet 2258 ms; Astronomer 456 ms (1.6), 543 ms (2.1): none rehearses or proves',

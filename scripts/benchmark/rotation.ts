@@ -1,4 +1,5 @@
-// The CA changes in the ConfigMap while the registry already presents its new chain: from the kubelet's rename to a pull that works.
+// The CA changes in the ConfigMap while the registry already presents its new chain: from the kubelet's rename to a
+// pull that works.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAuthority, issueServer } from '../../test/fixtures/node/certificates.ts'

@@ -1,5 +1,5 @@
-// Ten thousand file events within ten seconds in a folder that the daemon watches, and real damage in the midst of them: the end
-// state is right, and the price is known.
+// Ten thousand file events within ten seconds in a folder that the daemon watches, and real damage in the midst of
+// them: the end state is right, and the price is known.
 import { appendFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Generation } from '../../test/fixtures/node/generations.ts'

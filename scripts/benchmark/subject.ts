@@ -1,5 +1,6 @@
-// The thing that is measured: the built bundle on a fixture node, started as scripts/registry-trust starts it, and the questions
-// that the parts of the benchmark ask. What is polled is polled from outside, without starting a program for it.
+// The thing that is measured: the built bundle on a fixture node, started as scripts/registry-trust starts it, and the
+// questions that the parts of the benchmark ask. What is polled is polled from outside, without starting a program for
+// it.
 import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { dirname, join } from 'node:path'
@@ -76,7 +77,10 @@ export class Subject {
     }
   }
 
-  /** What trust.yaml says, and the CA beside it, as the kubelet publishes a ConfigMap: one rename makes all of it visible. */
+  /**
+   * What trust.yaml says, and the CA beside it, as the kubelet publishes a ConfigMap: one rename makes all of it
+   * visible.
+   */
   async publish(trust: object, ca: string): Promise<void> {
     this.#published += 1
     const at = (name: string) => this.node.path(`${CONFIG}/${name}`)

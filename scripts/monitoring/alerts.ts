@@ -1,5 +1,6 @@
-// The alerts, once: the PrometheusRule, the plain rules file and the list in the documentation are made from this table.
-// Expressions name metrics through the agent's own table and finding codes through the agent's own list, so they cannot part.
+// The alerts, once: the PrometheusRule, the plain rules file and the list in the documentation are made from this
+// table. Expressions name metrics through the agent's own table and finding codes through the agent's own list, so they
+// cannot part.
 import { ERRORS, type ErrorCode } from '../../agent/model/errors.ts'
 import { breaksTrust, FINDINGS, type FindingCode, provesTrust } from '../../agent/model/finding.ts'
 import { ADVISORY_KINDS, type DriftKind } from '../../agent/model/plan.ts'

@@ -1,4 +1,5 @@
-// Every file that is made, whole or between two markers, from the tables in this folder; a test compares them with the tree.
+// Every file that is made, whole or between two markers, from the tables in this folder; a test compares them with the
+// tree.
 import { FLEET_DASHBOARD } from './fleet-dashboard.ts'
 import { NODE_DASHBOARD } from './node-dashboard.ts'
 import { renderPrometheusRule, renderRulesFile } from './rules.ts'

@@ -157,7 +157,10 @@ export type Column = {
   readonly link?: string
 }
 
-/** One row for each combination of the labels that the queries have in common; every query is a column `Value #A`, `Value #B` … */
+/**
+ * One row for each combination of the labels that the queries have in common; every query is a column `Value #A`,
+ * `Value #B` …
+ */
 export function table(
   base: Base & {
     readonly queries: readonly Query[]

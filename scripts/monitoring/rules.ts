@@ -1,4 +1,5 @@
-// The alerts as Prometheus reads them: a plain rules file, and the PrometheusRule of the Prometheus operator with the same groups.
+// The alerts as Prometheus reads them: a plain rules file, and the PrometheusRule of the Prometheus operator with the
+// same groups.
 import { stringify } from 'yaml'
 import { ALERT_GROUPS, type Alert, runbookUrl } from './alerts.ts'
 

@@ -11,7 +11,8 @@ const CHART = join(import.meta.dirname, '../../daemonset/chart')
 export function packChart({ version, out, scratch }: { version: string; out: string; scratch: string }): void {
   const folder = join(scratch, 'chart/registry-trust')
   mkdirSync(join(scratch, 'chart'))
-  // `files` is a link: the package has what is behind it. Node's own copy keeps such a link, and removing below it would reach the sources.
+  // `files` is a link: the package has what is behind it. Node's own copy keeps such a link, and removing below it
+  // would reach the sources.
   execFileSync('cp', ['-rL', CHART, folder])
   const ignored = readFileSync(join(CHART, '.helmignore'), 'utf8').split('\n')
   for (const name of ignored.filter((line) => line !== '' && !line.startsWith('#'))) rmSync(join(folder, name))

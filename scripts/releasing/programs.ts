@@ -1,4 +1,5 @@
-// The command line for machines without an image: an archive to unpack anywhere, and a Debian package. Both bring their own Node.
+// The command line for machines without an image: an archive to unpack anywhere, and a Debian package. Both bring their
+// own Node.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -109,7 +110,9 @@ Description: makes a node trust private registries, and proves it
 }
 
 const SYSTEMD = 'if [ -d /run/systemd/system ]; then'
-/** The rule: installing starts nothing, removing changes nothing on the node, and no memory of what was changed is lost. */
+/**
+ * The rule: installing starts nothing, removing changes nothing on the node, and no memory of what was changed is lost.
+ */
 const SCRIPTS: { readonly [name: string]: string } = {
   postinst: `#!/bin/sh
 set -e

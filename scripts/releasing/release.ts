@@ -1,4 +1,5 @@
-// Puts a release together: each part by the file that is named after it. The rule: no time, no random number and no name of this machine gets
+// Puts a release together: each part by the file that is named after it. The rule: no time, no random number and no
+// name of this machine gets
 // into a file, so that whoever builds it again can compare.
 // usage: scripts/release VERSION [--image NAME] [--base-packages FOLDER] [--skip-images] [--output FOLDER]
 import { execFileSync } from 'node:child_process'

@@ -16,7 +16,10 @@ export function checksums(out: string): readonly Subject[] {
   return subjects
 }
 
-/** An in-toto statement: https://slsa.dev/spec/v1.0/provenance. It holds no time: two builds of one commit are to be compared. */
+/**
+ * An in-toto statement: https://slsa.dev/spec/v1.0/provenance. It holds no time: two builds of one commit are to be
+ * compared.
+ */
 export function provenance(of: {
   readonly subjects: readonly Subject[]
   readonly version: string

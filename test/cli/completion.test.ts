@@ -1,4 +1,5 @@
-// Completion, asked of bash itself, and the manual page: both know every command and flag, because they are made from the same table.
+// Completion, asked of bash itself, and the manual page: both know every command and flag, because they are made from
+// the same table.
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
-// The fleet component as it is shipped (its bundle, its ServiceAccount's rights, its admission policies) on Kubernetes' own API server with a
-// real etcd; the nodes are played by test/fixtures/fleet/agents.ts.
+// The fleet component as it is shipped (its bundle, its ServiceAccount's rights, its admission policies) on Kubernetes'
+// own API server with a real etcd; the nodes are played by test/fixtures/fleet/agents.ts.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'

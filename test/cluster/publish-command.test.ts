@@ -1,5 +1,5 @@
-// `registry-trust publish` as a user runs it, against the documented API over real HTTP and against Kubernetes' own server library
-// (test/fixtures/cluster/test-cluster.ts). The latter needs what scripts/install-fixtures builds.
+// `registry-trust publish` as a user runs it, against the documented API over real HTTP and against Kubernetes' own
+// server library (test/fixtures/cluster/test-cluster.ts). The latter needs what scripts/install-fixtures builds.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'

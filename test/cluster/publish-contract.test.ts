@@ -1,5 +1,6 @@
-// Contract test: what `publish` does with the Kubernetes API, against the documented API over real HTTP and against Kubernetes' own server
-// library with a real etcd (test/fixtures/cluster/test-cluster.ts). The latter needs what scripts/install-fixtures builds.
+// Contract test: what `publish` does with the Kubernetes API, against the documented API over real HTTP and against
+// Kubernetes' own server library with a real etcd (test/fixtures/cluster/test-cluster.ts). The latter needs what
+// scripts/install-fixtures builds.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { kubernetesApi } from '../../agent/cluster/kubernetes-api.ts'

@@ -1,4 +1,5 @@
-// Boundaries between the authors of one configuration: what a fragment may name and declare, and what a refused one holds up (nothing).
+// Boundaries between the authors of one configuration: what a fragment may name and declare, and what a refused one
+// holds up (nothing).
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'

@@ -1,5 +1,5 @@
-// Hostile and large configurations through the thread that the agent and its sidecars use: whatever a file holds, the event loop goes on,
-// the heap of this process stays as it is, and the file to blame is named.
+// Hostile and large configurations through the thread that the agent and its sidecars use: whatever a file holds, the
+// event loop goes on, the heap of this process stays as it is, and the file to blame is named.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

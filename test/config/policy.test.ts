@@ -1,4 +1,5 @@
-// How far an anchor reaches, and what the policy refuses or tells: scope, forbidAnchorsFor by every detour, allowedAnchors, maxAnchors.
+// How far an anchor reaches, and what the policy refuses or tells: scope, forbidAnchorsFor by every detour,
+// allowedAnchors, maxAnchors.
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,4 +1,5 @@
-// The whole text of every error of a configuration: where, which key, what was expected, what was found, what was meant.
+// The whole text of every error of a configuration: where, which key, what was expected, what was found, what was
+// meant.
 import t from 'tap'
 import { loadFiles, told } from '../fixtures/config/fixture.ts'
 

@@ -89,7 +89,14 @@ const REFUSED: readonly (readonly [string, string])[] = [
     'must be in lower case, found "Harbor.Example.Net:8443"; did you mean harbor.example.net:8443?',
   ],
   ['köln.example', 'must be written in ASCII, found "köln.example"; did you mean xn--kln-sna.example?'],
-  ['my_registry.lab', 'must not hold "_", which image references do not allow in a host, found "my_registry.lab"'],
+  [
+    'my_registry.lab:5000',
+    'cannot have a port beside "_", which image references do not allow, found "my_registry.lab:5000"',
+  ],
+  [
+    '_my.registry.lab',
+    'must have "_" between letters or digits alone, as image references allow it, found "_my.registry.lab"',
+  ],
   ['harbor.example.net.', 'must not end with a dot, found "harbor.example.net."; did you mean harbor.example.net?'],
   ['a..b', `${HOST} "a..b"`],
   ['..', `${HOST} ".."`],

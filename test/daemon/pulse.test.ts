@@ -1,4 +1,5 @@
-// A containerd that ends or hangs is noticed within two seconds, whatever its socket looks like: real processes on a real socket.
+// A containerd that ends or hangs is noticed within two seconds, whatever its socket looks like: real processes on a
+// real socket.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'

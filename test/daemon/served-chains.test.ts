@@ -1,5 +1,5 @@
-// What a registry serves, watched over time: a real TLS server, and a clock that is set by hand. The whole of it in the daemon, against a
-// real registry, is in test/e2e/advisories.test.ts.
+// What a registry serves, watched over time: a real TLS server, and a clock that is set by hand. The whole of it in the
+// daemon, against a real registry, is in test/e2e/advisories.test.ts.
 import { once } from 'node:events'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'

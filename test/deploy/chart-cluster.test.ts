@@ -1,5 +1,6 @@
-// A release of the chart on Kubernetes' own API server library, with helm itself: installed, changed, rolled back and removed, beside objects
-// that are not its own; and the two scripts of the chart's hooks. There are no controllers: the tests write what those would.
+// A release of the chart on Kubernetes' own API server library, with helm itself: installed, changed, rolled back and
+// removed, beside objects that are not its own; and the two scripts of the chart's hooks. There are no controllers: the
+// tests write what those would.
 import t, { type Test } from 'tap'
 import type { Kubernetes } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'

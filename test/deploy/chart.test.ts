@@ -1,5 +1,5 @@
-// The Helm chart makes the same objects as the overlays, refuses values that it does not know, and takes all of them together: as helm itself
-// renders it.
+// The Helm chart makes the same objects as the overlays, refuses values that it does not know, and takes all of them
+// together: as helm itself renders it.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Ajv } from 'ajv'

@@ -1,5 +1,5 @@
-// The worst moment: containerd is down on a configuration that it does not take, and the agent is killed. Nobody can start a container now, so
-// the node has to come back by what is running.
+// The worst moment: containerd is down on a configuration that it does not take, and the agent is killed. Nobody can
+// start a container now, so the node has to come back by what is running.
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { deployedNode, untilStatus } from '../fixtures/deploy/deployed-node.ts'

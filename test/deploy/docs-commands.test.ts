@@ -1,5 +1,5 @@
-// Every command that the documentation shows is run: kubectl on Kubernetes' own server library, registry-trust on a fixture node with a
-// private registry, the rest as the table says (test/fixtures/deploy/documented-commands.ts).
+// Every command that the documentation shows is run: kubectl on Kubernetes' own server library, registry-trust on a
+// fixture node with a private registry, the rest as the table says (test/fixtures/deploy/documented-commands.ts).
 import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

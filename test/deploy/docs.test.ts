@@ -1,5 +1,5 @@
-// The documents say what is so: the table of keys is that of the schema, every example of trust.yaml is accepted, every file and every
-// command that they name is there.
+// The documents say what is so: the table of keys is that of the schema, every example of trust.yaml is accepted, every
+// file and every command that they name is there.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'

@@ -1,5 +1,5 @@
-// The profile "full" as it is rendered, in the image as it is built: the whole main job, restart included, without a single capability; and
-// what somebody who has taken over the agent's container cannot do.
+// The profile "full" as it is rendered, in the image as it is built: the whole main job, restart included, without a
+// single capability; and what somebody who has taken over the agent's container cannot do.
 import t from 'tap'
 import type { RunningContainer } from '../fixtures/deploy/cri-pod.ts'
 import { deployedNode, HOST, isVersion2, untilStatus } from '../fixtures/deploy/deployed-node.ts'

@@ -1,5 +1,6 @@
-// The other ways to the image: for arm64, and through the build stage of the Dockerfile. What takes long is done with REGISTRY_TRUST_FULL=1:
-// the arm64 image is assembled and does the main job on a node, run by an emulator, and the whole Dockerfile is built with `npm ci` in it.
+// The other ways to the image: for arm64, and through the build stage of the Dockerfile. What takes long is done with
+// REGISTRY_TRUST_FULL=1: the arm64 image is assembled and does the main job on a node, run by an emulator, and the
+// whole Dockerfile is built with `npm ci` in it.
 import { execFile } from 'node:child_process'
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
@@ -57,7 +58,8 @@ if (IS_FULL)
     const agent = await AgentOnNode.on(node)
     await agent.configure({ registries: [{ host: HOST, ca: 'corp-root.pem' }] }, { 'corp-root.pem': authority.pem })
     const [interpreter = '', bundle = ''] = config.config.Entrypoint.map((path) => join(root, path))
-    // The image's own loader and libraries; an emulated root (qemu's -L) would show the agent the image's folders as the node's.
+    // The image's own loader and libraries; an emulated root (qemu's -L) would show the agent the image's folders as
+    // the node's.
     const libraries = ['lib', 'usr/lib'].map((folder) => join(root, folder, 'aarch64-linux-gnu'))
     const loader = [join(root, 'lib/ld-linux-aarch64.so.1'), '--library-path', libraries.join(':')]
     const emulator = process.arch === 'arm64' ? [] : [tool('qemu-user-static', 'qemu-aarch64-static')]

@@ -1,4 +1,5 @@
-// The manifests on Kubernetes' own server library (test/fixtures/cluster/kubernetes.ts): applied as they are shipped, and the rights that they give.
+// The manifests on Kubernetes' own server library (test/fixtures/cluster/kubernetes.ts): applied as they are shipped,
+// and the rights that they give.
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,5 +1,5 @@
-// daemonset/publish and daemonset/tekton as kubectl renders them: valid objects as far as that can be told without Tekton, rights on exactly
-// the objects that `publish` asks for, and no flag that weakens verification.
+// daemonset/publish and daemonset/tekton as kubectl renders them: valid objects as far as that can be told without
+// Tekton, rights on exactly the objects that `publish` asks for, and no flag that weakens verification.
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

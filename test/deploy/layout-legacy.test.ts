@@ -1,4 +1,5 @@
-// `layout: legacy` from inside the Pod of the profile "full": sections in config.toml, the restart by the restarter, and away again.
+// `layout: legacy` from inside the Pod of the profile "full": sections in config.toml, the restart by the restarter,
+// and away again.
 import t from 'tap'
 import { deployedNode, HOST, isVersion2, untilStatus } from '../fixtures/deploy/deployed-node.ts'
 import { imageUnavailable } from '../fixtures/deploy/image.ts'

@@ -85,7 +85,8 @@ const BY_APPLY: readonly Case[] = [
 ]
 
 /**
- * The restarter works without trust.yaml, but then by default limits and units instead of those. The node's hosts file matters where the agent
+ * The restarter works without trust.yaml, but then by default limits and units instead of those. The node's hosts file
+ * matters where the agent
  * itself looks a name up: test/deploy/profiles.test.ts.
  */
 const NOT_SHOWN_HERE = ['restarter /etc/registry-trust', 'agent /etc/hosts', 'agent /etc/registry-trust-fleet']

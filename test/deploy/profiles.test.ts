@@ -1,4 +1,5 @@
-// The other profiles, run as they are rendered: each does what it says with what it is given, and leaves the node when it is told to.
+// The other profiles, run as they are rendered: each does what it says with what it is given, and leaves the node when
+// it is told to.
 import t from 'tap'
 import { asCommand, deployedNode, untilStatus } from '../fixtures/deploy/deployed-node.ts'
 import { imageUnavailable } from '../fixtures/deploy/image.ts'

@@ -1,5 +1,5 @@
-// What scripts/release makes: the same bytes twice, parts that their own tools read, and a push to a real registry. With REGISTRY_TRUST_FULL=1
-// it is made twice, and the image is pushed.
+// What scripts/release makes: the same bytes twice, parts that their own tools read, and a push to a real registry.
+// With REGISTRY_TRUST_FULL=1 it is made twice, and the image is pushed.
 import { execFile, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,5 @@
-// Every command that the runbooks send into the Pod is run there: in the container of the built image, as rendered, through the CRI of a node.
+// Every command that the runbooks send into the Pod is run there: in the container of the built image, as rendered,
+// through the CRI of a node.
 import t from 'tap'
 import { deployedNode, untilStatus } from '../fixtures/deploy/deployed-node.ts'
 import { insideThePod } from '../fixtures/deploy/documented-commands.ts'

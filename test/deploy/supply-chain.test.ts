@@ -1,4 +1,5 @@
-// What the image is made of: the same bytes twice, a bill of materials that names every package, and no licence that forbids shipping.
+// What the image is made of: the same bytes twice, a bill of materials that names every package, and no licence that
+// forbids shipping.
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'

@@ -1,7 +1,8 @@
-// What Tekton's controller, kaniko and Git do with the ConfigMaps that `publish` writes, shown with their closest real parts that Debian has.
-// The controller and kaniko themselves are not run. Both reach a registry through go-containerregistry, which is run here as `crane`, with
-// verification on: for the controller under the variables and the user of its own Deployment, for kaniko with the files of the example Task.
-// kaniko reads its own flag --registry-certificate: the file is added to the system's roots, which is what SSL_CERT_FILE does to crane.
+// What Tekton's controller, kaniko and Git do with the ConfigMaps that `publish` writes, shown with their closest real
+// parts that Debian has. The controller and kaniko themselves are not run. Both reach a registry through
+// go-containerregistry, which is run here as `crane`, with verification on: for the controller under the variables and
+// the user of its own Deployment, for kaniko with the files of the example Task. kaniko reads its own flag
+// --registry-certificate: the file is added to the system's roots, which is what SSL_CERT_FILE does to crane.
 // https://github.com/tektoncd/pipeline/blob/main/config/controller.yaml
 // https://github.com/GoogleContainerTools/kaniko/blob/main/pkg/util/transport_util.go
 import { execFileSync } from 'node:child_process'

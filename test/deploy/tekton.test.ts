@@ -1,5 +1,5 @@
-// The Tekton examples: whole (every name they use is there), and the buildah Task's own script run with the real buildah against a registry
-// that wants a login, with the CA from the published ConfigMap's content.
+// The Tekton examples: whole (every name they use is there), and the buildah Task's own script run with the real
+// buildah against a registry that wants a login, with the CA from the published ConfigMap's content.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

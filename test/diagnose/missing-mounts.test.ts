@@ -1,4 +1,5 @@
-// What a Pod lacks for what trust.yaml asks, told with the profile that grants it. On the rendered Pod itself: test/deploy/mounts.test.ts.
+// What a Pod lacks for what trust.yaml asks, told with the profile that grants it. On the rendered Pod itself:
+// test/deploy/mounts.test.ts.
 import t from 'tap'
 import { missingRights } from '../../agent/diagnose/missing-mounts.ts'
 import { type DesiredState, nothingDesired } from '../../agent/model/desired-state.ts'

@@ -1,5 +1,6 @@
-// Drift that no file puts right: a registry that changes its chain, a system store newer than the running containerd, inputs that cannot
-// change, folders that were replaced below the agent. It is told with its cure, and it goes away by itself when the cause does.
+// Drift that no file puts right: a registry that changes its chain, a system store newer than the running containerd,
+// inputs that cannot change, folders that were replaced below the agent. It is told with its cure, and it goes away by
+// itself when the cause does.
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'

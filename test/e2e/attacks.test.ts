@@ -1,5 +1,6 @@
-// Whoever may write below one of the folders that the agent writes (another tool, a careless administrator, an attacker without root's
-// other rights) plants links there: the agent refuses, says where and why, and nothing is written where the link leads.
+// Whoever may write below one of the folders that the agent writes (another tool, a careless administrator, an attacker
+// without root's other rights) plants links there: the agent refuses, says where and why, and nothing is written where
+// the link leads.
 import t from 'tap'
 import {
   AgentOnNode,

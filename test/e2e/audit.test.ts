@@ -1,5 +1,6 @@
-// `mode: audit` and `plan` write nothing, shown twice: by everything that stat and a digest tell of the target folders, and by what the
-// kernel saw of the agent and of every program it started. The same trace in `mode: enforce` shows the writes, so that it can fail.
+// `mode: audit` and `plan` write nothing, shown twice: by everything that stat and a digest tell of the target folders,
+// and by what the kernel saw of the agent and of every program it started. The same trace in `mode: enforce` shows the
+// writes, so that it can fail.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

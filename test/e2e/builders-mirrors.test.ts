@@ -1,4 +1,5 @@
-// Mirrors for the containers tools, by the request logs of real registries: who was asked by skopeo and podman, and who was not.
+// Mirrors for the containers tools, by the request logs of real registries: who was asked by skopeo and podman, and who
+// was not.
 import t from 'tap'
 import { contents, generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
 import { placeOn, serve } from '../fixtures/e2e/served.ts'

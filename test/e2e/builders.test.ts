@@ -1,5 +1,6 @@
-// Everything on a node that talks to a private registry or Git server: refused before `apply`, over verified TLS afterwards, and refused
-// again when the registry is no longer declared. No program gets a flag that weakens verification.
+// Everything on a node that talks to a private registry or Git server: refused before `apply`, over verified TLS
+// afterwards, and refused again when the registry is no longer declared. No program gets a flag that weakens
+// verification.
 import { execFileSync } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -1,5 +1,6 @@
-// A marked secret in every field that names one, in the agent's own token, and in the logins that other tools leave in their files: none
-// shows in anything the agent says, serves, leaves behind, or hands to a program it starts, whether the login is right, wrong or broken.
+// A marked secret in every field that names one, in the agent's own token, and in the logins that other tools leave in
+// their files: none shows in anything the agent says, serves, leaves behind, or hands to a program it starts, whether
+// the login is right, wrong or broken.
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
@@ -26,7 +27,10 @@ const at = (name: string) => `${name}.example.net`
 const LOGINS = ['auth', 'plain', 'identity', 'registry-token', 'pair', 'token', 'broken', 'two-lines'] as const
 const MUTUAL = at('mutual')
 
-/** `registries[].credentials.tokenFile` and so on: every key of trust.yaml that names a file, and every text that may be a secret. */
+/**
+ * `registries[].credentials.tokenFile` and so on: every key of trust.yaml that names a file, and every text that may be
+ * a secret.
+ */
 function fieldsWithFiles(schema: object, path = ''): readonly string[] {
   const { properties, additionalProperties, items } = schema as { readonly [key: string]: object | undefined }
   const nested = (value: unknown, at: string) =>

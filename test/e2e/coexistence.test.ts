@@ -1,5 +1,6 @@
-// Other programs that write where the agent writes, as they were measured, played against the daemon on a real node. Whatever they do:
-// the node ends healed or with a finding that says why not, theirs is never deleted, and nobody fights or restarts without an end.
+// Other programs that write where the agent writes, as they were measured, played against the daemon on a real node.
+// Whatever they do: the node ends healed or with a finding that says why not, theirs is never deleted, and nobody
+// fights or restarts without an end.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import {
@@ -34,7 +35,10 @@ t.setTimeout(480_000)
 
 type Teardown = { teardown(work: () => Promise<void>): void }
 
-/** A node whose administrator has set config_path, a registry with a CA of its own, and what others did before the agent came. */
+/**
+ * A node whose administrator has set config_path, a registry with a CA of its own, and what others did before the agent
+ * came.
+ */
 async function arrange(
   t: Teardown,
   options: { generation: Generation; config?: string; before?: string; extra?: object },
@@ -73,7 +77,10 @@ async function settled(node: SandboxNode): Promise<string> {
   return await contents(node, ...TRUST_FOLDERS)
 }
 
-/** Waits until the image can be pulled, nothing changes any more and the agent says so; throws with the finding where it never can. */
+/**
+ * Waits until the image can be pulled, nothing changes any more and the agent says so; throws with the finding where it
+ * never can.
+ */
 async function healed(node: SandboxNode, daemon: Daemon, pull: () => Promise<Pulled>): Promise<StatusReport> {
   const deadline = Date.now() + HEALED_MS
   for (let pulled = await pull(); !pulled.ok; pulled = await pull()) {
@@ -84,7 +91,10 @@ async function healed(node: SandboxNode, daemon: Daemon, pull: () => Promise<Pul
   return await converged(daemon)
 }
 
-/** `registries` as in Spegel's flag: first run moves what it finds to _backup, every later one deletes what was written since. */
+/**
+ * `registries` as in Spegel's flag: first run moves what it finds to _backup, every later one deletes what was written
+ * since.
+ */
 function spegel(...registries: readonly string[]): string {
   const write = (host: string) =>
     `mkdir -p ${host}; printf "server = 'https://${host}'\\n\\n[host.'http://127.0.0.1:30020']\\ncapabilities = ['pull', 'resolve']\\ndial_timeout = '200ms'\\n" > ${host}/hosts.toml`

@@ -1,4 +1,5 @@
-// Logins for proofs on real registries: trust, login and a missing image are three findings; a wrong password is sent once, by the agent.
+// Logins for proofs on real registries: trust, login and a missing image are three findings; a wrong password is sent
+// once, by the agent.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,5 +1,6 @@
-// /etc/crictl.yaml on a real node: it leads to a socket at an unusual place, doctor says when it leads elsewhere, and the agent repairs it
-// only when asked. crictl itself is in no Debian suite that the fixtures come from: what it would read is read here.
+// /etc/crictl.yaml on a real node: it leads to a socket at an unusual place, doctor says when it leads elsewhere, and
+// the agent repairs it only when asked. crictl itself is in no Debian suite that the fixtures come from: what it would
+// read is read here.
 import t from 'tap'
 import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'

@@ -1,4 +1,5 @@
-// The daemon on a real node: becomes ready, follows the configuration, survives the absence of containerd, never reverts the node.
+// The daemon on a real node: becomes ready, follows the configuration, survives the absence of containerd, never
+// reverts the node.
 import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'

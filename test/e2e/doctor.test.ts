@@ -1,4 +1,5 @@
-// `doctor` and `explain` on a real node: what containerd ignores without a word is named, what a pull uses is shown in order.
+// `doctor` and `explain` on a real node: what containerd ignores without a word is named, what a pull uses is shown in
+// order.
 import t from 'tap'
 import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'

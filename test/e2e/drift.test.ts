@@ -1,4 +1,5 @@
-// Damage by others on a real node: seen at once, put right, told; audit mode changes nothing; a fight ends with a finding.
+// Damage by others on a real node: seen at once, put right, told; audit mode changes nothing; a fight ends with a
+// finding.
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'

@@ -1,4 +1,5 @@
-// config.toml that imports a file that imports another one: containerd reads all three, so the agent must judge by all three.
+// config.toml that imports a file that imports another one: containerd reads all three, so the agent must judge by all
+// three.
 import t from 'tap'
 import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'

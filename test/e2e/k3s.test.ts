@@ -1,5 +1,6 @@
-// Nodes of k3s and RKE2: what the agent writes works at once, and the next start of k3s, which writes containerd's host directories anew from
-// registries.yaml, says the same without the agent. containerd is real; the start of k3s is the stand-in of test/fixtures/node/k3s.ts.
+// Nodes of k3s and RKE2: what the agent writes works at once, and the next start of k3s, which writes containerd's host
+// directories anew from registries.yaml, says the same without the agent. containerd is real; the start of k3s is the
+// stand-in of test/fixtures/node/k3s.ts.
 import t, { type Test } from 'tap'
 import { AgentOnNode, contents, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import type { Generation } from '../fixtures/node/generations.ts'

@@ -1,5 +1,5 @@
-// `layout: legacy` on real nodes: sections of config.toml instead of host directories, one restart, none for a rotation, and everything
-// given back. containerd 2 does not read them and is left unchanged.
+// `layout: legacy` on real nodes: sections of config.toml instead of host directories, one restart, none for a
+// rotation, and everything given back. containerd 2 does not read them and is left unchanged.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'

@@ -1,5 +1,5 @@
-// The level of the daemon's log changes while it runs, by trust.yaml and by a request, and nothing happens to the node because of it;
-// a log that cannot be written costs lines and nothing else.
+// The level of the daemon's log changes while it runs, by trust.yaml and by a request, and nothing happens to the node
+// because of it; a log that cannot be written costs lines and nothing else.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import {

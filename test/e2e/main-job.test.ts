@@ -1,4 +1,5 @@
-// The main job on each containerd generation: a pull fails with unknown authority, `apply` fixes the node, the same pull works.
+// The main job on each containerd generation: a pull fails with unknown authority, `apply` fixes the node, the same
+// pull works.
 import t from 'tap'
 import {
   AgentOnNode,

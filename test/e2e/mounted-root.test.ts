@@ -1,4 +1,5 @@
-// A node seen through mounts, as in a Pod: what is not mounted is not taken for gone, so that nothing of ours is forgotten on the node.
+// A node seen through mounts, as in a Pod: what is not mounted is not taken for gone, so that nothing of ours is
+// forgotten on the node.
 import { join } from 'node:path'
 import t from 'tap'
 import { AgentOnNode, BY_SIGNAL, contents, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'

@@ -1,4 +1,5 @@
-// `probe` and `inspect` as a user runs them on a node, without containerd and without a configuration first; and a PKCS#12 store as an anchor.
+// `probe` and `inspect` as a user runs them on a node, without containerd and without a configuration first; and a
+// PKCS#12 store as an anchor.
 import { execFile } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'

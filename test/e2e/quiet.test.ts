@@ -1,4 +1,5 @@
-// A restart of containerd waits for image pulls: one that ends soon is not interrupted, one that does not puts the restart off.
+// A restart of containerd waits for image pulls: one that ends soon is not interrupted, one that does not puts the
+// restart off.
 import t from 'tap'
 import { connectCri } from '../../agent/node/cri/client.ts'
 import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
@@ -13,7 +14,10 @@ const SLOW_HOST = 'slow.example.net'
 const SOON = { timeoutMs: 20_000 }
 const generations = generationsToTest()
 
-/** containerd has loaded config_path, so that the slow registry can be pulled from, and its file no longer says so: a restart is due. */
+/**
+ * containerd has loaded config_path, so that the slow registry can be pulled from, and its file no longer says so: a
+ * restart is due.
+ */
 async function pullingNode(t: Tap, generation: Generation, slowness: Slowness) {
   const node = await startSandboxNode({ generation })
   t.teardown(() => node.dispose())

@@ -1,4 +1,5 @@
-// A sample of the restart matrix, with the times of containerd divided by forty: scripts/restart-matrix runs all pairs in real time.
+// A sample of the restart matrix, with the times of containerd divided by forty: scripts/restart-matrix runs all pairs
+// in real time.
 import t from 'tap'
 import { type Cell, RestartLab } from '../fixtures/e2e/restart-cell.ts'
 import { newestSystemdGeneration } from '../fixtures/node/node-tests.ts'

@@ -1,5 +1,6 @@
-// The daemon refuses, behind the agent's back, what its private copy accepted: everything is put back and containerd runs as before.
-// Every kind of configuration with which containerd runs, but without its CRI plugin (and so looks healthy to its supervisor), is tried.
+// The daemon refuses, behind the agent's back, what its private copy accepted: everything is put back and containerd
+// runs as before. Every kind of configuration with which containerd runs, but without its CRI plugin (and so looks
+// healthy to its supervisor), is tried.
 import { join } from 'node:path'
 import t from 'tap'
 import {

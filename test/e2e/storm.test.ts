@@ -1,4 +1,5 @@
-// Somebody who never stops writing: ten thousand file events in ten seconds, by the benchmark's own storm, and real damage as the last.
+// Somebody who never stops writing: ten thousand file events in ten seconds, by the benchmark's own storm, and real
+// damage as the last.
 import t from 'tap'
 import { runStorm } from '../../scripts/benchmark/storm.ts'
 import { BUNDLE, generationsToTest } from '../fixtures/e2e/agent-on-node.ts'

@@ -1,5 +1,5 @@
-// The node's own trust store after `apply`: the distribution's own tool finds nothing to change, the programs of the node see the
-// anchor, and a removal leaves the folder as that tool had made it.
+// The node's own trust store after `apply`: the distribution's own tool finds nothing to change, the programs of the
+// node see the anchor, and a removal leaves the folder as that tool had made it.
 import { basename, join } from 'node:path'
 import t from 'tap'
 import {
@@ -20,7 +20,10 @@ if (generation === undefined) throw new Error('no containerd to test on')
 
 t.setTimeout(480_000)
 
-/** How `sort` of the administrator's shell orders names: update-ca-certificates takes over whatever locale it is started with. */
+/**
+ * How `sort` of the administrator's shell orders names: update-ca-certificates takes over whatever locale it is started
+ * with.
+ */
 const SORTS = [
   { name: 'in the C locale', flags: '' },
   {
@@ -29,7 +32,9 @@ const SORTS = [
   },
 ] as const
 
-/** Anchors of others around ours (`ca.crt`): before and after it, in another order for each sort, and in a folder below. */
+/**
+ * Anchors of others around ours (`ca.crt`): before and after it, in another order for each sort, and in a folder below.
+ */
 const FOREIGN = ['Alpha.crt', 'CARoot.crt', 'c-a.crt', 'cb.crt', 'Zulu.crt', 'sub/beta.crt', 'zeta.crt']
 
 for (const sort of SORTS)

@@ -1,5 +1,5 @@
-// Restarts on a node with a real systemd: asked for over D-Bus, awaited, refused where they would kill containers, undone where containerd
-// does not come back.
+// Restarts on a node with a real systemd: asked for over D-Bus, awaited, refused where they would kill containers,
+// undone where containerd does not come back.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -31,7 +31,9 @@ const ROLLBACK_LIMIT_MS = 20_000
 
 t.setTimeout(400_000)
 
-/** A node with the agent's files on it, a private registry, a running container and a configuration for the registry. */
+/**
+ * A node with the agent's files on it, a private registry, a running container and a configuration for the registry.
+ */
 async function agentOnSystemd(
   t: Test,
   generation: Generation,
@@ -259,7 +261,8 @@ newestSystemdGeneration(
   async (t, generation) => {
     const { node, container, facts } = await agentOnSystemd(t, generation)
     const pid = await node.containerdPid()
-    // Like a Pod: own pid, mount, network, ipc and uts namespaces, a root with programs alone, and one folder of the node.
+    // Like a Pod: own pid, mount, network, ipc and uts namespaces, a root with programs alone, and one folder of the
+    // node.
     const box = [
       'set -e',
       'mkdir -p /tmp/box && mount -t tmpfs tmpfs /tmp/box && cd /tmp/box',

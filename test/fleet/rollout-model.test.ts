@@ -1,5 +1,5 @@
-// Sequences of everything that can go wrong, with the real decision code on both sides (test/fixtures/fleet/world.ts). More of them:
-// REGISTRY_TRUST_SEQUENCES=10000 node test/fleet/rollout-model.test.ts
+// Sequences of everything that can go wrong, with the real decision code on both sides (test/fixtures/fleet/world.ts).
+// More of them: REGISTRY_TRUST_SEQUENCES=10000 node test/fleet/rollout-model.test.ts
 import fc from 'fast-check'
 import t from 'tap'
 import type { RolloutSettings } from '../../agent/model/fleet.ts'
@@ -17,7 +17,9 @@ const onMachine =
   }
 const componentOf = (world: World, pick: number) => world.components[pick % 3] ?? world.components[0]
 
-/** What usually happens within a second or two: everything for one component and all nodes, but for the end of restarts. */
+/**
+ * What usually happens within a second or two: everything for one component and all nodes, but for the end of restarts.
+ */
 function usual(world: World, pick: number): void {
   const holder = world.components.find(({ name }) => name === world.lease?.holder) ?? componentOf(world, pick)
   for (const machine of world.machines.values()) {

@@ -67,7 +67,10 @@ for (const [what, peers] of [
   })
 }
 
-/** The longest time that this thread worked without a pause, in milliseconds of the processor: other programs do not count. */
+/**
+ * The longest time that this thread worked without a pause, in milliseconds of the processor: other programs do not
+ * count.
+ */
 async function blockedBy(work: () => Promise<unknown>): Promise<number> {
   const spent = () => {
     const { user, system } = process.threadCpuUsage()

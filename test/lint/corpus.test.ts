@@ -1,4 +1,5 @@
-// `lint` over the files that were written for it: it finds every insecure line and nothing else, and says the same as SARIF.
+// `lint` over the files that were written for it: it finds every insecure line and nothing else, and says the same as
+// SARIF.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import t, { type Test } from 'tap'

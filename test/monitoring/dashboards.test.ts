@@ -1,4 +1,5 @@
-// Every query of the dashboards is put to a real Prometheus that has scraped agents in every state: all are valid, all find something.
+// Every query of the dashboards is put to a real Prometheus that has scraped agents in every state: all are valid, all
+// find something.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { JOB } from '../../scripts/monitoring/alerts.ts'

@@ -1,4 +1,5 @@
-// promtool checks the rules and runs every scenario over simulated time: when each alert begins, what it says, when it ends.
+// promtool checks the rules and runs every scenario over simulated time: when each alert begins, what it says, when it
+// ends.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,4 +1,5 @@
-// The whole chain on a real node: containerd, a registry, the agent as it is shipped, and Prometheus that scrapes it meanwhile.
+// The whole chain on a real node: containerd, a registry, the agent as it is shipped, and Prometheus that scrapes it
+// meanwhile.
 import t from 'tap'
 import { JOB } from '../../scripts/monitoring/alerts.ts'
 import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'

@@ -1,4 +1,5 @@
-// Three clients before the same broken servers: the proof of `apply`, `probe` and `explain` name one fault, the same in all three.
+// Three clients before the same broken servers: the proof of `apply`, `probe` and `explain` name one fault, the same in
+// all three.
 import { join } from 'node:path'
 import t from 'tap'
 import type { Explanation } from '../../agent/diagnose/explain-image.ts'

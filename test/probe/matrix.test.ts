@@ -1,5 +1,6 @@
-// The broken servers of the table, each asked twice: by containerd with a real pull, and by the agent's probe. Both must name the same fault
-// on every generation, and where the remedy lies on our side, declaring what the probe says must make the pull work.
+// The broken servers of the table, each asked twice: by containerd with a real pull, and by the agent's probe. Both
+// must name the same fault on every generation, and where the remedy lies on our side, declaring what the probe says
+// must make the pull work.
 import t, { type Test } from 'tap'
 import { classifyPull } from '../../agent/containerd/pull/classify.ts'
 import { provesTrust } from '../../agent/model/finding.ts'

@@ -14,7 +14,8 @@ t.test('what others added before or after stays', async (t) => {
       const after = textOf([...old.slice(0, where), ...own, ...old.slice(where)])
       const head = textOf(theirs.map((line) => `theirs_${line}`))
       const before = textOf(old)
-      // Right where the agent wrote, nobody can tell whose line is whose; what comes out is theirs as a whole or nothing.
+      // Right where the agent wrote, nobody can tell whose line is whose; what comes out is theirs as a whole or
+      // nothing.
       const result = withoutOurs({ before, after, now: `${head}${after}` })
       return result === `${head}${before}` || (result === undefined && where === 0)
     }),

@@ -1,5 +1,5 @@
-// The proxy between the agent's own CRI client and a real containerd of each generation: what the agent needs comes through unchanged,
-// and nothing else exists.
+// The proxy between the agent's own CRI client and a real containerd of each generation: what the agent needs comes
+// through unchanged, and nothing else exists.
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js'

@@ -1,4 +1,5 @@
-// The restarter on a real systemd node: what it does, what it refuses, and that a node comes back by itself when the agent does not.
+// The restarter on a real systemd node: what it does, what it refuses, and that a node comes back by itself when the
+// agent does not.
 import { once } from 'node:events'
 import { statSync } from 'node:fs'
 import { connect } from 'node:net'

@@ -1,5 +1,6 @@
-// A file or folder of ours that cannot be read for a moment (a disk error, a mount that hangs) is not gone, not changed and not somebody
-// else's: nothing beside it is touched, nothing is forgotten, it is told by its name, and the rest of the node is done.
+// A file or folder of ours that cannot be read for a moment (a disk error, a mount that hangs) is not gone, not changed
+// and not somebody else's: nothing beside it is touched, nothing is forgotten, it is told by its name, and the rest of
+// the node is done.
 import { posix } from 'node:path'
 import t from 'tap'
 import type { DesiredState, Mirror } from '../../agent/model/desired-state.ts'

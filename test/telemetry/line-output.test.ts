@@ -1,4 +1,5 @@
-// A log that cannot be written costs lines, never the process: real pipes whose reader is gone or does not read, and a full device.
+// A log that cannot be written costs lines, never the process: real pipes whose reader is gone or does not read, and a
+// full device.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'

@@ -6,7 +6,9 @@ import { SAMPLE, TRUSTED, UNPROVED, UNTRUSTED } from '../fixtures/http/sample-st
 
 const NOW = Date.parse('2026-11-21T11:00:00.000Z')
 
-/** The text as a scraper reads it: series → value. Fails on a line that is no sample, and on a series that stands twice. */
+/**
+ * The text as a scraper reads it: series → value. Fails on a line that is no sample, and on a series that stands twice.
+ */
 async function scrape(metrics: Metrics): Promise<ReadonlyMap<string, number>> {
   const series = new Map<string, number>()
   for (const line of (await metrics.text()).split('\n')) {

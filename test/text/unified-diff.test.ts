@@ -1,5 +1,5 @@
-// The diffs of `plan --diff`, judged by the programs that everybody else uses: patch makes the second file of the first and the diff, and the
-// diff is no longer than that of diff.
+// The diffs of `plan --diff`, judged by the programs that everybody else uses: patch makes the second file of the first
+// and the diff, and the diff is no longer than that of diff.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

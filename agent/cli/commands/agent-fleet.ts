@@ -1,5 +1,5 @@
-// What the daemon does for the fleet component: it reads the note of its Pod, takes up a change after its share of the spread, and answers
-// GET /status/summary. Without a note all of it does nothing.
+// What the daemon does for the fleet component: it reads the note of its Pod, takes up a change after its share of the
+// spread, and answers GET /status/summary. Without a note all of it does nothing.
 import { posix } from 'node:path'
 import { type FleetDesk, fleetDesk } from '../../daemon/fleet-desk.ts'
 import { spreadDelayMs } from '../../daemon/spread.ts'

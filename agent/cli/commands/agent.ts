@@ -1,4 +1,5 @@
-// `registry-trust agent`: the daemon and its HTTP server. Ends on SIGTERM after the run under way; what it put on the node stays.
+// `registry-trust agent`: the daemon and its HTTP server. Ends on SIGTERM after the run under way; what it put on the
+// node stays.
 import type { LoadResult } from '../../config/load.ts'
 import { startDaemon } from '../../daemon/daemon.ts'
 import type { ServerOptions } from '../../http/server.ts'
@@ -68,7 +69,10 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   return 0
 }
 
-/** A level for the run that follows must count for that run, so it is set before anything is done with the configuration. */
+/**
+ * A level for the run that follows must count for that run, so it is set before anything is done with the
+ * configuration.
+ */
 async function loadConfig(wiring: Wiring, fleet: AgentFleet): Promise<LoadResult> {
   await fleet.beforeLoad()
   const loaded = await wiring.loadConfig()

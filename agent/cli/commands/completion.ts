@@ -1,4 +1,5 @@
-// `registry-trust completion SHELL` and `registry-trust man`: texts for others to read, made from the command line's own table.
+// `registry-trust completion SHELL` and `registry-trust man`: texts for others to read, made from the command line's
+// own table.
 import { manPage } from '../completion/man.ts'
 import { completionScript, type Shell } from '../completion/shells.ts'
 import type { Wiring } from '../wiring.ts'

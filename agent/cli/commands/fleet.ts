@@ -1,4 +1,5 @@
-// `registry-trust fleet`: the component that sees every node of the cluster; `registry-trust fleet resume` lets a halted roll-out go on.
+// `registry-trust fleet`: the component that sees every node of the cluster; `registry-trust fleet resume` lets a
+// halted roll-out go on.
 import { randomBytes } from 'node:crypto'
 import { agentClient } from '../../cluster/agent-client.ts'
 import { fleetApi } from '../../cluster/fleet-api.ts'
@@ -98,7 +99,9 @@ function check(name: string, ok: boolean, message: string) {
   return { ready: ok, checks: [{ name, ok, message: ok ? '' : message }] }
 }
 
-/** The mounted trust.yaml: settings of the fleet, and what is published. A broken one changes nothing, and is told once. */
+/**
+ * The mounted trust.yaml: settings of the fleet, and what is published. A broken one changes nothing, and is told once.
+ */
 function configReader({ loadConfig, log }: Wiring) {
   let last: DesiredState | undefined
   let told = ''

@@ -1,4 +1,5 @@
-// `registry-trust inspect FILE…`: what is really in a CA file, and whether it can serve as an anchor. Reads files, changes nothing.
+// `registry-trust inspect FILE…`: what is really in a CA file, and whether it can serve as an anchor. Reads files,
+// changes nothing.
 import { AgentError, type Problem, problem } from '../../model/errors.ts'
 import type { InputFile } from '../../model/ports.ts'
 import { Secret } from '../../model/secret.ts'

@@ -1,4 +1,5 @@
-// `registry-trust lint PATH…`: flags that switch certificate verification off, and what to write instead. Reads files, changes nothing.
+// `registry-trust lint PATH…`: flags that switch certificate verification off, and what to write instead. Reads files,
+// changes nothing.
 import { posix } from 'node:path'
 import type { InsecureFlag } from '../../lint/flag.ts'
 import { findInsecureFlags } from '../../lint/rules.ts'

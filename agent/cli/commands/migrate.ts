@@ -1,5 +1,5 @@
-// `registry-trust migrate`: as `apply`, and moves every legacy registry section of config.toml to hosts.toml files. Under `mode: audit`
-// it only shows what it would do.
+// `registry-trust migrate`: as `apply`, and moves every legacy registry section of config.toml to hosts.toml files.
+// Under `mode: audit` it only shows what it would do.
 import { applyRun, planRun } from '../../reconcile/run/entry.ts'
 import { applyExit, planExit } from '../exit-codes.ts'
 import { applyJson, formatApply, formatPlan, planJson } from '../output/run.ts'

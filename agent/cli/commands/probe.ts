@@ -1,5 +1,5 @@
-// `registry-trust probe HOST[:PORT]`: the TLS diagnosis of one registry from this node. Needs neither containerd nor a configuration,
-// and changes nothing.
+// `registry-trust probe HOST[:PORT]`: the TLS diagnosis of one registry from this node. Needs neither containerd nor a
+// configuration, and changes nothing.
 
 import { environmentOf } from '../../diagnose/endpoint-verdicts.ts'
 import { type DesiredState, nothingDesired } from '../../model/desired-state.ts'

@@ -1,4 +1,5 @@
-// `registry-trust publish`: the anchors to the ConfigMaps of the cluster, once, or with --watch for good as the one holder of a Lease.
+// `registry-trust publish`: the anchors to the ConfigMaps of the cluster, once, or with --watch for good as the one
+// holder of a Lease.
 
 import { type Published, publishAll } from '../../cluster/publish.ts'
 import type { ClusterApi, DeploymentName } from '../../model/cluster.ts'

@@ -1,4 +1,5 @@
-// `registry-trust restarter`: the sidecar that restarts containerd, and takes back what its holder cannot. Ends on SIGTERM.
+// `registry-trust restarter`: the sidecar that restarts containerd, and takes back what its holder cannot. Ends on
+// SIGTERM.
 import type { StateStore } from '../../model/ports.ts'
 import type { MachinePorts } from '../../restart/driver.ts'
 import { declaredBy } from '../../sidecar/declared.ts'

@@ -1,4 +1,5 @@
-// `registry-trust uninstall`: removes what the agent owns, restores what it edited. Works without a valid configuration.
+// `registry-trust uninstall`: removes what the agent owns, restores what it edited. Works without a valid
+// configuration.
 import type { ErrorCode } from '../../model/errors.ts'
 import { uninstallRun } from '../../reconcile/run/uninstall.ts'
 import { applyExit } from '../exit-codes.ts'

@@ -13,7 +13,8 @@ import type { Wiring } from '../wiring.ts'
 const REFUSED_EXIT = 3
 
 /**
- * Runs `work` with the configuration; a broken one is printed with all its problems and is exit code 1. Fragments that are refused are told
+ * Runs `work` with the configuration; a broken one is printed with all its problems and is exit code 1. Fragments that
+ * are refused are told
  * in the log, and are no success.
  */
 export async function withConfig(
@@ -31,7 +32,10 @@ export async function withConfig(
   return code === 0 && loaded.refused.length > 0 ? REFUSED_EXIT : code
 }
 
-/** What the fragments say now is what a later one goes back to. Kept where the node may be written alone; a failure is told, and no more. */
+/**
+ * What the fragments say now is what a later one goes back to. Kept where the node may be written alone; a failure is
+ * told, and no more.
+ */
 export async function keepFragments(
   { fragments, log }: Pick<Wiring, 'fragments' | 'log'>,
   { desired, lastGood }: LoadResult & { readonly ok: true },

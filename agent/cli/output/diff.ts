@@ -1,5 +1,5 @@
-// `plan --diff`: each text file that would change, as a unified diff. The rule: what may be a secret is taken out of both sides first, so
-// that no line of it is ever shown.
+// `plan --diff`: each text file that would change, as a unified diff. The rule: what may be a secret is taken out of
+// both sides first, so that no line of it is ever shown.
 import type { Change, FileContent } from '../../model/plan.ts'
 import type { FileState } from '../../model/ports.ts'
 import { isSecretName, REDACTED, redactText } from '../../model/secret.ts'
@@ -61,7 +61,9 @@ function sideOf(content: FileState | FileContent): Side | undefined {
 const ASSIGNMENT = /^(\s*["']?([A-Za-z0-9_.-]+)["']?\s*[:=]\s*)\S.*$/
 const TOML_TABLE = /^\s*\[/
 
-/** Values of keys that name a secret, every value of a table of HTTP headers, and what looks like a secret by itself. */
+/**
+ * Values of keys that name a secret, every value of a table of HTTP headers, and what looks like a secret by itself.
+ */
 export function withoutSecrets(text: string): string {
   let isHeader = false
   const lines = redactText(text)

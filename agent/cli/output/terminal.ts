@@ -67,7 +67,10 @@ function textOf(cell: Cell): string {
   return harmless(typeof cell === 'string' ? cell : cell.text)
 }
 
-/** Code points, not UTF-16 units; wide characters do not occur in host names and paths often enough to carry a table for them. */
+/**
+ * Code points, not UTF-16 units; wide characters do not occur in host names and paths often enough to carry a table for
+ * them.
+ */
 function width(text: string): number {
   return [...text].length
 }

@@ -1,6 +1,6 @@
-// The schema of trust.yaml as a function. The only importer of `ajv`.
-// In the bundle this file is replaced by the code that ajv generates from the schema (scripts/build.ts): generating it at run time
-// takes longer than everything else that reads a configuration.
+// The schema of trust.yaml as a function. The only importer of `ajv`. In the bundle this file is replaced by the code
+// that ajv generates from the schema (scripts/build.ts): generating it at run time takes longer than everything else
+// that reads a configuration.
 import { Ajv, type ValidateFunction } from 'ajv'
 import { TRUST_SCHEMA } from './schema.ts'
 

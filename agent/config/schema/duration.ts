@@ -1,4 +1,5 @@
-// Durations as people write them in trust.yaml: 30s, 10m, 1h30m. Hours, minutes and seconds, in this order, each at most once.
+// Durations as people write them in trust.yaml: 30s, 10m, 1h30m. Hours, minutes and seconds, in this order, each at
+// most once.
 
 export const DURATION_PATTERN = '^(?=[0-9])(?:[0-9]{1,6}h)?(?:[0-9]{1,6}m)?(?:[0-9]{1,6}s)?$'
 

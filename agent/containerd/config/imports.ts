@@ -1,6 +1,6 @@
-// Which registry settings containerd ends up with when its main file imports others. Until 2.1 an imported file that touches a
-// plugin's table replaces that whole table, with exit code 0 and no log line; from 2.1 on the tables are merged key by key.
-// https://github.com/containerd/containerd/issues/5837 ; measured on 1.6, 1.7 and 2.1.
+// Which registry settings containerd ends up with when its main file imports others. Until 2.1 an imported file that
+// touches a plugin's table replaces that whole table, with exit code 0 and no log line; from 2.1 on the tables are
+// merged key by key. https://github.com/containerd/containerd/issues/5837 ; measured on 1.6, 1.7 and 2.1.
 import { type Problem, problem } from '../../model/errors.ts'
 import { tableAt } from '../../text/toml.ts'
 import { type ContainerdConfig, NO_REGISTRY_SETTINGS, type RegistrySettings } from './read.ts'
@@ -55,7 +55,10 @@ function touches(file: ContainerdConfig, schema: SchemaVersion): boolean {
   return tableAt(file.parsed, table) !== undefined
 }
 
-/** Keys of schema 3 count in every file; keys of schema 2 only where the file, by its own line or the main file's, is version 2. */
+/**
+ * Keys of schema 3 count in every file; keys of schema 2 only where the file, by its own line or the main file's, is
+ * version 2.
+ */
 function mergeKeys(main: ContainerdConfig, imports: readonly ContainerdConfig[]): EffectiveRegistry {
   const layers = [main, ...imports].flatMap((file) => {
     const version = file.declaredVersion ?? main.effectiveVersion

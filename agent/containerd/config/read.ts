@@ -158,7 +158,10 @@ export function directoriesOf(configPath: string | undefined): readonly string[]
   return (configPath ?? '').split(':').filter((directory) => directory !== '')
 }
 
-/** Tables that stand under the plugin id of another schema: containerd says nothing, or one warning, and goes on without them. */
+/**
+ * Tables that stand under the plugin id of another schema: containerd says nothing, or one warning, and goes on without
+ * them.
+ */
 function ignoredTables(
   parsed: TomlTable,
   declared: number | undefined,

@@ -1,6 +1,7 @@
-// The configuration of the private copy of containerd that rehearses a candidate: everything that decides whether the CRI plugin
-// loads stays; everything that would reach the live daemon's sockets, state, storage or cgroup is taken out.
-// A copy that kept [debug].address or NRI would unlink and re-bind the live daemon's sockets, which are dead when the copy ends.
+// The configuration of the private copy of containerd that rehearses a candidate: everything that decides whether the
+// CRI plugin loads stays; everything that would reach the live daemon's sockets, state, storage or cgroup is taken out.
+// A copy that kept [debug].address or NRI would unlink and re-bind the live daemon's sockets, which are dead when the
+// copy ends.
 import { posix } from 'node:path'
 import { AgentError } from '../../model/errors.ts'
 import { isTable, itemAt, stringAt, type TomlTable, type TomlValue, tableAt } from '../../text/toml.ts'
@@ -34,7 +35,10 @@ export type RehearsalRequest = {
   legacyFile?(path: string): string
 }
 
-/** `candidate` undefined: containerd runs with its defaults. The runner gives root, state and address on the command line. */
+/**
+ * `candidate` undefined: containerd runs with its defaults. The runner gives root, state and address on the command
+ * line.
+ */
 export async function rehearsalConfig(
   candidate: Buffer | undefined,
   request: RehearsalRequest,
@@ -96,7 +100,10 @@ async function edit(file: ContainerdConfig, edits: readonly Edit[]): Promise<Buf
   return Buffer.from(await editKeys(file.text, edits, { path: file.path }))
 }
 
-/** With the CRI plugin required, a copy in which it does not load exits with the reason instead of running on without it. */
+/**
+ * With the CRI plugin required, a copy in which it does not load exits with the reason instead of running on without
+ * it.
+ */
 function ownPlaces(file: ContainerdConfig, schema: ConfigSchema, request: RehearsalRequest): readonly Edit[] {
   const disabled = [schema.nriPluginId, schema.optPluginId]
   const required = stringList(file.parsed, 'required_plugins').filter((id) => !disabled.includes(id))
@@ -104,7 +111,8 @@ function ownPlaces(file: ContainerdConfig, schema: ConfigSchema, request: Rehear
   return [
     set(['required_plugins'], union(required, [schema.criPluginId])),
     set(['disabled_plugins'], union(stringList(file.parsed, 'disabled_plugins'), disabled)),
-    // Left unset, 2.3 does not derive the ttrpc socket from the address on the command line but takes the live daemon's path.
+    // Left unset, 2.3 does not derive the ttrpc socket from the address on the command line but takes the live daemon's
+    // path.
     set(schema.grpcAddress, `${request.scratch}/c.sock`),
     set(schema.ttrpcAddress, `${request.scratch}/c.sock.ttrpc`),
     set(schema.cniConfDir, `${request.scratch}/cni`),

@@ -1,5 +1,5 @@
-// Takes the agent's one key out of config.toml again: byte for byte as before where nobody touched the file since, and by a
-// surgical edit that keeps later edits of others where somebody did.
+// Takes the agent's one key out of config.toml again: byte for byte as before where nobody touched the file since, and
+// by a surgical edit that keeps later edits of others where somebody did.
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { itemAt } from '../../text/toml.ts'
 import { removeKey, setKey } from '../../text/toml-edit.ts'

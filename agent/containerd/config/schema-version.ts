@@ -1,5 +1,6 @@
-// What differs between containerd's configuration schemas (the `version` line, 1 to 4), as data: the only place that names plugin ids.
-// Schema 2 and 3 as measured on 1.6, 1.7 and 2.1; schema 4 (containerd 2.3) from containerd's own documentation and defaults.
+// What differs between containerd's configuration schemas (the `version` line, 1 to 4), as data: the only place that
+// names plugin ids. Schema 2 and 3 as measured on 1.6, 1.7 and 2.1; schema 4 (containerd 2.3) from containerd's own
+// documentation and defaults.
 
 export type SchemaVersion = 1 | 2 | 3 | 4
 
@@ -87,7 +88,10 @@ export const CONFIG_SCHEMAS: { readonly [version in SchemaVersion]: ConfigSchema
 
 export type ContainerdVersion = { readonly major: number; readonly minor: number; readonly patch: number }
 
-/** Reads what CRI `Version` says: `1.6.20~ds1`, `v2.1.9`, `v1.7.27-k3s1`. Undefined for a development build without a number. */
+/**
+ * Reads what CRI `Version` says: `1.6.20~ds1`, `v2.1.9`, `v1.7.27-k3s1`. Undefined for a development build without a
+ * number.
+ */
 export function parseContainerdVersion(text: string): ContainerdVersion | undefined {
   const match = /^v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,6}))?(?![\d.])/.exec(text.trim())
   if (match === null) return undefined
@@ -107,7 +111,10 @@ export function acceptedSchemas(version: ContainerdVersion): readonly SchemaVers
   return isAtLeast(version, 2, 3) ? [2, 3, 4] : [2, 3]
 }
 
-/** Of a file of this version. The first one is where an edit goes; 2.x reads tables of schema 3 in a version 2 file as well. */
+/**
+ * Of a file of this version. The first one is where an edit goes; 2.x reads tables of schema 3 in a version 2 file as
+ * well.
+ */
 export function schemasRead(effectiveVersion: number, version: ContainerdVersion): readonly SchemaVersion[] {
   if (effectiveVersion === 1) return [1]
   if (version.major < 2) return [2]

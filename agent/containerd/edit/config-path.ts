@@ -1,8 +1,8 @@
-// Decides whether and how containerd's configuration is edited so that it reads host directories: one key, in place, no drop-in.
-// Rule: never an edit that stops the CRI plugin from loading or that containerd would silently ignore; those are refused by name.
-// This room: edits of config.toml in place; every byte that was not asked for stays.
-// Begin here; then migrate-legacy.ts and legacy-layout.ts, which are the two other edits.
-// May touch: nothing: a text goes in, a text or a refusal comes out.
+// Decides whether and how containerd's configuration is edited so that it reads host directories: one key, in place, no
+// drop-in. Rule: never an edit that stops the CRI plugin from loading or that containerd would silently ignore; those
+// are refused by name. This room: edits of config.toml in place; every byte that was not asked for stays. Begin here;
+// then migrate-legacy.ts and legacy-layout.ts, which are the two other edits. May touch: nothing: a text goes in, a
+// text or a refusal comes out.
 import { posix } from 'node:path'
 import { type AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { renderKey, renderString } from '../../text/toml.ts'
@@ -47,7 +47,8 @@ export type ConfigPathRequest = {
   /** Where given, legacy mirrors and configs are moved to host folders instead of being a refusal. */
   readonly migrate?: MigrationFacts
   /**
-   * Folders, out of a config_path that is a list, that hold host folders. Where given, a list that 2.x cannot read is cut down to the
+   * Folders, out of a config_path that is a list, that hold host folders. Where given, a list that 2.x cannot read is
+   * cut down to the
    * only one of them; else it is a refusal.
    */
   readonly directoriesWithHosts?: readonly string[]
@@ -175,7 +176,10 @@ export function schemaNotAccepted(config: ContainerdConfig, version: ContainerdV
   return `${config.path}: ${versionInWords(config)}, but containerd ${version.major}.${version.minor} uses the CRI settings of versions ${accepted} only: ${advice}`
 }
 
-/** The sections that, next to config_path, keep the CRI plugin from loading: `mirrors` everywhere, `configs.*.tls` before 2.0. */
+/**
+ * The sections that, next to config_path, keep the CRI plugin from loading: `mirrors` everywhere, `configs.*.tls`
+ * before 2.0.
+ */
 async function legacySections(
   registry: EffectiveRegistry,
   files: readonly ContainerdConfig[],

@@ -1,6 +1,7 @@
-// registry.configs."HOST".tls of config.toml, for `layout: legacy`: the keys that name the agent's own files, set and taken out again.
-// A key is the agent's when it names a file below the agent's folder; what others say of a host stays and wins. Only containerd 1.x
-// reads these sections, and only without config_path: beside it the CRI plugin does not load.
+// registry.configs."HOST".tls of config.toml, for `layout: legacy`: the keys that name the agent's own files, set and
+// taken out again. A key is the agent's when it names a file below the agent's folder; what others say of a host stays
+// and wins. Only containerd 1.x reads these sections, and only without config_path: beside it the CRI plugin does not
+// load.
 import { posix } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
@@ -74,7 +75,8 @@ export async function planLegacy(request: LegacyRequest): Promise<LegacyPlan> {
 }
 
 /**
- * config.toml without the agent's keys: the very bytes from before the agent where nobody else changed the file since, else a surgical
+ * config.toml without the agent's keys: the very bytes from before the agent where nobody else changed the file since,
+ * else a surgical
  * edit that keeps what others did. Throws AgentError for a file that cannot be read or edited.
  */
 export async function withoutOwnLegacy({

@@ -1,7 +1,7 @@
-// registry.mirrors and registry.configs of config.toml as containerd's CRI plugin reads them: which hosts a pull of a reference
-// asks, in which order, and with which TLS settings. Sources: pkg/cri/server/image_pull.go (1.x) and
-// internal/cri/server/images/image_pull.go (2.x), `registryEndpoints` and `registryHosts`.
-// Credentials are never read into these values.
+// registry.mirrors and registry.configs of config.toml as containerd's CRI plugin reads them: which hosts a pull of a
+// reference asks, in which order, and with which TLS settings. Sources: pkg/cri/server/image_pull.go (1.x) and
+// internal/cri/server/images/image_pull.go (2.x), `registryEndpoints` and `registryHosts`. Credentials are never read
+// into these values.
 import { posix } from 'node:path'
 import { AgentError } from '../../model/errors.ts'
 import { isTable, renderKey, type TomlTable, tableAt } from '../../text/toml.ts'
@@ -118,14 +118,19 @@ function unusable(file: string, name: string, why: string): AgentError {
   )
 }
 
-/** What a pull from `host` asks, in order: its mirrors, or those of `*`, then the host itself unless it is one of them. */
+/**
+ * What a pull from `host` asks, in order: its mirrors, or those of `*`, then the host itself unless it is one of them.
+ */
 export function endpointsOf(host: string, { mirrors }: LegacyRegistry): readonly Endpoint[] {
   const endpoints = mirrors.get(host) ?? mirrors.get('*') ?? []
   if (endpoints.some((endpoint) => endpoint.host === host)) return endpoints
   return [...endpoints, defaultEndpoint(host)]
 }
 
-/** Hosts that need a folder of their own: all that are named, and those whose own TLS settings `_default` could not express. */
+/**
+ * Hosts that need a folder of their own: all that are named, and those whose own TLS settings `_default` could not
+ * express.
+ */
 export function foldersNeeded({ mirrors, tls }: LegacyRegistry): readonly string[] {
   const own = [...tls.keys()].flatMap((host) =>
     host === defaultEndpoint('docker.io').host ? ['docker.io', host] : [host],

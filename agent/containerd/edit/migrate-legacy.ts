@@ -1,7 +1,7 @@
-// Moves registry.mirrors and registry.configs.*.tls of config.toml to host folders that make containerd ask the same hosts in the
-// same order with the same TLS settings, and sets config_path, all in one edit: mirrors beside config_path stop the CRI plugin from
-// loading. Inline credentials (configs.*.auth, auths) may stay beside config_path and do.
-// The last host that a pull asks becomes `server`, since hosts.toml always asks its server last.
+// Moves registry.mirrors and registry.configs.*.tls of config.toml to host folders that make containerd ask the same
+// hosts in the same order with the same TLS settings, and sets config_path, all in one edit: mirrors beside config_path
+// stop the CRI plugin from loading. Inline credentials (configs.*.auth, auths) may stay beside config_path and do. The
+// last host that a pull asks becomes `server`, since hosts.toml always asks its server last.
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { renderKey } from '../../text/toml.ts'
 import { lineOf, parseDocument } from '../../text/toml-document.ts'
@@ -28,7 +28,8 @@ export type MigrationFacts = {
   /** Names in the certs.d directory. */
   readonly existingFolders: readonly string[]
   /**
-   * CA files that are there and hold no certificate: legacy settings read past them, while hosts.toml fails every pull because of
+   * CA files that are there and hold no certificate: legacy settings read past them, while hosts.toml fails every pull
+   * because of
    * them. A file that is missing fails every pull in both forms, and is not listed.
    */
   readonly uselessCaFiles?: readonly string[]

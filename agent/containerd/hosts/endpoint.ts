@@ -1,5 +1,6 @@
-// Addresses of registries as containerd reads them in `endpoint` of config.toml and in hosts.toml: Go's url.Parse and its own rules
-// for what has no scheme. JavaScript's URL is not used: it drops default ports, by which containerd tells hosts apart.
+// Addresses of registries as containerd reads them in `endpoint` of config.toml and in hosts.toml: Go's url.Parse and
+// its own rules for what has no scheme. JavaScript's URL is not used: it drops default ports, by which containerd tells
+// hosts apart.
 
 export type Endpoint = {
   readonly scheme: 'http' | 'https'
@@ -11,7 +12,10 @@ export type Endpoint = {
 
 const URL_FORM = /^(https?):\/\/(?:[^/?#]*@)?([^/?#@\s]+)([^?#\s]*)(?:[?#]\S*)?$/i
 
-/** Undefined for what containerd cannot ask. User names and passwords in an address are dropped: containerd never sends them. */
+/**
+ * Undefined for what containerd cannot ask. User names and passwords in an address are dropped: containerd never sends
+ * them.
+ */
 export function parseUrl(text: string): Endpoint | undefined {
   const match = URL_FORM.exec(text)
   const [scheme, host] = [match?.[1]?.toLowerCase(), match?.[2]]
@@ -41,7 +45,10 @@ export function renderEndpoint({ scheme, host, path }: Endpoint): string {
   return `${scheme}://${host}${path}`
 }
 
-/** Everything below the path is containerd's `/v2/…`; in hosts.toml any other path needs override_path to be taken as it is. */
+/**
+ * Everything below the path is containerd's `/v2/…`; in hosts.toml any other path needs override_path to be taken as it
+ * is.
+ */
 export function needsOverridePath({ path }: Endpoint): boolean {
   return path !== '' && !/\/v2\/*$/.test(path)
 }

@@ -1,9 +1,8 @@
-// hosts.toml of one registry host: what the agent writes, and the facts of what others wrote.
-// Shape A (server and ca at the top, an empty [host] table): without the [host] line containerd before 1.7.32 and 1.6 reject the
-// file without a word in the pull error. https://github.com/containerd/containerd/blob/main/docs/hosts.md
-// This room: host directories and their hosts.toml, as containerd reads them and as others write them.
-// Begin here; then lookup.ts (which of them a pull uses), merge-foreign.ts (our CA in a file of someone else).
-// May touch: nothing.
+// hosts.toml of one registry host: what the agent writes, and the facts of what others wrote. Shape A (server and ca at
+// the top, an empty [host] table): without the [host] line containerd before 1.7.32 and 1.6 reject the file without a
+// word in the pull error. https://github.com/containerd/containerd/blob/main/docs/hosts.md This room: host directories
+// and their hosts.toml, as containerd reads them and as others write them. Begin here; then lookup.ts (which of them a
+// pull uses), merge-foreign.ts (our CA in a file of someone else). May touch: nothing.
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import { isTable, ownToml, parseToml, renderString, type TomlItem, type TomlTable } from '../../text/toml.ts'
 import { type ContainerdVersion, isAtLeast } from '../config/schema-version.ts'
@@ -17,7 +16,10 @@ export type HostsFileContent = {
   readonly server: string
   /** CA file, relative to the folder of hosts.toml. */
   readonly ca: string
-  /** B repeats the keys in a [host."…"] table: all that Spegel's rewrite of the folder keeps. A asks the server once on a 404, B twice. */
+  /**
+   * B repeats the keys in a [host."…"] table: all that Spegel's rewrite of the folder keeps. A asks the server once on
+   * a 404, B twice.
+   */
   readonly shape?: 'A' | 'B'
 }
 
@@ -105,7 +107,10 @@ export type HostsFileOptions = {
   readonly version?: ContainerdVersion | undefined
 }
 
-/** As containerd reads it (core/remotes/docker/config/hosts.go, parseHostsFile); compared with the real one of each generation. */
+/**
+ * As containerd reads it (core/remotes/docker/config/hosts.go, parseHostsFile); compared with the real one of each
+ * generation.
+ */
 export function parseHostsFile(text: string, { path = 'hosts.toml', version }: HostsFileOptions = {}): ParsedHostsFile {
   try {
     const skipsMark = version !== undefined && !isAtLeast(version, 2, 0)
@@ -218,7 +223,8 @@ function stringsOf(items: readonly TomlItem[]): readonly string[] | undefined {
 }
 
 /**
- * The folder of a registry host. containerd looks for `host_port_` before `host:port`, so an existing one wins; the name must
+ * The folder of a registry host. containerd looks for `host_port_` before `host:port`, so an existing one wins; the
+ * name must
  * match the image reference: `host:443` is not read for `host/…`, nor the reverse.
  */
 export function hostDirectoryName(host: string, existingNames: readonly string[]): string {

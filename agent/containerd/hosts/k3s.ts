@@ -1,5 +1,6 @@
-// hosts.toml as k3s and RKE2 write it at each of their starts, from their registries.yaml: how it is known, and by which of our CA files.
-// Source: github.com/k3s-io/k3s pkg/agent/templates/templates.go (the header), pkg/agent/containerd/config.go (who owns a directory).
+// hosts.toml as k3s and RKE2 write it at each of their starts, from their registries.yaml: how it is known, and by
+// which of our CA files. Source: github.com/k3s-io/k3s pkg/agent/templates/templates.go (the header),
+// pkg/agent/containerd/config.go (who owns a directory).
 
 /** Below /etc/rancher/k3s or /etc/rancher/rke2, where no start of them wipes anything. */
 export const DISTRIBUTION_CA_FOLDER = 'registry-trust'

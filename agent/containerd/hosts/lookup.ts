@@ -1,5 +1,6 @@
-// What containerd makes of a folder of host directories, and what it ignores there without a word. Pure over a snapshot.
-// Source: containerd core/remotes/docker/config/hosts.go (hostPaths, loadHostDir), measured on 1.6, 1.7 and 2.1.
+// What containerd makes of a folder of host directories, and what it ignores there without a word. Pure over a
+// snapshot. Source: containerd core/remotes/docker/config/hosts.go (hostPaths, loadHostDir), measured on 1.6, 1.7 and
+// 2.1.
 import type { ContainerdVersion } from '../config/schema-version.ts'
 import { type HostsFile, type ParsedHostsFile, parseHostsFile } from './hosts-toml.ts'
 
@@ -17,7 +18,10 @@ export type TreeFinding = {
   readonly remedy: string
 }
 
-/** The names under which containerd looks for `host`, in its order: the first folder that exists wins, also when it holds nothing. */
+/**
+ * The names under which containerd looks for `host`, in its order: the first folder that exists wins, also when it
+ * holds nothing.
+ */
 export function directoryNames(host: string): readonly string[] {
   const colon = host.lastIndexOf(':')
   const names = colon < 0 ? [host] : [`${host.slice(0, colon)}_${host.slice(colon + 1)}_`, host]

@@ -1,6 +1,6 @@
-// Adds our CA file to a hosts.toml that someone else wrote, and takes it out again: every other byte stays, and what was added can
-// be told apart later without a note of it, so that the user's own edits in between stay too. In a list of CA files ours is last;
-// where one file was named without a list, ours comes first in the list that replaces it.
+// Adds our CA file to a hosts.toml that someone else wrote, and takes it out again: every other byte stays, and what
+// was added can be told apart later without a note of it, so that the user's own edits in between stay too. In a list
+// of CA files ours is last; where one file was named without a list, ours comes first in the list that replaces it.
 import { isDeepStrictEqual } from 'node:util'
 import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { isTable, itemAt, parseToml, renderString, type TomlItem, type TomlTable, tableAt } from '../../text/toml.ts'
@@ -86,7 +86,9 @@ function parse(text: string, path: string): TomlTable {
 
 type KeyPath = readonly string[]
 
-/** Where a `ca` counts when `host` itself is asked: `[host]` tables inherit nothing from the top, nor the top from them. */
+/**
+ * Where a `ca` counts when `host` itself is asked: `[host]` tables inherit nothing from the top, nor the top from them.
+ */
 function caPlaces(table: TomlTable, host: string): readonly KeyPath[] {
   const own = defaultEndpoint(host)
   const isOwn = (url: string) => {
@@ -178,7 +180,10 @@ function filesAt(table: TomlTable, place: KeyPath): readonly string[] {
   return Array.isArray(item) ? item.filter((one) => typeof one === 'string') : []
 }
 
-/** The text without our CA file wherever it is named; the same text where it is not. Throws AgentError where it cannot be read. */
+/**
+ * The text without our CA file wherever it is named; the same text where it is not. Throws AgentError where it cannot
+ * be read.
+ */
 export async function unmergeHostsFile(
   text: string,
   { ca, path }: Pick<MergeHostsOptions, 'ca' | 'path'>,

@@ -1,6 +1,6 @@
-// hosts.toml of a registry with mirrors, a client certificate or headers. containerd asks the [host."…"] tables in order and the `server`
-// last, with the keys that stand at the top; without fallback the last mirror is that server, so that nobody else is ever asked.
-// https://github.com/containerd/containerd/blob/main/docs/hosts.md
+// hosts.toml of a registry with mirrors, a client certificate or headers. containerd asks the [host."…"] tables in
+// order and the `server` last, with the keys that stand at the top; without fallback the last mirror is that server, so
+// that nobody else is ever asked. https://github.com/containerd/containerd/blob/main/docs/hosts.md
 
 import { ownToml, renderKey, renderString } from '../../text/toml.ts'
 import { MANAGED_HEADER } from './hosts-toml.ts'

@@ -1,5 +1,6 @@
-// Names what a failed PullImage means. containerd gives nearly every failure the code UNKNOWN, so its text decides, by tables.
-// The texts are those of containerd 1.6, 1.7 and 2.1; the first rule that fits wins, and what fits none keeps containerd's own words.
+// Names what a failed PullImage means. containerd gives nearly every failure the code UNKNOWN, so its text decides, by
+// tables. The texts are those of containerd 1.6, 1.7 and 2.1; the first rule that fits wins, and what fits none keeps
+// containerd's own words.
 import { type Finding, type FindingCode, finding } from '../../model/finding.ts'
 import type { CriFailure } from '../../model/ports.ts'
 import { redactUrls, requestHost, shorten } from './text.ts'
@@ -308,7 +309,8 @@ function isCertificateRule(rule: Rule): boolean {
 }
 
 /**
- * containerd skips verification for loopback registries (1.7 and 2.x) or speaks plain HTTP to them (1.6), so a pull from one
+ * containerd skips verification for loopback registries (1.7 and 2.x) or speaks plain HTTP to them (1.6), so a pull
+ * from one
  * proves nothing about trust.
  */
 export function isLoopbackReference(host: string): boolean {

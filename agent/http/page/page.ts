@@ -87,7 +87,10 @@ ${refreshes && raw('script', PAGE_SCRIPT)}
   return renderHtml(page)
 }
 
-/** Not interpolated with the escaping of text: these elements hold raw text, and their bytes must be those of the digest. */
+/**
+ * Not interpolated with the escaping of text: these elements hold raw text, and their bytes must be those of the
+ * digest.
+ */
 function raw(element: 'style' | 'script', text: string): Html {
   const strings = Object.assign([`<${element}>${text}</${element}>`], { raw: [text] })
   return html(strings)

@@ -1,6 +1,6 @@
-// The one script of the page. Without it the page is the same and reloads itself as a whole; with it only what changed is exchanged,
-// so that open details, focus, selection and position stay, and a screen reader hears nothing but a new verdict.
-// Its digest stands in the content security policy: no other script can run.
+// The one script of the page. Without it the page is the same and reloads itself as a whole; with it only what changed
+// is exchanged, so that open details, focus, selection and position stay, and a screen reader hears nothing but a new
+// verdict. Its digest stands in the content security policy: no other script can run.
 
 export const REFRESH_SECONDS = 10
 

@@ -1,5 +1,5 @@
-// A table that is also a list of cards on a narrow screen. The roles stand there in words: with `display: block` some browsers
-// would otherwise no longer call it a table.
+// A table that is also a list of cards on a narrow screen. The roles stand there in words: with `display: block` some
+// browsers would otherwise no longer call it a table.
 import { type Html, html } from './html.ts'
 
 export type Cell = { readonly label: string; readonly content: Html | string; readonly kind?: string }

@@ -1,8 +1,7 @@
-// The CRI client (port CriClient): gRPC over containerd's unix socket. The rules: every call has a deadline; a call either answers or throws
-// an AgentError that names the socket and the reason; after a restart of the daemon the next call connects again.
-// This room: containerd's CRI socket: the port CriClient and its wire format.
-// Begin here; then messages.ts (what is asked and answered).
-// May touch: the socket that it is given, with a deadline on each call.
+// The CRI client (port CriClient): gRPC over containerd's unix socket. The rules: every call has a deadline; a call
+// either answers or throws an AgentError that names the socket and the reason; after a restart of the daemon the next
+// call connects again. This room: containerd's CRI socket: the port CriClient and its wire format. Begin here; then
+// messages.ts (what is asked and answered). May touch: the socket that it is given, with a deadline on each call.
 import { existsSync } from 'node:fs'
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { AgentError, type ErrorCode } from '../../model/errors.ts'
@@ -14,8 +13,8 @@ import { parseContainerPid, parseStatus, type StatusReply } from './status.ts'
 const CHANNEL_OPTIONS = {
   // containerd answers nothing useful when the authority is a percent-encoded socket path.
   'grpc.default_authority': 'localhost',
-  // A restart of the daemon takes a fifth of a second, and to try a unix socket costs next to nothing: the default of a second and more
-  // would look like an outage.
+  // A restart of the daemon takes a fifth of a second, and to try a unix socket costs next to nothing: the default of a
+  // second and more would look like an outage.
   'grpc.initial_reconnect_backoff_ms': 10,
   'grpc.max_reconnect_backoff_ms': 20,
   // Otherwise a closed client's connection lives on in a pool of the whole process.
@@ -158,14 +157,20 @@ function method(methods: Methods, name: string): CriMethod {
   return definition
 }
 
-/** What the CRI plugin answers between the moment its socket is there and the end of its own start; seen on 1.6 under load. */
+/**
+ * What the CRI plugin answers between the moment its socket is there and the end of its own start; seen on 1.6 under
+ * load.
+ */
 const STARTING = 'server is not initialized yet'
 
 function isStarting({ details }: ServiceError): boolean {
   return details.includes(STARTING)
 }
 
-/** UNIMPLEMENTED is never transient: containerd serves all of CRI or nothing of it (measured by polling every millisecond). */
+/**
+ * UNIMPLEMENTED is never transient: containerd serves all of CRI or nothing of it (measured by polling every
+ * millisecond).
+ */
 function callFailure(socket: string, name: string, error: ServiceError): AgentError {
   const detail = { socket, call: name, status: status[error.code] }
   const fail = (code: ErrorCode, message: string) => new AgentError(code, message, detail, { cause: error })

@@ -1,5 +1,6 @@
-// The descriptors of cri-messages.ts as services that grpc-js can call and serve. The only importer of `protobufjs`, of its part without
-// the .proto parser: a loader for .proto files would bring more code than everything else that speaks to containerd.
+// The descriptors of cri-messages.ts as services that grpc-js can call and serve. The only importer of `protobufjs`, of
+// its part without the .proto parser: a loader for .proto files would bring more code than everything else that speaks
+// to containerd.
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js'
 import protobuf from 'protobufjs/light.js'
 import { CRI_DESCRIPTOR } from './messages.ts'

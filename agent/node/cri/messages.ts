@@ -1,6 +1,7 @@
-// The messages of the Kubernetes CRI (runtime.v1) that the agent sends and reads, as protobuf descriptors: a subset of api.proto of
-// k8s.io/cri-api with its field numbers (unknown fields are skipped by proto3), in JSON, because the bundle has no .proto file to read.
-// CRI tells no pull that is under way: that one question goes to containerd's own content service on the same socket.
+// The messages of the Kubernetes CRI (runtime.v1) that the agent sends and reads, as protobuf descriptors: a subset of
+// api.proto of k8s.io/cri-api with its field numbers (unknown fields are skipped by proto3), in JSON, because the
+// bundle has no .proto file to read. CRI tells no pull that is under way: that one question goes to containerd's own
+// content service on the same socket.
 
 type Field = { readonly type: string; readonly id: number; readonly rule?: 'repeated'; readonly keyType?: string }
 

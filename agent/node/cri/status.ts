@@ -1,5 +1,6 @@
-// What CRI Status tells about the loaded configuration, per containerd generation (measured on 1.6, 1.7 and 2.1).
-// The rule: verbose Status of 1.6 and 1.7 holds registry passwords in plain text, so only the keys named here ever leave this file.
+// What CRI Status tells about the loaded configuration, per containerd generation (measured on 1.6, 1.7 and 2.1). The
+// rule: verbose Status of 1.6 and 1.7 holds registry passwords in plain text, so only the keys named here ever leave
+// this file.
 import type { RuntimeStatus } from '../../model/ports.ts'
 
 export type StatusReply = {

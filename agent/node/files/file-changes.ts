@@ -1,5 +1,6 @@
-// Changes of the node's files. The rules: what is right already is not touched; a reader sees the old or the new, never a part; when a call
-// returns, the disk has it; below the folder of a target no link is followed; what belongs to another user is left alone.
+// Changes of the node's files. The rules: what is right already is not touched; a reader sees the old or the new, never
+// a part; when a call returns, the disk has it; below the folder of a target no link is followed; what belongs to
+// another user is left alone.
 import { chmodSync, lstatSync, readlinkSync, renameSync, rmdirSync, type Stats, unlinkSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { normalize } from 'node:path/posix'
@@ -241,7 +242,9 @@ function requireReplaceable(path: string, now: Stats | undefined): void {
   requireOwner(path, now)
 }
 
-/** Renaming over a foreign file would silently make it ours, and without CAP_CHOWN its owner could not be given back. */
+/**
+ * Renaming over a foreign file would silently make it ours, and without CAP_CHOWN its owner could not be given back.
+ */
 function requireOwner(path: string, now: Stats): void {
   if (isOurs(now.uid)) return
   throw new AgentError('FILE_FOREIGN_OWNER', `${path} belongs to uid ${now.uid}, not to root: it is left alone`, {

@@ -1,4 +1,5 @@
-// One entry of an open folder as a value: what it is, and its bytes when it is a file. The last component is never followed.
+// One entry of an open folder as a value: what it is, and its bytes when it is a file. The last component is never
+// followed.
 import { constants, lstatSync, readlinkSync, type Stats } from 'node:fs'
 import { open } from 'node:fs/promises'
 import type { FileState } from '../../model/ports.ts'

@@ -1,4 +1,5 @@
-// Turns what a file call threw into an AgentError that names the path on the node, what was tried and the kernel's reason.
+// Turns what a file call threw into an AgentError that names the path on the node, what was tried and the kernel's
+// reason.
 import { getSystemErrorMessage } from 'node:util'
 import { AgentError, type ErrorCode } from '../../model/errors.ts'
 

@@ -1,5 +1,6 @@
-// Files mounted into the agent (port InputFiles): plain reads in the agent's own view, links followed, because a ConfigMap's keys are links.
-// The rule: what is wrong with a file is a value for the caller to explain, and no more than `maxBytes` is ever held.
+// Files mounted into the agent (port InputFiles): plain reads in the agent's own view, links followed, because a
+// ConfigMap's keys are links. The rule: what is wrong with a file is a value for the caller to explain, and no more
+// than `maxBytes` is ever held.
 import { constants } from 'node:fs'
 import { type FileHandle, open, readdir, readlink, realpath } from 'node:fs/promises'
 import { AgentError } from '../../model/errors.ts'

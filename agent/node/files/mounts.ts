@@ -1,5 +1,5 @@
-// What is mounted where, as this process sees it (port Mounts). The rule: what cannot be read is "nothing is known", never an error.
-// Format of a line: proc(5), /proc/PID/mountinfo; a source that was deleted since ends in `//deleted`.
+// What is mounted where, as this process sees it (port Mounts). The rule: what cannot be read is "nothing is known",
+// never an error. Format of a line: proc(5), /proc/PID/mountinfo; a source that was deleted since ends in `//deleted`.
 import { readFileSync } from 'node:fs'
 import type { MountPoint, Mounts } from '../../model/ports.ts'
 

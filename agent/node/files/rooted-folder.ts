@@ -1,6 +1,6 @@
 // Open folders below a root, and the walk that finds them. The rule: a path is resolved component by component on open
-// descriptors, the way the kernel would in a chroot: an absolute link starts again at the root and `..` stops there, so neither a
-// link nor a folder that is swapped meanwhile leads out of it.
+// descriptors, the way the kernel would in a chroot: an absolute link starts again at the root and `..` stops there, so
+// neither a link nor a folder that is swapped meanwhile leads out of it.
 import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 
@@ -52,7 +52,10 @@ export class Folder {
 /** An entry of an open folder; `name` is `.` where the path is the root itself. The caller closes the folder. */
 export type Place = { readonly folder: Folder; readonly name: string }
 
-/** Finds the folder that holds the last component of `path`, links resolved below `root`. Throws the errno errors of the calls. */
+/**
+ * Finds the folder that holds the last component of `path`, links resolved below `root`. Throws the errno errors of the
+ * calls.
+ */
 export function locate(root: string, path: string, last: 'follow' | 'keep'): Place {
   const open: Folder[] = [new Folder(root, O_PATH | constants.O_DIRECTORY)]
   try {

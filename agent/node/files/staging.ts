@@ -1,6 +1,6 @@
-// New files, links and folders are made in a sub-folder of the folder they go to, and renamed into place when they are complete and
-// on disk. A sub-folder, because containerd and Go read every file of /etc/ssl/certs whatever its name, but no sub-folder; below the same
-// folder, because a rename from another mount fails even on the same file system.
+// New files, links and folders are made in a sub-folder of the folder they go to, and renamed into place when they are
+// complete and on disk. A sub-folder, because containerd and Go read every file of /etc/ssl/certs whatever its name,
+// but no sub-folder; below the same folder, because a rename from another mount fails even on the same file system.
 import { randomBytes } from 'node:crypto'
 import { chmodSync, lstatSync, mkdirSync, renameSync, rmdirSync, symlinkSync } from 'node:fs'
 import { constants, open, rm } from 'node:fs/promises'
@@ -82,7 +82,10 @@ export function stageFolder(folder: Folder, name: string): Folder {
   return folder.child(name)
 }
 
-/** The moment of truth: after the rename both folders are synced, so that neither a torn nor a doubled name survives a crash. */
+/**
+ * The moment of truth: after the rename both folders are synced, so that neither a torn nor a doubled name survives a
+ * crash.
+ */
 export async function moveInto(staging: Folder, temporary: string, parent: Folder, name: string): Promise<void> {
   renameSync(staging.entry(temporary), parent.entry(name))
   await parent.sync()

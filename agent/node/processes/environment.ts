@@ -1,4 +1,5 @@
-// Which variables of containerd's environment the agent looks at. The rule: everything else may be a secret and is not kept.
+// Which variables of containerd's environment the agent looks at. The rule: everything else may be a secret and is not
+// kept.
 
 const RELEVANT = /^(?:SSL_CERT_(?:FILE|DIR)|GODEBUG|PATH|HOME|(?:https?|all|no)_proxy)$/i
 

@@ -1,5 +1,5 @@
-// Who listens on a unix socket, from /proc (port Processes). The rule: what /proc does not show is "nobody", never an error: in a Pod
-// without the host's pid namespace the daemon cannot be seen.
+// Who listens on a unix socket, from /proc (port Processes). The rule: what /proc does not show is "nobody", never an
+// error: in a Pod without the host's pid namespace the daemon cannot be seen.
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { basename } from 'node:path/posix'
 import { setImmediate } from 'node:timers/promises'
@@ -13,7 +13,9 @@ const TICKS_PER_SECOND = 100
 /** __SO_ACCEPTCON in the Flags column of /proc/net/unix: accepted connections carry the listener's path too. */
 const LISTENING = 0x10000
 
-/** `root` is the node's file system in the agent's view, as for the socket path: the daemon bound the path without it. */
+/**
+ * `root` is the node's file system in the agent's view, as for the socket path: the daemon bound the path without it.
+ */
 export function processes({ root = '/' }: { readonly root?: string } = {}): Processes {
   return {
     async listeningOn(socket) {
@@ -66,7 +68,10 @@ function aliases(path: string): readonly string[] {
   return [path, path.replace(/^\/run\//, '/var/run/'), path.replace(/^\/var\/run\//, '/run/')]
 }
 
-/** Socket inode to bound path, out of `Num RefCount Protocol Flags Type St Inode Path` of the network namespace of a process. */
+/**
+ * Socket inode to bound path, out of `Num RefCount Protocol Flags Type St Inode Path` of the network namespace of a
+ * process.
+ */
 function listeners(process: number | 'self', names: ReadonlySet<string>): ReadonlyMap<string, string> {
   const rows = readProc(`${process}/net/unix`)
     .split('\n')
@@ -91,7 +96,8 @@ function otherNamespaces(names: ReadonlySet<string>): ReadonlyMap<string, string
 }
 
 /**
- * Processes with such a socket open whose path leads to the very file that we would connect to: another root may hold another daemon
+ * Processes with such a socket open whose path leads to the very file that we would connect to: another root may hold
+ * another daemon
  * on a path of the same name.
  */
 async function holdersOf(socket: string, bound: ReadonlyMap<string, string>): Promise<readonly number[]> {
@@ -145,7 +151,10 @@ function describe(pid: number): ProcessInfo | undefined {
   }
 }
 
-/** A package upgrade renames a new file over the running one: the link then ends in ` (deleted)`, or the path is another file. */
+/**
+ * A package upgrade renames a new file over the running one: the link then ends in ` (deleted)`, or the path is another
+ * file.
+ */
 function executableOf(pid: number, link: string): { readonly executable: string; readonly replaced: boolean } {
   const executable = link.replace(/ \(deleted\)$/, '')
   if (executable !== link) return { executable, replaced: true }

@@ -1,4 +1,5 @@
-// Reads what a private copy of containerd wrote before it ended: a refusal of its configuration, or trouble of the place where it ran.
+// Reads what a private copy of containerd wrote before it ended: a refusal of its configuration, or trouble of the
+// place where it ran.
 
 /** Trouble that the live daemon, with the node's rights, folders and libraries, would not have. */
 const OWN_TROUBLE =

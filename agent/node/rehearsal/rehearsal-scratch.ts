@@ -1,5 +1,5 @@
-// Scratch folders of rehearsals. The rules: short names, because a unix socket path must fit into 107 bytes; for root alone; removed with
-// whatever is mounted below, and so are those that an agent which died left behind.
+// Scratch folders of rehearsals. The rules: short names, because a unix socket path must fit into 107 bytes; for root
+// alone; removed with whatever is mounted below, and so are those that an agent which died left behind.
 import { execFile } from 'node:child_process'
 import {
   accessSync,
@@ -54,7 +54,10 @@ export function rehearsalScratches(baseFolder: string = fastestFolder()): { crea
   }
 }
 
-/** containerd syncs its databases to the disk while it starts: a quarter of its start on a quiet disk, far more on a busy one. */
+/**
+ * containerd syncs its databases to the disk while it starts: a quarter of its start on a quiet disk, far more on a
+ * busy one.
+ */
 function fastestFolder(): string {
   try {
     const { type, bavail, bsize } = statfsSync(MEMORY_FOLDER)
@@ -92,7 +95,8 @@ function scratchIn(folder: string): RehearsalScratch {
 }
 
 /**
- * What an agent that was killed left here. Told by age alone: a pid says nothing where several pid namespaces share the folder, and no
+ * What an agent that was killed left here. Told by age alone: a pid says nothing where several pid namespaces share the
+ * folder, and no
  * rehearsal takes minutes.
  */
 async function sweep(base: string): Promise<void> {

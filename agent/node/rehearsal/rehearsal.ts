@@ -1,6 +1,7 @@
-// Runs a private copy of the node's own containerd on temporary folders (port RehearsalRunner). The rules: it gets no capability, its own
-// process group and bounded memory, dies with the agent, and leaves nothing behind; only containerd's own words about its configuration
-// count as a refusal: whatever else kept it from running is REHEARSAL_UNAVAILABLE.
+// Runs a private copy of the node's own containerd on temporary folders (port RehearsalRunner). The rules: it gets no
+// capability, its own process group and bounded memory, dies with the agent, and leaves nothing behind; only
+// containerd's own words about its configuration count as a refusal: whatever else kept it from running is
+// REHEARSAL_UNAVAILABLE.
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path/posix'
@@ -114,7 +115,8 @@ function launch({ binary, scratch, environment }: Options, socket: string): Runn
   const [command, ...args] = [...dropPrivileges(binary), binary, ...flags]
   const child = spawn(command ?? binary, args, {
     cwd: folder,
-    // A group of its own: Ctrl-C at the agent's terminal is for the agent, and the end takes helpers of containerd along.
+    // A group of its own: Ctrl-C at the agent's terminal is for the agent, and the end takes helpers of containerd
+    // along.
     detached: true,
     env: { GOMEMLIMIT: GO_MEMORY_LIMIT, ...environment, HOME: folder, TMPDIR: folder },
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -138,8 +140,10 @@ function launch({ binary, scratch, environment }: Options, socket: string): Runn
 }
 
 /**
- * Loading the configuration needs no right at all (measured on 1.6, 1.7 and 2.1), so none is given where that can be arranged.
- * @throws AgentError REHEARSAL_UNAVAILABLE where there are rights and no setpriv: the copy reads a configuration of others with them.
+ * Loading the configuration needs no right at all (measured on 1.6, 1.7 and 2.1), so none is given where that can be
+ * arranged.
+ * @throws AgentError REHEARSAL_UNAVAILABLE where there are rights and no setpriv: the copy reads a configuration of
+ * others with them.
  */
 function dropPrivileges(binary: string): readonly string[] {
   const setpriv = SETPRIV.find(isExecutable)

@@ -1,5 +1,6 @@
-// The fragments of the configuration as they were when last good (port FragmentStore), so that a fragment that is refused while the agent
-// starts takes nothing off the node that it declared before. Below the state folder, for root alone.
+// The fragments of the configuration as they were when last good (port FragmentStore), so that a fragment that is
+// refused while the agent starts takes nothing off the node that it declared before. Below the state folder, for root
+// alone.
 import type { FragmentStore, NodeFiles } from '../../model/ports.ts'
 import { ensureFolder } from './state-store.ts'
 

@@ -1,5 +1,5 @@
-// Which grants of the fleet component can never be used again (port GrantStore): grants.json in the state folder. It is a file of its own
-// because it is written while a transaction, which owns state.json, is under way.
+// Which grants of the fleet component can never be used again (port GrantStore): grants.json in the state folder. It is
+// a file of its own because it is written while a transaction, which owns state.json, is under way.
 
 import { AgentError } from '../../model/errors.ts'
 import { type ClosedGrant, GRANT_PHASES } from '../../model/fleet.ts'

@@ -1,5 +1,6 @@
-// Only one agent works on a node (port NodeLock). The rule: the kernel holds the lock and drops it when the process dies, however it dies; no
-// stale lock can ever be left. Node has no flock, but its SQLite locks files with fcntl, across containers and pid namespaces too.
+// Only one agent works on a node (port NodeLock). The rule: the kernel holds the lock and drops it when the process
+// dies, however it dies; no stale lock can ever be left. Node has no flock, but its SQLite locks files with fcntl,
+// across containers and pid namespaces too.
 import {
   chmodSync,
   closeSync,
@@ -28,7 +29,8 @@ const SQLITE_BUSY = 5
 const SQLITE_NOTADB = 26
 
 /**
- * `folder` is the state folder in the agent's own view; `lock` in it stays behind, empty, until it is released for good. A lock that
+ * `folder` is the state folder in the agent's own view; `lock` in it stays behind, empty, until it is released for
+ * good. A lock that
  * nobody can hold, because it is no file or not one of SQLite's, is set aside.
  */
 export function nodeLock({ folder: place }: { readonly folder: string | (() => Promise<string>) }): NodeLock {
@@ -76,7 +78,10 @@ function lockFile(Database: typeof DatabaseSync, path: string): DatabaseSync | u
   return undefined
 }
 
-/** Made where there is none. A file that is there is never opened here: closing it would drop a lock that this process has on it. */
+/**
+ * Made where there is none. A file that is there is never opened here: closing it would drop a lock that this process
+ * has on it.
+ */
 function inodeOf(path: string): number {
   const there = lstatSync(path, { throwIfNoEntry: false })
   if (there?.isFile()) return there.ino

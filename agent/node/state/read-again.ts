@@ -1,5 +1,5 @@
-// Reading what the agent remembers. The rule: what one call could not read (no descriptor, no memory, a passing fault of the disk) is not
-// damaged; only what stays unreadable is.
+// Reading what the agent remembers. The rule: what one call could not read (no descriptor, no memory, a passing fault
+// of the disk) is not damaged; only what stays unreadable is.
 import { setTimeout } from 'node:timers/promises'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 

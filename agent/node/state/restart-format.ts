@@ -1,4 +1,5 @@
-// Checks what is read back of the machine's records and of the ledger: a record decides which file goes back and which unit is started.
+// Checks what is read back of the machine's records and of the ledger: a record decides which file goes back and which
+// unit is started.
 import type { RestartEntry, RestartRecord } from '../../model/restart.ts'
 
 const PHASES = ['armed', 'written', 'restarting', 'verifying', 'committed', 'reverting', 'reverted']

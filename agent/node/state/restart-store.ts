@@ -1,6 +1,6 @@
-// The machine's records, the kept original of config.toml and the ledger of restarts (port RestartStore). The rules: a record is a new
-// file whose name is its number, so that of two drivers that write the same number one fails; a record counts when it is whole; what is
-// damaged is set aside and never blocks; going back is one rename.
+// The machine's records, the kept original of config.toml and the ledger of restarts (port RestartStore). The rules: a
+// record is a new file whose name is its number, so that of two drivers that write the same number one fails; a record
+// counts when it is whole; what is damaged is set aside and never blocks; going back is one rename.
 import { linkSync, readFileSync, renameSync, unlinkSync } from 'node:fs'
 import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'

@@ -1,5 +1,5 @@
-// Checks what is read back from state.json and the journal. The rule: these files decide what is deleted from the node, so one wrong
-// field makes the whole file unreadable.
+// Checks what is read back from state.json and the journal. The rule: these files decide what is deleted from the node,
+// so one wrong field makes the whole file unreadable.
 import { AgentError } from '../../model/errors.ts'
 import type { JournalEntry } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'

@@ -1,8 +1,7 @@
-// What the agent remembers on the node (port StateStore): state.json, backup/, journal/ and audit.jsonl below the state folder. The rules:
-// readable by root only; every write is atomic and durable; what cannot be understood is an error, never an empty state.
-// This room: what the agent remembers on the node: ownership, backups, the journal, and the lock.
-// Begin here; then state-format.ts (what is accepted when it is read), lock.ts.
-// May touch: the state folder alone.
+// What the agent remembers on the node (port StateStore): state.json, backup/, journal/ and audit.jsonl below the state
+// folder. The rules: readable by root only; every write is atomic and durable; what cannot be understood is an error,
+// never an empty state. This room: what the agent remembers on the node: ownership, backups, the journal, and the lock.
+// Begin here; then state-format.ts (what is accepted when it is read), lock.ts. May touch: the state folder alone.
 import { createHash } from 'node:crypto'
 import { constants, type FileHandle, open, rename } from 'node:fs/promises'
 import { basename, dirname } from 'node:path/posix'
@@ -101,7 +100,8 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
     },
     async destroy() {
       await files.sweep(folder)
-      // First what names the rest: a crash from here on leaves files that nothing refers to, never a reference to nothing.
+      // First what names the rest: a crash from here on leaves files that nothing refers to, never a reference to
+      // nothing.
       await files.put(statePath, { kind: 'absent' }, { folder })
       for (const name of await files.list(folder)) {
         // The lock is held by whoever calls this, and removed when it is released.

@@ -1,6 +1,7 @@
-// Lines over a stream socket, for both ends of the restarter's protocol. The rules: an error of a socket ends that socket and nothing else;
-// a line has a bound; who is asked answers one line at a time and reads no further meanwhile, so that a peer that floods fills the kernel's
-// buffer and not the heap. (node:readline emits its input's errors again on an object that nobody listens to, which ends the process.)
+// Lines over a stream socket, for both ends of the restarter's protocol. The rules: an error of a socket ends that
+// socket and nothing else; a line has a bound; who is asked answers one line at a time and reads no further meanwhile,
+// so that a peer that floods fills the kernel's buffer and not the heap. (node:readline emits its input's errors again
+// on an object that nobody listens to, which ends the process.)
 import type { Socket } from 'node:net'
 
 const NEWLINE = 0x0a
@@ -48,7 +49,10 @@ export function writeLine(socket: Socket, value: object): Promise<void> {
   return promise.finally(() => socket.off('close', resolve))
 }
 
-/** For the whole life of a socket: a peer that is killed with an answer unread resets it, and an error without a listener ends the process. */
+/**
+ * For the whole life of a socket: a peer that is killed with an answer unread resets it, and an error without a
+ * listener ends the process.
+ */
 export function ignoreErrors(socket: Socket): void {
   socket.on('error', () => undefined)
 }

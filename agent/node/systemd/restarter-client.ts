@@ -1,5 +1,5 @@
-// The agent's side of the restarter sidecar: the Systemd port over its socket. The rule: each question has its own connection and its
-// deadline.
+// The agent's side of the restarter sidecar: the Systemd port over its socket. The rule: each question has its own
+// connection and its deadline.
 import { existsSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { AgentError } from '../../model/errors.ts'

@@ -1,5 +1,5 @@
-// A Pod starts its sidecars before the agent, but does not wait until they listen: a command that runs once waits for them, the daemon just
-// tries again.
+// A Pod starts its sidecars before the agent, but does not wait until they listen: a command that runs once waits for
+// them, the daemon just tries again.
 import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 

@@ -1,9 +1,8 @@
-// systemd over D-Bus (port Systemd). The rules: the D-Bus library is loaded when the first call is made and each call has its own short
-// connection, so that a node where nothing is ever restarted pays nothing; a call to systemd succeeding says nothing about the unit: the
-// result of the job does.
-// This room: restarting containerd: over D-Bus, or through the restarter.
-// Begin here; then restarter-client.ts, the same port from inside a Pod.
-// May touch: systemd's units of containerd, and no other.
+// systemd over D-Bus (port Systemd). The rules: the D-Bus library is loaded when the first call is made and each call
+// has its own short connection, so that a node where nothing is ever restarted pays nothing; a call to systemd
+// succeeding says nothing about the unit: the result of the job does. This room: restarting containerd: over D-Bus, or
+// through the restarter. Begin here; then restarter-client.ts, the same port from inside a Pod. May touch: systemd's
+// units of containerd, and no other.
 import { existsSync } from 'node:fs'
 import type { MessageBus } from 'dbus-native'
 import { AgentError } from '../../model/errors.ts'
@@ -93,7 +92,9 @@ function startOf(value: unknown): { readonly startedAt?: number } {
   return microseconds > 0 ? { startedAt: Math.floor(microseconds / 1000) } : {}
 }
 
-/** The signal may come before the reply that names the job, so every JobRemoved since the subscription is remembered. */
+/**
+ * The signal may come before the reply that names the job, so every JobRemoved since the subscription is remembered.
+ */
 async function restart(bus: MessageBus, name: string, { timeoutMs }: CallOptions): Promise<JobOutcome> {
   const started = performance.now()
   const results = new Map<string, string>()
@@ -132,7 +133,8 @@ async function withBus<T>(
   options.signal?.throwIfAborted()
   const { createClient } = await import('dbus-native')
   const timeout = Math.min(QUESTION_MS, options.timeoutMs ?? QUESTION_MS)
-  // `direct`: the library's own Hello throws out of a timer when a bus accepts and never answers, which would end the process.
+  // `direct`: the library's own Hello throws out of a timer when a bus accepts and never answers, which would end the
+  // process.
   const bus = createClient({ socket, timeout, authMethods: ['EXTERNAL'], direct: true })
   let failure: unknown
   const failed = new Promise<never>((_, reject) => {

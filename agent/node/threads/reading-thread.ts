@@ -1,5 +1,6 @@
-// Runs one piece of work in a thread of its own that may use so much memory and time and no more (port ReadingThread). What an input does to
-// it, the process that guards the node goes on: a heap that is used up, an endless loop and a crash all end the thread alone.
+// Runs one piece of work in a thread of its own that may use so much memory and time and no more (port ReadingThread).
+// What an input does to it, the process that guards the node goes on: a heap that is used up, an endless loop and a
+// crash all end the thread alone.
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import type { ReadingEnd, ReadingThread, ThreadMessage } from '../../model/ports.ts'
@@ -18,8 +19,8 @@ const YOUNG_MB = 4
 export function readingThread({ program, heapMb = 64, patienceMs = 10_000 }: ReadingThreadOptions): ReadingThread {
   return (job, onNote) =>
     new Promise((resolve) => {
-      // The flag that a sidecar is started with would count for this thread too, before the limit given here. The heap that the process
-      // itself may use was fixed when it started.
+      // The flag that a sidecar is started with would count for this thread too, before the limit given here. The heap
+      // that the process itself may use was fixed when it started.
       setFlagsFromString('--max-old-space-size=0')
       const worker = new Worker(program, {
         workerData: job,

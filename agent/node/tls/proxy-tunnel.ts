@@ -1,5 +1,5 @@
-// Asks an HTTP proxy for a connection to a host and port (CONNECT, RFC 9110 section 9.3.6). What the proxy says is bounded and read up to the end
-// of its head; the tunnel begins with the next byte.
+// Asks an HTTP proxy for a connection to a host and port (CONNECT, RFC 9110 section 9.3.6). What the proxy says is
+// bounded and read up to the end of its head; the tunnel begins with the next byte.
 import type { Socket } from 'node:net'
 import type { TlsProxy } from '../../model/ports.ts'
 

@@ -1,5 +1,6 @@
-// Tries a login once (port RegistryLogin): Basic, or the token service that the registry names. The rules: a secret is sent only over a
-// connection verified with exactly the roots given, only to the registry, or to a token service that is declared, and never a second time.
+// Tries a login once (port RegistryLogin): Basic, or the token service that the registry names. The rules: a secret is
+// sent only over a connection verified with exactly the roots given, only to the registry, or to a token service that
+// is declared, and never a second time.
 import { request as httpsRequest } from 'node:https'
 import { rootCertificates } from 'node:tls'
 import type { CallOptions, LoginAnswer, LoginRequest, RegistryCredentials, RegistryLogin } from '../../model/ports.ts'

@@ -1,6 +1,7 @@
-// Reads the server's certificates out of the recorded bytes of a TLS handshake. Node shows only a chain that it has linked by itself:
-// what was sent in which order, what is sent twice or does not belong, is exactly what a diagnosis is about.
-// Hostile bytes give less, never an exception. TLS 1.2 sends certificates in the clear; for 1.3 the caller hands in its own secret.
+// Reads the server's certificates out of the recorded bytes of a TLS handshake. Node shows only a chain that it has
+// linked by itself: what was sent in which order, what is sent twice or does not belong, is exactly what a diagnosis is
+// about. Hostile bytes give less, never an exception. TLS 1.2 sends certificates in the clear; for 1.3 the caller hands
+// in its own secret.
 import { createDecipheriv, createHmac } from 'node:crypto'
 
 export type Transcript = {

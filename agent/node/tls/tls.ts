@@ -1,8 +1,8 @@
-// Looks at a TLS server (port TlsProbe) with the offers that a Go client such as containerd makes. It verifies nothing, so that also a
-// broken server can be seen, and therefore sends no secret and trusts no answer. Every look has a deadline and bounded bytes.
-// This room: one look at a TLS server, and one try of a login: the ports TlsProbe and RegistryLogin.
-// Begin here; then tls-transcript.ts (what was on the wire), registry-login.ts.
-// May touch: the network, with a deadline on each look; nothing of the node.
+// Looks at a TLS server (port TlsProbe) with the offers that a Go client such as containerd makes. It verifies nothing,
+// so that also a broken server can be seen, and therefore sends no secret and trusts no answer. Every look has a
+// deadline and bounded bytes. This room: one look at a TLS server, and one try of a login: the ports TlsProbe and
+// RegistryLogin. Begin here; then tls-transcript.ts (what was on the wire), registry-login.ts. May touch: the network,
+// with a deadline on each look; nothing of the node.
 import { type LookupAddress, type LookupOptions, lookup } from 'node:dns'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { BlockList, isIP, type Socket, connect as tcpConnect } from 'node:net'
@@ -30,7 +30,10 @@ export function tlsProbe(): TlsProbe {
   return { look, fetch: fetchPlain }
 }
 
-/** What Go offers (crypto/tls defaults up to 1.21); SECLEVEL=0 so that OpenSSL looks at weak certificates too instead of hanging up. */
+/**
+ * What Go offers (crypto/tls defaults up to 1.21); SECLEVEL=0 so that OpenSSL looks at weak certificates too instead of
+ * hanging up.
+ */
 const LIKE_GO: ConnectionOptions = {
   ciphers: [
     'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
@@ -255,7 +258,9 @@ NEVER_FETCHED.addAddress('::1', 'ipv6')
 NEVER_FETCHED.addAddress('::', 'ipv6')
 NEVER_FETCHED.addSubnet('fe80::', 10, 'ipv6')
 
-/** A served certificate chose this address: it must not make the agent talk to services that trust their own machine. */
+/**
+ * A served certificate chose this address: it must not make the agent talk to services that trust their own machine.
+ */
 async function fetchPlain(url: string, { timeoutMs, signal }: CallOptions): Promise<Buffer | undefined> {
   const parsed = URL.parse(url)
   if (parsed?.protocol !== 'http:') return undefined

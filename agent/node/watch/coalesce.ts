@@ -7,7 +7,8 @@ const AT_MOST_MS = 100
 export type Coalesced = { poke(): void; cancel(): void }
 
 /**
- * Calls `onChange` once things have been quiet for 20 ms; while they are not, every 100 ms, so that a program that never stops writing
+ * Calls `onChange` once things have been quiet for 20 ms; while they are not, every 100 ms, so that a program that
+ * never stops writing
  * is seen too. `cancel` drops what has not been told yet.
  */
 export function coalesce(onChange: () => void): Coalesced {

@@ -1,5 +1,6 @@
-// Tells that something in the watched folders changed (port Watcher). The rules: an event means "look again" and nothing more; a burst is one
-// call; a folder that is deleted and made again stays watched, because its parent is watched with it.
+// Tells that something in the watched folders changed (port Watcher). The rules: an event means "look again" and
+// nothing more; a burst is one call; a folder that is deleted and made again stays watched, because its parent is
+// watched with it.
 import { realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path/posix'
 import type { FSWatcher } from 'chokidar'
@@ -33,7 +34,8 @@ async function startWatching(path: string, depth: number, poke: () => void, log:
   const watching = watch(parent, {
     ignoreInitial: true,
     depth: depth + 1,
-    // A key of a ConfigMap is a link into `..data`, and /etc/ssl/certs is a folder of links: following would open a watch for each.
+    // A key of a ConfigMap is a link into `..data`, and /etc/ssl/certs is a folder of links: following would open a
+    // watch for each.
     followSymlinks: false,
     ignorePermissionErrors: true,
     atomic: false,

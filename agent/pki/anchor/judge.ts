@@ -1,5 +1,5 @@
-// Which of the decoded certificates may become trust anchors. Pure; the time is handed in.
-// Rule: what would widen or break trust is left out with a reason; what is merely useless (expired) is kept and reported.
+// Which of the decoded certificates may become trust anchors. Pure; the time is handed in. Rule: what would widen or
+// break trust is left out with a reason; what is merely useless (expired) is kept and reported.
 import type { Certificate } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { DecodedCertificate } from '../certificate/certificate.ts'

@@ -1,4 +1,5 @@
-// What is worth knowing about a certificate that may well be used as an anchor: shown by `inspect`, never a reason to refuse it.
+// What is worth knowing about a certificate that may well be used as an anchor: shown by `inspect`, never a reason to
+// refuse it.
 import { type Problem, problem } from '../../model/errors.ts'
 import { addressText } from '../certificate/addresses.ts'
 import type { DecodedCertificate } from '../certificate/certificate.ts'

@@ -1,4 +1,5 @@
-// One certificate as a verifier sees it: everything that decides whether it may stand in a chain. Bytes that Go cannot parse give a reason.
+// One certificate as a verifier sees it: everything that decides whether it may stand in a chain. Bytes that Go cannot
+// parse give a reason.
 import { createHash, type KeyObject, X509Certificate } from 'node:crypto'
 import { childrenOf, type DerElement, TAG } from '../encoding/der.ts'
 import { refusalText, whyGoRefuses } from '../go/certificate.ts'

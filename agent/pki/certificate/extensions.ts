@@ -1,5 +1,5 @@
-// The X.509 extensions that decide a verification, read the way Go's crypto/x509 reads them: what Go refuses to parse is refused here
-// too, with the reason, because containerd then breaks off the handshake.
+// The X.509 extensions that decide a verification, read the way Go's crypto/x509 reads them: what Go refuses to parse
+// is refused here too, with the reason, because containerd then breaks off the handshake.
 
 import { childrenOf, type DerElement, dottedOid, readElements, TAG } from '../encoding/der.ts'
 import type { CertificateFields } from './fields.ts'
@@ -40,7 +40,9 @@ export const OID = {
   serverAuth: '1.3.6.1.5.5.7.3.1',
 } as const
 
-/** Read or harmless to Go, besides those above: CRL points, policies and (since Go 1.24) the constraints on policies. */
+/**
+ * Read or harmless to Go, besides those above: CRL points, policies and (since Go 1.24) the constraints on policies.
+ */
 const ALSO_HANDLED: ReadonlySet<string> = new Set(['2.5.29.31', '2.5.29.32', '2.5.29.33', '2.5.29.36', '2.5.29.54'])
 
 const BOOLEAN = 0x01

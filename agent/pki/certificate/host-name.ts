@@ -1,5 +1,6 @@
-// Whether a certificate is valid for a host, by Go's rules (crypto/x509 VerifyHostname): names and addresses of subjectAltName alone,
-// one wildcard as the whole first label. The common name is never looked at, save to say that it is not.
+// Whether a certificate is valid for a host, by Go's rules (crypto/x509 VerifyHostname): names and addresses of
+// subjectAltName alone, one wildcard as the whole first label. The common name is never looked at, save to say that it
+// is not.
 import { addressBytes, addressText, shortest } from './addresses.ts'
 import type { SubjectNames } from './names.ts'
 

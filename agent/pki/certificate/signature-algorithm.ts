@@ -1,4 +1,5 @@
-// The signature algorithms of certificates as Go knows them: good, known but insecure (refused since Go 1.18), or unknown to it.
+// The signature algorithms of certificates as Go knows them: good, known but insecure (refused since Go 1.18), or
+// unknown to it.
 import { childrenOf, type DerElement, dottedOid, TAG } from '../encoding/der.ts'
 
 export type SignatureAlgorithm = {

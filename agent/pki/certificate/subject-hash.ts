@@ -1,5 +1,6 @@
-// OpenSSL's subject hash: the name (HASH.0) under which OpenSSL looks for a CA in /etc/ssl/certs, as `openssl x509 -subject_hash`
-// and `openssl rehash` compute it. Rule: SHA-1 over the canonical form of the subject (x509_name_canon in OpenSSL's crypto/x509/x_name.c).
+// OpenSSL's subject hash: the name (HASH.0) under which OpenSSL looks for a CA in /etc/ssl/certs, as `openssl x509
+// -subject_hash` and `openssl rehash` compute it. Rule: SHA-1 over the canonical form of the subject (x509_name_canon
+// in OpenSSL's crypto/x509/x_name.c).
 import { createHash } from 'node:crypto'
 import { childrenOf, type DerElement, encodeElement, TAG } from '../encoding/der.ts'
 import { readCertificateFields } from './fields.ts'

@@ -1,5 +1,6 @@
-// "certificate signed by unknown authority" is all that containerd says. Here: whose signature it is, where the chain breaks off, and which
-// of the declared certificates comes closest and why it does not fit. A missing intermediate is claimed only where one was really found.
+// "certificate signed by unknown authority" is all that containerd says. Here: whose signature it is, where the chain
+// breaks off, and which of the declared certificates comes closest and why it does not fit. A missing intermediate is
+// claimed only where one was really found.
 import { type Evidence, type Finding, finding } from '../../model/finding.ts'
 import { nearest } from '../../text/did-you-mean.ts'
 import { type ChainCertificate, shortName } from '../certificate/chain-certificate.ts'

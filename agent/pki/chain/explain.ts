@@ -1,5 +1,6 @@
-// Why a served chain does or does not verify, in words a person can act on: which anchor verifies it; or what is missing and what comes
-// closest. The code of the finding is the class of the error that containerd gives for the same server; the words say more.
+// Why a served chain does or does not verify, in words a person can act on: which anchor verifies it; or what is
+// missing and what comes closest. The code of the finding is the class of the error that containerd gives for the same
+// server; the words say more.
 import { type Evidence, type Finding, type FindingCode, finding } from '../../model/finding.ts'
 import { type ChainCertificate, readChainCertificate, shortName } from '../certificate/chain-certificate.ts'
 import type { HostMismatch } from '../certificate/host-name.ts'

@@ -1,5 +1,5 @@
-// Tells a TLS inspecting proxy from a CA that was forgotten: the same unknown authority answers for hosts that have nothing to do with
-// each other. A name that such products use is only a hint and is said as one.
+// Tells a TLS inspecting proxy from a CA that was forgotten: the same unknown authority answers for hosts that have
+// nothing to do with each other. A name that such products use is only a hint and is said as one.
 
 export type UnknownIssuer = {
   /** Without a port. */

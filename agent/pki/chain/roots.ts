@@ -1,4 +1,5 @@
-// The certificates that a verification may end in, each with where it comes from: a declared anchor by its name, or the node's own store.
+// The certificates that a verification may end in, each with where it comes from: a declared anchor by its name, or the
+// node's own store.
 import type { Certificate, TrustAnchor } from '../../model/desired-state.ts'
 import { type ChainCertificate, readChainCertificate } from '../certificate/chain-certificate.ts'
 
@@ -24,7 +25,8 @@ export function rootsOfCertificates(certificates: readonly Certificate[]): reado
 const MOST_ROOTS = 5_000
 
 /**
- * Every certificate in PEM text that Go's CertPool.AppendCertsFromPEM would take: other blocks, blocks with headers and what does not
+ * Every certificate in PEM text that Go's CertPool.AppendCertsFromPEM would take: other blocks, blocks with headers and
+ * what does not
  * parse are passed over. `seen` leaves out what earlier files held already.
  */
 export function rootsInPem(text: string, seen: Set<string> = new Set()): readonly ChainCertificate[] {

@@ -1,5 +1,6 @@
-// OpenSSL's TRUSTED CERTIFICATE form: a certificate and, after it, what it may be used for. Go does not read the form, so the certificate
-// alone goes to the node; where the extra settings forbid servers, dropping them would widen the trust, so it is refused.
+// OpenSSL's TRUSTED CERTIFICATE form: a certificate and, after it, what it may be used for. Go does not read the form,
+// so the certificate alone goes to the node; where the extra settings forbid servers, dropping them would widen the
+// trust, so it is refused.
 import { childrenOf, dottedOid, readElements, TAG } from '../encoding/der.ts'
 
 export type TrustedCertificate =

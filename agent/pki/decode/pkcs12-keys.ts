@@ -1,12 +1,15 @@
-// Passwords to keys and plain text, for PKCS#12: PBES2 (RFC 8018) as OpenSSL 3 and Java write it, the older PKCS#12 schemes with 3DES and
-// RC2, and the checksums of both. Every iteration is paid from one account, because the file names their number.
+// Passwords to keys and plain text, for PKCS#12: PBES2 (RFC 8018) as OpenSSL 3 and Java write it, the older PKCS#12
+// schemes with 3DES and RC2, and the checksums of both. Every iteration is paid from one account, because the file
+// names their number.
 import { createDecipheriv, createHash, hash as digestOf, pbkdf2Sync } from 'node:crypto'
 import rc2 from 'node-forge/lib/rc2.js'
 import forgeUtil from 'node-forge/lib/util.js'
 import { type BerElement, berChildren } from '../encoding/ber.ts'
 import { dottedOid, TAG } from '../encoding/der.ts'
 
-/** `terminated`: as text with its two zero bytes; `none`: no byte at all, which some programs write for "no password". */
+/**
+ * `terminated`: as text with its two zero bytes; `none`: no byte at all, which some programs write for "no password".
+ */
 export type Password = { readonly text: string; readonly form: 'terminated' | 'none' }
 
 /** NSS, the most thorough program, takes 700 000 for one store; a second or two is the most that these cost. */

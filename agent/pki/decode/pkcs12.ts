@@ -1,5 +1,6 @@
-// Opens a PKCS#12 store (RFC 7292) for the certificates in it. Rules: a private key in it spoils the whole store and is never decrypted;
-// nothing is believed before the password has proved itself; and the file cannot choose how long we calculate.
+// Opens a PKCS#12 store (RFC 7292) for the certificates in it. Rules: a private key in it spoils the whole store and is
+// never decrypted; nothing is believed before the password has proved itself; and the file cannot choose how long we
+// calculate.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Secret } from '../../model/secret.ts'
 import { type BerElement, berChildren, berOctets, readBer } from '../encoding/ber.ts'

@@ -1,5 +1,5 @@
-// Opens a PKCS#7 (CMS) SignedData container, as Windows exports chains and authorities serve them: the certificates in it, nothing else.
-// Its signatures are not looked at: what a file may be trusted for is decided by who declares it.
+// Opens a PKCS#7 (CMS) SignedData container, as Windows exports chains and authorities serve them: the certificates in
+// it, nothing else. Its signatures are not looked at: what a file may be trusted for is decided by who declares it.
 import { type BerElement, berChildren, readBer } from '../encoding/ber.ts'
 import { dottedOid, TAG } from '../encoding/der.ts'
 

@@ -1,5 +1,6 @@
-// Reads BER, of which DER is the strict form: PKCS#7 and PKCS#12 containers are often written with indefinite lengths and octet strings in
-// pieces. Only for containers: a certificate itself has to be DER. Hostile bytes give `undefined`; depth and work are bounded.
+// Reads BER, of which DER is the strict form: PKCS#7 and PKCS#12 containers are often written with indefinite lengths
+// and octet strings in pieces. Only for containers: a certificate itself has to be DER. Hostile bytes give `undefined`;
+// depth and work are bounded.
 
 export type BerElement = {
   readonly tag: number

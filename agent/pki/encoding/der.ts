@@ -1,5 +1,5 @@
-// Reads DER (X.690) elements out of a buffer: just enough for X.509. Hostile bytes never throw: what is not strict DER is `undefined`.
-// Strict on purpose: OpenSSL tolerates BER that Go (and so containerd) refuses.
+// Reads DER (X.690) elements out of a buffer: just enough for X.509. Hostile bytes never throw: what is not strict DER
+// is `undefined`. Strict on purpose: OpenSSL tolerates BER that Go (and so containerd) refuses.
 
 export const TAG = {
   integer: 0x02,
@@ -37,7 +37,9 @@ function slice(bytes: Buffer, tag: number, headerLength: number, length: number)
   return { tag, raw: bytes.subarray(0, end), content: bytes.subarray(headerLength, end) }
 }
 
-/** More than any certificate or bundle has: a megabyte of empty elements must not become a hundred megabytes of objects. */
+/**
+ * More than any certificate or bundle has: a megabyte of empty elements must not become a hundred megabytes of objects.
+ */
 const MOST_ELEMENTS = 10_000
 
 /** All elements of `bytes`, one after the other, without a gap or a rest. */

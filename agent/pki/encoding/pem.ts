@@ -1,5 +1,6 @@
-// Splits PEM text (RFC 7468, read as leniently as people write it) into blocks. A broken block is reported and the next one read.
-// Lenient: text around blocks, CRLF, missing final newline, a body folded into one line by YAML. Strict: labels match, base64 is base64.
+// Splits PEM text (RFC 7468, read as leniently as people write it) into blocks. A broken block is reported and the next
+// one read. Lenient: text around blocks, CRLF, missing final newline, a body folded into one line by YAML. Strict:
+// labels match, base64 is base64.
 
 export type PemBlock = {
   readonly label: string

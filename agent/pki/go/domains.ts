@@ -1,5 +1,5 @@
-// Domain names and mailboxes of certificates as Go checks them while it reads them (crypto/x509 domainToReverseLabels, since Go 1.26
-// domainNameValid, and parseRFC2821Mailbox).
+// Domain names and mailboxes of certificates as Go checks them while it reads them (crypto/x509 domainToReverseLabels,
+// since Go 1.26 domainNameValid, and parseRFC2821Mailbox).
 import type { GoVersion } from './refusal.ts'
 
 /** A name that a certificate is for, e.g. the host of a URI. The empty name passes, as with Go. */

@@ -1,5 +1,5 @@
-// The extensions of a certificate as Go reads them (crypto/x509 processExtensions): one that Go knows must be well formed, whatever it
-// says; one that it does not know is left alone.
+// The extensions of a certificate as Go reads them (crypto/x509 processExtensions): one that Go knows must be well
+// formed, whatever it says; one that it does not know is left alone.
 import { isIP } from 'node:net'
 import { TAG } from '../encoding/der.ts'
 import { isAscii } from './distinguished-name.ts'

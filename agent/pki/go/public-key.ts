@@ -1,5 +1,5 @@
-// The key of a certificate as Go reads it (crypto/x509 parsePublicKey): a key of a kind that Go knows must be well formed, one of another
-// kind is left alone.
+// The key of a certificate as Go reads it (crypto/x509 parsePublicKey): a key of a kind that Go knows must be well
+// formed, one of another kind is left alone.
 import { ECDH } from 'node:crypto'
 import { DerReader, rightAligned } from './reader.ts'
 import { type GoVersion, must } from './refusal.ts'

@@ -1,5 +1,6 @@
-// A cursor over DER with the rules of golang.org/x/crypto/cryptobyte, which Go's crypto/x509 is written with: what it reads is read, what
-// it refuses is refused. It does not look at what follows the last element that is asked for, as Go does not.
+// A cursor over DER with the rules of golang.org/x/crypto/cryptobyte, which Go's crypto/x509 is written with: what it
+// reads is read, what it refuses is refused. It does not look at what follows the last element that is asked for, as Go
+// does not.
 import { readElement, TAG } from '../encoding/der.ts'
 import { type GoVersion, must } from './refusal.ts'
 

@@ -1,5 +1,5 @@
-// Go's parser of certificates differs from release to release. These are the releases that containerd is built with on the nodes of today,
-// each one with rules of its own; the corpus test asks a real containerd of each of them.
+// Go's parser of certificates differs from release to release. These are the releases that containerd is built with on
+// the nodes of today, each one with rules of its own; the corpus test asks a real containerd of each of them.
 
 /** The Go release, and the containerd line whose packages are built with it. */
 export const GO_RELEASES = [

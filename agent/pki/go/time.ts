@@ -1,4 +1,5 @@
-// The two date forms of a certificate as Go reads them: time.Parse, and then the date written again must be the same text.
+// The two date forms of a certificate as Go reads them: time.Parse, and then the date written again must be the same
+// text.
 import { type DerReader, GENERALIZED_TIME, UTC_TIME } from './reader.ts'
 import { type GoVersion, must, refuse } from './refusal.ts'
 

@@ -1,5 +1,5 @@
-// The host of a URI as Go's net/url takes it out, as far as a certificate can hold one: ASCII. Only what decides whether Go reads the
-// certificate is told: whether the URI parses, and its host.
+// The host of a URI as Go's net/url takes it out, as far as a certificate can hold one: ASCII. Only what decides
+// whether Go reads the certificate is told: whether the URI parses, and its host.
 import { isIPv4, isIPv6 } from 'node:net'
 import type { GoVersion } from './refusal.ts'
 

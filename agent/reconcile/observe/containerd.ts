@@ -136,7 +136,10 @@ async function layoutByFolder(files: NodeFiles): Promise<NodeLayout> {
   return chooseLayout([], undefined)
 }
 
-/** From the option, /etc/crictl.yaml, then the well-known places. Two of them at once could be two runtimes: nobody guesses. */
+/**
+ * From the option, /etc/crictl.yaml, then the well-known places. Two of them at once could be two runtimes: nobody
+ * guesses.
+ */
 async function findSocket(address: string | undefined, files: NodeFiles): Promise<string | AgentError> {
   if (address !== undefined) return address.replace(/^unix:\/\//, '')
   const crictl = await files.readFollowing('/etc/crictl.yaml')
@@ -174,7 +177,9 @@ async function presentOf(candidates: readonly NodeLayout[], files: NodeFiles): P
   return [...present, ...candidates]
 }
 
-/** k3s and RKE2 share a socket: the unit tells them apart. A socket of no layout is a plain containerd somewhere else. */
+/**
+ * k3s and RKE2 share a socket: the unit tells them apart. A socket of no layout is a plain containerd somewhere else.
+ */
 function chooseLayout(candidates: readonly NodeLayout[], unit: string | undefined): NodeLayout {
   const byUnit = candidates.find(({ units }) => unit !== undefined && units.includes(unit))
   const layout = byUnit ?? candidates[0] ?? LAYOUTS[0]
@@ -213,7 +218,10 @@ function configFileOf(process: ProcessInfo | undefined, unit: UnitFacts | undefi
 
 type Imports = Pick<ContainerdFacts, 'imports' | 'importFolders' | 'unseenImport'>
 
-/** In the order in which containerd merges them, what imported files import included; a pattern may have `*` in its last part only. */
+/**
+ * In the order in which containerd merges them, what imported files import included; a pattern may have `*` in its last
+ * part only.
+ */
 async function readImports(config: FileState, configFile: string, files: NodeFiles): Promise<Imports> {
   const imports: { path: string; bytes: Buffer }[] = []
   const folders = new Set<string>()

@@ -1,4 +1,5 @@
-// What on the node is evidently the agent's although nothing remembers it, and the node as it would be without. Reads only.
+// What on the node is evidently the agent's although nothing remembers it, and the node as it would be without. Reads
+// only.
 import { posix } from 'node:path'
 import { readContainerdConfig } from '../../containerd/config/read.ts'
 import { CONFIG_SCHEMAS, isSchemaVersion } from '../../containerd/config/schema-version.ts'
@@ -62,7 +63,10 @@ function bodyOf(block: string): string {
   return block.replaceAll(/-----[^-]*-----|\s/g, '')
 }
 
-/** The node's files as if the agent had never been there: what it would write on such a node is compared with what there is. */
+/**
+ * The node's files as if the agent had never been there: what it would write on such a node is compared with what there
+ * is.
+ */
 export function withoutOurs(files: NodeFiles, evidence: Evidence, facts: ContainerdFacts): NodeFiles {
   const masked = (path: string, state: FileState) => maskedState(path, state, evidence, facts)
   const read: NodeFiles['read'] = async (path) => {

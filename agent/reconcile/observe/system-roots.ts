@@ -1,5 +1,5 @@
-// The node's own trust store as Go reads it (crypto/x509 root_unix.go): one bundle file, and every file of the certificate folders.
-// Through the files port, so below --root; what cannot be read is passed over, as Go does.
+// The node's own trust store as Go reads it (crypto/x509 root_unix.go): one bundle file, and every file of the
+// certificate folders. Through the files port, so below --root; what cannot be read is passed over, as Go does.
 import { posix } from 'node:path'
 import type { SystemRootsFacts } from '../../model/observed-state.ts'
 import type { NodeFiles } from '../../model/ports.ts'

@@ -1,5 +1,5 @@
-// Drift: something differs from the last committed state although the configuration did not change. It is put right, but
-// not for ever: a path that someone else keeps changing is left to a person.
+// Drift: something differs from the last committed state although the configuration did not change. It is put right,
+// but not for ever: a path that someone else keeps changing is left to a person.
 import type { DesiredState } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'

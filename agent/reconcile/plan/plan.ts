@@ -1,4 +1,5 @@
-// The plan: what every target would change, put together in the order in which it is carried out. Pure: the same input gives the same plan.
+// The plan: what every target would change, put together in the order in which it is carried out. Pure: the same input
+// gives the same plan.
 import { type DesiredState, type TrustAnchor, withWildcard } from '../../model/desired-state.ts'
 import type { Problem } from '../../model/errors.ts'
 import type { Change, Planned, TargetName } from '../../model/plan.ts'
@@ -51,7 +52,10 @@ export async function planTargets(request: PlanInput): Promise<Planned> {
   }
 }
 
-/** Of the names of a target those under which there is something on the node, or would be; its first where there is nothing. */
+/**
+ * Of the names of a target those under which there is something on the node, or would be; its first where there is
+ * nothing.
+ */
 function namesAtWork(
   { names }: Target,
   { changes, last }: WholePlan,

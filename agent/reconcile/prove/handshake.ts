@@ -1,5 +1,5 @@
-// What can be said of a registry without a pull: a handshake of the agent's own, judged as containerd would judge it. For the
-// proof level `tls`, and as the weaker check where the node's containerd cannot be rehearsed.
+// What can be said of a registry without a pull: a handshake of the agent's own, judged as containerd would judge it.
+// For the proof level `tls`, and as the weaker check where the node's containerd cannot be rehearsed.
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import type { Clock, NodeFiles, TlsProbe } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
@@ -27,7 +27,8 @@ export async function proveByHandshake(
 }
 
 /**
- * Proof level `tls`: a handshake verified with exactly the declared anchors (with the node's store where none is declared). The weaker
+ * Proof level `tls`: a handshake verified with exactly the declared anchors (with the node's store where none is
+ * declared). The weaker
  * check too, where the rehearsal cannot run: hand in what containerd would trust.
  */
 export async function proveTls(

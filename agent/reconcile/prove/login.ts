@@ -1,5 +1,6 @@
-// Decides which credentials a proof may hand to containerd, which sends them six times per pull: only those that the registry has
-// just accepted from the agent's own, single attempt. What was refused is not sent again until it changes, or hours have passed.
+// Decides which credentials a proof may hand to containerd, which sends them six times per pull: only those that the
+// registry has just accepted from the agent's own, single attempt. What was refused is not sent again until it changes,
+// or hours have passed.
 
 import { createHmac, randomBytes } from 'node:crypto'
 import { readCredentials } from '../../config/credentials.ts'
@@ -97,7 +98,9 @@ function tokenHostsOf({ host, credentials }: Registry): readonly string[] {
   return [...(credentials?.hosts ?? []), ...(TOKEN_SERVICES[host] ?? [])]
 }
 
-/** containerd hands a login to every endpoint that asks for one, unless it is told a server; it can be told one alone. */
+/**
+ * containerd hands a login to every endpoint that asks for one, unless it is told a server; it can be told one alone.
+ */
 function boundServer({ host, mirrors = [], credentials }: Registry): { readonly server?: string } {
   const declared = new Set(credentials?.hosts)
   const isForAll = mirrors.length > 0 && mirrors.every(({ url }) => declared.has(new URL(url).host))

@@ -1,8 +1,7 @@
-// Proves declared registries as each of them asks for: by a pull of containerd, with credentials where they are declared, or by a
-// handshake of the agent's own.
-// This room: proving that a registry is trusted: by a pull of containerd, or by a handshake.
-// Begin here; then pull.ts, then login.ts (with whose credentials).
-// May touch: the CRI socket and the network; never a file.
+// Proves declared registries as each of them asks for: by a pull of containerd, with credentials where they are
+// declared, or by a handshake of the agent's own. This room: proving that a registry is trusted: by a pull of
+// containerd, or by a handshake. Begin here; then pull.ts, then login.ts (with whose credentials). May touch: the CRI
+// socket and the network; never a file.
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
@@ -57,7 +56,10 @@ async function withCauses(
   )
 }
 
-/** A look goes to the host of the name and shows nothing: it says nothing of mirrors and of what a client certificate or a header opens. */
+/**
+ * A look goes to the host of the name and shows nothing: it says nothing of mirrors and of what a client certificate or
+ * a header opens.
+ */
 function isAskedPlainly({ host, mirrors = [], headers, clientCertificate, plainHttp, skipVerify }: Registry): boolean {
   const isOwn = headers === undefined && clientCertificate === undefined && plainHttp !== true && skipVerify !== true
   return isOwn && mirrors.length === 0 && host !== 'docker.io'

@@ -1,5 +1,6 @@
 // Proves trust by a test pull through the CRI socket, with containerd's own code: the one fact that `trusted` rests on.
-// A pull may change nothing that matters on the node: by default it asks for an image that is there, or for one that is nowhere.
+// A pull may change nothing that matters on the node: by default it asks for an image that is there, or for one that is
+// nowhere.
 import { classifyPull } from '../../containerd/pull/classify.ts'
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { type Finding, finding, isLoginFailure, provesTrust } from '../../model/finding.ts'
@@ -61,8 +62,10 @@ export async function proveRegistry(registry: Registry, cri: CriClient, options:
 }
 
 /**
- * An image that the kubelet did not pull itself may be started by any Pod without the login that it was pulled with, where its policy
- * trusts what it finds (KEP-2535, imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages, the default): so a proof with a login
+ * An image that the kubelet did not pull itself may be started by any Pod without the login that it was pulled with,
+ * where its policy
+ * trusts what it finds (KEP-2535, imagePullCredentialsVerificationPolicy: NeverVerifyPreloadedImages, the default): so
+ * a proof with a login
  * brings none, unless its user wants it to.
  */
 async function wouldLeaveImage(
@@ -89,7 +92,10 @@ function isUntried(login: Login): boolean {
   return login.kind === 'failed' && login.finding.code === 'login-untried'
 }
 
-/** Trust and login are two things: the login is told where trust is proved, and a fault of trust is never hidden by one of the login. */
+/**
+ * Trust and login are two things: the login is told where trust is proved, and a fault of trust is never hidden by one
+ * of the login.
+ */
 function withLogin(pulled: Finding, login: Login | undefined, reference: string): Finding {
   if (login === undefined || !provesTrust(pulled.code)) return pulled
   if (login.kind === 'failed') return { ...login.finding, evidence: { ...pulled.evidence, ...login.finding.evidence } }
@@ -131,7 +137,10 @@ function failed(registry: Registry, reference: string, result: Parameters<typeof
   return finding('trusted', message, { reference })
 }
 
-/** Whether the registry counts as proved for `apply`: TLS trust, the login where one is declared, and for the `pull` level the image itself. */
+/**
+ * Whether the registry counts as proved for `apply`: TLS trust, the login where one is declared, and for the `pull`
+ * level the image itself.
+ */
 export function isProved(proof: ProofResult): boolean {
   if (proof.level === 'pull' && proof.finding.code === 'not-found') return false
   return provesTrust(proof.finding.code) && !isLoginFailure(proof.finding.code)

@@ -1,4 +1,5 @@
-// The agent's side of a grant: whether it allows a restart now, and what is remembered of it. Pure; the clock is the agent's own.
+// The agent's side of a grant: whether it allows a restart now, and what is remembered of it. Pure; the clock is the
+// agent's own.
 import type { ClosedGrant, Grant, GrantReport } from '../../model/fleet.ts'
 
 /** How the reason begins where nothing but the grant is missing. */

@@ -1,5 +1,6 @@
-// The dangerous step of a transaction: write what only a restart makes valid, restart, and where that fails go back: config.toml by one
-// rename, containerd, then everything else. What is done when is decided by the machine (agent/restart/), which the restarter drives too.
+// The dangerous step of a transaction: write what only a restart makes valid, restart, and where that fails go back:
+// config.toml by one rename, containerd, then everything else. What is done when is decided by the machine
+// (agent/restart/), which the restarter drives too.
 import { type AgentError, asAgentError, AgentError as Failure } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Change } from '../../model/plan.ts'

@@ -1,5 +1,6 @@
-// The quiet window: containerd is restarted when no image is being downloaded and no container is being made, if that comes soon.
-// The rule: the wait is bounded, and what moves no more holds up nothing; containerd resumes a download that was cut short.
+// The quiet window: containerd is restarted when no image is being downloaded and no container is being made, if that
+// comes soon. The rule: the wait is bounded, and what moves no more holds up nothing; containerd resumes a download
+// that was cut short.
 import { asAgentError } from '../../model/errors.ts'
 import type { Clock, CriClient, RuntimeActivity } from '../../model/ports.ts'
 
@@ -9,7 +10,10 @@ export const QUIET_PATIENCE_BY_HAND_MS = 10_000
 
 const POLL_MS = 200
 const CALL_MS = 2_000
-/** containerd writes a download in steps of 1 MiB: at 35 kB/s one takes 30 s. What a killed pull left behind never moves again. */
+/**
+ * containerd writes a download in steps of 1 MiB: at 35 kB/s one takes 30 s. What a killed pull left behind never moves
+ * again.
+ */
 const STALLED_MS = 30_000
 const ENDLESS_MS = 600_000
 /** The kubelet starts what it creates within moments; older ones were forgotten. */

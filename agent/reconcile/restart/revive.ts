@@ -1,5 +1,5 @@
-// Brings up a containerd that may be down because of files that have just been put back: a way back of the machine without anything to
-// put back. It asks nothing first and waits for nothing but containerd.
+// Brings up a containerd that may be down because of files that have just been put back: a way back of the machine
+// without anything to put back. It asks nothing first and waits for nothing but containerd.
 import { createHash } from 'node:crypto'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
@@ -9,11 +9,15 @@ import { Machine } from '../../restart/driver.ts'
 import { machinePorts } from './machine-ports.ts'
 import { chooseRestart, rememberDaemon } from './restart.ts'
 
-/** Which containers ran before is not known any more; that the runtime was ready is, or it would not have been restarted. */
+/**
+ * Which containers ran before is not known any more; that the runtime was ready is, or it would not have been
+ * restarted.
+ */
 const READY: RuntimeMemory = { runtimeReady: true, networkReady: false, containers: [] }
 
 /**
- * `loaded`: SHA-256 of what containerd has read, where that is known to be another config.toml; it is restarted also where it answers.
+ * `loaded`: SHA-256 of what containerd has read, where that is known to be another config.toml; it is restarted also
+ * where it answers.
  * False: containerd does not answer, or nobody may restart it; why is in the log.
  */
 export async function reviveContainerd(

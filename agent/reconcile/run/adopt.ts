@@ -1,6 +1,6 @@
-// Ownership that outlives state.json: what is on the node and evidently the agent's is taken for its own again. The rules: only where a
-// host directory carries the agent's mark; only what is exactly as the agent would write it, or lies beside that mark; and what is not
-// certain is told, never taken.
+// Ownership that outlives state.json: what is on the node and evidently the agent's is taken for its own again. The
+// rules: only where a host directory carries the agent's mark; only what is exactly as the agent would write it, or
+// lies beside that mark; and what is not certain is told, never taken.
 import { posix } from 'node:path'
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
@@ -108,7 +108,9 @@ async function emptiedFolder({ certsDirectory }: Evidence, bare: NodeFiles): Pro
   return { [certsDirectory]: { kind: 'whole', target: 'containerd-hosts', subject: '', sha256: '', before: ABSENT } }
 }
 
-/** Sources in the system store that hold nothing but what lies beside a mark as well: anchors that are declared no more. */
+/**
+ * Sources in the system store that hold nothing but what lies beside a mark as well: anchors that are declared no more.
+ */
 async function impliedAnchors({ certificates }: Evidence, known: Owned, files: NodeFiles): Promise<Owned> {
   const owned: Owned = {}
   for (const name of await files.list(LOCAL_ANCHORS)) {

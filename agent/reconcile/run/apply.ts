@@ -55,7 +55,10 @@ export async function applyTo(context: Context): Promise<Run> {
   })
 }
 
-/** Nothing to write. A registry that is not trusted although its files are right may still need the restart that nobody made. */
+/**
+ * Nothing to write. A registry that is not trusted although its files are right may still need the restart that nobody
+ * made.
+ */
 async function proveUnchanged(context: Context, planned: Planned): Promise<Run> {
   const { desired, state, facts, cri, options, ports } = context
   const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
@@ -79,7 +82,10 @@ async function proveUnchanged(context: Context, planned: Planned): Promise<Run> 
   return carryOut([], { required: true, reason: notLoaded(facts, isLegacy(planned), ignored) }, attempt)
 }
 
-/** What was rolled back once is not tried again by itself: the node stays as it is until the input changes or a person says so. */
+/**
+ * What was rolled back once is not tried again by itself: the node stays as it is until the input changes or a person
+ * says so.
+ */
 async function refuseAgain({ desired, state, facts, cri, options, ports }: Context, planned: Planned): Promise<Run> {
   const last = state.transactions.findLast(
     ({ generation, result }) => generation === desired.generation && result !== 'committed',
@@ -140,8 +146,8 @@ export async function carryOut(kept: readonly Change[], restart: RestartNeed, at
   }
   const proofs =
     restarts.length > 0 ? await proveFresh(attempt) : await proveDeclared(desired.registries, cri, ports, desired)
-  // What was proved before is put back: when it is not trusted now, the cause lies elsewhere (the file is gone again, or the registry
-  // changed its certificate), and undoing would only restore the damage.
+  // What was proved before is put back: when it is not trusted now, the cause lies elsewhere (the file is gone again,
+  // or the registry changed its certificate), and undoing would only restore the damage.
   const isHealingOnly = kept.length > 0 && !restart.required && isPureHealing(attempt.planned, attempt)
   const worse =
     options.allowOrphan === true || isHealingOnly
@@ -256,7 +262,10 @@ async function undoWorse(worse: readonly ProofResult[], open: OpenRestart | unde
   return { ...base(attempt), outcome, state, problems, error, proofs, applied: [], restarts }
 }
 
-/** A heal of what worked before: somebody else may have written at the same moment. What fails three times in a row is not tried again. */
+/**
+ * A heal of what worked before: somebody else may have written at the same moment. What fails three times in a row is
+ * not tried again.
+ */
 function isWorthAnotherTry({ desired, state }: Attempt): boolean {
   const lately = state.transactions.slice(-2)
   const isRepeated = lately.length === 2 && lately.every(({ result }) => result !== 'committed')

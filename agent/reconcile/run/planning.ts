@@ -1,4 +1,5 @@
-// The plan for this node now: look at every target, fold what they would change, leave out what must not be written where it would land.
+// The plan for this node now: look at every target, fold what they would change, leave out what must not be written
+// where it would land.
 import type { DesiredState } from '../../model/desired-state.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Planned } from '../../model/plan.ts'

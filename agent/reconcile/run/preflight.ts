@@ -1,5 +1,5 @@
-// What a plan would do, found out before anything is written: drift that is not to be healed is left out, the rest is rehearsed, and a
-// registry that would lose its trust keeps its old anchors.
+// What a plan would do, found out before anything is written: drift that is not to be healed is left out, the rest is
+// rehearsed, and a registry that would lose its trust keeps its old anchors.
 
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
@@ -18,7 +18,10 @@ import { unloadableAnchors, withoutAnchors } from './unloadable-anchors.ts'
 /** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */
 const BEFORE_DEADLINE_MS = 2_000
 
-/** What the plan would do, tried before anything is written: by the rehearsal, against what each registry is now. For `plan` too. */
+/**
+ * What the plan would do, tried before anything is written: by the rehearsal, against what each registry is now. For
+ * `plan` too.
+ */
 export async function foresee(planned: Planned, context: Context): Promise<Foreseen> {
   const { desired, facts, options, ports } = context
   const [rehearsal, before] = await Promise.all([
@@ -106,7 +109,8 @@ export type Foreseen = Candidate & {
 }
 
 /**
- * A registry that is trusted now and would not be with the new anchors alone keeps the old ones beside them until they verify what it
+ * A registry that is trusted now and would not be with the new anchors alone keeps the old ones beside them until they
+ * verify what it
  * serves; where that is no way out, its folder stays as it is.
  */
 async function keepTrust(

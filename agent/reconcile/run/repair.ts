@@ -1,5 +1,5 @@
-// What a run begins with: whatever ended the one before it, a restart that it left comes to its end, and its transaction is undone or
-// kept as a whole.
+// What a run begins with: whatever ended the one before it, a restart that it left comes to its end, and its
+// transaction is undone or kept as a whole.
 import { asAgentError } from '../../model/errors.ts'
 import type { RestartRecord } from '../../model/restart.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
@@ -17,14 +17,18 @@ export type Repaired = {
 
 /** The caller holds the node's lock. */
 export async function repair(ports: RunPorts, signal?: AbortSignal): Promise<Repaired> {
-  // First what saves the node: a restart that somebody left half done comes to its end before any other path is looked at.
+  // First what saves the node: a restart that somebody left half done comes to its end before any other path is looked
+  // at.
   const restart = await settle(machinePorts(ports), 'agent', { isMine: true, isPatient: false, signal })
   await tidy(restart, ports)
   const recovered = await recover(ports, { committed: restart?.phase === 'committed' ? restart.id : undefined })
   return { restart, recovered }
 }
 
-/** What the crash of an earlier run left beside config.toml and among the records. Never throws: a later run tries again. */
+/**
+ * What the crash of an earlier run left beside config.toml and among the records. Never throws: a later run tries
+ * again.
+ */
 async function tidy(restart: RestartRecord | undefined, { restarts, log }: RunPorts): Promise<void> {
   if (restart !== undefined && !isOver(restart)) return
   const kept = restart === undefined ? [] : putAway(restart, restarts)

@@ -1,5 +1,5 @@
-// `rollback`: back to the last committed state before the current one. The generation that is left behind is not applied
-// again by the daemon until the input changes.
+// `rollback`: back to the last committed state before the current one. The generation that is left behind is not
+// applied again by the daemon until the input changes.
 
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError, problem } from '../../model/errors.ts'
@@ -40,7 +40,9 @@ async function goBack(context: Context): Promise<Run> {
   return revertTo(previous, permission, reason, context)
 }
 
-/** Paths that are neither as the transaction left them nor ours alone: the file of someone else, with later edits in it. */
+/**
+ * Paths that are neither as the transaction left them nor ours alone: the file of someone else, with later edits in it.
+ */
 async function changedSince({ steps }: PreviousState, { state, ports }: Context): Promise<readonly string[]> {
   const last = new Map(steps.map((step) => [step.path, step.after] as const))
   const changed: string[] = []

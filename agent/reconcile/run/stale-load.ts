@@ -1,5 +1,5 @@
-// Whether the running containerd has loaded what lies on the node: known by the effect only, by what a fresh start of it trusts and it
-// does not. Pure.
+// Whether the running containerd has loaded what lies on the node: known by the effect only, by what a fresh start of
+// it trusts and it does not. Pure.
 import { provesTrust } from '../../model/finding.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Rehearsal } from '../../model/plan.ts'
@@ -15,7 +15,8 @@ export function rootsAreNewer({ startedAt, systemRoots }: ContainerdFacts): bool
 }
 
 /**
- * From 2.0 on CRI Status does not tell config_path, cri-proxy may not tell legacy sections (`isLegacy`), and no version tells by which system
+ * From 2.0 on CRI Status does not tell config_path, cri-proxy may not tell legacy sections (`isLegacy`), and no version
+ * tells by which system
  * store it trusts.
  */
 export function isLoadUncertain(facts: ContainerdFacts, isLegacy: boolean): boolean {
@@ -26,7 +27,10 @@ function isConfigUncertain({ status }: ContainerdFacts, isLegacy: boolean): bool
   return (isLegacy ? status.loadedTlsFiles : status.loadedConfigPath) === undefined
 }
 
-/** Registries that the private copy trusts with these very files and the daemon does not: it has not read them since they changed. */
+/**
+ * Registries that the private copy trusts with these very files and the daemon does not: it has not read them since
+ * they changed.
+ */
 export function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): readonly string[] {
   if (rehearsal.verdict !== 'passed') return []
   const trusted = new Set(rehearsal.proofs.filter(({ finding }) => provesTrust(finding.code)).map(({ host }) => host))

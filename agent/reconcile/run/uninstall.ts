@@ -168,7 +168,9 @@ type MovedRemoval = {
 
 const NO_MOVED_FOLDERS: MovedRemoval = { folders: 0, changes: [], problems: [] }
 
-/** Folders that took over what config.toml said: they go when it is put back, unless someone made them theirs meanwhile. */
+/**
+ * Folders that took over what config.toml said: they go when it is put back, unless someone made them theirs meanwhile.
+ */
 async function planMovedRemoval(
   { owned }: AgentState,
   planned: readonly Change[],

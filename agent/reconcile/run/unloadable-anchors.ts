@@ -1,6 +1,6 @@
-// The second net below the parser of certificates: an anchor that the node's own containerd could not load in the rehearsal, whatever our
-// rules say of it, is not written anywhere and costs no restart. It is treated like one that cannot be read: what lies on the node stays.
-// Pure.
+// The second net below the parser of certificates: an anchor that the node's own containerd could not load in the
+// rehearsal, whatever our rules say of it, is not written anywhere and costs no restart. It is treated like one that
+// cannot be read: what lies on the node stays. Pure.
 
 import type { DesiredState } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
@@ -13,7 +13,10 @@ export type Unloadable = {
   readonly problems: readonly Problem[]
 }
 
-/** The anchors of every registry whose CA file held nothing that the private copy could load; an anchor that was loaded alone is none. */
+/**
+ * The anchors of every registry whose CA file held nothing that the private copy could load; an anchor that was loaded
+ * alone is none.
+ */
 export function unloadableAnchors(rehearsal: Rehearsal, desired: DesiredState): Unloadable {
   if (rehearsal.verdict !== 'passed') return { anchors: new Set(), problems: [] }
   const isRefused = new Map(
@@ -42,7 +45,9 @@ export function unloadableAnchors(rehearsal: Rehearsal, desired: DesiredState): 
   }
 }
 
-/** The same state in which these anchors have no certificate that can be used: what was written of them before stays. */
+/**
+ * The same state in which these anchors have no certificate that can be used: what was written of them before stays.
+ */
 export function withoutAnchors(desired: DesiredState, names: ReadonlySet<string>): DesiredState {
   const anchors = desired.anchors.map((anchor) => (names.has(anchor.name) ? { ...anchor, certificates: [] } : anchor))
   return { ...desired, anchors }

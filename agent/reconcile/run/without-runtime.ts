@@ -1,5 +1,5 @@
-// Runs without any socket of the node (profile `hosts`): files alone, proved by the rehearsal, which pulls with the node's
-// own containerd binary. What would need a restart is reported, never written.
+// Runs without any socket of the node (profile `hosts`): files alone, proved by the rehearsal, which pulls with the
+// node's own containerd binary. What would need a restart is reported, never written.
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'

@@ -1,5 +1,6 @@
-// A state store that never writes a private key: bytes that hold one are kept in memory alone, for as long as this process may have to
-// put them back. After a crash they are gone; the key that the configuration names is written anew by the next run.
+// A state store that never writes a private key: bytes that hold one are kept in memory alone, for as long as this
+// process may have to put them back. After a crash they are gone; the key that the configuration names is written anew
+// by the next run.
 import { createHash } from 'node:crypto'
 import type { StateStore } from '../../model/ports.ts'
 

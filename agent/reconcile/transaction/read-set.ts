@@ -1,5 +1,6 @@
-// What a plan was made from: whatever was read on the node for it. Between plan and execution lies the rehearsal, a tenth of a second
-// and more; what others write in that time must not be lost, so a change is made only where the node is still as it was planned for.
+// What a plan was made from: whatever was read on the node for it. Between plan and execution lies the rehearsal, a
+// tenth of a second and more; what others write in that time must not be lost, so a change is made only where the node
+// is still as it was planned for.
 
 import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'

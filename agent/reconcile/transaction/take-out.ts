@@ -1,5 +1,6 @@
-// Takes out of a file what the agent put in, and keeps what others put in since. The rule: the text decides how, the meaning decides
-// whether. A result counts only when every key (TOML, YAML) or certificate (PEM) in it is as it has to be; else the file is left alone.
+// Takes out of a file what the agent put in, and keeps what others put in since. The rule: the text decides how, the
+// meaning decides whether. A result counts only when every key (TOML, YAML) or certificate (PEM) in it is as it has to
+// be; else the file is left alone.
 import { isDeepStrictEqual } from 'node:util'
 import type { LineEdit } from '../../model/state.ts'
 import { applyHunks, differences, linesOf, withBoth } from '../../text/line-diff.ts'
@@ -28,7 +29,10 @@ export type TakenOut =
   | { readonly kind: 'nothing-left' }
   | { readonly kind: 'kept'; readonly reason: string }
 
-/** Files that hold what others wrote beside what the agent wrote. Anything else is either the agent's or theirs as a whole. */
+/**
+ * Files that hold what others wrote beside what the agent wrote. Anything else is either the agent's or theirs as a
+ * whole.
+ */
 export function isMergeable(path: string): boolean {
   return formatOf(path) !== undefined
 }
@@ -46,7 +50,8 @@ export async function takeOut(versions: Versions): Promise<TakenOut> {
   if (isDeepStrictEqual(wanted, meant.now)) return { kind: 'nothing-left' }
   for (const { text, isTheirs } of await candidates(format, versions, meant.now, wanted)) {
     if (!isDeepStrictEqual(meaningOf(format, text), wanted)) continue
-    // The agent's comments are not taken out one by one: where they are all that there is, they are no reason to keep the file.
+    // The agent's comments are not taken out one by one: where they are all that there is, they are no reason to keep
+    // the file.
     const isEmpty = isTheirs ? text.trim() === '' : wanted.size === 0
     return { kind: 'taken-out', text: before === '' && isEmpty ? undefined : text }
   }
@@ -98,7 +103,10 @@ function bodyOf(block: string): string {
   return block.replaceAll(/-----[^-]*-----|\s/g, '')
 }
 
-/** Where the agent changed something it becomes as before, everywhere else it stays as it is now; text: why that cannot be. */
+/**
+ * Where the agent changed something it becomes as before, everywhere else it stays as it is now; text: why that cannot
+ * be.
+ */
 function wantedMeaning({ before, after, now }: { readonly [version in 'before' | 'after' | 'now']: Meaning }) {
   const wanted = new Map(now)
   for (const key of new Set([...before.keys(), ...after.keys()])) {

@@ -21,22 +21,32 @@ type Outcome = Omit<TransactionRecord, 'id' | 'at'>
 export type Transaction = {
   readonly id: string
   /**
-   * Executes changes, in order, where nobody wrote since they were planned (FILE_CHANGED_MEANWHILE). When one fails all that this
+   * Executes changes, in order, where nobody wrote since they were planned (FILE_CHANGED_MEANWHILE). When one fails all
+   * that this
    * transaction did so far is undone and the error is thrown.
    */
   execute(changes: readonly Change[]): Promise<void>
   /**
-   * Puts back what an earlier, committed transaction changed, newest step first, others' changes of what the agent alone owns included;
+   * Puts back what an earlier, committed transaction changed, newest step first, others' changes of what the agent
+   * alone owns included;
    * itself undone when a path cannot be put back (ROLLBACK_INCOMPLETE).
    */
   revert(steps: readonly JournalStep[]): Promise<void>
-  /** Puts back everything, newest first. Never throws: each path has its result, and what failed is tried again by the next run. */
+  /**
+   * Puts back everything, newest first. Never throws: each path has its result, and what failed is tried again by the
+   * next run.
+   */
   undo(): Promise<UndoReport>
-  /** What a person should know of what was done so far, beside the error thrown: paths not put back, entries not written to the audit log. */
+  /**
+   * What a person should know of what was done so far, beside the error thrown: paths not put back, entries not written
+   * to the audit log.
+   */
   findings(): readonly Problem[]
   /**
-   * Notes that containerd is about to be restarted: in the journal, and as a restart that failed in state.json. Whatever ends the agent
-   * from here on, the restart counts for budget, pause and circuit breaker until `commit` or `abandon` say how it went. `amend` as for
+   * Notes that containerd is about to be restarted: in the journal, and as a restart that failed in state.json.
+   * Whatever ends the agent
+   * from here on, the restart counts for budget, pause and circuit breaker until `commit` or `abandon` say how it went.
+   * `amend` as for
    * `commit`: the restart may go well without the agent.
    */
   markRestart(amend?: (state: AgentState) => AgentState): Promise<void>

@@ -1,5 +1,6 @@
-// Puts back what journal steps tell, path by path. The rules: a path is put back only where it is as the agent left it; what others
-// changed since is kept, merged where the agent's part can be taken out; and no path is a reason not to put back the others.
+// Puts back what journal steps tell, path by path. The rules: a path is put back only where it is as the agent left it;
+// what others changed since is kept, merged where the agent's part can be taken out; and no path is a reason not to put
+// back the others.
 import { posix } from 'node:path'
 import { AgentError, asAgentError, type ErrorCode, type Problem, problem } from '../../model/errors.ts'
 import type { FileContent, RegularFile } from '../../model/plan.ts'
@@ -272,7 +273,10 @@ async function undoRoot(root: JournalStep, now: FileState, work: Work): Promise<
   }
 }
 
-/** Undefined: a private key of an earlier process, which is kept nowhere; what is there now stays, and the next run writes the right one. */
+/**
+ * Undefined: a private key of an earlier process, which is kept nowhere; what is there now stays, and the next run
+ * writes the right one.
+ */
 async function contentToRestore({ path, before }: JournalStep, store: StateStore): Promise<FileContent | undefined> {
   try {
     return await contentOf(before, store)

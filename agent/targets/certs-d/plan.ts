@@ -1,6 +1,7 @@
-// Docker's way to trust: FOLDER/certs.d/HOST[:PORT]/ca.crt, read at each connection, so nothing has to be restarted. dockerd reads
-// /etc/docker, the containers tools (CRI-O, podman, buildah, skopeo) read /etc/containers. All *.crt of a host folder count: a CA of
-// someone else stays and ours lies beside it. Source: docs.docker.com "certificates", containers-certs.d(5).
+// Docker's way to trust: FOLDER/certs.d/HOST[:PORT]/ca.crt, read at each connection, so nothing has to be restarted.
+// dockerd reads /etc/docker, the containers tools (CRI-O, podman, buildah, skopeo) read /etc/containers. All *.crt of a
+// host folder count: a CA of someone else stays and ours lies beside it. Source: docs.docker.com "certificates",
+// containers-certs.d(5).
 import { posix } from 'node:path'
 import { parseUrl } from '../../containerd/hosts/endpoint.ts'
 import { trustOf } from '../../model/desired-state.ts'
@@ -107,7 +108,10 @@ function planHost(tree: CertsTree, { host, ca: declared }: Wanted, input: TreeIn
   return { changes: [change], problems: [], keep: [folder, path] }
 }
 
-/** The fallback folder serves the host as long as there is none here, client certificates in it included: it must stay that way. */
+/**
+ * The fallback folder serves the host as long as there is none here, client certificates in it included: it must stay
+ * that way.
+ */
 function besideFallback(
   tree: CertsTree,
   host: string,

@@ -1,5 +1,5 @@
-// What of ours leaves a docker-style tree when a host is no longer declared: a folder that holds nothing else goes as a whole, a file
-// that someone changed stays and is reported, the folders above go when nothing is left in them.
+// What of ours leaves a docker-style tree when a host is no longer declared: a folder that holds nothing else goes as a
+// whole, a file that someone changed stays and is reported, the folders above go when nothing is left in them.
 import { posix } from 'node:path'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'

@@ -1,6 +1,6 @@
-// The files that `layout: legacy` makes config.toml name: FOLDER/HOST/ca.crt and a client certificate, read anew at each pull.
-// The folder is the agent's by its name. What is written is there before config.toml names it; what goes, goes when containerd is
-// restarted without it, because a file that is named and missing fails every pull.
+// The files that `layout: legacy` makes config.toml name: FOLDER/HOST/ca.crt and a client certificate, read anew at
+// each pull. The folder is the agent's by its name. What is written is there before config.toml names it; what goes,
+// goes when containerd is restarted without it, because a file that is named and missing fails every pull.
 import { posix } from 'node:path'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change, OwnedPath } from '../../model/plan.ts'

@@ -1,5 +1,6 @@
-// `layout: legacy`: registry.configs."HOST".tls in config.toml, for containerd 1.x whose users do not want host directories.
-// One restart when a section comes or goes; from then on a CA changes in its file alone, which containerd reads at each pull.
+// `layout: legacy`: registry.configs."HOST".tls in config.toml, for containerd 1.x whose users do not want host
+// directories. One restart when a section comes or goes; from then on a CA changes in its file alone, which containerd
+// reads at each pull.
 
 import { type LegacyWish, planLegacy } from '../../containerd/edit/legacy-layout.ts'
 import { type DesiredState, needsHostFolder, type Registry, trustOf, withWildcard } from '../../model/desired-state.ts'

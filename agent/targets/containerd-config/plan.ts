@@ -1,9 +1,8 @@
-// containerd's own config.toml: one key, `config_path`, set once, so that host directories are read at all.
-// This is the only target that asks for a restart; from then on no change of a registry needs one. With `layout: legacy` it carries the
-// sections of that layout instead (containerd-legacy.ts); what is left of them goes when the layout is another one.
-// This room: config.toml as a part of the containerd target: config_path, or the sections of `layout: legacy`.
-// Begin here; then observe.ts, then legacy.ts.
-// May touch: config.toml, and registry-trust/ beside it.
+// containerd's own config.toml: one key, `config_path`, set once, so that host directories are read at all. This is the
+// only target that asks for a restart; from then on no change of a registry needs one. With `layout: legacy` it carries
+// the sections of that layout instead (containerd-legacy.ts); what is left of them goes when the layout is another one.
+// This room: config.toml as a part of the containerd target: config_path, or the sections of `layout: legacy`. Begin
+// here; then observe.ts, then legacy.ts. May touch: config.toml, and registry-trust/ beside it.
 
 import { posix } from 'node:path'
 import { type ConfigPathPlan, planConfigPath } from '../../containerd/edit/config-path.ts'
@@ -274,8 +273,10 @@ function edit(
 }
 
 /**
- * The running containerd has loaded config_path, and only the file has lost it. From 2.0 on Status does not tell: then what the agent wrote
- * and restarted containerd for counts as loaded, and the proofs that follow say when it is not, which makes the restart after all.
+ * The running containerd has loaded config_path, and only the file has lost it. From 2.0 on Status does not tell: then
+ * what the agent wrote
+ * and restarted containerd for counts as loaded, and the proofs that follow say when it is not, which makes the restart
+ * after all.
  */
 function isProbablyLoaded(
   directory: string,

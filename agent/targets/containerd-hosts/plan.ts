@@ -1,10 +1,8 @@
-// One host directory for each registry below containerd's config_path: CA file and hosts.toml.
-// CA first, hosts.toml last, reverse on removal; a new host directory appears complete or not at all. A hosts.toml of someone else
-// gets our CA file added and keeps every other byte.
-// Source: containerd docs/hosts.md; shape A is the one that 1.6, 1.7 and 2.x read alike.
-// This room: host directories as a part of the containerd target.
-// Begin here; then observe.ts, files.ts (what one shall hold), removal.ts.
-// May touch: the folder that config_path names.
+// One host directory for each registry below containerd's config_path: CA file and hosts.toml. CA first, hosts.toml
+// last, reverse on removal; a new host directory appears complete or not at all. A hosts.toml of someone else gets our
+// CA file added and keeps every other byte. Source: containerd docs/hosts.md; shape A is the one that 1.6, 1.7 and 2.x
+// read alike. This room: host directories as a part of the containerd target. Begin here; then observe.ts, files.ts
+// (what one shall hold), removal.ts. May touch: the folder that config_path names.
 import { posix } from 'node:path'
 import type { MovedFolder } from '../../containerd/edit/migrate-legacy.ts'
 import { hostDirectoryName, isManaged } from '../../containerd/hosts/hosts-toml.ts'
@@ -41,7 +39,9 @@ import { CA_BESIDE_FOREIGN, type ChangeBase, HOSTS_FILE, ownedPaths, rewritten, 
 import type { ObservedHosts } from './observe.ts'
 import { planRemoval } from './removal.ts'
 
-/** Spegel moves what it finds in certs.d here, and takes over nothing but [host."…"] tables when it writes a file anew. */
+/**
+ * Spegel moves what it finds in certs.d here, and takes over nothing but [host."…"] tables when it writes a file anew.
+ */
 const SPEGEL_BACKUP = '_backup'
 
 export type HostsInput = TargetInput & {
@@ -274,7 +274,10 @@ function movedDigest(files: MovedFolder['files']): string {
   return sha256(files.find(({ name }) => name === HOSTS_FILE)?.bytes ?? '')
 }
 
-/** Folders with what was config.toml's so far: made once, then their user's. `observed` is the node as it is with them in place. */
+/**
+ * Folders with what was config.toml's so far: made once, then their user's. `observed` is the node as it is with them
+ * in place.
+ */
 export function planMovedFolders(
   moved: readonly MovedFolder[],
   observed: ObservedHosts,

@@ -1,5 +1,5 @@
-// What of ours leaves the host directories when a registry is no longer declared: hosts.toml before the CA it names, a folder that
-// held nothing else as a whole, and out of other people's hosts.toml only what was added to it.
+// What of ours leaves the host directories when a registry is no longer declared: hosts.toml before the CA it names, a
+// folder that held nothing else as a whole, and out of other people's hosts.toml only what was added to it.
 import { posix } from 'node:path'
 import { distributionCaFiles, isWrittenByK3s } from '../../containerd/hosts/k3s.ts'
 import { unmergeHostsFile } from '../../containerd/hosts/merge-foreign.ts'
@@ -80,7 +80,8 @@ export async function planRemoval(
 }
 
 /**
- * What k3s made of the registries.yaml that names our CA file. alone: it says nothing else of weight, and the next start, which does not find
+ * What k3s made of the registries.yaml that names our CA file. alone: it says nothing else of weight, and the next
+ * start, which does not find
  * the CA named any more, makes the same of the rest; with-others: it asks other hosts too.
  */
 function renderedByK3s(state: FileState | undefined, host: string): 'no' | 'alone' | 'with-others' {

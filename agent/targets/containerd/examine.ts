@@ -1,4 +1,5 @@
-// What is wrong with what containerd reads, whoever wrote it: tables that it passes over, host directories that it ignores.
+// What is wrong with what containerd reads, whoever wrote it: tables that it passes over, host directories that it
+// ignores.
 import { readContainerdConfig } from '../../containerd/config/read.ts'
 import { checkTree } from '../../containerd/hosts/lookup.ts'
 import { asAgentError } from '../../model/errors.ts'

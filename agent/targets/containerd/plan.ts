@@ -1,5 +1,6 @@
-// Everything that containerd reads, planned together because the parts depend on each other: where the host directories lie is what
-// config.toml says once it is edited, and what k3s and RKE2 write there comes from their registries.yaml. Pure.
+// Everything that containerd reads, planned together because the parts depend on each other: where the host directories
+// lie is what config.toml says once it is edited, and what k3s and RKE2 write there comes from their registries.yaml.
+// Pure.
 import { needsHostFolder, trustOf, withWildcard } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
@@ -42,7 +43,9 @@ export async function planContainerd(base: TargetInput, observed: ObservedContai
   }
 }
 
-/** The host directories as they are once what config.toml said has moved there; undefined where containerd reads none. */
+/**
+ * The host directories as they are once what config.toml said has moved there; undefined where containerd reads none.
+ */
 function withMoved(
   { certsDirectory, moved }: Pick<ConfigTargetPlan, 'certsDirectory' | 'moved'>,
   observed: ObservedContainerd,
@@ -52,7 +55,10 @@ function withMoved(
   return { seen, changes }
 }
 
-/** Host directories of the agent's own that containerd does not read: config.toml says it all, or nobody needs them any more. */
+/**
+ * Host directories of the agent's own that containerd does not read: config.toml says it all, or nobody needs them any
+ * more.
+ */
 async function planUnreadHosts(
   input: TargetInput,
   { legacyFiles, problems }: Pick<ConfigTargetPlan, 'legacyFiles' | 'problems'>,
@@ -78,7 +84,10 @@ function isOurs(folder: string, owned: TargetInput['owned']): boolean {
   )
 }
 
-/** Where k3s or RKE2 write a config.toml without config_path, their registries.yaml is the way and the file needs no edit. */
+/**
+ * Where k3s or RKE2 write a config.toml without config_path, their registries.yaml is the way and the file needs no
+ * edit.
+ */
 function problemsOfConfig(config: ConfigTargetPlan, { named }: K3sPlan, facts: ContainerdFacts): readonly Problem[] {
   const isTheirs = facts.isConfigGenerated && named.size > 0
   return isTheirs ? config.problems.filter(({ code }) => code !== 'CONFIG_EDIT_UNSUPPORTED') : config.problems

@@ -1,5 +1,6 @@
-// /etc/crictl.yaml, which tells crictl the CRI socket. Only on request (targets.crictl): a node works without it, and people keep their own
-// settings there. Two keys are ours, every other line stays. `doctor` checks the file whether or not it is a target.
+// /etc/crictl.yaml, which tells crictl the CRI socket. Only on request (targets.crictl): a node works without it, and
+// people keep their own settings there. Two keys are ours, every other line stays. `doctor` checks the file whether or
+// not it is a target.
 
 import { CRICTL_FILE, nameSocket, withoutSocket } from '../../containerd/crictl.ts'
 import { problem } from '../../model/errors.ts'

@@ -1,5 +1,5 @@
-// A folder of host directories that is itself a link leads the agent to write somewhere else than it says: its changes are left out.
-// The system store is not meant: some distributions make /etc/ssl/certs a link themselves.
+// A folder of host directories that is itself a link leads the agent to write somewhere else than it says: its changes
+// are left out. The system store is not meant: some distributions make /etc/ssl/certs a link themselves.
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
 import type { NodeFiles } from '../../model/ports.ts'

@@ -1,5 +1,5 @@
-// In a Pod a folder of the node that is not mounted looks like one that does not exist, and what is ours there like something that is gone:
-// it would be forgotten and stay on the node for ever. Changes there are left out, and told.
+// In a Pod a folder of the node that is not mounted looks like one that does not exist, and what is ours there like
+// something that is gone: it would be forgotten and stay on the node for ever. Changes there are left out, and told.
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
 import type { NodeFiles } from '../../model/ports.ts'

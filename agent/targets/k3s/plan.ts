@@ -1,7 +1,8 @@
-// registries.yaml of k3s and RKE2, from which each of their starts writes containerd's host directories anew. hosts.toml works at once and
-// without a restart (containerd-hosts.ts); this target sees to it that the next start says the same: the CA lies where no start wipes it, and
-// registries.yaml names it. A host that asks for more than trust is left out: k3s would write its directory with the CA alone.
-// Source: github.com/k3s-io/k3s pkg/agent/containerd/config.go (writeContainerdHosts, cleanContainerdHosts, getHostConfigs).
+// registries.yaml of k3s and RKE2, from which each of their starts writes containerd's host directories anew.
+// hosts.toml works at once and without a restart (containerd-hosts.ts); this target sees to it that the next start says
+// the same: the CA lies where no start wipes it, and registries.yaml names it. A host that asks for more than trust is
+// left out: k3s would write its directory with the CA alone. Source: github.com/k3s-io/k3s
+// pkg/agent/containerd/config.go (writeContainerdHosts, cleanContainerdHosts, getHostConfigs).
 
 import { asksForMoreThanTrust, type DesiredState, trustOf } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
@@ -176,7 +177,10 @@ function fileChange(
   return [{ ...base, action: isGone ? 'delete' : 'edit', reason, after: left, owns: [], forgets: [path] }]
 }
 
-/** The bytes of a CA file of ours once the plan is carried out: for the rehearsal, which does not see the node's own folder. */
+/**
+ * The bytes of a CA file of ours once the plan is carried out: for the rehearsal, which does not see the node's own
+ * folder.
+ */
 export function plannedCa(
   { changes }: TargetPlan,
   observed: ObservedK3s | undefined,

@@ -1,6 +1,6 @@
-// registries.yaml of k3s and RKE2: names CA files of ours in it and takes them out again. Whole lines that carry our mark come and go; every
-// other line keeps its bytes, and the parsed result must be the original plus our keys, else nothing is changed. The file holds passwords:
-// no message repeats anything of it but host names and paths.
+// registries.yaml of k3s and RKE2: names CA files of ours in it and takes them out again. Whole lines that carry our
+// mark come and go; every other line keeps its bytes, and the parsed result must be the original plus our keys, else
+// nothing is changed. The file holds passwords: no message repeats anything of it but host names and paths.
 import { isDeepStrictEqual } from 'node:util'
 import { escapePointer, parseYaml, type YamlResult, type YamlTree } from '../../text/yaml-tree.ts'
 
@@ -109,7 +109,8 @@ function refusalOf(
   if (file !== undefined && file !== null && !isOurs(file, ownFolder))
     return { kind: 'foreign', reason: `names ${typeof file === 'string' ? file : 'something else'} as its ca_file` }
   const isMirrored = tableAt(value, 'mirrors')[host] !== undefined && tableAt(value, 'configs')[host] === undefined
-  // pkg/agent/containerd/config.go, getHostConfigs: only a host without `configs` of its own loses its default endpoint.
+  // pkg/agent/containerd/config.go, getHostConfigs: only a host without `configs` of its own loses its default
+  // endpoint.
   if (isMirrored && noDefaultEndpoint)
     return {
       kind: 'unsupported',

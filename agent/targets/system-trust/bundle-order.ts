@@ -1,5 +1,5 @@
-// The order in which `update-ca-certificates` puts local anchors into the bundle. It is not always the same one: the tool sorts by the
-// locale of whoever starts it, so what it has written is asked. Pure.
+// The order in which `update-ca-certificates` puts local anchors into the bundle. It is not always the same one: the
+// tool sorts by the locale of whoever starts it, so what it has written is asked. Pure.
 
 export type Order = (a: string, b: string) => number
 
@@ -8,7 +8,10 @@ export type Source = { readonly path: string; readonly text: string }
 
 const byBytes: Order = (a, b) => (a === b ? 0 : a < b ? -1 : 1)
 
-/** As glibc sorts in most languages: by letters and digits whatever their case, and by the rest where these are the same. */
+/**
+ * As glibc sorts in most languages: by letters and digits whatever their case, and by the rest where these are the
+ * same.
+ */
 const byLetters: Order = (a, b) => byBytes(lettersOf(a), lettersOf(b)) || byBytes(a, b)
 
 function lettersOf(path: string): string {
@@ -26,7 +29,10 @@ export function orderOf(sources: readonly Source[], bundle: string): Order {
   return !isSortedBy(byBytes) && isSortedBy(byLetters) ? byLetters : byBytes
 }
 
-/** The bundle with `source` before the first of those that sort after it; what `foreign` looks like in the bundle tells the order. */
+/**
+ * The bundle with `source` before the first of those that sort after it; what `foreign` looks like in the bundle tells
+ * the order.
+ */
 export function insertInOrder(
   bundle: string,
   source: Source,

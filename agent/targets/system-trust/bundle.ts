@@ -1,5 +1,6 @@
-// The system's bundle has other writers too, and not all of them replace it at once: `cat ... > ca-certificates.crt` leaves it empty, then cut
-// off, for some milliseconds. Whoever takes that for the bundle and writes it again loses the rest.
+// The system's bundle has other writers too, and not all of them replace it at once: `cat ... > ca-certificates.crt`
+// leaves it empty, then cut off, for some milliseconds. Whoever takes that for the bundle and writes it again loses the
+// rest.
 import { X509Certificate } from 'node:crypto'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
@@ -23,7 +24,8 @@ export function firstFingerprint(bytes: Buffer): string | undefined {
 }
 
 /**
- * Of the agent's source files those that somebody removed or changed: what the bundle still holds of them, by what is recorded of each.
+ * Of the agent's source files those that somebody removed or changed: what the bundle still holds of them, by what is
+ * recorded of each.
  * Gives PEM texts as they stand in the bundle, each with its path.
  */
 export function lostTexts(

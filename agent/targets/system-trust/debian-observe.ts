@@ -1,5 +1,5 @@
-// What lies in /etc/ssl/certs and in /usr/local/share/ca-certificates, as far as the agent's own files and the names of declared
-// certificates go.
+// What lies in /etc/ssl/certs and in /usr/local/share/ca-certificates, as far as the agent's own files and the names of
+// declared certificates go.
 import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'

@@ -1,6 +1,6 @@
 // The node's own trust store. On Debian and Ubuntu the result is byte for byte what `update-ca-certificates` makes of
-// the same anchors (source in /usr/local/share/ca-certificates, link and hash link in /etc/ssl/certs, bundle), so that a
-// later run of it changes nothing; elsewhere a regular file and a hash link. It never asks for a restart: containerd
+// the same anchors (source in /usr/local/share/ca-certificates, link and hash link in /etc/ssl/certs, bundle), so that
+// a later run of it changes nothing; elsewhere a regular file and a hash link. It never asks for a restart: containerd
 // reads each registry's CA through hosts.toml.
 import { posix } from 'node:path'
 import { type Problem, problem } from '../../model/errors.ts'
@@ -74,7 +74,8 @@ function planDebian(input: TargetInput, observed: ObservedSystemTrust): TargetPl
     const { source, certificate } = placement
     const state = stateAt(source, observed)
     const isOwn = input.owned[source] !== undefined
-    // In the bundle without us: of the distribution's. What our own source has put there counts for nothing: it may be about to go.
+    // In the bundle without us: of the distribution's. What our own source has put there counts for nothing: it may be
+    // about to go.
     const isProvided = bundleText(observed).includes(certificate.pem) && !ours.has(certificate.pem)
     if (isProvided && (isOwn || state.kind === 'absent')) return []
     const conflict = conflictWith(placement, observed, input.owned, source)
@@ -125,7 +126,10 @@ function whereItLies(placement: Placed, { owned }: TargetInput, observed: Observ
   return held === undefined ? [] : [placed({ ...placement, fileName: held[0] })]
 }
 
-/** File by file, each certificate with all that it needs before the next one: whoever reads meanwhile misses none that stays declared. */
+/**
+ * File by file, each certificate with all that it needs before the next one: whoever reads meanwhile misses none that
+ * stays declared.
+ */
 function write(
   installed: readonly Placed[],
   held: ReadonlySet<string>,
@@ -172,7 +176,10 @@ function hashLinks(
   return new Map(links)
 }
 
-/** What our sources hold, as the bundle has it too, each with its path; of those that somebody removed, what the bundle has of them. */
+/**
+ * What our sources hold, as the bundle has it too, each with its path; of those that somebody removed, what the bundle
+ * has of them.
+ */
 function textsOf(owned: AgentState['owned'], observed: ObservedSystemTrust): ReadonlyMap<string, string> {
   const theirs = new Set(
     observed.sources.flatMap(({ path, state }) =>
@@ -302,7 +309,10 @@ function isChangedByOthers(state: FileState, digest: string | undefined): boolea
   return state.kind === 'link' && sha256(state.to) !== digest
 }
 
-/** Certificates go where `update-ca-certificates` puts them: sources in the order of their paths, after the distribution's. */
+/**
+ * Certificates go where `update-ca-certificates` puts them: sources in the order of their paths, after the
+ * distribution's.
+ */
 function planBundle(
   installed: readonly Placed[],
   gone: readonly string[],

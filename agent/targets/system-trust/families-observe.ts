@@ -13,7 +13,10 @@ export type Family = {
   readonly bundle: string
 }
 
-/** The first whose bundle is there counts. Debian, Ubuntu and Alpine are system-trust.ts, as is every folder /etc/ssl/certs. */
+/**
+ * The first whose bundle is there counts. Debian, Ubuntu and Alpine are system-trust.ts, as is every folder
+ * /etc/ssl/certs.
+ */
 export const FAMILIES: { readonly [name: string]: Family } = {
   rhel: { sources: '/etc/pki/ca-trust/source/anchors', bundle: '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem' },
   suse: { sources: '/etc/pki/trust/anchors', bundle: '/var/lib/ca-certificates/ca-bundle.pem' },

@@ -1,6 +1,7 @@
-// System stores that keep sources in one folder and a bundle made of them elsewhere: the RHEL and Azure Linux family (update-ca-trust), SUSE
-// (update-ca-certificates) and Photon. The source goes where the distribution's own tool reads it, and into the bundle at once, so that
-// programs trust it without that tool and a later run of it changes nothing that matters.
+// System stores that keep sources in one folder and a bundle made of them elsewhere: the RHEL and Azure Linux family
+// (update-ca-trust), SUSE (update-ca-certificates) and Photon. The source goes where the distribution's own tool reads
+// it, and into the bundle at once, so that programs trust it without that tool and a later run of it changes nothing
+// that matters.
 
 import { posix } from 'node:path'
 import { type Problem, problem } from '../../model/errors.ts'
@@ -177,7 +178,9 @@ function markedBlocks(text: string): readonly string[] {
   return [...text.matchAll(BLOCK)].map(([, pem = '']) => pem)
 }
 
-/** The block with our mark, if it has one: the same certificate may stand there a second time, from the distribution. */
+/**
+ * The block with our mark, if it has one: the same certificate may stand there a second time, from the distribution.
+ */
 function withoutBlock(text: string, pem: string): string {
   const withoutMark = text.replace(BLOCK, (whole, block: string) => (block === pem ? '' : whole))
   return withoutMark === text ? text.replace(pem, '') : withoutMark

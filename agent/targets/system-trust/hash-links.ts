@@ -1,5 +1,5 @@
-// The links by which OpenSSL finds a certificate in a folder: HASH.0, HASH.1 and so on for subjects of the same hash, without a gap, since
-// it stops at the first number that is not there. Pure.
+// The links by which OpenSSL finds a certificate in a folder: HASH.0, HASH.1 and so on for subjects of the same hash,
+// without a gap, since it stops at the first number that is not there. Pure.
 
 export const MOST_HASH_LINKS = 10
 
@@ -12,7 +12,8 @@ export type Slot = {
 }
 
 /**
- * The number for each certificate (`sha256:`) of one hash; none where it is linked already by a link that stays. A certificate that has a
+ * The number for each certificate (`sha256:`) of one hash; none where it is linked already by a link that stays. A
+ * certificate that has a
  * number that is still needed keeps it, so that none is missing while links are moved.
  */
 export function numbersOf(

@@ -1,5 +1,6 @@
-// Which certificate lies under which name in the system store, and in which order files are written so that a certificate that stays
-// declared can be found at every moment: before its old file is overwritten, it lies under its new name. Pure.
+// Which certificate lies under which name in the system store, and in which order files are written so that a
+// certificate that stays declared can be found at every moment: before its old file is overwritten, it lies under its
+// new name. Pure.
 import { type Certificate, type DesiredState, systemAnchors, type TrustAnchor } from '../../model/desired-state.ts'
 
 export type Placement = {
@@ -9,13 +10,19 @@ export type Placement = {
   readonly fileName: string
 }
 
-/** A file of the agent's: the anchor that it was written for, and the certificate that it holds now (`sha256:`), if it holds one. */
+/**
+ * A file of the agent's: the anchor that it was written for, and the certificate that it holds now (`sha256:`), if it
+ * holds one.
+ */
 export type Holding = { readonly anchor: string; readonly fingerprint: string | undefined }
 
 /** Numbers that are tried for a name beside the anchor's own ones. */
 const MOST_NUMBERS = 600
 
-/** Each certificate once, under the name of the first anchor that has it: the anchor's own, numbered from the second certificate on. */
+/**
+ * Each certificate once, under the name of the first anchor that has it: the anchor's own, numbered from the second
+ * certificate on.
+ */
 export function placementsOf(desired: DesiredState): readonly Placement[] {
   if (desired.targets.systemTrust.enabled === 'off') return []
   const seen = new Set<string>()
@@ -64,7 +71,8 @@ export function spareNames(
 }
 
 /**
- * The placements in the order in which they are written. Where certificates change places in a circle, one of them gets a name beside the
+ * The placements in the order in which they are written. Where certificates change places in a circle, one of them gets
+ * a name beside the
  * usual ones, and keeps it while its usual one is free.
  */
 export function arrange(
@@ -98,7 +106,10 @@ export function arrange(
   return done
 }
 
-/** A certificate that lies under a name beside the usual ones of its anchor stays there while nothing lies under its usual one. */
+/**
+ * A certificate that lies under a name beside the usual ones of its anchor stays there while nothing lies under its
+ * usual one.
+ */
 function atSpareName(
   placement: Placement,
   holdings: ReadonlyMap<string, Holding>,

@@ -1,4 +1,5 @@
-// `inspect` from bytes to JSON and text: what the file holds, whether it can serve as an anchor, and no secret in any of it.
+// `inspect` from bytes to JSON and text: what the file holds, whether it can serve as an anchor, and no secret in any
+// of it.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,4 +1,5 @@
-// Which configuration gets config_path, which has it, and which is refused because the edit would break the node or do nothing.
+// Which configuration gets config_path, which has it, and which is refused because the edit would break the node or do
+// nothing.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,4 +1,5 @@
-// The sections of `layout: legacy`: what is set beside what others say, what is refused, and that everything can be taken out again.
+// The sections of `layout: legacy`: what is set beside what others say, what is refused, and that everything can be
+// taken out again.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,5 +1,5 @@
-// The same pulls succeed and fail, and fail alike, before and after a legacy configuration is moved to host folders: containerd itself
-// is asked, first with the legacy configuration loaded, then with what the plan makes of it.
+// The same pulls succeed and fail, and fail alike, before and after a legacy configuration is moved to host folders:
+// containerd itself is asked, first with the legacy configuration loaded, then with what the plan makes of it.
 import { posix } from 'node:path'
 import t from 'tap'
 import { planConfigPath } from '../../../agent/containerd/edit/config-path.ts'

@@ -1,7 +1,7 @@
-// Which hosts.toml of others containerd reads and which it ignores: our reader beside the real containerd of each generation, over generated
-// files. A file that is read sends the pull to a port where nothing listens; one that is ignored, to the host of the reference, which has no
-// address. A sample runs with the tests. Once, 600 files were asked of each of containerd 1.6.20, 1.7.24 and 2.1.9, without a difference:
-// REGISTRY_TRUST_HOSTS_FILES=600 does it again.
+// Which hosts.toml of others containerd reads and which it ignores: our reader beside the real containerd of each
+// generation, over generated files. A file that is read sends the pull to a port where nothing listens; one that is
+// ignored, to the host of the reference, which has no address. A sample runs with the tests. Once, 600 files were asked
+// of each of containerd 1.6.20, 1.7.24 and 2.1.9, without a difference: REGISTRY_TRUST_HOSTS_FILES=600 does it again.
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -22,7 +22,10 @@ const COUNT = Number(process.env['REGISTRY_TRUST_HOSTS_FILES'] ?? 60)
 t.setTimeout(60_000 + COUNT * 500)
 
 const URL = 'https://127.0.0.1:1'
-/** What may stand at the top or in a table: keys of containerd with values of every type, and keys that it does not know. */
+/**
+ * What may stand at the top or in a table: keys of containerd with values of every type, and keys that it does not
+ * know.
+ */
 const LINES = [
   'ca = "ca.crt"',
   'ca = ""',
@@ -68,7 +71,10 @@ function generator(seed: number): () => number {
   }
 }
 
-/** The TOML reader of 1.x does not know quotes before the closing ones, which we read everywhere: a rare form, and told nowhere. */
+/**
+ * The TOML reader of 1.x does not know quotes before the closing ones, which we read everywhere: a rare form, and told
+ * nowhere.
+ */
 function corpus(count: number, isTomlOne: boolean): readonly string[] {
   const random = generator(11)
   const lines = LINES.filter((line) => isTomlOne || !line.includes('quoted'))

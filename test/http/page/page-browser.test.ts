@@ -1,4 +1,5 @@
-// The page in a real Chromium: readable wide, narrow and dark, accessible, renewed in place, whole without script, deaf to injections.
+// The page in a real Chromium: readable wide, narrow and dark, accessible, renewed in place, whole without script, deaf
+// to injections.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { BrowserContext, Page } from 'playwright-core'

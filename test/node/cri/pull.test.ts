@@ -1,4 +1,5 @@
-// The CRI client on a node with a private registry: pulls that fail and succeed for real, and what is on the node afterwards.
+// The CRI client on a node with a private registry: pulls that fail and succeed for real, and what is on the node
+// afterwards.
 import t from 'tap'
 import { connectCri } from '../../../agent/node/cri/client.ts'
 import { createAuthority, issueServer } from '../../fixtures/node/certificates.ts'

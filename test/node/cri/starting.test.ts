@@ -1,4 +1,5 @@
-// containerd whose socket is there before its CRI plugin has started: rare on a real one, so a fake server stands for that moment.
+// containerd whose socket is there before its CRI plugin has started: rare on a real one, so a fake server stands for
+// that moment.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

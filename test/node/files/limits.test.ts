@@ -1,4 +1,5 @@
-// What only a real kernel can say: full and read-only file systems, immutable and foreign folders, capabilities, mounts in the way.
+// What only a real kernel can say: full and read-only file systems, immutable and foreign folders, capabilities, mounts
+// in the way.
 import { chmodSync, chownSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,4 +1,5 @@
-// Every path of the state folder is one of the node: a link on the way to it is resolved below the root, whoever follows it.
+// Every path of the state folder is one of the node: a link on the way to it is resolved below the root, whoever
+// follows it.
 import { chmodSync, existsSync, mkdirSync, readFileSync, statfsSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

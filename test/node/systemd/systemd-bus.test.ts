@@ -1,5 +1,5 @@
-// What is not systemd: no bus, a dead one, a silent one, one without systemd behind it, and a systemd that behaves badly, played by a
-// service of that name on a real private dbus-daemon.
+// What is not systemd: no bus, a dead one, a silent one, one without systemd behind it, and a systemd that behaves
+// badly, played by a service of that name on a real private dbus-daemon.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { linkSync, writeFileSync } from 'node:fs'

@@ -1,4 +1,5 @@
-// The TLS look on real servers: what was served is seen byte for byte in every protocol version, and every way to fail has a name and an end.
+// The TLS look on real servers: what was served is seen byte for byte in every protocol version, and every way to fail
+// has a name and an end.
 import { once } from 'node:events'
 import { createServer as createHttpServer } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'

@@ -45,7 +45,10 @@ async function watched(
   return { count: () => count, settled, told, reset: () => (count = 0) }
 }
 
-/** One act is one call; a machine that is busy for longer than the watcher waits for quiet may tell one of several twice. */
+/**
+ * One act is one call; a machine that is busy for longer than the watcher waits for quiet may tell one of several
+ * twice.
+ */
 async function isOneCallEach(t: Test, { told, reset }: Watched, act: (round: number) => unknown): Promise<void> {
   const calls: number[] = []
   for (const round of [2, 3, 4, 5, 6]) {

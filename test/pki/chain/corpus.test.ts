@@ -1,5 +1,6 @@
-// The agent's verification against the one that counts: each chain of the corpus is served by a real TLS server, and containerd's words about
-// it must name the same fault that verifyChain finds. REGISTRY_TRUST_FULL=1 takes the whole corpus on every generation.
+// The agent's verification against the one that counts: each chain of the corpus is served by a real TLS server, and
+// containerd's words about it must name the same fault that verifyChain finds. REGISTRY_TRUST_FULL=1 takes the whole
+// corpus on every generation.
 import t, { type Test } from 'tap'
 import { readChainCertificate } from '../../../agent/pki/certificate/chain-certificate.ts'
 import { verifyChain } from '../../../agent/pki/chain/verify.ts'
@@ -56,7 +57,8 @@ async function compareAll(t: Test, generation: Generation): Promise<void> {
 }
 
 /**
- * The one disagreement: newer Go (containerd 2.1 as tested) looks at name constraints after everything else, so of two faults it names the
+ * The one disagreement: newer Go (containerd 2.1 as tested) looks at name constraints after everything else, so of two
+ * faults it names the
  * other one. Both refuse the chain.
  */
 function isKnownDifference(ours: string, theirs: string): boolean {

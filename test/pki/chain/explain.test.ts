@@ -1,4 +1,5 @@
-// What is said about a chain beyond what the matrix of real servers shows: the words, and that hostile chains stay harmless.
+// What is said about a chain beyond what the matrix of real servers shows: the words, and that hostile chains stay
+// harmless.
 import fc from 'fast-check'
 import t from 'tap'
 import { type ChainCertificate, readChainCertificate } from '../../../agent/pki/certificate/chain-certificate.ts'

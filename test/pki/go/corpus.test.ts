@@ -1,7 +1,7 @@
-// Which certificates containerd's Go reads: our rules beside the real containerd of each generation, over mutants of valid certificates.
-// A sample runs with the tests. Once, 12,000 mutants were asked of each of containerd 1.6.20, 1.7.24 and 2.1.9 (seeds 1 to 3, 4,000 each):
-// 36,000 answers, and no difference but the 28 about negative serial numbers. REGISTRY_TRUST_MUTANTS=4000 REGISTRY_TRUST_SEED=1 runs one
-// of these again.
+// Which certificates containerd's Go reads: our rules beside the real containerd of each generation, over mutants of
+// valid certificates. A sample runs with the tests. Once, 12,000 mutants were asked of each of containerd 1.6.20,
+// 1.7.24 and 2.1.9 (seeds 1 to 3, 4,000 each): 36,000 answers, and no difference but the 28 about negative serial
+// numbers. REGISTRY_TRUST_MUTANTS=4000 REGISTRY_TRUST_SEED=1 runs one of these again.
 import t from 'tap'
 import { refusalText, whyGoRefuses } from '../../../agent/pki/go/certificate.ts'
 import { GO_RELEASES, type GoVersion } from '../../../agent/pki/go/refusal.ts'
@@ -19,7 +19,8 @@ function releaseOf(line: string): GoVersion | undefined {
 }
 
 /**
- * Whether Go 1.23 and later read it depends on the build: not where containerd's go.mod names Go 1.23 or later, as upstream's 2.1 does;
+ * Whether Go 1.23 and later read it depends on the build: not where containerd's go.mod names Go 1.23 or later, as
+ * upstream's 2.1 does;
  * Debian's packages are built with the older default (GODEBUG x509negativeserial=1).
  */
 const NEGATIVE = 'its serial number is negative'

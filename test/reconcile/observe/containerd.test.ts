@@ -1,4 +1,5 @@
-// Which containerd a node has: the socket is found or named, never guessed. (What the daemon tells is tested on real ones, test/e2e.)
+// Which containerd a node has: the socket is found or named, never guessed. (What the daemon tells is tested on real
+// ones, test/e2e.)
 import t from 'tap'
 import type { CriConnector, NodeFiles, RehearsalRunner } from '../../../agent/model/ports.ts'
 import { nodeFiles } from '../../../agent/node/files/files.ts'

@@ -1,4 +1,5 @@
-// Where a restart waits for the fleet: the order of the questions, and who never waits. The runtime is a stand-in: it has nothing to say here.
+// Where a restart waits for the fleet: the order of the questions, and who never waits. The runtime is a stand-in: it
+// has nothing to say here.
 import t from 'tap'
 import type { FleetGate } from '../../../agent/model/ports.ts'
 import type { Context } from '../../../agent/model/run.ts'

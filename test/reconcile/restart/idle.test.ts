@@ -1,4 +1,5 @@
-// The quiet window: what counts as in flight, and how long is waited for it. The real pull is in test/e2e/quiet.test.ts.
+// The quiet window: what counts as in flight, and how long is waited for it. The real pull is in
+// test/e2e/quiet.test.ts.
 import t from 'tap'
 import { AgentError } from '../../../agent/model/errors.ts'
 import type { Clock, CriClient, RuntimeActivity } from '../../../agent/model/ports.ts'

@@ -1,5 +1,5 @@
-// Everything that the agent keeps in its state folder, damaged in every way: apply, the healing of drift and uninstall work all the same, or
-// say what they could not do; and it is told until somebody has looked at it.
+// Everything that the agent keeps in its state folder, damaged in every way: apply, the healing of drift and uninstall
+// work all the same, or say what they could not do; and it is told until somebody has looked at it.
 import {
   existsSync,
   lstatSync,

@@ -1,5 +1,5 @@
-// state.json is lost, or the whole state folder: what the agent wrote is still its own, what is declared no more goes, and what is not
-// certain is told.
+// state.json is lost, or the whole state folder: what the agent wrote is still its own, what is declared no more goes,
+// and what is not certain is told.
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'

@@ -1,4 +1,5 @@
-// Which store is newer than the daemon, and what is said of it; that the restart helps is in test/e2e/advisories.test.ts.
+// Which store is newer than the daemon, and what is said of it; that the restart helps is in
+// test/e2e/advisories.test.ts.
 import t from 'tap'
 import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
 import { isLoadUncertain, notLoaded, rootsAreNewer } from '../../../agent/reconcile/run/stale-load.ts'

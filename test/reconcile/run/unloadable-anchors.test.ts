@@ -1,5 +1,5 @@
-// An anchor that passes our own parser and is refused by the node's containerd. A containerd whose Go differs from all that we know cannot
-// be had, so the private copy's answer is a stand-in; files, plan, journal and state are real.
+// An anchor that passes our own parser and is refused by the node's containerd. A containerd whose Go differs from all
+// that we know cannot be had, so the private copy's answer is a stand-in; files, plan, journal and state are real.
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,6 +1,7 @@
-// The promise of the transaction, at every system call that touches the node: whatever fails there, and if the agent dies there, the node
-// is afterwards as before or as meant, nothing is left lying around, and the next run ends where it was to end.
-// REGISTRY_TRUST_THOROUGH=1 tries every call with every error; the default is a sample that is spread over all of them.
+// The promise of the transaction, at every system call that touches the node: whatever fails there, and if the agent
+// dies there, the node is afterwards as before or as meant, nothing is left lying around, and the next run ends where
+// it was to end. REGISTRY_TRUST_THOROUGH=1 tries every call with every error; the default is a sample that is spread
+// over all of them.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -120,7 +121,8 @@ async function strike(prepared: Prepared, fault: Fault, base: string, program: s
   const owned = ownedIn(root)
   const isBefore = difference(now, before) === ''
   const isAfter = difference(now, after) === ''
-  // A folder that cannot be read while the plan is made looks like a read-only one: less is planned then, and that is done as a whole.
+  // A folder that cannot be read while the plan is made looks like a read-only one: less is planned then, and that is
+  // done as a whole.
   const isLess = isEarly && fault.effect !== 'KILL'
   if (!isBefore && !isAfter && !isLess)
     return { how, wrong: `neither: ${difference(now, before)} | ${difference(now, after)}${told}` }

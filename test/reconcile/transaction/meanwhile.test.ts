@@ -1,5 +1,6 @@
-// Others write while the agent is between its plan and the execution, where the rehearsal takes its time. The promise: whatever they write
-// or remove by then, the node ends as if it had been there before the agent looked, so nothing of theirs is lost.
+// Others write while the agent is between its plan and the execution, where the rehearsal takes its time. The promise:
+// whatever they write or remove by then, the node ends as if it had been there before the agent looked, so nothing of
+// theirs is lost.
 import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -45,7 +46,10 @@ async function endOf(run: Promise<Run>): Promise<string> {
   )
 }
 
-/** The real ports, with another writer (a fake in that it comes at exactly this time) between the plan and its execution. */
+/**
+ * The real ports, with another writer (a fake in that it comes at exactly this time) between the plan and its
+ * execution.
+ */
 function interrupted(root: string, write: () => void) {
   const ports = scratchPorts(root)
   let times = 0
@@ -69,7 +73,9 @@ function interrupted(root: string, write: () => void) {
   return { ports: { ...ports, runner, permit }, wasInterrupted: () => times > 0 }
 }
 
-/** The same, with a writer that comes after the first change was made, whose path and its neighbourhood are left alone. */
+/**
+ * The same, with a writer that comes after the first change was made, whose path and its neighbourhood are left alone.
+ */
 function interruptedLater(root: string, path: string, write: () => void) {
   const ports = scratchPorts(root)
   let first: string | undefined

@@ -1,5 +1,6 @@
-// A run dies while containerd is being restarted; others write on; the next run goes back. At every phase of that way back: nothing of
-// theirs is lost (merged, left, or a copy in backup/ that is named), and whatever nobody else touched is as before.
+// A run dies while containerd is being restarted; others write on; the next run goes back. At every phase of that way
+// back: nothing of theirs is lost (merged, left, or a copy in backup/ that is named), and whatever nobody else touched
+// is as before.
 import {
   appendFileSync,
   chmodSync,
@@ -99,7 +100,10 @@ async function deadNode(
   return { dead: frozen, before }
 }
 
-/** Goes back, and dies for good before its change number `at` of a file outside of the state folder; true: it came to that. */
+/**
+ * Goes back, and dies for good before its change number `at` of a file outside of the state folder; true: it came to
+ * that.
+ */
 async function recoverUntil(root: string, at: number): Promise<boolean> {
   const ports = scratchPorts(root)
   const { promise, resolve } = Promise.withResolvers<true>()
@@ -189,7 +193,8 @@ t.test('a file that others replace, remove or chmod stays as they made it, and a
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const { dead, before } = await deadNode(folder)
   const root = join(folder, 'node')
-  // config.toml goes back first and by one rename, whatever stands there: containerd must start. What others wrote in it is kept, as above.
+  // config.toml goes back first and by one rename, whatever stands there: containerd must start. What others wrote in
+  // it is kept, as above.
   const changed = Object.keys(treeOf(dead)).filter(
     (path) => !path.startsWith(CONFIG) && lstatSync(join(dead, path)).isFile() && treeOf(dead)[path] !== before[path],
   )

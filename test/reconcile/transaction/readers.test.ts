@@ -1,4 +1,5 @@
-// Another process that reads all the while never sees a half-written file, nor a hosts.toml without the CA that it names.
+// Another process that reads all the while never sees a half-written file, nor a hosts.toml without the CA that it
+// names.
 
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'

@@ -1,5 +1,5 @@
-// Whatever the agent and others write into one file, and in which order: what the agent wrote goes, what others wrote stays, or the file
-// is left alone with the reason.
+// Whatever the agent and others write into one file, and in which order: what the agent wrote goes, what others wrote
+// stays, or the file is left alone with the reason.
 import fc from 'fast-check'
 import t from 'tap'
 import { editedText, editsOf, takeOut } from '../../../agent/reconcile/transaction/take-out.ts'

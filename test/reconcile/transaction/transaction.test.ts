@@ -1,4 +1,5 @@
-// What the transaction and the runs around it do when something goes wrong in the middle: real files on a scratch root, a stand-in runtime.
+// What the transaction and the runs around it do when something goes wrong in the middle: real files on a scratch root,
+// a stand-in runtime.
 import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'

@@ -1,5 +1,5 @@
-// `layout: legacy` as a plan on files: what is written before the restart and what goes only with it, which registries are refused, and
-// that the node is as before when nothing is declared any more.
+// `layout: legacy` as a plan on files: what is written before the restart and what goes only with it, which registries
+// are refused, and that the node is as before when nothing is declared any more.
 import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'

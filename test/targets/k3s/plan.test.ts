@@ -1,4 +1,5 @@
-// registries.yaml of k3s and RKE2 as a target on a scratch root. (What their starts make of it is tested with a real containerd, test/e2e.)
+// registries.yaml of k3s and RKE2 as a target on a scratch root. (What their starts make of it is tested with a real
+// containerd, test/e2e.)
 import { chmodSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'

@@ -1,4 +1,5 @@
-// registries.yaml with CA files of ours named and taken out again: whole text in, whole text out, and the properties that must hold for any.
+// registries.yaml with CA files of ours named and taken out again: whole text in, whole text out, and the properties
+// that must hold for any.
 import fc from 'fast-check'
 import t from 'tap'
 import { parse } from 'yaml'

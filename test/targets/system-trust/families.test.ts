@@ -1,5 +1,5 @@
-// Fixture trees of distributions that Debian's own tools cannot make: where sources and bundle are, and that the real openssl verifies with
-// the bundle afterwards.
+// Fixture trees of distributions that Debian's own tools cannot make: where sources and bundle are, and that the real
+// openssl verifies with the bundle afterwards.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

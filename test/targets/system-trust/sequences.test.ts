@@ -1,7 +1,8 @@
-// What is declared is there after one apply, whatever moved between names, anchors and files, on each layout of the store; nothing else is;
-// the next plan is empty; and whoever reads between two changes misses no certificate that both configurations declare. The reader looks
-// certificates up as OpenSSL does, in the folder and in the bundle; openssl itself judges the end of each sequence.
-// Once, 2,500 sequences were run without a failure: REGISTRY_TRUST_SEQUENCES=2500 runs them again.
+// What is declared is there after one apply, whatever moved between names, anchors and files, on each layout of the
+// store; nothing else is; the next plan is empty; and whoever reads between two changes misses no certificate that both
+// configurations declare. The reader looks certificates up as OpenSSL does, in the folder and in the bundle; openssl
+// itself judges the end of each sequence. Once, 2,500 sequences were run without a failure:
+// REGISTRY_TRUST_SEQUENCES=2500 runs them again.
 import { execFileSync } from 'node:child_process'
 import {
   existsSync,
