@@ -14,7 +14,7 @@ function ways(text: string): ReadonlyMap<string, readonly Step[]> {
   const sections = text.split(/^### /m).slice(1)
   return new Map(
     sections.map((section) => {
-      const lines = section.split(/\n## /)[0]?.split('\n') ?? []
+      const lines = (section.split(/\n## /)[0] ?? '').replaceAll(/\n {3,4}(?=\S)/g, ' ').split('\n')
       const steps = lines.flatMap((line) => {
         const match = STEP.exec(line)
         return match?.[1] === undefined ? [] : [{ file: match[1], handedBy: match[2] }]

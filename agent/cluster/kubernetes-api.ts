@@ -1,7 +1,9 @@
 // The Kubernetes API (port ClusterApi) through @kubernetes/client-node, which only `publish` loads. The rules: every
 // write is a server-side apply as our own field manager; an error names the object and never repeats what the server
-// sent in full. This room: the rim towards the API server: the client, and what is published to it. Begin here; then
-// the files beside it, each for one use of the client. May touch: the API server, with the account of the Pod; no node.
+// sent in full.
+// This room: the rim towards the API server: the client, and what is published to it.
+// Begin here; then the files beside it, each for one use of the client.
+// May touch: the API server, with the account of the Pod; no node.
 import {
   ApiException,
   AppsV1Api,

@@ -1,9 +1,10 @@
 // --config paths → the desired state, or every reason why there is none. Reads through the port alone. Rule: a broken
 // trust.yaml gives no desired state at all (the last good one stays in force); a broken fragment goes back to what it
-// last said, and a broken anchor file holds only that anchor. This room: trust.yaml, its fragments and CA files become
-// one desired state, or reasons with line and column. Begin here; then schema/ (what may be written), config-file.ts
-// (one file), anchors.ts and endpoints.ts (what it names). May touch: files of the configuration through the port
-// InputFiles; never the node.
+// last said, and a broken anchor file holds only that anchor.
+// This room: trust.yaml, its fragments and CA files become one desired state, or reasons with line and column.
+// Begin here; then schema/ (what may be written), config-file.ts (one file), anchors.ts and endpoints.ts (what it
+// names).
+// May touch: files of the configuration through the port InputFiles; never the node.
 import type { CredentialSource, DesiredState, Registry } from '../model/desired-state.ts'
 import type { Problem } from '../model/errors.ts'
 import type { InputFiles } from '../model/ports.ts'

@@ -1,9 +1,10 @@
 // Who may restart next: the record of what was granted is brought up to date with what nodes and agents say, then more
 // is granted. Pure. The rules: a grant that was recorded counts as used until its node says that it is over, whatever
 // crashed meanwhile; the record is written before any node is told (its writer is fenced by the Lease); times are the
-// leader's own and start anew with a new leader. This room: the fleet component: which nodes may take up a change or
-// restart containerd, and when. Begin here; then waves.ts (who is next), record.ts (what is remembered). May touch: the
-// API server through the port ClusterApi; no node.
+// leader's own and start anew with a new leader.
+// This room: the fleet component: which nodes may take up a change or restart containerd, and when.
+// Begin here; then waves.ts (who is next), record.ts (what is remembered).
+// May touch: the API server through the port ClusterApi; no node.
 import type { GrantReport, RolloutSettings } from '../model/fleet.ts'
 import type { FleetNode, LeaderMemory, OpenGrant, RolloutInput, RolloutRecord } from './record.ts'
 import { nextToGrant } from './waves.ts'

@@ -1,7 +1,8 @@
 // Finds what switches certificate verification off, in manifests, scripts and configuration files of any kind, and
-// names the way that keeps it on. Pure. Flags are found by the line, as the same one stands in YAML, in shell and in
-// JSON; settings over several lines by agent/lint/structured.ts. Only the flag itself is ever repeated, never the line:
-// a password may stand in it.
+// names the way that keeps it on. Only the flag itself is ever repeated, never the line: a password may stand in it.
+// This room: lint, the search for switched-off verification in files of any kind.
+// Begin here; then structured.ts (settings over several lines), curl.ts (command lines), prose.ts, sarif.ts (output).
+// May touch: nothing; the command reads the files.
 import { insecureCurl } from './curl.ts'
 import type { InsecureFlag } from './flag.ts'
 import { isSaid, proseLines } from './prose.ts'

@@ -1,8 +1,8 @@
 // The TLS diagnosis of one registry: look at what it shows, judge that as containerd would, and say what is missing. No
-// containerd needed, nothing on the node is changed, nothing that was seen is ever trusted. This room: the TLS
-// diagnosis of one registry without containerd. Begin here; then handshake.ts (one look), failure.ts (no handshake),
-// follow-ups.ts (token service and storage). May touch: the network through the port TlsProbe; what was seen is never
-// trusted.
+// containerd needed, nothing on the node is changed, nothing that was seen is ever trusted.
+// This room: the TLS diagnosis of one registry without containerd.
+// Begin here; then handshake.ts (one look), failure.ts (no handshake), follow-ups.ts (token service and storage).
+// May touch: the network through the port TlsProbe; what was seen is never trusted.
 import type { DesiredState, TrustAnchor } from '../model/desired-state.ts'
 import { type Finding, finding } from '../model/finding.ts'
 import type { ChainCertificate } from '../pki/certificate/chain-certificate.ts'

@@ -1,10 +1,11 @@
 // The restart of containerd: what is done next, from what is recorded and what is seen. Pure. The rules: evidence
 // decides, not patience. A start under way with the right file is waited for and never replaced; one that ended is
 // judged at once; what cannot be told counts against the new file, never against the old one. config.toml goes back
-// first, then containerd. The figure is in docs/reliability.md. This room: one restart of containerd from its first
-// record to its end, for the agent and for the restarter. Begin here; then driver.ts (who looks and acts), evidence.ts
-// (what is seen), settle.ts (what another left), ledger.ts (how often). May touch: config.toml, the record, systemd and
-// CRI, all by the ports that it is handed.
+// first, then containerd. The figure is in docs/reliability.md.
+// This room: one restart of containerd from its first record to its end, for the agent and for the restarter.
+// Begin here; then driver.ts (who looks and acts), evidence.ts (what is seen), settle.ts (what another left), ledger.ts
+// (how often).
+// May touch: config.toml, the record, systemd and CRI, all by the ports that it is handed.
 import type { RestartEvidence, RestartFailure, RestartRecord } from '../model/restart.ts'
 
 export type Action =

@@ -1,8 +1,9 @@
 // The restarter sidecar: the only container that sees D-Bus. The rules: three verbs, no other; only units that run a
 // containerd, by a fixed table or the `restart.unit` of its own copy of the configuration; only restarts that are
-// recorded, each once; its own limits, from what it remembers and from what is on disk. This room: the two small
-// helpers of a Pod: cri-proxy and restarter, each with one privilege and nothing else. Begin here; then cri-proxy.ts,
-// the other one. May touch: the CRI socket (cri-proxy), systemd over D-Bus (restarter).
+// recorded, each once; its own limits, from what it remembers and from what is on disk.
+// This room: the two small helpers of a Pod: cri-proxy and restarter, each with one privilege and nothing else.
+// Begin here; then cri-proxy.ts, the other one.
+// May touch: the CRI socket (cri-proxy), systemd over D-Bus (restarter).
 import { createServer, type Socket } from 'node:net'
 import { posix } from 'node:path'
 import { LAYOUTS, layoutsOfSocket } from '../containerd/layouts.ts'

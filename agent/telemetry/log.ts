@@ -1,7 +1,8 @@
 // The agent's log: pino behind the Log port, one JSON or text line for one decision, secrets removed before anything is
-// formatted. Lines are written synchronously by this thread: none is lost in a crash, and no worker costs memory. This
-// room: what the agent tells machines: log lines and metrics. Begin here; then metric-table.ts (all metrics), redact.ts
-// (what never leaves). May touch: standard error; no secret passes redact.ts.
+// formatted. Lines are written synchronously by this thread: none is lost in a crash, and no worker costs memory.
+// This room: what the agent tells machines: log lines and metrics.
+// Begin here; then metric-table.ts (all metrics), redact.ts (what never leaves).
+// May touch: standard error; no secret passes redact.ts.
 import { pino } from 'pino'
 import type { LogLevel } from '../model/log-level.ts'
 import type { Log, LogFields } from '../model/ports.ts'

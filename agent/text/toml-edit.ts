@@ -1,7 +1,9 @@
 // Surgical edits of someone else's TOML file: one key is set or removed, every other byte stays. Each edit checks
 // itself: the new text, parsed by another parser, must be the old one plus the intended change, or nothing is returned.
 // This room: texts edited in place, TOML and YAML, and the half sentence for typing errors. Nothing of containerd or
-// trust.yaml is known here. Begin here; then toml-document.ts (where a key stands). May touch: nothing.
+// trust.yaml is known here.
+// Begin here; then toml-document.ts (where a key stands).
+// May touch: nothing.
 import { isDeepStrictEqual } from 'node:util'
 import { AgentError } from '../model/errors.ts'
 import {

@@ -1,8 +1,9 @@
 // Decides whether and how containerd's configuration is edited so that it reads host directories: one key, in place, no
 // drop-in. Rule: never an edit that stops the CRI plugin from loading or that containerd would silently ignore; those
-// are refused by name. This room: edits of config.toml in place; every byte that was not asked for stays. Begin here;
-// then migrate-legacy.ts and legacy-layout.ts, which are the two other edits. May touch: nothing: a text goes in, a
-// text or a refusal comes out.
+// are refused by name.
+// This room: edits of config.toml in place; every byte that was not asked for stays.
+// Begin here; then migrate-legacy.ts and legacy-layout.ts, which are the two other edits.
+// May touch: nothing: a text goes in, a text or a refusal comes out.
 import { posix } from 'node:path'
 import { type AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { renderKey, renderString } from '../../text/toml.ts'

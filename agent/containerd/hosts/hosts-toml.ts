@@ -1,8 +1,9 @@
 // hosts.toml of one registry host: what the agent writes, and the facts of what others wrote. Shape A (server and ca at
 // the top, an empty [host] table): without the [host] line containerd before 1.7.32 and 1.6 reject the file without a
-// word in the pull error. https://github.com/containerd/containerd/blob/main/docs/hosts.md This room: host directories
-// and their hosts.toml, as containerd reads them and as others write them. Begin here; then lookup.ts (which of them a
-// pull uses), merge-foreign.ts (our CA in a file of someone else). May touch: nothing.
+// word in the pull error. https://github.com/containerd/containerd/blob/main/docs/hosts.md
+// This room: host directories and their hosts.toml, as containerd reads them and as others write them.
+// Begin here; then lookup.ts (which of them a pull uses), merge-foreign.ts (our CA in a file of someone else).
+// May touch: nothing.
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import { isTable, ownToml, parseToml, renderString, type TomlItem, type TomlTable } from '../../text/toml.ts'
 import { type ContainerdVersion, isAtLeast } from '../config/schema-version.ts'

@@ -1,7 +1,9 @@
 // The CRI client (port CriClient): gRPC over containerd's unix socket. The rules: every call has a deadline; a call
 // either answers or throws an AgentError that names the socket and the reason; after a restart of the daemon the next
-// call connects again. This room: containerd's CRI socket: the port CriClient and its wire format. Begin here; then
-// messages.ts (what is asked and answered). May touch: the socket that it is given, with a deadline on each call.
+// call connects again.
+// This room: containerd's CRI socket: the port CriClient and its wire format.
+// Begin here; then messages.ts (what is asked and answered).
+// May touch: the socket that it is given, with a deadline on each call.
 import { existsSync } from 'node:fs'
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { AgentError, type ErrorCode } from '../../model/errors.ts'

@@ -1,8 +1,9 @@
 // The node's file system below --root (port NodeFiles): reading, and the queue that changes go through. The rules: a
 // link is resolved below the root or not at all; what cannot be read is a value with its reason; changes follow each
-// other. This room: files of the node: the port NodeFiles. Each write is atomic, durable and below the folder of its
-// target. Begin here; then file-changes.ts (how one path changes), rooted-folder.ts (why no link leads out). May touch:
-// the node below --root, in the folders that a change names.
+// other.
+// This room: files of the node: the port NodeFiles. Each write is atomic, durable and below the folder of its target.
+// Begin here; then file-changes.ts (how one path changes), rooted-folder.ts (why no link leads out).
+// May touch: the node below --root, in the folders that a change names.
 import { accessSync, constants, readdirSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path/posix'

@@ -1,8 +1,9 @@
 // systemd over D-Bus (port Systemd). The rules: the D-Bus library is loaded when the first call is made and each call
 // has its own short connection, so that a node where nothing is ever restarted pays nothing; a call to systemd
-// succeeding says nothing about the unit: the result of the job does. This room: restarting containerd: over D-Bus, or
-// through the restarter. Begin here; then restarter-client.ts, the same port from inside a Pod. May touch: systemd's
-// units of containerd, and no other.
+// succeeding says nothing about the unit: the result of the job does.
+// This room: restarting containerd: over D-Bus, or through the restarter.
+// Begin here; then restarter-client.ts, the same port from inside a Pod.
+// May touch: systemd's units of containerd, and no other.
 import { existsSync } from 'node:fs'
 import type { MessageBus } from 'dbus-native'
 import { AgentError } from '../../model/errors.ts'

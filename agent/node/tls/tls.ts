@@ -1,8 +1,9 @@
 // Looks at a TLS server (port TlsProbe) with the offers that a Go client such as containerd makes. It verifies nothing,
 // so that also a broken server can be seen, and therefore sends no secret and trusts no answer. Every look has a
-// deadline and bounded bytes. This room: one look at a TLS server, and one try of a login: the ports TlsProbe and
-// RegistryLogin. Begin here; then tls-transcript.ts (what was on the wire), registry-login.ts. May touch: the network,
-// with a deadline on each look; nothing of the node.
+// deadline and bounded bytes.
+// This room: one look at a TLS server, and one try of a login: the ports TlsProbe and RegistryLogin.
+// Begin here; then tls-transcript.ts (what was on the wire), registry-login.ts.
+// May touch: the network, with a deadline on each look; nothing of the node.
 import { type LookupAddress, type LookupOptions, lookup } from 'node:dns'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { BlockList, isIP, type Socket, connect as tcpConnect } from 'node:net'

@@ -1,6 +1,8 @@
 // One DER certificate → the facts people and targets need. Nothing is judged here except what makes the bytes unusable
-// for Go. This room: what one certificate says: fields, names, extensions. Begin here; then chain-certificate.ts (what
-// a chain needs of it). May touch: nothing: bytes go in.
+// for Go.
+// This room: what one certificate says: fields, names, extensions.
+// Begin here; then chain-certificate.ts (what a chain needs of it).
+// May touch: nothing: bytes go in.
 import { createHash, X509Certificate } from 'node:crypto'
 import type { Certificate } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'

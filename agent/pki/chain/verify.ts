@@ -1,8 +1,10 @@
 // Verifies a chain of certificates exactly as Go's crypto/x509 does (Certificate.Verify, as crypto/tls calls it),
 // because containerd is the one that has to accept it. Pure: the served chain, the roots, the host and the time go in;
 // a path or the reason comes out. The order of the checks is Go's too: it decides which of several faults is the one
-// that people see. This room: whether a served chain verifies, as Go would say, and why not. Begin here; then
-// explain.ts (the finding), explain-authority.ts (an authority that nobody knows). May touch: nothing.
+// that people see.
+// This room: whether a served chain verifies, as Go would say, and why not.
+// Begin here; then explain.ts (the finding), explain-authority.ts (an authority that nobody knows).
+// May touch: nothing.
 
 import { type ChainCertificate, isSignedWith } from '../certificate/chain-certificate.ts'
 import { KEY_USAGE_CERT_SIGN, OID } from '../certificate/extensions.ts'

@@ -1,8 +1,9 @@
 // Bytes of unknown form → certificates. The form is found by content, never by the file's name. Rules: one bad
 // certificate never hides the good ones; a private key anywhere spoils the whole input, and no byte of it is repeated;
-// whatever the bytes, nothing is thrown and the work is bounded. This room: bytes of a CA file become certificates, in
-// every container that people use. Begin here; then pkcs12.ts and pkcs7.ts (two of the containers). May touch: nothing;
-// it never throws for what is in the bytes.
+// whatever the bytes, nothing is thrown and the work is bounded.
+// This room: bytes of a CA file become certificates, in every container that people use.
+// Begin here; then pkcs12.ts and pkcs7.ts (two of the containers).
+// May touch: nothing; it never throws for what is in the bytes.
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Secret } from '../../model/secret.ts'
 import { type DecodedCertificate, readCertificate } from '../certificate/certificate.ts'

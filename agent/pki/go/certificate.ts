@@ -1,8 +1,10 @@
 // Whether the Go that containerd is built with reads a certificate (crypto/x509 ParseCertificate). A CA file whose only
 // certificate Go does not read makes every pull from that registry fail ("unable to load CA cert"), so such a
 // certificate must never reach a node. OpenSSL reads much that Go refuses. test/pki/go compares these rules with the
-// real containerd of each release. This room: certificates as Go's crypto/x509 reads them: what it refuses is refused
-// here, with its reason. Begin here; then refusal.ts (the reasons), extensions.ts. May touch: nothing: bytes go in.
+// real containerd of each release.
+// This room: certificates as Go's crypto/x509 reads them: what it refuses is refused here, with its reason.
+// Begin here; then refusal.ts (the reasons), extensions.ts.
+// May touch: nothing: bytes go in.
 import { TAG } from '../encoding/der.ts'
 import { checkDistinguishedName } from './distinguished-name.ts'
 import { checkExtensions } from './extensions.ts'

@@ -1,7 +1,8 @@
 // Proves declared registries as each of them asks for: by a pull of containerd, with credentials where they are
-// declared, or by a handshake of the agent's own. This room: proving that a registry is trusted: by a pull of
-// containerd, or by a handshake. Begin here; then pull.ts, then login.ts (with whose credentials). May touch: the CRI
-// socket and the network; never a file.
+// declared, or by a handshake of the agent's own.
+// This room: proving that a registry is trusted: by a pull of containerd, or by a handshake.
+// Begin here; then pull.ts, then login.ts (with whose credentials).
+// May touch: the CRI socket and the network; never a file.
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'

@@ -1,7 +1,8 @@
 // dockerd and the containers tools (CRI-O, podman, buildah, skopeo): each reads its own tree of host folders at each
-// connection. This room: trees of host folders in Docker's way, for dockerd and the containers tools. Begin here; then
-// tree.ts (which trees), observe.ts, plan.ts, removal.ts. May touch: /etc/docker/certs.d, /etc/containers/certs.d and
-// one drop-in with mirrors.
+// connection.
+// This room: trees of host folders in Docker's way, for dockerd and the containers tools.
+// Begin here; then tree.ts (which trees), observe.ts, plan.ts, removal.ts.
+// May touch: /etc/docker/certs.d, /etc/containers/certs.d and one drop-in with mirrors.
 import type { Need, Target } from '../../model/target.ts'
 import { BUILDERS } from '../files/profiles.ts'
 import { planMirrors } from './containers-mirrors.ts'

@@ -1,8 +1,9 @@
 // containerd's own config.toml: one key, `config_path`, set once, so that host directories are read at all. This is the
 // only target that asks for a restart; from then on no change of a registry needs one. With `layout: legacy` it carries
 // the sections of that layout instead (containerd-legacy.ts); what is left of them goes when the layout is another one.
-// This room: config.toml as a part of the containerd target: config_path, or the sections of `layout: legacy`. Begin
-// here; then observe.ts, then legacy.ts. May touch: config.toml, and registry-trust/ beside it.
+// This room: config.toml as a part of the containerd target: config_path, or the sections of `layout: legacy`.
+// Begin here; then observe.ts, then legacy.ts.
+// May touch: config.toml, and registry-trust/ beside it.
 
 import { posix } from 'node:path'
 import { type ConfigPathPlan, planConfigPath } from '../../containerd/edit/config-path.ts'

@@ -1,8 +1,10 @@
 // One host directory for each registry below containerd's config_path: CA file and hosts.toml. CA first, hosts.toml
 // last, reverse on removal; a new host directory appears complete or not at all. A hosts.toml of someone else gets our
 // CA file added and keeps every other byte. Source: containerd docs/hosts.md; shape A is the one that 1.6, 1.7 and 2.x
-// read alike. This room: host directories as a part of the containerd target. Begin here; then observe.ts, files.ts
-// (what one shall hold), removal.ts. May touch: the folder that config_path names.
+// read alike.
+// This room: host directories as a part of the containerd target.
+// Begin here; then observe.ts, files.ts (what one shall hold), removal.ts.
+// May touch: the folder that config_path names.
 import { posix } from 'node:path'
 import type { MovedFolder } from '../../containerd/edit/migrate-legacy.ts'
 import { hostDirectoryName, isManaged } from '../../containerd/hosts/hosts-toml.ts'

@@ -1,7 +1,8 @@
 // containerd as a target, whole: host directories, the registries.yaml that k3s and RKE2 write them from, and
-// config.toml, which says where they lie and comes last, because it counts with a restart alone. This room: what
-// containerd reads, put together of its parts: containerd-hosts/, containerd-config/ and k3s/. Begin here; then plan.ts
-// (how the parts depend on each other). May touch: nothing by itself; the parts name their paths.
+// config.toml, which says where they lie and comes last, because it counts with a restart alone.
+// This room: what containerd reads, put together of its parts: containerd-hosts/, containerd-config/ and k3s/.
+// Begin here; then plan.ts (how the parts depend on each other).
+// May touch: nothing by itself; the parts name their paths.
 import { posix } from 'node:path'
 import { needsHostFolder, withWildcard } from '../../model/desired-state.ts'
 import type { Need, Target } from '../../model/target.ts'
