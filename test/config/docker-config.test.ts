@@ -61,7 +61,6 @@ t.test('an entry serves a host as for the kubelet', async (t) => {
     '*',
     `sub.${HOST}`,
     'Harbor.example.net',
-    `${HOST}/v1`,
   ])
     t.match(read({ [key]: one }), /^it has no entry for harbor/, key)
   t.equal(read({ '*.example.net:5000': one }, `${HOST}:5000`), 'password u:p', 'the port counts')
