@@ -153,6 +153,9 @@ function wire(options: Wired): Wiring {
     createMetrics: async () => (await import('./telemetry/metrics.ts')).createMetrics({ version: VERSION }),
     paint: painter(process.stdout.isTTY === true, process.env),
     print: (text) => process.stdout.write(text),
+    screen: process.stdout.isTTY
+      ? { columns: () => process.stdout.columns || 80, rows: () => process.stdout.rows || 24 }
+      : undefined,
     connectCluster: async () =>
       (await import('./cluster/kubernetes-api.ts')).kubernetesApi({ kubeconfig: options.kubeconfig, log }),
     loadConfig: guardedLoad({
@@ -190,8 +193,12 @@ function wire(options: Wired): Wiring {
   }
 }
 
+// Nobody reads the answer any more, as with `| head`.
+process.stdout.on('error', () => process.exit(1))
+
 main().then(
-  (code) => process.exit(code),
+  // What a pipe has not taken yet would be lost.
+  (code) => process.stdout.write('', () => process.exit(code)),
   (thrown: unknown) => {
     const error = asAgentError(thrown)
     process.stderr.write(`registry-trust: ${error.message}\n  ${error.remedy}\n`)

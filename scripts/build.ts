@@ -24,14 +24,14 @@ const compiledSchema: Plugin = {
   },
 }
 
-/** The client of the Kubernetes API is larger than all the rest, and only `publish` and `fleet` run it. */
+/** The client of the Kubernetes API is larger than all the rest, and only `publish`, `fleet` and `status --all` run it. */
 const clusterApart: Plugin = {
   name: 'cluster-apart',
   setup({ onResolve }) {
     onResolve({ filter: /\/cluster\/kubernetes-api\.ts$/ }, ({ kind }) =>
       kind === 'dynamic-import' ? { path: './registry-trust-cluster.cjs', external: true } : undefined,
     )
-    onResolve({ filter: /\/commands\/fleet\.ts$/ }, ({ kind }) =>
+    onResolve({ filter: /(?:^\.|\/commands)\/fleet\.ts$/ }, ({ kind }) =>
       kind === 'dynamic-import' ? { path: './registry-trust-fleet.cjs', external: true } : undefined,
     )
   },

@@ -33,6 +33,8 @@ export type Wiring = {
   readonly paint: Paint
   /** Standard output: the command's answer and nothing else. */
   readonly print: (text: string) => void
+  /** The terminal that standard output is; undefined: it is none. */
+  readonly screen?: { columns(): number; rows(): number } | undefined
   /** Aborted by SIGTERM or SIGINT. */
   readonly signal: AbortSignal
 }

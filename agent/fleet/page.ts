@@ -6,25 +6,9 @@ import { PAGE_SCRIPT, REFRESH_SECONDS } from '../http/page/script.ts'
 import { PAGE_STYLE } from '../http/page/style.ts'
 import { nothing, row, table } from '../http/page/table.ts'
 import type { FleetReport, NodeReport } from './report.ts'
-import type { FleetState } from './verdict.ts'
+import { fleetVerdict, whyOf } from './report-words.ts'
+import { type FleetState, TONES, type Tone } from './verdict.ts'
 
-type Tone = 'ok' | 'warn' | 'bad'
-
-const TONES: { readonly [state in FleetState]: Tone } = {
-  'rollback-failed': 'bad',
-  'rolled-back': 'bad',
-  failed: 'bad',
-  untrusted: 'bad',
-  'no-containerd': 'bad',
-  unreachable: 'bad',
-  drifted: 'warn',
-  'restart-pending': 'warn',
-  restarting: 'warn',
-  waiting: 'warn',
-  unknown: 'warn',
-  audit: 'ok',
-  trusted: 'ok',
-}
 const MARKS: { readonly [tone in Tone]: string } = { ok: '✓', warn: '!', bad: '✗' }
 const SCRIPT = PAGE_SCRIPT.replace('The agent has', 'The fleet component has')
 
@@ -76,25 +60,6 @@ ${raw('script', SCRIPT)}
 </html>
 `
   return renderHtml(page)
-}
-
-export function fleetVerdict({ totals, rollout: { halted }, isLeading }: FleetReport): {
-  readonly tone: Tone
-  readonly sentence: string
-} {
-  const { nodes, states: counts } = totals
-  const bad = Object.entries(counts).filter(([state, count]) => count > 0 && TONES[state as FleetState] === 'bad')
-  const sick = bad.reduce((sum, [, count]) => sum + count, 0)
-  if (!isLeading) return { tone: 'warn', sentence: 'This component does not lead; another one does, or none.' }
-  if (halted !== null) return { tone: 'bad', sentence: `The roll-out is halted: ${halted}.` }
-  if (sick > 0) return { tone: 'bad', sentence: `${sick} of ${nodes} nodes are not well.` }
-  const trusted = (counts['trusted'] ?? 0) + (counts['audit'] ?? 0)
-  if (trusted < nodes)
-    return { tone: 'warn', sentence: `${trusted} of ${nodes} nodes are as wanted; a change is under way.` }
-  return {
-    tone: 'ok',
-    sentence: nodes === 0 ? 'There is no agent.' : `All ${nodes} nodes trust every declared registry.`,
-  }
 }
 
 /**
@@ -178,11 +143,4 @@ function nodeRow(node: NodeReport): Html {
     ],
     tone,
   )
-}
-
-export function whyOf({ untrusted, error, restart, problem, generation }: NodeReport): string {
-  const [first, ...others] = untrusted
-  if (error !== null) return error
-  if (first !== undefined) return `${first.host}: ${first.code}${others.length > 0 ? ` and ${others.length} more` : ''}`
-  return restart ?? problem ?? `generation ${generation ?? 'unknown'}`
 }

@@ -20,6 +20,25 @@ export const FLEET_STATES = [
 ] as const
 export type FleetState = (typeof FLEET_STATES)[number]
 
+export type Tone = 'ok' | 'warn' | 'bad'
+
+/** ok: as wanted; warn: not yet; bad: somebody has to look. */
+export const TONES: { readonly [state in FleetState]: Tone } = {
+  'rollback-failed': 'bad',
+  'rolled-back': 'bad',
+  failed: 'bad',
+  untrusted: 'bad',
+  'no-containerd': 'bad',
+  unreachable: 'bad',
+  drifted: 'warn',
+  'restart-pending': 'warn',
+  restarting: 'warn',
+  waiting: 'warn',
+  unknown: 'warn',
+  audit: 'ok',
+  trusted: 'ok',
+}
+
 export type NodeFacts = {
   readonly node: string
   /** The last answer; undefined: none since this leader watches. */

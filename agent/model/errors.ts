@@ -375,9 +375,16 @@ export function problem(code: ErrorCode, message: string): Problem {
   return { code, message: redactUserInfo(message), remedy: ERRORS[code].remedy }
 }
 
+/** Each bundle has a class of its own: the same by name and code, and never an instance of ours. */
+function isOfAnotherBundle(thrown: unknown): thrown is Error & Pick<AgentError, 'code' | 'detail'> {
+  if (!(thrown instanceof Error) || thrown.name !== 'AgentError' || !('code' in thrown)) return false
+  return typeof thrown.code === 'string' && Object.hasOwn(ERRORS, thrown.code)
+}
+
 /** Turns whatever was thrown into an AgentError; what is not one already is INTERNAL. */
 export function asAgentError(thrown: unknown): AgentError {
   if (thrown instanceof AgentError) return thrown
+  if (isOfAnotherBundle(thrown)) return new AgentError(thrown.code, thrown.message, thrown.detail, { cause: thrown })
   const message = thrown instanceof Error ? thrown.message : String(thrown)
   return new AgentError('INTERNAL', message, {}, { cause: thrown })
 }

@@ -5,18 +5,11 @@ import { NEW_RECORD } from '../../agent/fleet/record.ts'
 import { FLEET_SCHEMA, fleetReport } from '../../agent/fleet/report.ts'
 import { createFleetServer } from '../../agent/fleet/server.ts'
 import { readSummary } from '../../agent/fleet/summary-text.ts'
-import { conditionOf, fleetState } from '../../agent/fleet/verdict.ts'
+import { conditionOf } from '../../agent/fleet/verdict.ts'
 import { DEFAULT_FLEET } from '../../agent/model/fleet.ts'
+import { lineOf as line, WELL } from '../fixtures/fleet/pictures.ts'
 import { SUMMARY } from '../fixtures/http/sample-status.ts'
 import { SILENT } from '../fixtures/scratch/carry-out.ts'
-
-const WELL = { ...SUMMARY, state: 'converged', untrusted: [], untrustedMore: 0, problem: null } as const
-
-function line(node: string, summary: NodeLine['facts']['summary'], isUnreachable = false): NodeLine {
-  const facts = { node, summary, isUnreachable, isCurrent: true, isGranted: false }
-  const pod = { name: `agent-${node}`, uid: '', node, ip: '', port: 1, note: '', isLeaving: false }
-  return { facts, state: fleetState(facts), pod, zone: 'a', error: isUnreachable ? 'no answer within 5 s' : undefined }
-}
 
 function serverOf(lines: readonly NodeLine[], halted?: string) {
   const picture: FleetPicture = {
@@ -70,7 +63,7 @@ t.test('the page says the worst first, and nothing of what nodes say is markup',
     (await serverOf(LINES, 'one node failed (n1)').inject({ url: '/' })).body,
     /The roll-out is halted: one node failed/,
   )
-  t.match((await serverOf([line('n1', WELL)]).inject({ url: '/' })).body, /All 1 nodes trust every declared registry/)
+  t.match((await serverOf([line('n1', WELL)]).inject({ url: '/' })).body, /The one node trusts every declared registry/)
 })
 
 t.test('the document names every path', async (t) => {

@@ -51,6 +51,8 @@ export type Options = {
   readonly kubeconfig?: string
   readonly namespace?: string
   readonly watch: boolean
+  /** Of `status`: every node, not this one. */
+  readonly all: boolean
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error'
   readonly logFormat: 'text' | 'json'
 }
@@ -75,7 +77,11 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
   for (const name of given.keys()) {
     if (!appliesTo(name, command)) throw usage(notForCommand(name, command))
   }
-  return { kind: 'run', command, options: { ...readOptions(command, given, environment), operands } }
+  const options = readOptions(command, given, environment)
+  const ofAll = (['kubeconfig', 'namespace', 'watch'] as const).find((name) => given.has(name))
+  if (command === 'status' && !options.all && ofAll !== undefined)
+    throw usage(`--${ofAll} belongs to status --all; without it this node's own agent is asked`)
+  return { kind: 'run', command, options: { ...options, operands } }
 }
 
 const NO_OPERANDS: Operands = { value: '', atLeast: 0, atMost: 0 }
@@ -223,6 +229,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     diff: readSwitch(source, 'diff'),
     ...(kubeconfig !== undefined && { kubeconfig }),
     watch: readSwitch(source, 'watch'),
+    all: command === 'status' && readSwitch(source, 'all'),
     logLevel: readChoice(source, 'log-level', FLAGS['log-level'].choices) ?? 'info',
     logFormat:
       readChoice(source, 'log-format', FLAGS['log-format'].choices) ?? (DAEMONS.includes(command) ? 'json' : 'text'),

@@ -36,8 +36,8 @@ export const COMMANDS = {
     ],
   },
   status: {
-    summary: 'show the state of this node, asked from the running agent',
-    exits: ['0  healthy', '3  not healthy', '1  the agent does not answer'],
+    summary: 'show the state of this node, asked from the running agent; --all: of every node of the cluster',
+    exits: ['0  healthy', '3  not healthy', '1  nobody answers'],
   },
   rollback: {
     summary: 'go back to the last committed state before the current one',
@@ -248,22 +248,28 @@ export const FLAGS = {
   kubeconfig: {
     kind: 'text',
     value: 'FILE',
-    default: 'the service account of the Pod',
+    default: 'the service account of the Pod; of status --all as kubectl finds it',
     help: 'how to reach the API server',
-    commands: ['publish', 'fleet'],
+    commands: ['publish', 'fleet', 'status'],
   },
   namespace: {
     kind: 'text',
     value: 'NAME',
     default: 'that of the Pod, else registry-trust',
     help: 'where the agents run',
-    commands: ['fleet'],
+    commands: ['fleet', 'status'],
+  },
+  all: {
+    kind: 'switch',
+    default: 'off',
+    help: 'every node of the cluster, asked from the fleet component through the API server',
+    commands: ['status'],
   },
   watch: {
     kind: 'switch',
     default: 'off',
-    help: 'keep running, as the only holder of the Lease registry-trust-publish',
-    commands: ['publish'],
+    help: 'keep running; publish: as the only holder of the Lease registry-trust-publish',
+    commands: ['publish', 'status'],
   },
   diff: {
     kind: 'switch',

@@ -72,7 +72,8 @@ each declared registry, and prints what is wrong with what to do about it. Files
 sets config_path, in one transaction with one restart. What cannot be expressed is refused before anything is written.`,
   completion: `Prints a script to source, e.g. in ~/.bashrc: source <(registry-trust completion bash)`,
   man: `Prints the manual page as roff. Packages put it at /usr/share/man/man8/registry-trust.8.`,
-  status: `Asks the agent of this node (at --listen) and prints its state, worst first.`,
+  status: `Asks the agent of this node (at --listen) and prints its state, worst first. With --all it runs anywhere: it asks the fleet
+component through the API server's proxy and prints every node of the cluster, worst first, and how far a roll-out is.`,
 }
 
 /** What the command does, in a few lines of at most 130 characters. */

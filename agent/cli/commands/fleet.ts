@@ -15,6 +15,9 @@ import { AgentError, asAgentError } from '../../model/errors.ts'
 import { DEFAULT_FLEET } from '../../model/fleet.ts'
 import type { Wiring } from '../wiring.ts'
 
+/** In the same bundle, since both speak to the API server. */
+export { statusAllCommand } from './status-all.ts'
+
 const TURN_MS = 1_000
 /** Answers and changes come in bursts. */
 const SHORTEST_PAUSE_MS = 200

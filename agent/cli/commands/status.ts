@@ -1,11 +1,16 @@
-// `registry-trust status`: asks the running agent on this node.
+// `registry-trust status`: asks the running agent on this node; with --all the fleet component.
 import { fetchStatus } from '../../http/client.ts'
 import { AgentError } from '../../model/errors.ts'
 import { verdictOf } from '../../model/verdict.ts'
 import { formatStatus } from '../output/status.ts'
 import type { Wiring } from '../wiring.ts'
 
-export async function statusCommand({ options, inputs, paint, print, ports, signal }: Wiring): Promise<number> {
+/** The client of the Kubernetes API is loaded only then. */
+const askAll = async (wiring: Wiring) => (await import('./fleet.ts')).statusAllCommand(wiring)
+
+export async function statusCommand(wiring: Wiring): Promise<number> {
+  const { options, inputs, paint, print, ports, signal } = wiring
+  if (options.all) return await askAll(wiring)
   const { listen, tlsCertFile } = options
   const certificate = tlsCertFile === undefined ? undefined : await readCertificate(tlsCertFile, inputs)
   const status = await fetchStatus({ address: listen, certificate, signal })

@@ -13,6 +13,7 @@ const DEFAULTS: Options = {
   json: false,
   diff: false,
   watch: false,
+  all: false,
   logLevel: 'info',
   logFormat: 'text',
 }
@@ -103,6 +104,8 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
     ['plan', { REGISTRY_TRUST_DIFF: 'true' }, { diff: true }],
     ['publish', { REGISTRY_TRUST_KUBECONFIG: '/k' }, { kubeconfig: '/k' }],
     ['publish', { REGISTRY_TRUST_WATCH: 'true' }, { watch: true }],
+    ['status', { REGISTRY_TRUST_ALL: 'true' }, { all: true }],
+    ['status --all --watch --namespace n', {}, { all: true, watch: true, namespace: 'n' }],
     ['lint .', { REGISTRY_TRUST_FORMAT: 'sarif' }, { format: 'sarif', operands: ['.'] }],
     ['plan', { REGISTRY_TRUST_LOG_LEVEL: 'error' }, { logLevel: 'error' }],
     ['plan', { REGISTRY_TRUST_LOG_FORMAT: 'json' }, { logFormat: 'json' }],
@@ -126,7 +129,9 @@ t.test('wrong usage names the word, and what was probably meant', async (t) => {
     ['plan --confg x', 'there is no flag --confg; did you mean --config?'],
     ['plan --no-jsn', 'there is no flag --no-jsn'],
     ['plan -x', 'there is no flag -x'],
-    ['status --all', 'there is no flag --all'],
+    ['status --al', 'there is no flag --al; did you mean --all?'],
+    ['status --watch', "--watch belongs to status --all; without it this node's own agent is asked"],
+    ['plan --all', '--all does not apply to plan (it is for: status)'],
     ['plan --config', '--config needs a value: --config PATH'],
     ['plan --config=', '--config needs a value: --config PATH'],
     [

@@ -1,0 +1,73 @@
+// `status --all` as a person runs it. What stands for the API server answers the one path of its proxy of Services, as
+// `kubectl proxy` does, over plain HTTP.
+import { execFile } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { FleetPicture } from '../../agent/fleet/picture.ts'
+import { fleetReport } from '../../agent/fleet/report.ts'
+import { DEFAULT_FLEET } from '../../agent/model/fleet.ts'
+import { scratchFolder } from '../fixtures/cluster/kubernetes.ts'
+import { lineOf, rollingOut, WELL } from '../fixtures/fleet/pictures.ts'
+
+const PATH = '/api/v1/namespaces/registry-trust/services/registry-trust-fleet:http/proxy/fleet'
+const PROGRAM = join(import.meta.dirname, '../../dist/registry-trust.cjs')
+
+async function proxy(t: Test, answer: FleetPicture | number): Promise<string> {
+  const server = createServer((request, response) => {
+    const { pathname, searchParams } = new URL(request.url ?? '', 'http://proxy')
+    if (pathname !== PATH || typeof answer === 'number')
+      return void response.writeHead(typeof answer === 'number' ? answer : 404).end('{}')
+    const [offset, limit] = ['offset', 'limit'].map((name) => Number(searchParams.get(name)))
+    const query = { offset: offset ?? 0, limit: limit ?? 100 }
+    response.end(JSON.stringify(fleetReport(answer, DEFAULT_FLEET.rollout, query)))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const cluster = { server: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }
+  const context = { cluster: 'c', user: 'u' }
+  const config = {
+    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'x', clusters: [{ name: 'c', cluster }] },
+    ...{ users: [{ name: 'u', user: {} }], contexts: [{ name: 'x', context }] },
+  }
+  const file = join(scratchFolder(t), 'kubeconfig')
+  writeFileSync(file, JSON.stringify(config))
+  return file
+}
+
+function statusAll(kubeconfig: string, ...flags: string[]) {
+  const env = { ...process.env, KUBECONFIG: kubeconfig }
+  const { promise, resolve } = Promise.withResolvers<{ code: unknown; stdout: string; stderr: string }>()
+  const options = { env, maxBuffer: 16 * 1024 * 1024 }
+  execFile(process.execPath, [PROGRAM, 'status', '--all', ...flags], options, (error, stdout, stderr) =>
+    resolve({ code: error?.code ?? 0, stdout, stderr }),
+  )
+  return promise
+}
+
+t.test('a fleet that is well ends with 0, one that is not with 3; JSON holds every node of every page', async (t) => {
+  const lines = [lineOf('n1', { ...WELL, node: 'n1' })]
+  const well = await statusAll(await proxy(t, { ...rollingOut(0), lines }))
+  t.match(well, { code: 0, stdout: /^The one node trusts every declared registry\.\n\nNODE {2}STATE/ })
+  const kubeconfig = await proxy(t, rollingOut(2300))
+  const [text, json] = await Promise.all([statusAll(kubeconfig), statusAll(kubeconfig, '--json')])
+  t.match(text, { code: 3, stdout: /^46 of 2300 nodes are not well\.\n/ })
+  t.equal(json.code, 3)
+  t.equal((JSON.parse(json.stdout) as { nodes: unknown[] }).nodes.length, 2300)
+})
+
+t.test(
+  'who may not ask, a component that is absent or not ready, and no API server end with 1 and say why',
+  async (t) => {
+    const [forbidden, absent, notReady] = await Promise.all(
+      [403, 404, 503].map(async (status) => await statusAll(await proxy(t, status))),
+    )
+    t.match(forbidden, { code: 1, stderr: /verb get on services\/proxy "registry-trust-fleet:http" in namespace/ })
+    t.match(absent, { code: 1, stderr: /the fleet component is not installed there/ })
+    t.match(notReady, { code: 1, stderr: /no Pod of the fleet component is ready/ })
+    const folder = t.testdir({ none: 'clusters: []' })
+    t.match(await statusAll(join(folder, 'none')), { code: 1, stderr: /no current context with a cluster/ })
+  },
+)
