@@ -14,6 +14,7 @@ import type { WatchedFolder } from '../model/target.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { restartCounter } from './count-restarts.ts'
 import type { StatusIdentity } from './history.ts'
+import { keptCertificates } from './kept-certificates.ts'
 import { type Loop, startLoop } from './loop.ts'
 import { measure } from './measure.ts'
 import { deletedFolders, staleHostsFile, staleSources } from './mounts.ts'
@@ -80,6 +81,14 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
 
   const countRestarts = restartCounter(ports, metrics)
+  const kept = keptCertificates(ports.files)
+  let telling: Promise<void> = Promise.resolve()
+  const tellCertificates = async ({ outcome, state }: Run) => {
+    // It did not get to read what is owned.
+    if (outcome === 'failed') return
+    const certificates = await kept(state.owned)
+    if (certificates !== undefined) metrics.certificates(certificates)
+  }
   const loop = startLoop({
     ...rest,
     ports,
@@ -103,6 +112,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       onProofs,
       onRun(run, facts) {
         measure(metrics, run, facts)
+        // One after the other: an older answer must not come last.
+        telling = telling.then(() => tellCertificates(run)).catch(() => undefined)
         void countRestarts().catch(() => undefined)
         follow(run)
         void beside.ran(run)

@@ -246,7 +246,7 @@ function rootsOf({ run, desired, registries }: Memory, state: AgentState): reado
 }
 
 /** What differs from the last committed state of the same generation and was not put right by the run. */
-function driftOf({ run, desired, generationBefore }: Memory): readonly DriftStatus[] {
+export function driftOf({ run, desired, generationBefore }: Memory): readonly DriftStatus[] {
   if (run?.planned === undefined || desired === undefined) return []
   const isDrift = generationBefore === desired.generation || desired.mode === 'audit'
   if (!isDrift) return []

@@ -13,9 +13,11 @@ import { type AgentState, EMPTY_STATE } from '../model/state.ts'
 import type { DriftStatus, NodeStatus } from '../model/status.ts'
 import { proveDeclared } from '../reconcile/prove/prove.ts'
 import { applyRun, auditRun, failedRun } from '../reconcile/run/entry.ts'
+import { detectedDrift } from './detected.ts'
 import { AT_ONCE, freshProofs, isNewInput, isProofDue, proofDueAt, type Resync, resyncAfter, waitMs } from './due.ts'
 import {
   asDrift,
+  driftOf,
   type Memory,
   NOTHING_REMEMBERED,
   rememberProofs,
@@ -34,7 +36,7 @@ export type LoopEvents = {
   onRun(
     run: Run,
     facts: {
-      readonly drifted: number
+      readonly detected: readonly { readonly target: string }[]
       readonly healed: readonly { readonly target: string }[]
       readonly durationMs: number
     },
@@ -82,6 +84,7 @@ export class Loop {
   #firstEndedAt: number | undefined
   #lastTold = ''
   #advised: ReadonlySet<string> = new Set()
+  readonly #detected = detectedDrift()
 
   constructor(options: LoopOptions) {
     this.#options = options
@@ -160,7 +163,7 @@ export class Loop {
       const run = failedRun(error)
       this.#memory = { ...this.#memory, isApplying: false, run }
       const now = this.#now()
-      this.#options.events.onRun(run, { drifted: 0, healed: [], durationMs: now - startedAt })
+      this.#options.events.onRun(run, { detected: [], healed: [], durationMs: now - startedAt })
       this.#resync = { ...this.#resync, at: resyncAfter(run, 0, now, this.#resync).at }
     } finally {
       this.#runStartedAt = undefined
@@ -204,7 +207,8 @@ export class Loop {
     this.#memory = rememberRun({ ...this.#memory, generationBefore }, desired, run, ended)
     const drifted = generationBefore === desired.generation ? (run.planned?.plan.changes ?? []) : []
     const healed = drifted.filter((change) => run.applied.includes(change)).map(asDrift)
-    events.onRun(run, { drifted: drifted.length, healed, durationMs: ended - now })
+    const detected = this.#detected(run, driftOf(this.#memory), healed)
+    events.onRun(run, { detected, healed, durationMs: ended - now })
     events.onProofs(run.proofs)
     if (run.outcome !== 'no-containerd') this.#firstEndedAt ??= ended
     this.#lastTold = tellRun(ports.log, run, this.#memory, this.#lastTold)

@@ -3,31 +3,23 @@ import type { Run } from '../model/run.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 
 export type RunFacts = {
-  readonly drifted: number
+  /** Drift that was not there, or not known, after the run before. */
+  readonly detected: readonly { readonly target: string }[]
   readonly healed: readonly { readonly target: string }[]
   readonly durationMs: number
 }
 
-export function measure(metrics: Metrics, run: Run, { healed, durationMs }: RunFacts): void {
+export function measure(metrics: Metrics, run: Run, { detected, healed, durationMs }: RunFacts): void {
   const changes = run.planned?.plan.changes ?? []
   metrics.plan(changes.length)
   metrics.reconcile(resultOf(run), durationMs / 1000)
-  for (const { target } of healed) {
-    metrics.driftDetected(target)
-    metrics.driftHealed(target)
-  }
+  for (const { target } of detected) metrics.driftDetected(target)
+  for (const { target } of healed) metrics.driftHealed(target)
   // Restarts that came to an end are counted from the ledger; of this one the end is that it has none.
   if (run.restarts.some(({ result }) => result === 'rollback-failed')) metrics.restart('rollback', 'failed')
   if (run.outcome === 'rolled-back') metrics.rollback()
   metrics.deprecations(run.facts?.status.deprecations ?? [])
   metrics.writerConflicts(run.planned?.conflicts ?? [])
-  const folder = run.planned?.plan.certsDirectory ?? ''
-  const files = run.planned?.stagedHosts.filter(({ path }) => path.endsWith('.crt')) ?? []
-  const named = run.planned?.legacyFiles?.filter(({ path }) => path.endsWith('.crt')) ?? []
-  metrics.certificates([
-    ...files.map(({ path, bytes }) => ({ path: `${folder}/${path}`, pem: bytes.toString('utf8') })),
-    ...named.map(({ path, bytes }) => ({ path, pem: bytes.toString('utf8') })),
-  ])
 }
 
 function resultOf({ outcome }: Run): ReconcileResult {

@@ -82,7 +82,7 @@ export function openApiDocument(version: string): OpenApiDocument {
       '/prove': {
         post: commandOperation(
           'prove',
-          'Prove every declared registry now. With force: also where a back-off is running.',
+          'Prove every declared registry now. With force: a login that was refused is sent once more, before its pause is over.',
         ),
       },
       '/loglevel': { post: logLevelOperation() },

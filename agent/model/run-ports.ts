@@ -73,7 +73,11 @@ export type Login =
 /** Undefined: none are declared. */
 export type LoginFor = (registry: Registry, options: CallOptions) => Promise<Login | undefined>
 
-export type LoginDesk = { for(desired: DesiredState): LoginFor }
+export type LoginDesk = {
+  for(desired: DesiredState): LoginFor
+  /** A person asks: what was refused may be sent once more, before its pause is over. */
+  forgive(): void
+}
 
 export type RunPorts = ObservePorts &
   RehearsePorts &

@@ -125,7 +125,7 @@ export const METRICS = {
   driftDetected: {
     kind: 'counter',
     name: 'registry_trust_drift_detected_total',
-    help: 'Paths found changed by someone else.',
+    help: 'Paths found different from what the agent left or, in audit mode, from what is declared.',
     labels: ['target'],
   },
   driftHealed: {

@@ -1,7 +1,13 @@
 // The daemon's loop on a scratch root: what was asked for is done, whatever else is asked for at the same moment.
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { keptCertificates } from '../../agent/daemon/kept-certificates.ts'
 import { startLoop } from '../../agent/daemon/loop.ts'
+import type { DesiredState } from '../../agent/model/desired-state.ts'
+import type { AgentState } from '../../agent/model/state.ts'
+import { nodeFiles } from '../../agent/node/files/files.ts'
+import { readCertificates } from '../../agent/telemetry/certificate-samples.ts'
 import { until } from '../fixtures/node/private-containerd.ts'
 import { layOut } from '../fixtures/scratch/fault-scenes.ts'
 import { anchor, desired, makeCa, registry } from '../fixtures/scratch/sample.ts'
@@ -16,21 +22,27 @@ const WANTED = desired({
 })
 
 /** A loop that has come to rest; tells which registries each later turn proved. */
-async function atRest(t: Test) {
+async function atRest(t: Test, more: Partial<DesiredState> = {}) {
+  const wanted = { ...WANTED, ...more }
   const root = join(t.testdir(), 'node')
   layOut(root)
   const turns: (readonly string[])[] = []
   let runs = 0
+  let owned: AgentState['owned'] = {}
+  const [found, put]: [string[], string[]] = [[], []]
   const loop = startLoop({
     identity: { node: 'n', version: '0' },
     address: undefined,
     consentUnrehearsed: false,
-    loadConfig: async () => ({ ok: true, desired: WANTED, problems: [], refused: [], lastGood: new Map() }),
+    loadConfig: async () => ({ ok: true, desired: wanted, problems: [], refused: [], lastGood: new Map() }),
     ports: scratchPorts(root),
     events: {
       onConfig() {},
-      onRun() {
+      onRun(run, { detected, healed }) {
         runs += 1
+        owned = run.state.owned
+        found.push(...detected.map(({ target }) => target))
+        put.push(...healed.map(({ target }) => target))
       },
       onProofs(proofs) {
         turns.push(proofs.filter(({ by }) => by === 'live').map(({ host }) => host))
@@ -39,14 +51,19 @@ async function atRest(t: Test) {
     },
   })
   t.teardown(() => loop.stop())
-  await until(() => runs > 0 && loop.status().state === 'converged')
+  await until(() => (runs > 0 && loop.status().state === 'converged') || loop.status().state === 'audit')
   // Nothing is due before the interval of the proofs, which is minutes: a look proves nothing again.
   loop.poke()
   await until(() => runs === 2)
   const lastProof = (host: string) => loop.status().registries.find((one) => one.host === host)?.lastProof?.at
   const proved = async (host: string, since: string | undefined) => await until(() => lastProof(host) !== since)
   turns.length = 0
-  return { loop, turns, lastProof, proved, runs: () => runs }
+  const look = async () => {
+    const before = runs
+    loop.poke()
+    await until(() => runs > before)
+  }
+  return { loop, root, turns, lastProof, proved, look, found, put, runs: () => runs, owned: () => owned }
 }
 
 t.test('one registry soon: that one alone, without a look at the node', async (t) => {
@@ -67,4 +84,61 @@ t.test('one registry soon and a look at the node in the same moment: both happen
   await until(() => runs() === 3)
   await proved(HOST, mine)
   t.equal(lastProof(OTHER), others)
+})
+
+const CA_FILE = `etc/containerd/certs.d/${HOST}/ca.crt`
+
+t.test('drift that is healed is detected once each time', async (t) => {
+  const { root, look, found, put } = await atRest(t)
+  for (const _ of [1, 2]) {
+    rmSync(join(root, CA_FILE))
+    await look()
+    await look()
+  }
+  t.same(found, ['containerd-hosts', 'containerd-hosts'])
+  t.same(put, found)
+})
+
+t.test('in a fight, what the agent no longer puts right is detected too', async (t) => {
+  const { root, loop, look, found, put } = await atRest(t)
+  while (loop.status().state === 'converged' && put.length < 50) {
+    rmSync(join(root, CA_FILE), { force: true })
+    await look()
+  }
+  await look()
+  t.equal(loop.status().state, 'drifted')
+  t.equal(found.length, put.length + 1)
+})
+
+t.test('drift that stays is detected once, and anew when it comes again', async (t) => {
+  const drift = { ...WANTED.drift, heal: false }
+  const { root, look, found, put } = await atRest(t, { drift })
+  rmSync(join(root, CA_FILE))
+  for (const _ of [1, 2, 3]) await look()
+  t.same([found, put], [['containerd-hosts'], []])
+})
+
+t.test('in mode audit everything that differs from what is declared is detected, once', async (t) => {
+  const { loop, look, found, put } = await atRest(t, { mode: 'audit' })
+  const differs = loop.status().drift.map(({ target }) => target)
+  await look()
+  t.ok(found.includes('system-trust') && found.includes('containerd-hosts'))
+  t.same([found, put], [differs, []])
+})
+
+t.test('the certificates of every target are told, and read again only when they change', async (t) => {
+  const { root, owned } = await atRest(t)
+  const files = nodeFiles({ root })
+  const kept = keptCertificates(files)
+  const found = (await kept(owned())) ?? []
+  const paths = found.map(({ path }) => path)
+  for (const path of [
+    `/${CA_FILE}`,
+    `/etc/containerd/certs.d/${OTHER}/ca.crt`,
+    '/usr/local/share/ca-certificates/corp.crt',
+  ])
+    t.ok(paths.includes(path), path)
+  t.equal(readCertificates(found)[0]?.labels.subject_CN, 'Root')
+  t.equal(await kept(owned()), undefined, 'nothing new')
+  t.same(await kept({}), [], 'what is given back is told no longer')
 })

@@ -78,6 +78,7 @@ t.test('mode: audit reports and changes nothing', async (t) => {
   t.ok(status.drift.some(({ target, kind }) => target === 'containerd-config' && kind === 'changed'))
   t.match(status.registries, [{ state: 'untrusted', finding: { code: 'unknown-authority' } }])
   t.equal(await contents(node, ...TRUST_FOLDERS), before)
+  t.match((await daemon.get('/metrics')).body, /^registry_trust_drift_detected_total\{target="system-trust"\} [1-9]/m)
   t.equal((await agent.apply()).code, 2, 'apply is plan')
   t.equal(await contents(node, ...TRUST_FOLDERS), before)
 })
@@ -136,6 +137,7 @@ t.test('drift.heal: false reports only', async (t) => {
   t.match(status.targets[1], { target: 'containerd-hosts', inSync: false, pending: 1 })
   await sleep(300)
   t.not((await node.exec(['test', '-e', `${FOLDER}/ca.crt`])).code, 0)
+  t.match((await daemon.get('/metrics')).body, /^registry_trust_drift_detected_total\{target="containerd-hosts"\} 1$/m)
 })
 
 t.test('a writer that never gives up: after stopAfterFights a finding, and peace', async (t) => {

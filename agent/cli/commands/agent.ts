@@ -43,7 +43,10 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     readiness: () => loop.readiness(),
     liveness: () => loop.liveness(),
     onReconcile: ({ force }) => loop.poke({ byHand: force }),
-    onProve: () => loop.poke({ prove: true }),
+    onProve({ force }) {
+      if (force) ports.logins?.forgive()
+      loop.poke({ prove: true })
+    },
     onLogLevel: ({ level, forMs }) => levels.override(level, forMs),
     ...(tokenFile === undefined ? {} : { token: () => readToken(tokenFile, inputs) }),
     ...(tlsCertFile !== undefined &&

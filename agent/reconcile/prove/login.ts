@@ -36,6 +36,7 @@ export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): Lo
       .digest('hex')
 
   return {
+    forgive: () => refusals.clear(),
     for: (desired) => async (registry, options) => {
       const { credentials: source, host, proof } = registry
       if (source === undefined) return undefined
