@@ -124,7 +124,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   })
   const node = watchNode(watcher, ports.files, () => loop.poke())
   function follow({ facts, planned, state }: Run): void {
-    if (facts === undefined) return
+    if (facts === undefined && planned === undefined) return
     const { targets } = ports
     dependsOn = foldersToWatch({ facts, certsDirectory: planned?.plan.certsDirectory, owned: state.owned, targets })
     node.follow(dependsOn)

@@ -1,7 +1,7 @@
 // What one agent remembers between runs, and the status it makes of it. Pure: every function returns a new value.
 
 import { configVersionOf } from '../containerd/config/read.ts'
-import type { DesiredState } from '../model/desired-state.ts'
+import { type DesiredState, wantsContainerd } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import { breaksTrust, type Finding, finding, isLoginFailure, provesTrust } from '../model/finding.ts'
 import { ADVISORY_KINDS, type Change } from '../model/plan.ts'
@@ -67,7 +67,9 @@ export function rememberRun(memory: Memory, desired: DesiredState, run: Run, now
     return rememberOne(registries, host, 'rehearsed', found, proof, now)
   }, memory.registries)
   const earlier = run.outcome === 'deferred' ? withRehearsal : memory.registries
-  const proved = run.proofs.reduce((registries, proof) => rememberProof(registries, proof, now), earlier)
+  // On a node without containerd nothing tells more of a registry than a handshake.
+  const isAlone = run.facts === undefined && !wantsContainerd(desired)
+  const proved = run.proofs.reduce((registries, proof) => rememberProof(registries, proof, now, isAlone), earlier)
   const hosts = new Set(desired.registries.map(({ host }) => host))
   const registries = new Map([...proved].filter(([host]) => hosts.has(host)))
   const last = run.restarts.at(-1)
@@ -94,10 +96,12 @@ function rememberProof(
   registries: Registries,
   { host, finding: found, level, at, durationMs, by }: ProofResult,
   now: number,
+  isAlone = false,
 ): Registries {
   if (by !== 'live') {
     const weaker = stateOf(found, false)
     const proof = { level, by, at, durationMs }
+    if (isAlone) return rememberOne(registries, host, weaker, found, proof, now)
     return rememberOne(registries, host, weaker === 'trusted' ? 'rehearsed' : weaker, found, proof, now)
   }
   const wasRehearsed = registries.get(host)?.state === 'rehearsed'

@@ -2,7 +2,7 @@
 // there.
 
 import type { LoadResult } from '../config/load.ts'
-import type { DesiredState, Registry } from '../model/desired-state.ts'
+import { type DesiredState, type Registry, wantsContainerd } from '../model/desired-state.ts'
 import { asAgentError } from '../model/errors.ts'
 import { provesTrust } from '../model/finding.ts'
 import { NO_RUNTIME } from '../model/observed-state.ts'
@@ -220,9 +220,11 @@ export class Loop {
     const { address, events, ports } = this.#options
     const { desired, run } = this.#memory
     const now = this.#now()
-    if (desired === undefined || run?.facts === undefined) return
-    // Without a socket a proof is a rehearsal, which is a whole run.
-    if (address === NO_RUNTIME) return this.#resyncBy(now)
+    if (desired === undefined || run === undefined) return
+    const isAlone = run.facts === undefined && !wantsContainerd(desired)
+    // Without a socket a proof is a rehearsal or a handshake, which is a whole run.
+    if (address === NO_RUNTIME || isAlone) return this.#resyncBy(now)
+    if (run.facts === undefined) return
     const asked = this.#takeOverdue()
     const isDue = (host: string) => asked.has(host) || proofDueAt(this.#memory, desired, host) <= now
     const due = desired.registries.filter(({ host }) => isDue(host))

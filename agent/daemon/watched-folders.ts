@@ -13,22 +13,30 @@ import { TARGETS } from '../targets/targets.ts'
  */
 const TOO_WIDE: ReadonlySet<string> = new Set(['/', '/etc'])
 
+const NO_LAYOUT = { configFile: '/etc/containerd/config.toml', layout: 'none' }
+
 export function foldersToWatch({
   facts,
   certsDirectory,
   owned,
   targets = TARGETS,
 }: {
-  readonly facts: Pick<ContainerdFacts, 'configFile' | 'importFolders' | 'layout'>
+  /** Undefined where containerd does not answer: what it reads is not watched then. */
+  readonly facts: Pick<ContainerdFacts, 'configFile' | 'importFolders' | 'layout'> | undefined
   /** Of host directories; undefined where containerd reads none. */
   readonly certsDirectory: string | undefined
   readonly owned: AgentState['owned']
   /** Absent: all that the agent knows. */
   readonly targets?: readonly Target[] | undefined
 }): readonly WatchedFolder[] {
-  const known = targets.flatMap((target) => target.watches({ facts, certsDirectory }))
+  const known =
+    facts === undefined
+      ? targets
+          .filter(({ isReadByContainerd }) => !isReadByContainerd)
+          .flatMap((target) => target.watches({ facts: NO_LAYOUT, certsDirectory }))
+      : targets.flatMap((target) => target.watches({ facts, certsDirectory }))
   // Stores of other distributions, registries.conf.d, drop-ins of config.toml.
-  const others = [...facts.importFolders, ...Object.keys(owned).map((path) => posix.dirname(path))]
+  const others = [...(facts?.importFolders ?? []), ...Object.keys(owned).map((path) => posix.dirname(path))]
   const isCovered = (path: string) => TOO_WIDE.has(path) || known.some((folder) => covers(folder, path))
   const more = [...new Set(others)].filter((path) => !isCovered(path)).toSorted()
   return [...known, ...more.map((path) => ({ path, depth: 0 }))]

@@ -8,7 +8,7 @@ import { deprecationOf } from '../containerd/deprecations.ts'
 import { withdrawnButTrusted } from '../daemon/advisories.ts'
 import { staleHostsFile, staleSources } from '../daemon/mounts.ts'
 import type { DesiredState } from '../model/desired-state.ts'
-import { nothingDesired } from '../model/desired-state.ts'
+import { nothingDesired, wantsContainerd } from '../model/desired-state.ts'
 import { type AgentError, asAgentError, type Problem } from '../model/errors.ts'
 import { provesTrust } from '../model/finding.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
@@ -72,7 +72,8 @@ export async function examine(
   }
   const seen = await look(address, wanted, ports)
   if (seen.state === 'down') {
-    ailments.push(ailment('error', seen.socket ?? 'containerd', seen.error), ...rights())
+    const severity = wantsContainerd(wanted) ? 'error' : 'info'
+    ailments.push(ailment(severity, seen.socket ?? 'containerd', seen.error), ...rights())
     return { containerd: null, ailments: worstFirst(ailments) }
   }
   const { facts, cri } = seen

@@ -276,6 +276,11 @@ export function needsHostFolder(registry: Registry, desired: DesiredState): bool
   return skipVerify === true || plainHttp === true || clientCertificate !== undefined || Object.keys(headers).length > 0
 }
 
+/** Without it a containerd that does not answer is no fault: the node may have none. */
+export function wantsContainerd({ targets }: Pick<DesiredState, 'targets'>): boolean {
+  return targets.containerd.enabled !== 'off'
+}
+
 /** What a place that knows CAs alone cannot say. */
 export function asksForMoreThanTrust({
   mirrors = [],

@@ -119,7 +119,9 @@ export const ERRORS = {
   },
   // node
   CONTAINERD_NOT_FOUND: {
-    remedy: 'Start containerd, or name its socket with --containerd-address.',
+    remedy:
+      'Start containerd, or name its socket with --containerd-address. ' +
+      'For a node that has none on purpose: targets.containerd.enabled: false.',
     retryable: true,
   },
   CRI_UNREACHABLE: {

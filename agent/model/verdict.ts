@@ -36,7 +36,7 @@ const SENTENCES: { readonly [state in NodeState]: string } = {
   'rolled-back': 'The last change made this node worse and was undone; the former files are in force.',
   'rollback-failed': 'The last change could be neither kept nor undone completely: check this node now.',
   failed: 'What is declared is not on this node, or not all of it: see the problems.',
-  'no-containerd': 'containerd does not answer; nothing is changed until it does.',
+  'no-containerd': 'containerd does not answer; what it reads waits until it does.',
 }
 
 const MARKS: { readonly [tone in Tone]: string } = { ok: '✓', warn: '!', bad: '✗' }

@@ -58,7 +58,8 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
       spreadMs = drift.spreadMs ?? 0
     },
     async ran(run) {
-      runtimeReady = run.outcome !== 'no-containerd' && run.facts?.status.runtimeReady === true
+      // Without facts nobody wants containerd on this node.
+      runtimeReady = run.outcome !== 'no-containerd' && (run.facts?.status.runtimeReady ?? run.outcome !== 'failed')
       await desk.ended({
         isUnderWay: run.outcome === 'no-containerd',
         generation: run.state.generation,

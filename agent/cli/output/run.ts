@@ -57,7 +57,7 @@ export function formatPlan(run: Run, paint: Paint): string {
 }
 
 const OUTCOME: { readonly [outcome in Run['outcome']]: readonly [Style, string] } = {
-  'no-containerd': ['red', 'containerd does not answer; nothing was changed'],
+  'no-containerd': ['red', 'containerd does not answer; what it reads was not changed'],
   planned: ['yellow', 'mode: audit, so nothing was changed'],
   unchanged: ['green', 'nothing to change'],
   applied: ['green', 'applied'],
@@ -118,5 +118,8 @@ function formatProofs(proofs: readonly ProofResult[], paint: Paint): string {
   const remedies = proofs
     .filter(({ finding }) => finding.code !== 'trusted')
     .map(({ host, finding }) => `  ${host}: ${finding.remedy}\n`)
-  return `test pulls by the node's containerd\n${table(rows, { indent: 2, paint })}${remedies.join('')}`
+  const by = proofs.every((proof) => proof.by === 'tls')
+    ? 'TLS handshakes by the agent'
+    : "test pulls by the node's containerd"
+  return `${by}\n${table(rows, { indent: 2, paint })}${remedies.join('')}`
 }

@@ -173,7 +173,7 @@ const targets = {
       type: 'object',
       additionalProperties: false,
       properties: {
-        enabled: enabled('auto: where containerd runs.'),
+        enabled: enabled('false: nothing that containerd reads is written, and a node without containerd is no fault.'),
         layout: {
           description:
             'hosts: hosts.toml; legacy: registry.configs in config.toml (containerd 1.x only; CA files and client certificates); auto: hosts.',

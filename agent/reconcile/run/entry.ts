@@ -11,13 +11,16 @@ import { NO_RUNTIME } from '../../model/observed-state.ts'
 import type { Context, Run, RunOptions } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
+import { isOver } from '../../restart/machine.ts'
 import { observeContainerd } from '../observe/containerd.ts'
+import { proveByHandshake } from '../prove/handshake.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { reviveContainerd } from '../restart/revive.ts'
 import { recordReads } from '../transaction/read-set.ts'
 import { adopt, isForgetful } from './adopt.ts'
 import { applyTo } from './apply.ts'
+import { applyFilesAlone, type FilesAloneContext, planFilesAlone } from './files-alone.ts'
 import { makePlan } from './planning.ts'
 import { foresee } from './preflight.ts'
 import { repair } from './repair.ts'
@@ -55,7 +58,7 @@ async function remembered({ store }: RunPorts): Promise<Pick<Run, 'state' | 'pro
 async function planFor(state: AgentState, desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
   if (options.address === NO_RUNTIME) return planOffline({ desired, state, options, ports })
   const seen = await observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
-  if (seen.state === 'down') return down(state, seen.error)
+  if (seen.state === 'down') return planFilesAlone({ desired, state, options, ports }, seen.error)
   try {
     const { facts, cri } = seen
     const { migrateAll = false } = options
@@ -96,6 +99,8 @@ export async function auditRun(desired: DesiredState, options: RunOptions, ports
 
 async function auditOnce(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
   const run = await planOnce(desired, options, ports)
+  if (run.facts === undefined && run.outcome === 'planned')
+    return { ...run, proofs: await proveByHandshake(desired.registries, desired, ports) }
   if (run.facts === undefined || options.address === NO_RUNTIME) return run
   const cri = ports.connectCri(run.facts.socket)
   try {
@@ -113,7 +118,7 @@ const MOST_TRIES = 3
 
 /** One transaction. Every end is an outcome; it throws only when `options.signal` ends it before the first write. */
 export async function applyRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  const once = () => withNode(desired, options, ports, applyTo, { offline: applyOffline })
+  const once = () => withNode(desired, options, ports, applyTo, { offline: applyOffline, alone: applyFilesAlone })
   return orFailed(() => planningAnew(once), options, ports)
 }
 
@@ -145,6 +150,8 @@ export async function planningAnew(once: () => Promise<Run>): Promise<Run> {
 
 type NodeWork = {
   readonly offline?: (context: OfflineContext) => Promise<Run>
+  /** What is done where containerd does not answer; absent: nothing. */
+  readonly alone?: (context: FilesAloneContext, error: AgentError) => Promise<Run>
   /** After this run nothing is left to remember. */
   readonly isLast?: (run: Run) => boolean
   /** What the node was to be like when its state was lost; absent: as now. */
@@ -157,7 +164,7 @@ export async function withNode(
   options: RunOptions,
   given: RunPorts,
   work: (context: Context) => Promise<Run>,
-  { offline = needsRuntime, isLast = () => false, adoptFor = desired }: NodeWork = {},
+  { offline = needsRuntime, alone = nothingAlone, isLast = () => false, adoptFor = desired }: NodeWork = {},
 ): Promise<Run> {
   const lock = await acquire(given)
   let forget = false
@@ -178,16 +185,22 @@ export async function withNode(
       await reviveContainerd({ socket: seen.socket, configFile: configFileAt(seen.socket) }, desired, ports)
       seen = await observe()
     }
-    if (seen.state === 'down') return await told(down(state, seen.error))
-    try {
-      const context = { desired, state, facts: seen.facts, cri: seen.cri, options, ports }
-      const adopted = isForgetful(state) ? await adopt({ ...context, desired: adoptFor }) : { state, problems: [] }
-      const done = await work({ ...context, state: adopted.state })
-      const run = await told({ ...done, problems: [...adopted.problems, ...done.problems] })
+    const ended = async (run: Run): Promise<Run> => {
       if (!isLast(run)) return run
       await ports.store.destroy()
       forget = true
       return run
+    }
+    if (seen.state === 'down') {
+      // A restart that is under way settles containerd first.
+      const work = restart === undefined || isOver(restart) ? alone : nothingAlone
+      return await ended(await told(await work({ desired, state, options, ports }, seen.error)))
+    }
+    try {
+      const context = { desired, state, facts: seen.facts, cri: seen.cri, options, ports }
+      const adopted = isForgetful(state) ? await adopt({ ...context, desired: adoptFor }) : { state, problems: [] }
+      const done = await work({ ...context, state: adopted.state })
+      return await ended(await told({ ...done, problems: [...adopted.problems, ...done.problems] }))
     } finally {
       seen.cri.close()
     }
@@ -210,6 +223,10 @@ async function needsRuntime({ state }: OfflineContext): Promise<Run> {
       'this command needs the containerd socket, and --containerd-address is none',
     ),
   )
+}
+
+async function nothingAlone({ state }: FilesAloneContext, error: AgentError): Promise<Run> {
+  return down(state, error)
 }
 
 function down(state: AgentState, error: AgentError): Run {

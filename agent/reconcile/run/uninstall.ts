@@ -13,6 +13,7 @@ import { rehearse } from '../rehearse/rehearse.ts'
 import { beginTransaction } from '../transaction/transaction.ts'
 import { carryOut } from './apply.ts'
 import { orFailed, planningAnew, withNode } from './entry.ts'
+import { applyFilesAlone } from './files-alone.ts'
 import { makePlan } from './planning.ts'
 
 const STATE_STAYS: readonly Run['outcome'][] = ['refused', 'rolled-back', 'rollback-failed', 'failed', 'no-containerd']
@@ -25,6 +26,7 @@ export async function uninstallRun(
   const once = () =>
     withNode(nothingDesired(configured), options, ports, removeEverything, {
       isLast: isNothingLeft,
+      alone: applyFilesAlone,
       ...(configured === undefined ? {} : { adoptFor: configured }),
     })
   return orFailed(() => planningAnew(once), options, ports)

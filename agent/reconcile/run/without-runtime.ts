@@ -11,6 +11,7 @@ import type { AgentState } from '../../model/state.ts'
 import { observeOffline } from '../observe/containerd.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { beginTransaction } from '../transaction/transaction.ts'
+import { applyFilesAlone, planFilesAlone } from './files-alone.ts'
 import { makePlan } from './planning.ts'
 
 export type OfflineContext = {
@@ -24,13 +25,14 @@ const NOTHING_APPLIED = { applied: [], restarts: [] } as const
 
 export async function planOffline(context: OfflineContext): Promise<Run> {
   const seen = await look(context)
-  return 'outcome' in seen ? seen : { ...seen.base, outcome: 'planned', proofs: seen.proofs, ...NOTHING_APPLIED }
+  if (seen instanceof AgentError) return planFilesAlone(context, seen)
+  return { ...seen.base, outcome: 'planned', proofs: seen.proofs, ...NOTHING_APPLIED }
 }
 
 export async function applyOffline(context: OfflineContext): Promise<Run> {
   const { desired, state, ports } = context
   const seen = await look(context)
-  if ('outcome' in seen) return seen
+  if (seen instanceof AgentError) return applyFilesAlone(context, seen)
   const { base, proofs } = seen
   const { plan } = base.planned
   if (base.rehearsal.verdict === 'failed') {
@@ -80,18 +82,14 @@ type Seen = {
   readonly proofs: readonly ProofResult[]
 }
 
-async function look({ desired, state, options, ports }: OfflineContext): Promise<Seen | Run> {
-  try {
-    const facts = await observeOffline(desired.restart.unit, ports)
-    const planned = await makePlan({ desired, state, facts }, ports)
-    const rehearsal = await rehearse(desired, facts, planned, ports, options.signal, { always: true })
-    const base = { state, facts, planned, problems: planned.plan.problems, rehearsal }
-    return { base, proofs: proofsOf(rehearsal, ports.clock.now()) }
-  } catch (thrown) {
-    const error = asAgentError(thrown)
-    const problems = [problem(error.code, error.message)]
-    return { outcome: 'no-containerd', state, problems, error, proofs: [], ...NOTHING_APPLIED }
-  }
+/** The error of a node where no containerd can be found. */
+async function look({ desired, state, options, ports }: OfflineContext): Promise<Seen | AgentError> {
+  const facts = await observeOffline(desired.restart.unit, ports).catch(asAgentError)
+  if (facts instanceof AgentError) return facts
+  const planned = await makePlan({ desired, state, facts }, ports)
+  const rehearsal = await rehearse(desired, facts, planned, ports, options.signal, { always: true })
+  const base = { state, facts, planned, problems: planned.plan.problems, rehearsal }
+  return { base, proofs: proofsOf(rehearsal, ports.clock.now()) }
 }
 
 function proofsOf(rehearsal: Rehearsal, now: number): readonly ProofResult[] {

@@ -1,0 +1,173 @@
+// Runs on a node whose containerd does not answer, or that has none: what docker, the containers tools and the system
+// store read needs no containerd. Proofs are handshakes of the agent's own; what containerd reads waits for it.
+import { type DesiredState, wantsContainerd } from '../../model/desired-state.ts'
+import { type AgentError, asAgentError, problem } from '../../model/errors.ts'
+import { breaksTrust, provesTrust } from '../../model/finding.ts'
+import { type ContainerdFacts, NO_RUNTIME } from '../../model/observed-state.ts'
+import type { Change, Planned } from '../../model/plan.ts'
+import type { ProofResult } from '../../model/proof.ts'
+import type { Run, RunOptions } from '../../model/run.ts'
+import type { RunPorts } from '../../model/run-ports.ts'
+import type { AgentState } from '../../model/state.ts'
+import { rootsInPem, SYSTEM } from '../../pki/chain/roots.ts'
+import { namesReadByContainerd, namesServingHosts, TARGETS } from '../../targets/targets.ts'
+import { readSystemRoots } from '../observe/system-roots.ts'
+import { isHealing, rememberHeals, withoutFights, withoutHealing } from '../plan/drift.ts'
+import { proveByHandshake, proveTls } from '../prove/handshake.ts'
+import { beginTransaction } from '../transaction/transaction.ts'
+import { makePlan } from './planning.ts'
+import { rememberSystemAnchors } from './withdrawn-anchors.ts'
+
+export type FilesAloneContext = {
+  readonly desired: DesiredState
+  readonly state: AgentState
+  readonly options: RunOptions
+  readonly ports: RunPorts
+}
+
+const NOTHING_APPLIED = { applied: [], restarts: [] } as const
+const LOOK_MS = 2_000
+
+/** What would change without containerd. `error`: why it does not answer. */
+export async function planFilesAlone(context: FilesAloneContext, error: AgentError): Promise<Run> {
+  const { state, planned, problems } = await foresee(context)
+  const base = { state, planned, proofs: [], ...NOTHING_APPLIED }
+  const why = missed(context, error)
+  return why === undefined
+    ? { ...base, outcome: 'planned', problems }
+    : { ...base, outcome: 'no-containerd', error: why, problems: [problem(why.code, why.message), ...problems] }
+}
+
+/**
+ * Writes what needs no containerd. Where it is wanted the outcome stays `no-containerd` and the generation is not
+ * recorded: not all of it is on the node. `error`: why it does not answer.
+ */
+export async function applyFilesAlone(context: FilesAloneContext, error: AgentError): Promise<Run> {
+  const { desired, options, ports } = context
+  const { state, planned, problems: found } = await foresee(context)
+  options.signal?.throwIfAborted()
+  const why = missed(context, error)
+  const problems = [...(why === undefined ? [] : [problem(why.code, why.message)]), ...found]
+  const base = { planned, problems, ...(why === undefined ? {} : { error: why }) }
+  const changes = planned.plan.changes
+  const prove = async () => (why === undefined || options.byHand ? await proveDue(context) : [])
+  if (changes.length === 0)
+    return { ...base, state, outcome: outcomeOf(why, 'unchanged'), proofs: await prove(), ...NOTHING_APPLIED }
+  const transaction = beginTransaction(state, desired.generation, ports)
+  const started = ports.clock.now()
+  try {
+    await transaction.execute(changes)
+    const record = {
+      generation: desired.generation,
+      durationMs: ports.clock.now() - started,
+      result: 'committed' as const,
+      changes: changes.length,
+      restarted: false,
+      reason: `${changes.length} changes that need no containerd`,
+    }
+    const saved = await transaction.commit(record, (next) => remember(next, changes, why, context))
+    const outcome = outcomeOf(why, 'applied')
+    const all = [...problems, ...transaction.findings()]
+    return { ...base, problems: all, state: saved, outcome, proofs: await prove(), applied: changes, restarts: [] }
+  } catch (thrown) {
+    const failure = asAgentError(thrown)
+    const outcome = failure.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
+    const all = [...problems, ...transaction.findings(), problem(failure.code, failure.message)]
+    return { ...base, problems: all, state, outcome, error: failure, proofs: [], ...NOTHING_APPLIED }
+  }
+}
+
+/** Undefined where nobody wants containerd here, and nothing of the agent's is left for it. */
+function missed({ desired, state, ports }: FilesAloneContext, error: AgentError): AgentError | undefined {
+  const names = namesReadByContainerd(ports.targets)
+  const isOwned = Object.values(state.owned).some(({ target }) => [...names].some((name) => name === target))
+  return wantsContainerd(desired) || isOwned ? error : undefined
+}
+
+function outcomeOf(why: AgentError | undefined, otherwise: 'applied' | 'unchanged'): Run['outcome'] {
+  return why === undefined ? otherwise : 'no-containerd'
+}
+
+function remember(
+  next: AgentState,
+  changes: readonly Change[],
+  why: AgentError | undefined,
+  { desired, state, ports }: FilesAloneContext,
+): AgentState {
+  const now = ports.clock.now()
+  const healed = changes.filter((change) => isHealing(change, state, desired)).map(({ path }) => path)
+  const kept = rememberSystemAnchors(rememberHeals(next, healed, now), state, desired, now)
+  // What containerd reads is still that of the generation before: it is no drift when it comes.
+  return why === undefined ? kept : { ...kept, generation: state.generation }
+}
+
+async function foresee(context: FilesAloneContext): Promise<Pick<Run, 'state' | 'problems'> & { planned: Planned }> {
+  const { desired, state, options, ports } = context
+  const targets = (ports.targets ?? TARGETS).filter(({ isReadByContainerd }) => !isReadByContainerd)
+  const plan = async (unverified: ReadonlySet<string>) =>
+    settle(await makePlan({ desired, state, facts: NOBODY, unverified }, { ...ports, targets }), context)
+  const first = await plan(new Set())
+  const lost = options.allowOrphan === true ? [] : await lostHosts(first, context)
+  if (lost.length === 0) return { state, planned: first, problems: first.plan.problems }
+  const kept = await plan(new Set(lost.map(({ host }) => host)))
+  const orphaned = lost.map(({ host, finding }) =>
+    problem(
+      'ANCHOR_WOULD_ORPHAN',
+      `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
+    ),
+  )
+  return { state, planned: kept, problems: [...kept.plan.problems, ...orphaned] }
+}
+
+function settle(planned: Planned, { desired, state, options, ports }: FilesAloneContext): Planned {
+  if (options.byHand) return planned
+  const { plan } = planned
+  const { kept, problems, conflicts } = desired.drift.heal
+    ? withoutFights(plan.changes, state, desired, ports.clock.now())
+    : withoutHealing(plan.changes, state, desired)
+  const leftOut = plan.changes.filter((change) => !kept.includes(change))
+  return { ...planned, plan: { ...plan, changes: kept, problems: [...plan.problems, ...problems] }, leftOut, conflicts }
+}
+
+/** Registries that the CA file now in their host folder verifies, and the declared anchors do not. */
+async function lostHosts({ plan }: Planned, { desired, ports }: FilesAloneContext): Promise<readonly ProofResult[]> {
+  const names = namesServingHosts(ports.targets)
+  const edited = plan.changes.filter(
+    ({ target, action, path }) => names.has(target) && action === 'edit' && path.endsWith('.crt'),
+  )
+  const lost: ProofResult[] = []
+  for (const { subject, path } of edited) {
+    const registry = desired.registries.find(({ host }) => host === subject)
+    const file = await ports.files.read(path)
+    if (registry === undefined || file.kind !== 'file') continue
+    const [proof] = await proveByHandshake([registry], desired, ports)
+    if (proof === undefined || !breaksTrust(proof.finding.code)) continue
+    const now = [...rootsInPem(file.bytes.toString('utf8')), ...(await readSystemRoots(ports.files))]
+    const roots = now.map((certificate) => ({ certificate, origin: SYSTEM }))
+    const before = await proveTls(registry, roots, ports, { timeoutMs: LOOK_MS })
+    if (provesTrust(before.finding.code)) lost.push(proof)
+  }
+  return lost
+}
+
+async function proveDue({ desired, options, ports }: FilesAloneContext): Promise<readonly ProofResult[]> {
+  const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
+  return await proveByHandshake(due, desired, ports)
+}
+
+/** What a target that containerd does not read is told of it: that there is none. */
+const NOBODY: ContainerdFacts = {
+  socket: NO_RUNTIME,
+  version: '',
+  status: { runtimeReady: false, networkReady: false },
+  process: undefined,
+  unit: undefined,
+  missingSandboxImage: undefined,
+  configFile: '/etc/containerd/config.toml',
+  config: { kind: 'absent' },
+  imports: [],
+  importFolders: [],
+  layout: 'none',
+  defaultCertsDirectory: '/etc/containerd/certs.d',
+  isConfigGenerated: false,
+}
