@@ -24,8 +24,6 @@ export type RestartStep = {
   readonly transaction: Transaction
   /** What is remembered of the transaction where the restart goes well, as for its commit. */
   readonly remember: (state: AgentState) => AgentState
-  /** Filled in here. */
-  readonly restarts: RestartReport[]
 }
 
 export type RestartFailure = {
@@ -34,6 +32,8 @@ export type RestartFailure = {
   readonly restored: boolean
   /** False: the failure came before containerd was touched. */
   readonly restarted: boolean
+  /** Those that were made, this one included. */
+  readonly restarts: readonly RestartReport[]
 }
 
 export type Allowed = Extract<Permission, { allowed: true }>
@@ -47,7 +47,7 @@ export type OpenRestart = {
 }
 
 export type Restarted =
-  | { readonly ok: true; readonly restart: OpenRestart }
+  | { readonly ok: true; readonly restart: OpenRestart; readonly report: RestartReport }
   | { readonly ok: false; readonly failure: RestartFailure }
 
 /** What config.toml is after `write`; undefined: as it is. */
@@ -109,7 +109,7 @@ async function notBegun(
   const error = thrown instanceof TakenOver ? takenOver() : asAgentError(thrown)
   const isBack = machine === undefined || (await goBack(machine, error, ports))
   const isWhole = isUndone(await transaction.undo())
-  return { error, restored: isBack && isWhole && error.code !== 'ROLLBACK_INCOMPLETE', restarted: false }
+  return { error, restored: isBack && isWhole && error.code !== 'ROLLBACK_INCOMPLETE', restarted: false, restarts: [] }
 }
 
 class GuardedRestart implements OpenRestart {
@@ -134,15 +134,14 @@ class GuardedRestart implements OpenRestart {
     const driven = await this.#orFollow(() => this.#machine.restart())
     if (driven.end === 'ready' || driven.end === 'committed') {
       if (driven.end === 'ready') for (const note of driven.notes) ports.log.warn('container-ended', { note })
-      this.#report('ok')
-      return { ok: true, restart: this }
+      return { ok: true, restart: this, report: this.#report('ok') }
     }
     const error = failureOf(driven.record)
     ports.log.error('restart-failed', { code: error.code, error: error.message })
     const restored = await this.#undoRest(driven)
-    this.#report(restored ? 'rolled-back' : 'rollback-failed')
+    const restarts = [this.#report(restored ? 'rolled-back' : 'rollback-failed')]
     const restarted = driven.record.starts.forward > 0 && error.code !== 'RESTART_REFUSED'
-    return { ok: false, failure: { error, restored, restarted } }
+    return { ok: false, failure: { error, restored, restarted, restarts } }
   }
 
   async commit(): Promise<void> {
@@ -208,10 +207,9 @@ class GuardedRestart implements OpenRestart {
     }
   }
 
-  #report(result: RestartReport['result']): void {
-    const { restarts, ports } = this.#attempt
-    const durationMs = Math.round(ports.clock.monotonic() - this.#began)
-    restarts.push({ at: new Date(this.#at).toISOString(), reason: this.#reason, result, durationMs })
+  #report(result: RestartReport['result']): RestartReport {
+    const durationMs = Math.round(this.#attempt.ports.clock.monotonic() - this.#began)
+    return { at: new Date(this.#at).toISOString(), reason: this.#reason, result, durationMs }
   }
 }
 

@@ -14,7 +14,7 @@ import { namesReadByContainerd, namesServingHosts, TARGETS } from '../../targets
 import { readSystemRoots } from '../observe/system-roots.ts'
 import { isHealing, rememberHeals, withoutFights, withoutHealing } from '../plan/drift.ts'
 import { proveByHandshake, proveTls } from '../prove/handshake.ts'
-import { beginTransaction } from '../transaction/transaction.ts'
+import { Transaction } from '../transaction/transaction.ts'
 import { makePlan } from './planning.ts'
 import { rememberSystemAnchors } from './withdrawn-anchors.ts'
 
@@ -53,7 +53,7 @@ export async function applyFilesAlone(context: FilesAloneContext, error: AgentEr
   const prove = async () => (why === undefined || options.byHand ? await proveDue(context) : [])
   if (changes.length === 0)
     return { ...base, state, outcome: outcomeOf(why, 'unchanged'), proofs: await prove(), ...NOTHING_APPLIED }
-  const transaction = beginTransaction(state, desired.generation, ports)
+  const transaction = new Transaction(state, desired.generation, ports)
   const started = ports.clock.now()
   try {
     await transaction.execute(changes)

@@ -7,7 +7,7 @@ import { isOver } from '../../restart/machine.ts'
 import { putAway } from '../../restart/put-away.ts'
 import { settle } from '../../restart/settle.ts'
 import { machinePorts } from '../restart/machine-ports.ts'
-import { type Recovery, recover } from '../transaction/transaction.ts'
+import { type Recovery, recover } from '../transaction/recover.ts'
 
 export type Repaired = {
   /** The newest restart that was recorded, and where it has come to. */

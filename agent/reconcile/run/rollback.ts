@@ -8,9 +8,9 @@ import type { RunPorts } from '../../model/run-ports.ts'
 import type { AgentState, PreviousState } from '../../model/state.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { mayRestart, type Permission } from '../restart/gate.ts'
-import { type NewConfig, restartWith } from '../restart/guarded.ts'
+import { type NewConfig, type RestartStep, restartWith } from '../restart/guarded.ts'
 import { isAsRecorded } from '../transaction/read-set.ts'
-import { beginTransaction } from '../transaction/transaction.ts'
+import { Transaction } from '../transaction/transaction.ts'
 import { orFailed, planningAnew, withNode } from './entry.ts'
 
 export async function rollbackRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
@@ -61,51 +61,31 @@ async function revertTo(
 ): Promise<Run> {
   const { state, facts, desired, ports } = context
   const startedAt = ports.clock.now()
-  const restarts: RestartReport[] = []
-  const transaction = beginTransaction(state, previous.generation, ports)
-  const base = { facts, applied: [], restarts }
-  const outcome = (result: 'committed' | 'rolled-back' | 'rollback-failed', why: string) => ({
+  const transaction = new Transaction(state, previous.generation, ports)
+  const outcome = (result: 'committed' | 'rolled-back' | 'rollback-failed', restarted: boolean, why: string) => ({
     generation: previous.generation,
     durationMs: ports.clock.now() - startedAt,
     result,
     changes: previous.steps.length,
-    restarted: restarts.length > 0,
+    restarted,
     reason: why,
   })
-  const write = () => transaction.revert(previous.steps)
   const remember = (next: AgentState) => afterRollback(next, previous, state)
-  const refused = (error: AgentError): Run => {
-    const result = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
-    const problems = [...transaction.findings(), problem(error.code, error.message)]
-    return { ...base, outcome: result, state, error, problems, proofs: [] }
-  }
-  if (permission?.allowed === true) {
-    const newConfig = await configBefore(previous, facts.configFile, ports)
-    const step = { facts, ports, transaction, restarts, remember }
-    const restarted = await restartWith(write, newConfig, reason, permission, step)
-    if (restarted.ok) await restarted.restart.commit()
-    else if (!restarted.failure.restarted) return refused(restarted.failure.error)
-    else {
-      const { failure } = restarted
-      const result = failure.restored ? 'rolled-back' : 'rollback-failed'
-      const saved = await transaction.abandon(outcome(result, failure.error.message))
-      return {
-        ...base,
-        outcome: result,
-        state: saved,
-        error: failure.error,
-        problems: [...transaction.findings(), problem(failure.error.code, failure.error.message)],
-        proofs: [],
-      }
+  const written = await writeBack(previous, permission, reason, { facts, ports, transaction, remember })
+  const base = { facts, applied: [], restarts: written.restarts }
+  if (!written.ok) {
+    const { error, restarts, isPutBack } = written
+    const problems = () => [...transaction.findings(), problem(error.code, error.message)]
+    if (isPutBack === undefined) {
+      const result = error.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
+      return { ...base, outcome: result, state, error, problems: problems(), proofs: [] }
     }
-  } else {
-    try {
-      await write()
-    } catch (thrown) {
-      return refused(asAgentError(thrown))
-    }
+    const result = isPutBack ? 'rolled-back' : 'rollback-failed'
+    const saved = await transaction.abandon(outcome(result, restarts.length > 0, error.message))
+    return { ...base, outcome: result, state: saved, error, problems: problems(), proofs: [] }
   }
-  const saved = await transaction.commit(outcome('committed', 'rolled back by hand'), remember)
+  const didRestart = written.restarts.length > 0
+  const saved = await transaction.commit(outcome('committed', didRestart, 'rolled back by hand'), remember)
   const cri = ports.connectCri(facts.socket)
   try {
     const proofs = await proveDeclared(desired.registries, cri, ports, desired)
@@ -113,6 +93,43 @@ async function revertTo(
   } finally {
     cri.close()
   }
+}
+
+type WrittenBack =
+  | { readonly ok: true; readonly restarts: readonly RestartReport[] }
+  | {
+      readonly ok: false
+      readonly restarts: readonly RestartReport[]
+      readonly error: AgentError
+      /** Files and runtime are as before; undefined: containerd was not touched. */
+      readonly isPutBack: boolean | undefined
+    }
+
+/** Puts the files back, with the restart that makes config.toml valid where there is permission for one. */
+async function writeBack(
+  previous: PreviousState,
+  permission: Permission | undefined,
+  reason: string,
+  step: RestartStep,
+): Promise<WrittenBack> {
+  const { facts, ports, transaction } = step
+  const write = () => transaction.revert(previous.steps)
+  if (permission?.allowed !== true) {
+    try {
+      await write()
+      return { ok: true, restarts: [] }
+    } catch (thrown) {
+      return { ok: false, restarts: [], error: asAgentError(thrown), isPutBack: undefined }
+    }
+  }
+  const newConfig = await configBefore(previous, facts.configFile, ports)
+  const restarted = await restartWith(write, newConfig, reason, permission, step)
+  if (restarted.ok) {
+    await restarted.restart.commit()
+    return { ok: true, restarts: [restarted.report] }
+  }
+  const { error, restarts, restored, restarted: didRestart } = restarted.failure
+  return { ok: false, restarts, error, isPutBack: didRestart ? restored : undefined }
 }
 
 /** What config.toml becomes by going back; undefined: it stays. */

@@ -10,7 +10,7 @@ import type { RunPorts } from '../../model/run-ports.ts'
 import type { AgentState } from '../../model/state.ts'
 import { observeOffline } from '../observe/containerd.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
-import { beginTransaction } from '../transaction/transaction.ts'
+import { Transaction } from '../transaction/transaction.ts'
 import { applyFilesAlone, planFilesAlone } from './files-alone.ts'
 import { makePlan } from './planning.ts'
 
@@ -48,7 +48,7 @@ export async function applyOffline(context: OfflineContext): Promise<Run> {
     const outcome = plan.restart.required ? 'deferred' : 'unchanged'
     return { ...base, outcome, proofs, ...NOTHING_APPLIED, ...pending }
   }
-  const transaction = beginTransaction(state, desired.generation, ports)
+  const transaction = new Transaction(state, desired.generation, ports)
   const started = ports.clock.now()
   try {
     await transaction.execute(changes)

@@ -2,124 +2,189 @@
 // reverse, also after a crash. What "as before" means is told by capture.ts and undo.ts alone.
 // This room: all or nothing: what was there is captured and journalled before the first write, and put back when a step
 // fails.
-// Begin here; then capture.ts (before), undo.ts (back).
+// Begin here; then capture.ts (before), undo.ts (back), recover.ts (after a crash).
 // May touch: the paths of the plan's changes, and the journal.
 
 import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
 import type { JournalStep, NodeFiles } from '../../model/ports.ts'
 import type { TransactionPorts } from '../../model/run-ports.ts'
-import { type AgentState, type Before, EMPTY_STATE, type Ownership, type TransactionRecord } from '../../model/state.ts'
+import type { AgentState, Before, Ownership, TransactionRecord } from '../../model/state.ts'
 import { captureBefore, captureSteps, requireAsCaptured, requireUnchanged } from './capture.ts'
 import { isSameRecord } from './read-set.ts'
-import { failedSteps, isUndone, type UndoReport, undoProblems, undoSteps } from './undo.ts'
+import { orLog, tidy } from './tidy.ts'
+import { exceptionsOf, failedSteps, isUndone, type UndoReport, undoProblems, undoSteps } from './undo.ts'
 
 const MOST_TRANSACTIONS_REMEMBERED = 50
 
 type Outcome = Omit<TransactionRecord, 'id' | 'at'>
 
-export type Transaction = {
+type Amend = (state: AgentState) => AgentState
+
+const asItIs: Amend = (state) => state
+
+/** What was done to the node so far, and how to take it back. */
+export class Transaction {
   readonly id: string
-  /**
-   * Executes changes, in order, where nobody wrote since they were planned (FILE_CHANGED_MEANWHILE). When one fails all
-   * that this
-   * transaction did so far is undone and the error is thrown.
-   */
-  execute(changes: readonly Change[]): Promise<void>
-  /**
-   * Puts back what an earlier, committed transaction changed, newest step first, others' changes of what the agent
-   * alone owns included;
-   * itself undone when a path cannot be put back (ROLLBACK_INCOMPLETE).
-   */
-  revert(steps: readonly JournalStep[]): Promise<void>
-  /**
-   * Puts back everything, newest first. Never throws: each path has its result, and what failed is tried again by the
-   * next run.
-   */
-  undo(): Promise<UndoReport>
+  readonly #state: AgentState
+  readonly #generation: string
+  readonly #ports: TransactionPorts
+  readonly #at: string
+  readonly #before = new Map<string, Before>()
+  readonly #done: Change[] = []
+  /** What the journal names; `#steps` are those of it that were begun. */
+  #journal: readonly JournalStep[] = []
+  #steps: readonly JournalStep[] = []
+  #isJournalled = false
+  #restarted = false
+  /** The state that holds where the restart goes well without the agent. */
+  #meant: AgentState | undefined
+  #findings: readonly Problem[] = []
+
+  /** Writes nothing yet. `generation`: the one that the node has once it is committed. */
+  constructor(state: AgentState, generation: string, ports: TransactionPorts) {
+    this.#state = state
+    this.#generation = generation
+    this.#ports = ports
+    this.#at = new Date(ports.clock.now()).toISOString()
+    this.id = `${this.#at.replaceAll(/[-:.]/g, '').slice(0, 18)}-${generation}`
+  }
+
   /**
    * What a person should know of what was done so far, beside the error thrown: paths not put back, entries not written
    * to the audit log.
    */
-  findings(): readonly Problem[]
+  findings(): readonly Problem[] {
+    return this.#findings
+  }
+
   /**
-   * Notes that containerd is about to be restarted: in the journal, and as a restart that failed in state.json.
-   * Whatever ends the agent
-   * from here on, the restart counts for budget, pause and circuit breaker until `commit` or `abandon` say how it went.
-   * `amend` as for
-   * `commit`: the restart may go well without the agent.
+   * Executes changes, in order, where nobody wrote since they were planned (FILE_CHANGED_MEANWHILE). When one fails all
+   * that this transaction did so far is undone and the error is thrown.
    */
-  markRestart(amend?: (state: AgentState) => AgentState): Promise<void>
-  /** Records ownership and the outcome, then drops the journal. `amend` adds to what is saved. */
-  commit(outcome: Outcome, amend?: (state: AgentState) => AgentState): Promise<AgentState>
-  /** Records an outcome after `undo`; never throws: the node is as it was, whether that can be recorded or not. */
-  abandon(outcome: Outcome, options?: { readonly refuse: boolean }): Promise<AgentState>
-}
-
-export function beginTransaction(state: AgentState, generation: string, ports: TransactionPorts): Transaction {
-  const { files, store, clock, log, reads } = ports
-  const unrestored = state.unrestored ?? []
-  const at = new Date(clock.now()).toISOString()
-  const id = `${at.replaceAll(/[-:.]/g, '').slice(0, 18)}-${generation}`
-  const before = new Map<string, Before>()
-  const done: Change[] = []
-  /** What the journal names; `steps` are those of it that were begun. */
-  let journal: readonly JournalStep[] = []
-  let steps: readonly JournalStep[] = []
-  let restarted = false
-  let meant: AgentState | undefined
-  let journalled = false
-  let findings: readonly Problem[] = []
-
-  const now = () => new Date(clock.now()).toISOString()
-
-  const writeJournal = async () => {
-    const entry = { transaction: id, generation, at, steps: journal, restarted }
-    await store.journal.write(meant === undefined ? entry : { ...entry, meant })
-    journalled = true
+  async execute(changes: readonly Change[]): Promise<void> {
+    if (changes.length === 0) return
+    await this.#orUndo(() => this.#write(changes))
   }
 
-  const audit = async (line: object) => {
-    try {
-      await store.audit({ at: now(), transaction: id, ...line })
-    } catch (thrown) {
-      const error = asAgentError(thrown)
-      log.error('not-recorded', { code: error.code, error: error.message })
-      if (findings.some(({ code }) => code === 'AUDIT_NOT_WRITTEN')) return
-      findings = [...findings, problem('AUDIT_NOT_WRITTEN', `the audit log was not written: ${error.message}`)]
-    }
+  /**
+   * Puts back what an earlier, committed transaction changed, newest step first, others' changes of what the agent
+   * alone owns included; itself undone when a path cannot be put back (ROLLBACK_INCOMPLETE).
+   */
+  async revert(past: readonly JournalStep[]): Promise<void> {
+    await this.#orUndo(() => this.#putBack(past))
   }
 
-  const undo = async (): Promise<UndoReport> => {
-    const undone = steps
+  /**
+   * Puts back everything, newest first. Never throws: each path has its result, and what failed is tried again by the
+   * next run.
+   */
+  async undo(): Promise<UndoReport> {
+    const ports = this.#ports
+    const undone = this.#steps
     // What was never begun is not put back, not even after a crash: by now it may be someone else's newer work.
-    const isAsJournalled = journal.length === steps.length && meant === undefined
-    journal = steps
+    const isAsJournalled = this.#journal.length === this.#steps.length && this.#meant === undefined
+    this.#journal = this.#steps
     // From here on nothing stays, however the restart went.
-    meant = undefined
-    if (journalled && !isAsJournalled) await orLog(ports, writeJournal)
+    this.#meant = undefined
+    if (this.#isJournalled && !isAsJournalled) await orLog(ports, () => this.#writeJournal())
     await tidy(undone, ports)
     const report = await undoSteps(undone, ports)
-    findings = [...findings, ...undoProblems(report)]
+    this.#findings = [...this.#findings, ...undoProblems(report)]
     const failed = failedSteps(report, undone)
-    journal = failed
-    steps = failed
-    done.length = 0
-    if (journalled) await orLog(ports, failed.length === 0 ? () => store.journal.clear() : writeJournal)
-    journalled = failed.length > 0
+    this.#journal = failed
+    this.#steps = failed
+    this.#done.length = 0
+    if (this.#isJournalled)
+      await orLog(ports, () => (failed.length === 0 ? ports.store.journal.clear() : this.#writeJournal()))
+    this.#isJournalled = failed.length > 0
     await tidy(undone, ports)
     const paths = undone.map(({ path }) => path)
-    if (paths.length > 0) await audit({ event: 'undone', paths, ...exceptionsOf(report) })
+    if (paths.length > 0) await this.#audit({ event: 'undone', paths, ...exceptionsOf(report) })
     return report
   }
 
-  const orUndo = async (work: () => Promise<void>) => {
+  /**
+   * Notes that containerd is about to be restarted: in the journal, and as a restart that failed in state.json.
+   * Whatever ends the agent from here on, the restart counts for budget, pause and circuit breaker until `commit` or
+   * `abandon` say how it went. `amend` as for `commit`: the restart may go well without the agent.
+   */
+  async markRestart(amend: Amend = asItIs): Promise<void> {
+    await this.#orUndo(async () => {
+      this.#restarted = true
+      const reason = 'the agent ended while containerd was being restarted'
+      const pending = { generation: this.#generation, durationMs: 0, changes: 0, restarted: true, reason } as const
+      this.#meant = this.#committed({ ...pending, result: 'committed', changes: this.#steps.length }, amend)
+      await this.#writeJournal()
+      await this.#ports.store.save(this.#recorded(this.#state, { ...pending, result: 'rolled-back' }))
+    })
+  }
+
+  /** Records ownership and the outcome, then drops the journal. `amend` adds to what is saved. */
+  async commit(outcome: Outcome, amend: Amend = asItIs): Promise<AgentState> {
+    const { store } = this.#ports
+    const saved = this.#committed(outcome, amend)
+    await store.save(saved)
+    // From here on it is committed; what cannot be cleared away now is cleared at the next start.
+    await orLog(this.#ports, async () => {
+      if (this.#isJournalled) await store.journal.clear()
+      await store.forget(backupsReferencedBy(saved))
+    })
+    await tidy(this.#steps, this.#ports)
+    return saved
+  }
+
+  /** Records an outcome after `undo`; never throws: the node is as it was, whether that can be recorded or not. */
+  async abandon(outcome: Outcome, { refuse }: { readonly refuse: boolean } = { refuse: false }): Promise<AgentState> {
+    // The journal stays when undoing failed: the next start tries again.
+    const state = refuse ? { ...this.#state, refusedGeneration: this.#generation } : this.#state
+    const saved = this.#recorded(state, outcome)
+    await orLog(this.#ports, () => this.#ports.store.save(saved))
+    return saved
+  }
+
+  async #write(changes: readonly Change[]): Promise<void> {
+    const { files, store, reads } = this.#ports
+    const captured: { readonly change: Change; readonly own: readonly JournalStep[] }[] = []
+    for (const change of changes) captured.push({ change, own: await captureSteps(change, files, store) })
+    const all = captured.flatMap(({ own }) => own)
+    // What this very transaction has written by now was checked before it did.
+    const touched = new Set(this.#before.keys())
+    const untouched = (step: JournalStep) => !touched.has(step.path)
+    if (reads !== undefined) requireUnchanged(all.filter(untouched), reads)
+    await this.#capture(all.map((step) => this.#asBeforeAll(step)))
+    for (const { change, own } of captured) {
+      await requireAsCaptured(own.filter(untouched), files)
+      this.#steps = [...this.#steps, ...own.map((step) => this.#asBeforeAll(step))]
+      await executeChange(change, files)
+      for (const { path } of own) touched.add(path)
+      this.#done.push(change)
+      await this.#audit(auditOf(change, this.#before))
+    }
+  }
+
+  async #putBack(past: readonly JournalStep[]): Promise<void> {
+    const { files, store, reads } = this.#ports
+    const { owned } = this.#state
+    const captured: JournalStep[] = []
+    for (const { path, folder, before: was } of past.toReversed())
+      captured.push({ path, folder, before: await captureBefore(path, files, store), after: was })
+    if (reads !== undefined) requireUnchanged(captured, reads)
+    await this.#capture(captured)
+    this.#steps = captured
+    const report = await undoSteps(past, this.#ports, { isOurs: (path) => owned[path]?.kind === 'whole' })
+    requireReverted(report)
+    this.#findings = [...this.#findings, ...undoProblems(report)]
+    await this.#audit({ event: 'reverted', paths: past.map(({ path }) => path) })
+  }
+
+  async #orUndo(work: () => Promise<void>): Promise<void> {
     try {
       await work()
     } catch (thrown) {
       const error = asAgentError(thrown)
-      log.warn('change-failed', { transaction: id, code: error.code, error: error.message })
-      const report = await undo()
+      this.#ports.log.warn('change-failed', { transaction: this.id, code: error.code, error: error.message })
+      const report = await this.undo()
       if (isUndone(report)) throw error
       const paths = report.filter(({ result }) => result === 'failed').map(({ path }) => path)
       const text = `${error.message}; and not put back: ${paths.join(', ')}`
@@ -128,99 +193,60 @@ export function beginTransaction(state: AgentState, generation: string, ports: T
   }
 
   /** What an undo could not put back is ours as it is: what was there before it is what goes back. */
-  const asBeforeAll = (step: JournalStep): JournalStep => {
+  #asBeforeAll(step: JournalStep): JournalStep {
+    const { unrestored = [] } = this.#state
     const earlier = unrestored.find(({ path, after }) => path === step.path && isSameRecord(after, step.before))
     return earlier === undefined ? step : { ...step, before: earlier.before }
   }
 
-  const capture = async (captured: readonly JournalStep[]) => {
-    for (const step of captured) if (!before.has(step.path)) before.set(step.path, step.before)
-    journal = [...journal, ...captured]
-    await writeJournal()
+  async #capture(captured: readonly JournalStep[]): Promise<void> {
+    for (const step of captured) if (!this.#before.has(step.path)) this.#before.set(step.path, step.before)
+    this.#journal = [...this.#journal, ...captured]
+    await this.#writeJournal()
   }
 
-  const recorded = (next: AgentState, outcome: Outcome): AgentState => {
-    const others = next.transactions.filter((one) => one.id !== id)
-    return { ...next, transactions: [...others, { id, at, ...outcome }].slice(-MOST_TRANSACTIONS_REMEMBERED) }
+  async #writeJournal(): Promise<void> {
+    const meant = this.#meant
+    await this.#ports.store.journal.write({
+      transaction: this.id,
+      generation: this.#generation,
+      at: this.#at,
+      steps: this.#journal,
+      restarted: this.#restarted,
+      ...(meant === undefined ? {} : { meant }),
+    })
+    this.#isJournalled = true
+  }
+
+  async #audit(line: object): Promise<void> {
+    const { store, clock, log } = this.#ports
+    try {
+      await store.audit({ at: new Date(clock.now()).toISOString(), transaction: this.id, ...line })
+    } catch (thrown) {
+      const error = asAgentError(thrown)
+      log.error('not-recorded', { code: error.code, error: error.message })
+      if (this.#findings.some(({ code }) => code === 'AUDIT_NOT_WRITTEN')) return
+      const found = problem('AUDIT_NOT_WRITTEN', `the audit log was not written: ${error.message}`)
+      this.#findings = [...this.#findings, found]
+    }
+  }
+
+  #recorded(next: AgentState, outcome: Outcome): AgentState {
+    const others = next.transactions.filter(({ id }) => id !== this.id)
+    const mine = { id: this.id, at: this.#at, ...outcome }
+    return { ...next, transactions: [...others, mine].slice(-MOST_TRANSACTIONS_REMEMBERED) }
   }
 
   /** The state after all that was done. */
-  const committed = (outcome: Outcome, amend: (state: AgentState) => AgentState): AgentState => {
-    const { refusedGeneration: _, unrestored: __, ...rest } = state
+  #committed(outcome: Outcome, amend: Amend): AgentState {
+    const { refusedGeneration: _, unrestored = [], ...rest } = this.#state
+    const steps = this.#steps
     const changed = new Set(steps.map(({ path }) => path))
     const still = unrestored.filter(({ path }) => !changed.has(path))
-    const previous = { generation: state.generation, owned: state.owned, steps, restarted }
-    const owned = ownedAfter(state.owned, done, before)
-    const next = { ...rest, generation, owned, previous, ...(still.length === 0 ? {} : { unrestored: still }) }
-    return recorded(amend(next), outcome)
-  }
-
-  return {
-    id,
-    undo,
-    findings: () => findings,
-    async execute(changes) {
-      if (changes.length === 0) return
-      await orUndo(async () => {
-        const captured: { readonly change: Change; readonly own: readonly JournalStep[] }[] = []
-        for (const change of changes) captured.push({ change, own: await captureSteps(change, files, store) })
-        const all = captured.flatMap(({ own }) => own)
-        // What this very transaction has written by now was checked before it did.
-        const touched = new Set(before.keys())
-        const untouched = (step: JournalStep) => !touched.has(step.path)
-        if (reads !== undefined) requireUnchanged(all.filter(untouched), reads)
-        await capture(all.map(asBeforeAll))
-        for (const { change, own } of captured) {
-          await requireAsCaptured(own.filter(untouched), files)
-          steps = [...steps, ...own.map(asBeforeAll)]
-          await executeChange(change, files)
-          for (const { path } of own) touched.add(path)
-          done.push(change)
-          await audit(auditOf(change, before))
-        }
-      })
-    },
-    async revert(past) {
-      await orUndo(async () => {
-        const captured: JournalStep[] = []
-        for (const { path, folder, before: was } of past.toReversed())
-          captured.push({ path, folder, before: await captureBefore(path, files, store), after: was })
-        if (reads !== undefined) requireUnchanged(captured, reads)
-        await capture(captured)
-        steps = captured
-        const report = await undoSteps(past, ports, { isOurs: (path) => state.owned[path]?.kind === 'whole' })
-        requireReverted(report)
-        findings = [...findings, ...undoProblems(report)]
-        await audit({ event: 'reverted', paths: past.map(({ path }) => path) })
-      })
-    },
-    async markRestart(amend = (next) => next) {
-      await orUndo(async () => {
-        restarted = true
-        const reason = 'the agent ended while containerd was being restarted'
-        const pending = { generation, durationMs: 0, changes: 0, restarted, reason } as const
-        meant = committed({ ...pending, result: 'committed', changes: steps.length }, amend)
-        await writeJournal()
-        await store.save(recorded(state, { ...pending, result: 'rolled-back' }))
-      })
-    },
-    async commit(outcome, amend = (next) => next) {
-      const saved = committed(outcome, amend)
-      await store.save(saved)
-      // From here on it is committed; what cannot be cleared away now is cleared at the next start.
-      await orLog(ports, async () => {
-        if (journalled) await store.journal.clear()
-        await store.forget(backupsReferencedBy(saved))
-      })
-      await tidy(steps, ports)
-      return saved
-    },
-    async abandon(outcome, options) {
-      // The journal stays when undoing failed: the next start tries again.
-      const saved = recorded(options?.refuse === true ? { ...state, refusedGeneration: generation } : state, outcome)
-      await orLog(ports, () => store.save(saved))
-      return saved
-    },
+    const previous = { generation: rest.generation, owned: rest.owned, steps, restarted: this.#restarted }
+    const owned = ownedAfter(rest.owned, this.#done, this.#before)
+    const next = { ...rest, generation: this.#generation, owned, previous }
+    return this.#recorded(amend(still.length === 0 ? next : { ...next, unrestored: still }), outcome)
   }
 }
 
@@ -244,97 +270,11 @@ function ownedAfter(
   return next
 }
 
-export type Recovery = {
-  readonly state: AgentState
-  /** What a person should know of it. */
-  readonly problems: readonly Problem[]
-  /** containerd may have been restarted with files that have just been put back: it has to load the old ones. */
-  readonly mayRunUndone: boolean
-}
-
-/** What a run starts from. Never throws: what cannot be repaired is a problem, and the run goes on without it. */
-export async function recover(
-  ports: TransactionPorts,
-  {
-    committed,
-  }: {
-    /** The transaction whose restart went well after its agent had ended: its files stay. */ readonly committed?:
-      | string
-      | undefined
-  } = {},
-): Promise<Recovery> {
-  const { store, log, clock } = ports
-  const problems: Problem[] = []
-  const orProblem = async <T>(work: () => Promise<T>, otherwise: T): Promise<T> => {
-    try {
-      return await work()
-    } catch (thrown) {
-      const { code, message } = asAgentError(thrown)
-      log.error('not-recovered', { code, error: message })
-      problems.push(problem(code, message))
-      return otherwise
-    }
-  }
-  await orProblem(() => store.sweep(), undefined)
-  await orProblem(() => store.setAside(), undefined)
-  const entry = await orProblem(() => store.journal.read(), undefined)
-  const loaded = await orProblem(() => store.load(), EMPTY_STATE)
-  const isRecorded = loaded.transactions.some(({ id, result }) => id === entry?.transaction && result === 'committed')
-  const meant = isRecorded || entry?.transaction !== committed ? undefined : entry?.meant
-  const isCommitted = isRecorded || meant !== undefined
-  const state = meant ?? loaded
-  const steps = [...(state.unrestored ?? []), ...(entry === undefined || isCommitted ? [] : entry.steps)]
-  // Before: a folder with something left behind in it could not be removed.
-  await tidy([...steps, ...(entry?.steps ?? [])], ports)
-  const report = await undoSteps(steps, ports)
-  problems.push(...undoProblems(report))
-  const failed = failedSteps(report, steps)
-  await tidy(steps, ports)
-  const { unrestored: before = [], ...rest } = state
-  const next = failed.length === 0 ? rest : { ...rest, unrestored: failed }
-  // Saved before the journal goes: what failed is tried again by the next run.
-  const isSaved = await orProblem(async () => {
-    if (failed.length > 0 || before.length > 0 || meant !== undefined) await store.save(next)
-    return true
-  }, false)
-  if (entry === undefined) return { state: next, mayRunUndone: false, problems }
-  if (isSaved) await orProblem(() => store.journal.clear(), undefined)
-  const at = new Date(clock.now()).toISOString()
-  const told = { transaction: entry.transaction, kept: isCommitted, ...exceptionsOf(report) }
-  await orProblem(() => store.audit({ at, event: 'recovered', ...told }), undefined)
-  log.warn('transaction-recovered', { steps: entry.steps.length, ...told })
-  return { state: next, mayRunUndone: entry.restarted && !isCommitted, problems }
-}
-
-/** For the audit log: what was not simply put back. */
-function exceptionsOf(report: UndoReport): object {
-  const others = report.filter(({ result }) => result !== 'restored')
-  return others.length === 0 ? {} : { exceptions: others }
-}
-
 function requireReverted(report: UndoReport): void {
   const failed = report.filter((one) => one.result === 'failed')
   if (failed.length === 0) return
   const text = failed.map(({ path, reason }) => `${path} (${reason})`).join('; ')
   throw new AgentError('WRITE_FAILED', `could not put back: ${text}`, { paths: failed.map(({ path }) => path) })
-}
-
-/** Removes temporary folders that a failed call left behind; another tool could take one for a host directory. */
-async function tidy(steps: readonly JournalStep[], ports: TransactionPorts): Promise<void> {
-  const { files } = ports
-  // What fails is tried once more: after an uninstall nobody comes by again.
-  for (const folder of new Set(steps.map((step) => step.folder)))
-    await orLog(ports, () => files.sweep(folder).catch(() => files.sweep(folder)))
-}
-
-/** For what must not turn a transaction that is done or undone into a failed one. */
-async function orLog({ log }: TransactionPorts, work: () => Promise<void>): Promise<void> {
-  try {
-    await work()
-  } catch (thrown) {
-    const error = asAgentError(thrown)
-    log.error('not-recorded', { code: error.code, error: error.message })
-  }
 }
 
 async function executeChange(change: Change, files: NodeFiles): Promise<void> {

@@ -342,3 +342,9 @@ export function undoProblems(report: UndoReport): readonly Problem[] {
 function copied(copy: string | undefined): string {
   return copy === undefined ? '' : `; a copy of what was there is ${copy}`
 }
+
+/** For the audit log: what was not simply put back. */
+export function exceptionsOf(report: UndoReport): object {
+  const others = report.filter(({ result }) => result !== 'restored')
+  return others.length === 0 ? {} : { exceptions: others }
+}

@@ -9,7 +9,8 @@ import type { RunPorts } from '../../../agent/model/run-ports.ts'
 import { EMPTY_STATE } from '../../../agent/model/state.ts'
 import { applyRun } from '../../../agent/reconcile/run/entry.ts'
 import { rollbackRun } from '../../../agent/reconcile/run/rollback.ts'
-import { beginTransaction, recover } from '../../../agent/reconcile/transaction/transaction.ts'
+import { recover } from '../../../agent/reconcile/transaction/recover.ts'
+import { Transaction } from '../../../agent/reconcile/transaction/transaction.ts'
 import { treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { layOut } from '../../fixtures/scratch/fault-scenes.ts'
 import { perform } from '../../fixtures/scratch/perform.ts'
@@ -49,7 +50,7 @@ t.test('a folder that cannot be read is not taken for undone: the next start tri
     owns: [],
     forgets: [],
   } as const
-  const transaction = beginTransaction(await ports.store.load(), WANTED.generation, ports)
+  const transaction = new Transaction(await ports.store.load(), WANTED.generation, ports)
   await transaction.execute([
     { ...base, path: CERTS_D, folder: '/etc/containerd', after: { kind: 'folder', mode: 0o755 } },
     {

@@ -5,7 +5,7 @@ import t from 'tap'
 import { nodeFiles } from '../../../agent/node/files/files.ts'
 import { applyRun } from '../../../agent/reconcile/run/entry.ts'
 import { recordReads } from '../../../agent/reconcile/transaction/read-set.ts'
-import { beginTransaction } from '../../../agent/reconcile/transaction/transaction.ts'
+import { Transaction } from '../../../agent/reconcile/transaction/transaction.ts'
 import { readBundle } from '../../../agent/targets/system-trust/bundle.ts'
 import { scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { layOut } from '../../fixtures/scratch/fault-scenes.ts'
@@ -39,7 +39,7 @@ t.test('what was written between the plan and its execution is not overwritten',
   const { files, reads } = recordReads(node.files)
   await files.list('/etc/ssl/certs')
   await files.read(BUNDLE)
-  const transaction = beginTransaction(await node.store.load(), 'aaaaaaaaaaaa', { ...node.ports, files, reads })
+  const transaction = new Transaction(await node.store.load(), 'aaaaaaaaaaaa', { ...node.ports, files, reads })
   const after = { kind: 'file', bytes: Buffer.from('edited'), mode: 0o644, uid: 0, gid: 0 } as const
   const base = {
     target: 'system-trust',

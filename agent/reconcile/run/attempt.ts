@@ -1,0 +1,56 @@
+// An attempt to carry out a plan: what is known of it, and what every end of it tells.
+import type { AgentError, Problem } from '../../model/errors.ts'
+import { problem } from '../../model/errors.ts'
+import type { Planned, Rehearsal } from '../../model/plan.ts'
+import type { ProofResult } from '../../model/proof.ts'
+import type { Context, RestartReport } from '../../model/run.ts'
+import type { TransactionRecord } from '../../model/state.ts'
+import { proveDeclared } from '../prove/prove.ts'
+import type { Transaction } from '../transaction/transaction.ts'
+
+/** What is known once the plan is rehearsed and before anything is written. */
+export type Attempt = Context & {
+  readonly planned: Planned
+  readonly rehearsal: Rehearsal
+  readonly before: ReadonlyMap<string, ProofResult>
+  readonly problems: readonly Problem[]
+  readonly transaction: Transaction
+  readonly startedAt: number
+  /** Uninstalling: the original config.toml goes back also where containerd may not be restarted for it. */
+  readonly isRemoval?: boolean
+}
+
+export function base({ facts, planned, problems, rehearsal, transaction }: Attempt) {
+  return { facts, planned, problems: [...problems, ...transaction.findings()], rehearsal }
+}
+
+/** The attempt's problems, what the transaction found, and why it failed. */
+export function withError({ problems, transaction }: Attempt, { code, message }: AgentError): readonly Problem[] {
+  return [...problems, ...transaction.findings(), problem(code, message)]
+}
+
+export function record(
+  result: TransactionRecord['result'],
+  changes: number,
+  reason: string,
+  restarts: readonly RestartReport[],
+  { desired, ports, startedAt }: Attempt,
+): Omit<TransactionRecord, 'id' | 'at'> {
+  const durationMs = ports.clock.now() - startedAt
+  return { generation: desired.generation, durationMs, result, changes, restarted: restarts.length > 0, reason }
+}
+
+/** With a connection of its own: the one from before a restart leads to a socket that is gone. */
+export async function proveFresh({ desired, facts, ports }: Context): Promise<readonly ProofResult[]> {
+  const cri = ports.connectCri(facts.socket)
+  try {
+    return await proveDeclared(desired.registries, cri, ports, desired)
+  } finally {
+    cri.close()
+  }
+}
+
+/** containerd's registry sections are of the legacy kind. */
+export function isLegacy({ legacyFiles }: Planned): boolean {
+  return legacyFiles !== undefined
+}
