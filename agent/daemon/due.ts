@@ -1,6 +1,7 @@
 // When what is due: from what is remembered and a time. Pure; every time is milliseconds of the monotonic clock.
 import type { DesiredState } from '../model/desired-state.ts'
 import { isLoginFailure, isRuntimeFinding } from '../model/finding.ts'
+import { registryOf } from '../model/lookup.ts'
 import type { ProofResult } from '../model/proof.ts'
 import type { Run } from '../model/run.ts'
 import type { Memory } from './history.ts'
@@ -82,7 +83,7 @@ export function isNewInput({ desired, run }: Memory): boolean {
  */
 export function proofDueAt(memory: Memory, desired: DesiredState | undefined, host: string): number {
   const known = memory.registries.get(host)
-  const everyMs = desired?.registries.find((registry) => registry.host === host)?.proof.everyMs ?? 0
+  const everyMs = registryOf(desired?.registries ?? [], host)?.proof.everyMs ?? 0
   if (known === undefined) return memory.run?.facts === undefined ? Number.POSITIVE_INFINITY : 0
   if (isRuntimeFinding(known.finding)) return memory.run?.facts === undefined ? Number.POSITIVE_INFINITY : 0
   const afterMs = known.failures === 0 ? everyMs : Math.min(everyMs, FIRST_PROOF_RETRY_MS * 2 ** (known.failures - 1))

@@ -19,7 +19,7 @@ import type {
 } from '../model/status.ts'
 import { isRuntimeDown } from '../model/verdict.ts'
 import { outdatedRoots } from './advisories.ts'
-import { installedAt, targetsOf } from './status.ts'
+import { installedPlaces, targetsOf } from './status.ts'
 
 export type RegistryMemory = {
   readonly state: RegistryState
@@ -59,19 +59,18 @@ export const NOTHING_REMEMBERED: Memory = {
 
 /** `now`: monotonic. */
 export function rememberRun(memory: Memory, desired: DesiredState, run: Run, now: number): Memory {
-  const rehearsed = run.rehearsal?.verdict === 'passed' ? run.rehearsal.proofs : []
-  const withRehearsal = rehearsed.reduce((registries, { host, finding: found, durationMs }) => {
-    const at = run.proofs.find((proof) => proof.host === host)?.at
-    if (at === undefined || !provesTrust(found.code)) return registries
-    const proof: LastProof = { level: 'manifest', by: 'rehearsal', at, durationMs }
-    return rememberOne(registries, host, 'rehearsed', found, proof, now)
-  }, memory.registries)
-  const earlier = run.outcome === 'deferred' ? withRehearsal : memory.registries
   // On a node without containerd nothing tells more of a registry than a handshake.
   const isAlone = run.facts === undefined && !wantsContainerd(desired)
-  const proved = run.proofs.reduce((registries, proof) => rememberProof(registries, proof, now, isAlone), earlier)
   const hosts = new Set(desired.registries.map(({ host }) => host))
-  const registries = new Map([...proved].filter(([host]) => hosts.has(host)))
+  const registries = new Map([...memory.registries].filter(([host]) => hosts.has(host)))
+  const rehearsed = run.outcome === 'deferred' && run.rehearsal?.verdict === 'passed' ? run.rehearsal.proofs : []
+  const provedAt = new Map(run.proofs.map(({ host, at }) => [host, at]))
+  for (const { host, finding: found, durationMs } of rehearsed) {
+    const at = provedAt.get(host)
+    if (at === undefined || !provesTrust(found.code) || !hosts.has(host)) continue
+    rememberOne(registries, host, 'rehearsed', found, { level: 'manifest', by: 'rehearsal', at, durationMs }, now)
+  }
+  for (const proof of run.proofs) if (hosts.has(proof.host)) rememberProof(registries, proof, now, isAlone)
   const last = run.restarts.at(-1)
   return {
     ...memory,
@@ -86,28 +85,31 @@ export function rememberRun(memory: Memory, desired: DesiredState, run: Run, now
 
 /** `now`: monotonic. */
 export function rememberProofs(memory: Memory, proofs: readonly ProofResult[], now: number): Memory {
-  const registries = proofs.reduce((known, proof) => rememberProof(known, proof, now), memory.registries)
+  const registries = new Map(memory.registries)
+  for (const proof of proofs) rememberProof(registries, proof, now)
   return { ...memory, registries }
 }
 
 type Registries = ReadonlyMap<string, RegistryMemory>
+/** One that is being made, by one copy for all proofs of a run. */
+type NewRegistries = Map<string, RegistryMemory>
 
 function rememberProof(
-  registries: Registries,
+  registries: NewRegistries,
   { host, finding: found, level, at, durationMs, by }: ProofResult,
   now: number,
   isAlone = false,
-): Registries {
+): void {
   if (by !== 'live') {
     const weaker = stateOf(found, false)
     const proof = { level, by, at, durationMs }
-    if (isAlone) return rememberOne(registries, host, weaker, found, proof, now)
-    return rememberOne(registries, host, weaker === 'trusted' ? 'rehearsed' : weaker, found, proof, now)
+    rememberOne(registries, host, weaker === 'trusted' && !isAlone ? 'rehearsed' : weaker, found, proof, now)
+    return
   }
   const wasRehearsed = registries.get(host)?.state === 'rehearsed'
   const state = stateOf(found, wasRehearsed)
-  if (state === 'rehearsed') return registries
-  return rememberOne(registries, host, state, found, { level, by: 'live', at, durationMs }, now)
+  if (state === 'rehearsed') return
+  rememberOne(registries, host, state, found, { level, by: 'live', at, durationMs }, now)
 }
 
 /** A network fault says nothing about trust; an x509 fault does. */
@@ -118,17 +120,17 @@ function stateOf(found: Finding, wasRehearsed: boolean): RegistryState {
 }
 
 function rememberOne(
-  registries: Registries,
+  registries: NewRegistries,
   host: string,
   state: RegistryState,
   found: Finding,
   lastProof: LastProof,
   provedAt: number,
-): Registries {
+): void {
   const before = registries.get(host)
   const since = before?.state === state ? before.since : lastProof.at
   const failures = provesTrust(found.code) && !isLoginFailure(found.code) ? 0 : (before?.failures ?? 0) + 1
-  return new Map([...registries, [host, { state, since, finding: found, lastProof, provedAt, failures }]])
+  registries.set(host, { state, since, finding: found, lastProof, provedAt, failures })
 }
 
 function withoutRuntime(registries: Registries, desired: DesiredState, run: Run): Registries {
@@ -202,8 +204,9 @@ function overdueProblems({ desired, run, seenAt }: Memory, now: number): readonl
 
 function anchorsOf(desired: DesiredState | undefined, state: AgentState): NodeStatus['anchors'] {
   if (desired === undefined) return []
+  const places = installedPlaces(desired, state)
   return desired.anchors.flatMap(({ name, certificates, problems: findings }): NodeStatus['anchors'] => {
-    const installed = installedAt(name, desired, state)
+    const installed = places.get(name) ?? []
     if (certificates.length === 0)
       return [{ name, subject: null, fingerprint: null, notAfter: null, installed, findings }]
     return certificates.map(({ subject, fingerprint, notAfter }) => ({
@@ -255,7 +258,8 @@ export function driftOf({ run, desired, generationBefore }: Memory): readonly Dr
   const isDrift = generationBefore === desired.generation || desired.mode === 'audit'
   if (!isDrift) return []
   const { plan, leftOut } = run.planned
-  const files = [...plan.changes.filter((change) => !run.applied.includes(change)), ...leftOut].map(asDrift)
+  const applied = new Set(run.applied)
+  const files = [...plan.changes.filter((change) => !applied.has(change)), ...leftOut].map(asDrift)
   return [...files, ...loadedDiffers(run)]
 }
 

@@ -5,6 +5,7 @@ import type { LoadResult } from '../config/load.ts'
 import { type DesiredState, type Registry, wantsContainerd } from '../model/desired-state.ts'
 import { asAgentError } from '../model/errors.ts'
 import { provesTrust } from '../model/finding.ts'
+import { registryOf } from '../model/lookup.ts'
 import { NO_RUNTIME } from '../model/observed-state.ts'
 import type { ProofResult } from '../model/proof.ts'
 import type { Run } from '../model/run.ts'
@@ -106,7 +107,7 @@ export class Loop {
   }
 
   proofEverySeconds(host: string): number | undefined {
-    const registry = this.registries().find((one) => one.host === host)
+    const registry = registryOf(this.registries(), host)
     return registry === undefined ? undefined : registry.proof.everyMs / 1000
   }
 
@@ -206,7 +207,8 @@ export class Loop {
     const ended = this.#now()
     this.#memory = rememberRun({ ...this.#memory, generationBefore }, desired, run, ended)
     const drifted = generationBefore === desired.generation ? (run.planned?.plan.changes ?? []) : []
-    const healed = drifted.filter((change) => run.applied.includes(change)).map(asDrift)
+    const applied = new Set(run.applied)
+    const healed = drifted.filter((change) => applied.has(change)).map(asDrift)
     const detected = this.#detected(run, driftOf(this.#memory), healed)
     events.onRun(run, { detected, healed, durationMs: ended - now })
     events.onProofs(run.proofs)

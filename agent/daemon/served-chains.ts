@@ -1,6 +1,7 @@
 // What the declared registries serve, looked at from this node: when the first certificate of the chain expires, and
 // whether it is another chain than before. Says nothing about trust, that is what proofs are for; but where no proof
 // has succeeded with another chain, that chain is what a person should look at.
+import { atMost } from '../model/at-most.ts'
 import type { Registry } from '../model/desired-state.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { Clock, Log, TlsProbe } from '../model/ports.ts'
@@ -8,6 +9,8 @@ import type { DriftStatus } from '../model/status.ts'
 import { servedCertificate, targetOf } from '../probe/handshake.ts'
 
 const LOOK_MS = 5_000
+/** Each holds a connection and what came over it; nobody waits for these looks. */
+const MOST_LOOKS_AT_ONCE = 8
 /** Handshakes are cheap, and a certificate is renewed weeks before its end. */
 const EVERY_MS = 600_000
 /**
@@ -89,8 +92,11 @@ export function servedWatch({
           (lookedAt.get(host) ?? Number.NEGATIVE_INFINITY) + (failed.has(host) ? AFTER_FAILURE_MS : EVERY_MS) <= now,
       )
       for (const { host } of due) lookedAt.set(host, now)
-      for (const result of await Promise.allSettled(due.map(lookAt)))
-        if (result.status === 'rejected') log.warn('served-look-failed', { error: asAgentError(result.reason).message })
+      await atMost(MOST_LOOKS_AT_ONCE, due, (registry) =>
+        lookAt(registry).catch((thrown: unknown) =>
+          log.warn('served-look-failed', { error: asAgentError(thrown).message }),
+        ),
+      )
     },
   }
 }

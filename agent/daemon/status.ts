@@ -9,24 +9,30 @@ import type { TargetStatus } from '../model/status.ts'
 const CERTIFICATE_FILE = /\.(?:crt|pem|0)$/
 
 /**
- * Files that hold the anchor because of the agent: by its own name in the system store, elsewhere by the registries
- * that declare it.
+ * By anchor, the files that hold it because of the agent, sorted: by its own name in the system store, elsewhere by the
+ * registries that declare it.
  */
-export function installedAt(anchor: string, desired: DesiredState, { owned }: AgentState): readonly string[] {
-  const hosts = new Set(
-    withWildcard(desired)
-      .filter(({ anchors, mirrors = [] }) =>
-        [anchors, ...mirrors.map((mirror) => mirror.anchors)].flat().includes(anchor),
-      )
-      .map(({ host }) => host),
+export function installedPlaces(
+  desired: DesiredState,
+  { owned }: Pick<AgentState, 'owned'>,
+): ReadonlyMap<string, readonly string[]> {
+  const anchorsOf = new Map(
+    withWildcard(desired).map(({ host, anchors, mirrors = [] }) => [
+      host,
+      new Set([...anchors, ...mirrors.flatMap((mirror) => mirror.anchors)]),
+    ]),
   )
-  return Object.entries(owned)
-    .filter(([path, { target, subject }]) => {
-      if (!CERTIFICATE_FILE.test(path)) return false
-      return target === 'system-trust' ? subject === anchor : hosts.has(subject)
-    })
-    .map(([path]) => path)
-    .sort()
+  const places = new Map<string, string[]>()
+  for (const [path, { target, subject }] of Object.entries(owned)) {
+    if (!CERTIFICATE_FILE.test(path)) continue
+    for (const anchor of target === 'system-trust' ? [subject] : (anchorsOf.get(subject) ?? [])) {
+      const known = places.get(anchor)
+      if (known === undefined) places.set(anchor, [path])
+      else known.push(path)
+    }
+  }
+  for (const paths of places.values()) paths.sort()
+  return places
 }
 
 /**
@@ -35,15 +41,24 @@ export function installedAt(anchor: string, desired: DesiredState, { owned }: Ag
  */
 export function targetsOf(run: Run | undefined, { owned }: AgentState): readonly TargetStatus[] {
   const open = run?.planned === undefined ? [] : [...run.planned.plan.changes, ...run.planned.leftOut]
-  const waiting = open.filter((change) => run?.applied.includes(change) !== true)
+  const applied = new Set(run?.applied)
+  const waiting = open.filter((change) => !applied.has(change))
   const blocked = new Set(run?.planned?.plan.blocked ?? [])
   const isSeen = run?.planned !== undefined
-  const count = (name: TargetName) => ({
-    target: name,
-    files: Object.values(owned).filter(({ target }) => target === name).length,
-    pending: waiting.filter(({ target }) => target === name).length,
+  const files = countByTarget(Object.values(owned))
+  const pending = countByTarget(waiting)
+  const count = (target: TargetName) => ({
+    target,
+    files: files.get(target) ?? 0,
+    pending: pending.get(target) ?? 0,
   })
   return TARGET_NAMES.map(count)
     .filter(({ target, files, pending }) => files > 0 || pending > 0 || blocked.has(target))
     .map((one) => ({ ...one, inSync: isSeen && one.pending === 0 && !blocked.has(one.target) }))
+}
+
+function countByTarget(items: readonly { readonly target: string }[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>()
+  for (const { target } of items) counts.set(target, (counts.get(target) ?? 0) + 1)
+  return counts
 }

@@ -8,6 +8,7 @@ import type { Publication } from './cluster.ts'
 import type { Problem } from './errors.ts'
 import type { FleetSettings } from './fleet.ts'
 import type { LogLevel } from './log-level.ts'
+import { anchorNamed } from './lookup.ts'
 import type { Secret } from './secret.ts'
 
 export type Certificate = {
@@ -260,7 +261,7 @@ export function trustOfMirror({ anchors }: Mirror, desired: DesiredState): reado
 }
 
 function resolve(names: readonly string[], desired: DesiredState): RegistryTrust {
-  const anchors = names.map((name) => desired.anchors.find((anchor) => anchor.name === name))
+  const anchors = names.map((name) => anchorNamed(desired.anchors, name))
   const held = anchors.some((anchor) => anchor === undefined || anchor.certificates.length === 0)
   const seen = new Set<string>()
   const certificates = anchors

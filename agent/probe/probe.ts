@@ -5,6 +5,7 @@
 // May touch: the network through the port TlsProbe; what was seen is never trusted.
 import type { DesiredState, TrustAnchor } from '../model/desired-state.ts'
 import { type Finding, finding } from '../model/finding.ts'
+import { registryOf } from '../model/lookup.ts'
 import type { ChainCertificate } from '../pki/certificate/chain-certificate.ts'
 import { withNotes } from '../pki/chain/explain.ts'
 import { namesInspectionProduct, sameIssuerElsewhere } from '../pki/chain/interception.ts'
@@ -46,7 +47,7 @@ export function trustFor(
   desired: Pick<DesiredState, 'registries' | 'anchors'> | undefined,
   system: readonly ChainCertificate[],
 ): Trust {
-  const registry = desired?.registries.find((one) => one.host === host)
+  const registry = registryOf(desired?.registries ?? [], host)
   const isMine = ({ name }: TrustAnchor) => registry === undefined || registry.anchors.includes(name)
   const anchors = desired?.anchors ?? []
   const fromSystem = system.map((certificate) => ({ certificate, origin: SYSTEM }))

@@ -20,23 +20,40 @@ export type CertificateSample = {
   readonly notAfter: number
 }
 
-export function readCertificates(files: readonly CertificateFile[]): readonly CertificateSample[] {
+/** What one certificate says, wherever it lies. */
+type CertificateFacts = {
+  readonly labels: Omit<CertificateLabels, 'filename' | 'filepath'>
+  readonly notBefore: number
+  readonly notAfter: number
+}
+
+/** `parse` is asked once for each content: the same CA lies in the folder of every registry that trusts it. */
+export function readCertificates(
+  files: readonly CertificateFile[],
+  parse: (pem: string) => CertificateFacts = parseFacts,
+): readonly CertificateSample[] {
+  const known = new Map<string, CertificateFacts>()
   return files.map(({ path, pem }) => {
-    const certificate = new X509Certificate(pem)
-    // `certificate.subject` would come with escapes.
-    const { subject, issuer } = certificate.toLegacyObject()
-    return {
-      labels: {
-        serial_number: BigInt(`0x${certificate.serialNumber}`).toString(),
-        ...nameLabels('subject', subject),
-        ...nameLabels('issuer', issuer),
-        filename: posix.basename(path),
-        filepath: path,
-      },
-      notBefore: certificate.validFromDate.getTime() / 1000,
-      notAfter: certificate.validToDate.getTime() / 1000,
-    }
+    const facts = known.get(pem) ?? parse(pem)
+    known.set(pem, facts)
+    const { labels, notBefore, notAfter } = facts
+    return { labels: { ...labels, filename: posix.basename(path), filepath: path }, notBefore, notAfter }
   })
+}
+
+export function parseFacts(pem: string): CertificateFacts {
+  const certificate = new X509Certificate(pem)
+  // `certificate.subject` would come with escapes.
+  const { subject, issuer } = certificate.toLegacyObject()
+  return {
+    labels: {
+      serial_number: BigInt(`0x${certificate.serialNumber}`).toString(),
+      ...nameLabels('subject', subject),
+      ...nameLabels('issuer', issuer),
+    },
+    notBefore: certificate.validFromDate.getTime() / 1000,
+    notAfter: certificate.validToDate.getTime() / 1000,
+  }
 }
 
 type Name = { readonly [field in NameField]?: string | string[] }

@@ -88,6 +88,7 @@ export function createMetrics(options: { readonly version: string; readonly now?
   instruments.buildInfo.set({ version: options.version }, 1)
   const proofSeries: ProofSeries = new Map()
   const succeeded = new Set<string>()
+  let certificateFiles: readonly CertificateFile[] = []
   let certificates: readonly CertificateSample[] = []
 
   return {
@@ -116,6 +117,8 @@ export function createMetrics(options: { readonly version: string; readonly now?
       for (const path of paths) instruments.writerConflict.set({ path }, 1)
     },
     certificates(files) {
+      if (isSameFiles(files, certificateFiles)) return
+      certificateFiles = files
       certificates = readCertificates(files)
       observeCertificates(instruments, certificates)
     },
@@ -245,6 +248,12 @@ function observeFacts(instruments: Instruments, facts: readonly RegistryFacts[])
     if (servedNotAfter !== undefined) instruments.servedNotAfter.set({ registry }, Date.parse(servedNotAfter) / 1000)
     if (proofEverySeconds !== undefined) instruments.proofInterval.set({ registry }, proofEverySeconds)
   }
+}
+
+function isSameFiles(files: readonly CertificateFile[], others: readonly CertificateFile[]): boolean {
+  const isSame = ({ path, pem }: CertificateFile, index: number) =>
+    others[index]?.path === path && others[index].pem === pem
+  return files.length === others.length && files.every(isSame)
 }
 
 function observeCertificates(instruments: Instruments, certificates: readonly CertificateSample[]): void {

@@ -153,7 +153,7 @@ async function editedConfig(request: MigrationRequest, legacy: LegacyRegistry): 
 
 /** The two spellings of a port: containerd looks for `host_port_` first. */
 function isSameHost(existing: string, name: string): boolean {
-  return existing === name || existing === hostDirectoryName(name, [existing])
+  return existing === name || existing === hostDirectoryName(name, new Set([existing]))
 }
 
 type Folder = { readonly name: string; readonly text: string; readonly notes: readonly Problem[] }

@@ -228,10 +228,10 @@ function stringsOf(items: readonly TomlItem[]): readonly string[] | undefined {
  * name must
  * match the image reference: `host:443` is not read for `host/…`, nor the reverse.
  */
-export function hostDirectoryName(host: string, existingNames: readonly string[]): string {
+export function hostDirectoryName(host: string, existingNames: ReadonlySet<string>): string {
   if (host === '*') return '_default'
   const underscored = host.replace(/:(\d+)$/, '_$1_')
-  return existingNames.includes(underscored) ? underscored : host
+  return existingNames.has(underscored) ? underscored : host
 }
 
 /** Where containerd goes when no `server` is set; only docker.io differs from its name. */

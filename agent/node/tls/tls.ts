@@ -8,7 +8,14 @@ import { type LookupAddress, type LookupOptions, lookup } from 'node:dns'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { BlockList, isIP, type Socket, connect as tcpConnect } from 'node:net'
 import { Duplex } from 'node:stream'
-import { type ConnectionOptions, type TLSSocket, connect as tlsConnect } from 'node:tls'
+import {
+  type ConnectionOptions,
+  createSecureContext,
+  type SecureContext,
+  type SecureContextOptions,
+  type TLSSocket,
+  connect as tlsConnect,
+} from 'node:tls'
 import type {
   CallOptions,
   HttpAnswer,
@@ -35,7 +42,7 @@ export function tlsProbe(): TlsProbe {
  * What Go offers (crypto/tls defaults up to 1.21); SECLEVEL=0 so that OpenSSL looks at weak certificates too instead of
  * hanging up.
  */
-const LIKE_GO: ConnectionOptions = {
+const LIKE_GO: SecureContextOptions = {
   ciphers: [
     'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
     'ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384',
@@ -47,8 +54,18 @@ const LIKE_GO: ConnectionOptions = {
     'rsa_pkcs1_sha384:rsa_pkcs1_sha512:ecdsa_secp384r1_sha384:ecdsa_secp521r1_sha512:rsa_pkcs1_sha1:ecdsa_sha1',
   ].join(':'),
   ecdhCurve: 'X25519:P-256:P-384:P-521',
-  ALPNProtocols: ['http/1.1'],
-  rejectUnauthorized: false,
+}
+const UNVERIFIED: ConnectionOptions = { ALPNProtocols: ['http/1.1'], rejectUnauthorized: false }
+
+const contexts = new Map<string, SecureContext>()
+
+/** One for all looks of a kind: making one costs more time and memory than the handshake. It keeps no session. */
+function contextFor(minVersion: 'TLSv1' | 'TLSv1.2'): SecureContext {
+  const known = contexts.get(minVersion)
+  if (known !== undefined) return known
+  const made = createSecureContext({ ...LIKE_GO, minVersion })
+  contexts.set(minVersion, made)
+  return made
 }
 
 async function look(target: TlsTarget, options: TlsLookOptions): Promise<TlsSight> {
@@ -111,7 +128,7 @@ async function shakeHands(
 ): Promise<Shaken> {
   const name = serverName === undefined ? host.replace(/\.$/, '') : serverName
   const sni = name === null || isIP(name) !== 0 ? {} : { servername: name }
-  const socket = tlsConnect({ ...LIKE_GO, ...sni, minVersion: oldestProtocol, socket: recorder })
+  const socket = tlsConnect({ ...UNVERIFIED, ...sni, secureContext: contextFor(oldestProtocol), socket: recorder })
   let secret: Buffer | undefined
   socket.on('keylog', (line: Buffer) => {
     const found = /^SERVER_HANDSHAKE_TRAFFIC_SECRET \S+ ([0-9a-f]+)/.exec(line.toString('latin1'))?.[1]

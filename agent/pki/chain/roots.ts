@@ -13,9 +13,19 @@ export type TrustedRoot = {
 }
 
 export function rootsOfAnchors(anchors: readonly TrustAnchor[]): readonly TrustedRoot[] {
-  return anchors.flatMap(({ name, certificates }) =>
-    rootsOfCertificates(certificates).map((certificate) => ({ certificate, origin: name })),
-  )
+  return anchors.flatMap(rootsOfAnchor)
+}
+
+const parsed = new WeakMap<TrustAnchor, readonly TrustedRoot[]>()
+
+/** Parsed once for each anchor, however many registries and looks ask for it. */
+function rootsOfAnchor(anchor: TrustAnchor): readonly TrustedRoot[] {
+  const known = parsed.get(anchor)
+  if (known !== undefined) return known
+  const { name, certificates } = anchor
+  const roots = rootsOfCertificates(certificates).map((certificate) => ({ certificate, origin: name }))
+  parsed.set(anchor, roots)
+  return roots
 }
 
 export function rootsOfCertificates(certificates: readonly Certificate[]): readonly ChainCertificate[] {

@@ -62,9 +62,10 @@ function recentHeals({ heals = {} }: AgentState, path: string, now: number): rea
 /** The state with these paths counted once more and everything older than the window forgotten. */
 export function rememberHeals(state: AgentState, healed: readonly string[], now: number): AgentState {
   const at = new Date(now).toISOString()
+  const again = new Set(healed)
   const paths = new Set([...Object.keys(state.heals ?? {}), ...healed])
   const heals = [...paths]
-    .map((path) => [path, [...recentHeals(state, path, now), ...(healed.includes(path) ? [at] : [])]] as const)
+    .map((path) => [path, [...recentHeals(state, path, now), ...(again.has(path) ? [at] : [])]] as const)
     .filter(([, times]) => times.length > 0)
   const { heals: _, ...rest } = state
   return heals.length === 0 ? rest : { ...rest, heals: Object.fromEntries(heals) }

@@ -72,7 +72,8 @@ export function withoutChanges(
   { kept, problems }: Pick<Planned['plan'], 'problems'> & { readonly kept: readonly Change[] },
 ): Planned {
   const { plan } = planned
-  const left = plan.changes.filter((change) => !kept.includes(change)).map(({ target }) => target)
+  const stays = new Set(kept)
+  const left = plan.changes.filter((change) => !stays.has(change)).map(({ target }) => target)
   const blocked = [...new Set([...(plan.blocked ?? []), ...left])]
   return { ...planned, plan: { ...plan, changes: kept, problems: [...plan.problems, ...problems], blocked } }
 }

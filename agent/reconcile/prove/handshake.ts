@@ -1,5 +1,6 @@
 // What can be said of a registry without a pull: a handshake of the agent's own, judged as containerd would judge it.
 // For the proof level `tls`, and as the weaker check where the node's containerd cannot be rehearsed.
+import { atMost } from '../../model/at-most.ts'
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import type { Clock, NodeFiles, TlsProbe } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
@@ -7,6 +8,7 @@ import type { TrustedRoot } from '../../pki/chain/roots.ts'
 import { look, type ProbeOptions, type ProbePorts } from '../../probe/handshake.ts'
 import { trustFor } from '../../probe/probe.ts'
 import { readSystemRoots } from '../observe/system-roots.ts'
+import { MOST_PROOFS_AT_ONCE } from './pull.ts'
 
 const HANDSHAKE_MS = 5_000
 
@@ -19,10 +21,8 @@ export async function proveByHandshake(
 ): Promise<readonly ProofResult[]> {
   if (registries.length === 0) return []
   const system = await readSystemRoots(files)
-  return Promise.all(
-    registries.map((registry) =>
-      proveTls(registry, trustFor(registry.host, desired, system).roots, { tls, clock }, { timeoutMs: HANDSHAKE_MS }),
-    ),
+  return await atMost(MOST_PROOFS_AT_ONCE, registries, (registry) =>
+    proveTls(registry, trustFor(registry.host, desired, system).roots, { tls, clock }, { timeoutMs: HANDSHAKE_MS }),
   )
 }
 

@@ -3,7 +3,9 @@
 // This room: proving that a registry is trusted: by a pull of containerd, or by a handshake.
 // Begin here; then pull.ts, then login.ts (with whose credentials).
 // May touch: the CRI socket and the network; never a file.
+import { atMost } from '../../model/at-most.ts'
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
+import { registryOf } from '../../model/lookup.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { LoginDesk } from '../../model/run-ports.ts'
@@ -11,7 +13,7 @@ import { trustFor } from '../../probe/probe.ts'
 import { withCause } from '../../probe/same-finding.ts'
 import { readSystemRoots } from '../observe/system-roots.ts'
 import { proveByHandshake, type TlsProofPorts } from './handshake.ts'
-import { PROOF_DEADLINE_MS, proveRegistries } from './pull.ts'
+import { MOST_PROOFS_AT_ONCE, PROOF_DEADLINE_MS, proveRegistries } from './pull.ts'
 
 export type ProofPorts = TlsProofPorts & { readonly clock: Clock; readonly logins?: LoginDesk }
 
@@ -46,15 +48,13 @@ async function withCauses(
     roots ??= readSystemRoots(files)
     return trustFor(host, desired, await roots)
   }
-  return await Promise.all(
-    proofs.map(async (proof) => {
-      const { host, reference, finding } = proof
-      const registry = desired.registries.find((one) => one.host === host)
-      if (registry === undefined || !isAskedPlainly(registry)) return proof
-      const request = { registry: host, trust: async () => await trust(host), reference }
-      return { ...proof, finding: await withCause(finding, request, { tls, clock }, { timeoutMs: LOOK_MS }) }
-    }),
-  )
+  return await atMost(MOST_PROOFS_AT_ONCE, proofs, async (proof) => {
+    const { host, reference, finding } = proof
+    const registry = registryOf(desired.registries, host)
+    if (registry === undefined || !isAskedPlainly(registry)) return proof
+    const request = { registry: host, trust: async () => await trust(host), reference }
+    return { ...proof, finding: await withCause(finding, request, { tls, clock }, { timeoutMs: LOOK_MS }) }
+  })
 }
 
 /**

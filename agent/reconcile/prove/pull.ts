@@ -2,15 +2,18 @@
 // A pull may change nothing that matters on the node: by default it asks for an image that is there, or for one that is
 // nowhere.
 import { classifyPull } from '../../containerd/pull/classify.ts'
+import { atMost } from '../../model/at-most.ts'
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { type Finding, finding, isLoginFailure, provesTrust } from '../../model/finding.ts'
 import { isProbeReference, probeReference, probeReferenceBeside } from '../../model/image-reference.ts'
+import { registryOf } from '../../model/lookup.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { Login, LoginFor } from '../../model/run-ports.ts'
 
 export const PROOF_DEADLINE_MS = 15_000
-const MOST_PROOFS_AT_ONCE = 8
+/** containerd, the registries and this process answer no sooner when asked for more at once. */
+export const MOST_PROOFS_AT_ONCE = 8
 
 export type ProveOptions = {
   readonly clock: Clock
@@ -26,15 +29,7 @@ export async function proveRegistries(
   cri: CriClient,
   options: ProveOptions,
 ): Promise<readonly ProofResult[]> {
-  const results: ProofResult[] = []
-  const waiting = [...registries]
-  const worker = async () => {
-    for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
-      results.push(await proveRegistry(next, cri, options))
-  }
-  await Promise.all(Array.from({ length: Math.min(MOST_PROOFS_AT_ONCE, registries.length) }, worker))
-  const order = registries.map((registry) => registry.host)
-  return results.toSorted((a, b) => order.indexOf(a.host) - order.indexOf(b.host))
+  return await atMost(MOST_PROOFS_AT_ONCE, registries, (registry) => proveRegistry(registry, cri, options))
 }
 
 export async function proveRegistry(registry: Registry, cri: CriClient, options: ProveOptions): Promise<ProofResult> {
@@ -147,5 +142,5 @@ export function isProved(proof: ProofResult): boolean {
 }
 
 export function findRegistry(desired: DesiredState, host: string): Registry | undefined {
-  return desired.registries.find((registry) => registry.host === host)
+  return registryOf(desired.registries, host)
 }

@@ -2,6 +2,7 @@
 // candidate host directories, before anything on the node changes.
 
 import { rehearsalConfig } from '../../containerd/config/rehearsal.ts'
+import { atMost } from '../../model/at-most.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import { isRuntimeFinding } from '../../model/finding.ts'
@@ -10,7 +11,7 @@ import type { Planned, Rehearsal } from '../../model/plan.ts'
 import type { RehearsePorts } from '../../model/run-ports.ts'
 import { namesReadByContainerd } from '../../targets/targets.ts'
 import { usualBinary } from '../observe/binary.ts'
-import { proveByProbe } from '../prove/pull.ts'
+import { MOST_PROOFS_AT_ONCE, proveByProbe } from '../prove/pull.ts'
 
 const START_DEADLINE_MS = 15_000
 const PROOF_DEADLINE_MS = 5_000
@@ -85,16 +86,11 @@ async function rehearseOnce(
           verdict: 'not-rehearsed',
           reason: `${binary} is version ${runtimeVersion}, the running daemon is ${facts.version}`,
         }
-      const proofs = await Promise.all(
-        desired.registries.map(async (registry) => {
-          const { host, finding, durationMs } = await proveByProbe(registry, daemon.cri, {
-            clock,
-            timeoutMs: PROOF_DEADLINE_MS,
-            signal,
-          })
-          return { host, finding, durationMs }
-        }),
-      )
+      const options = { clock, timeoutMs: PROOF_DEADLINE_MS, signal }
+      const proofs = await atMost(MOST_PROOFS_AT_ONCE, desired.registries, async (registry) => {
+        const { host, finding, durationMs } = await proveByProbe(registry, daemon.cri, options)
+        return { host, finding, durationMs }
+      })
       return { verdict: 'passed', durationMs: clock.now() - started, proofs }
     } finally {
       await daemon.stop()

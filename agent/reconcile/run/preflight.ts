@@ -60,10 +60,12 @@ export function settle(planned: Planned, { desired, state, options, ports }: Con
     ? withoutFights(plan.changes, state, desired, ports.clock.now())
     : withoutHealing(plan.changes, state, desired)
   const isConfig = ({ target }: Change) => target === 'containerd-config'
-  const isConfigLeft = plan.changes.some((change) => isConfig(change) && !settled.kept.includes(change))
+  const isKept = new Set(settled.kept)
+  const isConfigLeft = plan.changes.some((change) => isConfig(change) && !isKept.has(change))
   // They belong together: a file goes only when config.toml no longer names it.
   const kept = isConfigLeft ? settled.kept.filter((change) => !isConfig(change)) : settled.kept
-  const leftOut = plan.changes.filter((change) => !kept.includes(change))
+  const stays = new Set(kept)
+  const leftOut = plan.changes.filter((change) => !stays.has(change))
   if (leftOut.length === 0) return planned
   // A restart for an edit that is not made would change nothing.
   const restart = isConfigLeft ? { required: false, reason: '' } : plan.restart

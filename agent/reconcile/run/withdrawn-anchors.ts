@@ -1,6 +1,7 @@
 // What containerd goes on trusting although it was taken out of the system store: Go reads the store once, at the first
 // TLS connection of the process (crypto/x509 root.go), so only a restart makes it forget. Pure.
 import type { DesiredState } from '../../model/desired-state.ts'
+import { anchorNamed } from '../../model/lookup.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { AgentState, SystemAnchor, WithdrawnAnchor } from '../../model/state.ts'
 
@@ -15,12 +16,12 @@ export function rememberSystemAnchors(
 ): AgentState {
   const { systemAnchors: _, withdrawn: __, ...rest } = next
   const held = heldNow(next, before, desired)
-  const isHeld = ({ fingerprint }: SystemAnchor) => held.some((one) => one.fingerprint === fingerprint)
+  const fingerprints = new Set(held.map(({ fingerprint }) => fingerprint))
+  const isHeld = ({ fingerprint }: SystemAnchor) => fingerprints.has(fingerprint)
   const at = new Date(now).toISOString()
   const taken = (before.systemAnchors ?? []).filter((one) => !isHeld(one)).map((one) => ({ ...one, at }))
-  const earlier = (before.withdrawn ?? []).filter(
-    (one) => !isHeld(one) && !taken.some(({ fingerprint }) => fingerprint === one.fingerprint),
-  )
+  const isTaken = new Set(taken.map(({ fingerprint }) => fingerprint))
+  const earlier = (before.withdrawn ?? []).filter((one) => !isHeld(one) && !isTaken.has(one.fingerprint))
   const withdrawn = [...earlier, ...taken].slice(-MOST_REMEMBERED)
   return {
     ...rest,
@@ -36,7 +37,7 @@ function heldNow({ owned }: AgentState, before: AgentState, { anchors }: Desired
       .map(({ subject }) => subject),
   )
   return [...names].flatMap((name) => {
-    const certificates = anchors.find((anchor) => anchor.name === name)?.certificates ?? []
+    const certificates = anchorNamed(anchors, name)?.certificates ?? []
     // An anchor that cannot be read now keeps its last good files.
     if (certificates.length === 0) return (before.systemAnchors ?? []).filter(({ anchor }) => anchor === name)
     return certificates.map(({ fingerprint }) => ({ anchor: name, fingerprint }))

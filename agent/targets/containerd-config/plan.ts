@@ -11,6 +11,7 @@ import { withoutOwnLegacy } from '../../containerd/edit/legacy-layout.ts'
 import type { MovedFolder } from '../../containerd/edit/migrate-legacy.ts'
 import { needsHostFolder, trustOf, withWildcard } from '../../model/desired-state.ts'
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
+import { registryOf } from '../../model/lookup.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Change } from '../../model/plan.ts'
 import type { TargetInput, TargetPlan } from '../../model/target.ts'
@@ -198,7 +199,7 @@ async function planHostsLayout(
 
 /** The rehearsal has the last word: what it does not verify is re-planned as unverified. */
 function isVerifiedByAnchors(host: string, { desired, unverified }: TargetInput): boolean {
-  const registry = desired.registries.find((one) => one.host === host)
+  const registry = registryOf(desired.registries, host)
   return registry !== undefined && !unverified.has(host) && trustOf(registry, desired).certificates.length > 0
 }
 

@@ -14,7 +14,7 @@ export type ObservedHosts = {
   readonly certsDirectoryState: FileState
   /** The nearest folder above that exists. */
   readonly existingParent: string
-  readonly names: readonly string[]
+  readonly names: ReadonlySet<string>
   /** By absolute path: every folder of a declared host (each spelling) and every folder we own something in. */
   readonly folders: ReadonlyMap<string, HostFolder>
 }
@@ -24,7 +24,7 @@ export async function observeHosts(
   certsDirectory: string,
   files: NodeFiles,
 ): Promise<ObservedHosts> {
-  const names = await files.list(certsDirectory)
+  const names = new Set(await files.list(certsDirectory))
   const wanted = withWildcard(input.desired).map(
     (registry) => `${certsDirectory}/${hostDirectoryName(registry.host, names)}`,
   )

@@ -118,7 +118,7 @@ async function planHost(
   const found = observed.folders.get(folder) ?? { state: { kind: 'absent' }, files: new Map() }
   const { certificates } = trustOf(registry, desired)
   const overlap = unverified.has(host) ? certificatesInUse(found) : []
-  const isForSpegel = observed.names.includes(SPEGEL_BACKUP)
+  const isForSpegel = observed.names.has(SPEGEL_BACKUP)
   const wanted = hostFolderFiles({ registry, desired, overlap, isForSpegel })
   const hostsPath = `${folder}/${HOSTS_FILE}`
   const keep = [folder, ...wanted.map(({ name }) => `${folder}/${name}`)]
@@ -311,7 +311,7 @@ export function planMovedFolders(
     observed: {
       ...observed,
       certsDirectoryState: { kind: 'folder', mode: 0o755, uid: 0, gid: 0 },
-      names: [...observed.names, ...moved.map(({ name }) => name)],
+      names: new Set([...observed.names, ...moved.map(({ name }) => name)]),
       folders,
     },
   }

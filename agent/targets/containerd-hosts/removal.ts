@@ -170,5 +170,5 @@ function planFolderRemoval(
 }
 
 function contentsOf(path: string, observed: ObservedHosts): readonly string[] {
-  return path === observed.certsDirectory ? observed.names : [...(observed.folders.get(path)?.files.keys() ?? [])]
+  return path === observed.certsDirectory ? [...observed.names] : [...(observed.folders.get(path)?.files.keys() ?? [])]
 }

@@ -1,6 +1,7 @@
 // Everything that containerd reads, planned together because the parts depend on each other: where the host directories
 // lie is what config.toml says once it is edited, and what k3s and RKE2 write there comes from their registries.yaml.
 // Pure.
+import { posix } from 'node:path'
 import { needsHostFolder, trustOf, withWildcard } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
@@ -73,15 +74,19 @@ async function planUnreadHosts(
   const { wildcard: _, ...desired } = input.desired
   const nothing = { ...input, desired: { ...desired, registries: [] } }
   const all = hostsIn(observed.facts.defaultCertsDirectory, observed)
-  const ours = [...all.folders].filter(([folder]) => isOurs(folder, input.owned))
+  const isOurs = foldersOfOurs(input.owned)
+  const ours = [...all.folders].filter(([folder]) => isOurs.has(folder))
   return planHosts(nothing, { ...all, folders: new Map(ours) })
 }
 
-/** Something of ours lies there. */
-function isOurs(folder: string, owned: TargetInput['owned']): boolean {
-  return Object.entries(owned).some(
-    ([path, { target }]) => target === 'containerd-hosts' && (path === folder || path.startsWith(`${folder}/`)),
-  )
+/** Every folder that is ours or that something of ours lies in, at any depth. */
+function foldersOfOurs(owned: TargetInput['owned']): ReadonlySet<string> {
+  const folders = new Set<string>()
+  for (const [path, { target }] of Object.entries(owned)) {
+    if (target !== 'containerd-hosts') continue
+    for (let folder = path; !folders.has(folder) && folder !== '/'; folder = posix.dirname(folder)) folders.add(folder)
+  }
+  return folders
 }
 
 /**

@@ -16,6 +16,19 @@ function isWhole(bytes: Buffer): boolean {
 
 /** `sha256:` of the first certificate of a PEM file. */
 export function firstFingerprint(bytes: Buffer): string | undefined {
+  const content = sha256(bytes)
+  if (!fingerprints.has(content)) {
+    if (fingerprints.size >= MOST_FINGERPRINTS) fingerprints.clear()
+    fingerprints.set(content, readFingerprint(bytes))
+  }
+  return fingerprints.get(content)
+}
+
+/** By digest of the file: parsing costs ten times as much, and a look meets the same files each time. */
+const fingerprints = new Map<string, string | undefined>()
+const MOST_FINGERPRINTS = 2_000
+
+function readFingerprint(bytes: Buffer): string | undefined {
   try {
     return `sha256:${new X509Certificate(bytes).fingerprint256.replaceAll(':', '').toLowerCase()}`
   } catch {

@@ -1,6 +1,7 @@
 // What lies in /etc/ssl/certs and in /usr/local/share/ca-certificates, as far as the agent's own files and the names of
 // declared certificates go.
 import { posix } from 'node:path'
+import type { Certificate } from '../../model/desired-state.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
 import type { TargetInput } from '../../model/target.ts'
@@ -94,7 +95,14 @@ async function readSources(
 
 export function placed(placement: Placement): Placed {
   const { fileName, certificate } = placement
-  return { ...placement, link: linkOf(fileName), source: sourceOf(fileName), hash: subjectHash(certificate.pem) }
+  return { ...placement, link: linkOf(fileName), source: sourceOf(fileName), hash: hashOf(certificate) }
+}
+
+const hashes = new WeakMap<Certificate, string | undefined>()
+
+function hashOf(certificate: Certificate): string | undefined {
+  if (!hashes.has(certificate)) hashes.set(certificate, subjectHash(certificate.pem))
+  return hashes.get(certificate)
 }
 
 export function linkOf(fileName: string): string {

@@ -10,7 +10,7 @@ import type { AgentState } from '../../model/state.ts'
 import type { TargetInput, TargetPlan } from '../../model/target.ts'
 import { difference, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
 import { lostTexts } from './bundle.ts'
-import { insertInOrder } from './bundle-order.ts'
+import { type BundleText, bundleText, insertInOrder, withoutTexts } from './bundle-order.ts'
 import {
   BUNDLE,
   hashPath,
@@ -69,6 +69,7 @@ function unwritable(input: TargetInput, observed: ObservedSystemTrust): TargetPl
 function planDebian(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
   const held = heldPaths(input)
   const ours = textsOf(input.owned, observed)
+  const inBundle = textOfBundle(observed)
   const problems: Problem[] = []
   const place = (placement: Placed): readonly Placed[] => {
     const { source, certificate } = placement
@@ -76,7 +77,7 @@ function planDebian(input: TargetInput, observed: ObservedSystemTrust): TargetPl
     const isOwn = input.owned[source] !== undefined
     // In the bundle without us: of the distribution's. What our own source has put there counts for nothing: it may be
     // about to go.
-    const isProvided = bundleText(observed).includes(certificate.pem) && !ours.has(certificate.pem)
+    const isProvided = inBundle.has(certificate.pem) && !ours.has(certificate.pem)
     if (isProvided && (isOwn || state.kind === 'absent')) return []
     const conflict = conflictWith(placement, observed, input.owned, source)
     if (conflict === undefined) return isOwn || !isSameText(state, certificate.pem) ? [placement] : []
@@ -191,7 +192,7 @@ function textsOf(owned: AgentState['owned'], observed: ObservedSystemTrust): Rea
     const state = stateAt(path, observed)
     return state.kind === 'file' ? [[state.bytes.toString('utf8'), path] as const] : []
   })
-  const lost = lostTexts(mine, owned, (path) => stateAt(path, observed), bundleText(observed))
+  const lost = lostTexts(mine, owned, (path) => stateAt(path, observed), textOfBundle(observed).text)
   return new Map([...present, ...lost].filter(([text]) => !theirs.has(text)))
 }
 
@@ -203,8 +204,14 @@ function isSameText(state: FileState, text: string): boolean {
   return state.kind === 'file' && state.bytes.toString('utf8').trimEnd() === text.trimEnd()
 }
 
-function bundleText(observed: ObservedSystemTrust): string {
-  return observed.bundle.kind === 'file' ? observed.bundle.bytes.toString('utf8') : ''
+const bundles = new WeakMap<ObservedSystemTrust, BundleText>()
+
+function textOfBundle(observed: ObservedSystemTrust): BundleText {
+  const known = bundles.get(observed)
+  if (known !== undefined) return known
+  const read = bundleText(observed.bundle.kind === 'file' ? observed.bundle.bytes.toString('utf8') : '')
+  bundles.set(observed, read)
+  return read
 }
 
 /** A path that someone else made, with other content than ours, is left alone. */
@@ -322,23 +329,31 @@ function planBundle(
 ): readonly Change[] {
   const { bundle } = observed
   if (bundle.kind !== 'file') return []
-  const before = bundle.bytes.toString('utf8')
+  const before = textOfBundle(observed)
   const wanted = new Set(installed.map(({ certificate }) => certificate.pem))
   const foreign = observed.sources.flatMap(({ path, state }) =>
     state.kind === 'file' ? [{ path, text: state.bytes.toString('utf8') }] : [],
   )
   const ours = installed.map((other) => ({ path: other.source, text: other.certificate.pem }))
-  let text = gone.filter((pem) => !wanted.has(pem)).reduce((rest, pem) => rest.replace(pem, ''), before)
-  for (const { source, certificate } of installed)
-    if (!text.includes(certificate.pem))
-      text = insertInOrder(text, { path: source, text: certificate.pem }, foreign, ours)
-  if (text === before) return []
+  const rest = bundleText(
+    withoutTexts(
+      before.text,
+      gone.filter((pem) => !wanted.has(pem)),
+    ),
+  )
+  const text = insertInOrder(
+    rest,
+    ours.filter((one) => !rest.has(one.text)),
+    foreign,
+    ours,
+  )
+  if (text === before.text) return []
   return [
     {
       target: TARGET,
       action: 'edit',
       path: BUNDLE,
-      reason: installed.some(({ certificate }) => !before.includes(certificate.pem))
+      reason: installed.some(({ certificate }) => !before.has(certificate.pem))
         ? 'the bundle lacks declared anchors'
         : 'the bundle holds anchors that are no longer declared',
       subject: '',

@@ -125,14 +125,14 @@ t.test('says why containerd would ignore a file', async (t) => {
 })
 
 t.test('names the host directory as the image reference spells the host', async (t) => {
-  t.equal(hostDirectoryName('harbor.example.net', []), 'harbor.example.net')
-  t.equal(hostDirectoryName('harbor.example.net:5000', []), 'harbor.example.net:5000')
-  t.equal(hostDirectoryName('harbor.example.net:443', ['harbor.example.net']), 'harbor.example.net:443')
-  t.equal(hostDirectoryName('[fd00::1]:5000', []), '[fd00::1]:5000')
+  t.equal(hostDirectoryName('harbor.example.net', new Set()), 'harbor.example.net')
+  t.equal(hostDirectoryName('harbor.example.net:5000', new Set()), 'harbor.example.net:5000')
+  t.equal(hostDirectoryName('harbor.example.net:443', new Set(['harbor.example.net'])), 'harbor.example.net:443')
+  t.equal(hostDirectoryName('[fd00::1]:5000', new Set()), '[fd00::1]:5000')
 })
 
 t.test('takes the underscore spelling where it exists, as containerd prefers it', async (t) => {
-  const names = ['harbor.example.net_5000_', 'harbor.example.net:5000']
+  const names = new Set(['harbor.example.net_5000_', 'harbor.example.net:5000'])
   t.equal(hostDirectoryName('harbor.example.net:5000', names), 'harbor.example.net_5000_')
   t.equal(hostDirectoryName('harbor.example.net:5001', names), 'harbor.example.net:5001')
   t.equal(hostDirectoryName('harbor.example.net', names), 'harbor.example.net')

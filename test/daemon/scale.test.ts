@@ -1,0 +1,114 @@
+// What must not grow with registries times anchors, or with the square of either: counted, never timed.
+import t from 'tap'
+import { waitMs } from '../../agent/daemon/due.ts'
+import { NOTHING_REMEMBERED } from '../../agent/daemon/history.ts'
+import { servedWatch } from '../../agent/daemon/served-chains.ts'
+import { installedPlaces } from '../../agent/daemon/status.ts'
+import { type DesiredState, nothingDesired, type Registry, trustOf } from '../../agent/model/desired-state.ts'
+import type { Ownership } from '../../agent/model/state.ts'
+import { systemClock } from '../../agent/node/clock.ts'
+import { parseFacts, readCertificates } from '../../agent/telemetry/certificate-samples.ts'
+import { scaleAnchors } from '../../scripts/benchmark/scale-config.ts'
+
+const REGISTRIES = 300
+const ANCHORS = 100
+const ABSENT = { kind: 'absent' } as const
+
+/** Each look at the key is counted. */
+function counted<T extends object, K extends keyof T>(item: T, key: K, count: () => void): T {
+  const value = item[key]
+  return Object.defineProperty({ ...item }, key, {
+    enumerable: true,
+    get() {
+      count()
+      return value
+    },
+  })
+}
+
+function desiredWith(registries: readonly Registry[], anchors: DesiredState['anchors']): DesiredState {
+  return { ...nothingDesired(undefined), generation: 'g', registries, anchors }
+}
+
+const anchors = Array.from({ length: ANCHORS }, (_, index) => ({
+  name: `anchor-${index}`,
+  source: '',
+  certificates: [],
+  problems: [],
+}))
+const registries = Array.from(
+  { length: REGISTRIES },
+  (_, index): Registry => ({
+    host: `r${index}.example.net`,
+    anchors: [`anchor-${index % ANCHORS}`],
+    proof: { level: 'manifest', everyMs: 600_000 },
+    source: '',
+  }),
+)
+
+t.test('asks each registry once for its anchors to tell where all anchors lie', async (t) => {
+  let asked = 0
+  const watched = registries.map((registry) => counted(registry, 'anchors', () => (asked += 1)))
+  const owned = Object.fromEntries(
+    registries.map(({ host }): [string, Ownership] => [
+      `/etc/containerd/certs.d/${host}/ca.crt`,
+      { kind: 'whole', target: 'containerd-hosts', subject: host, sha256: '', before: ABSENT },
+    ]),
+  )
+  const places = installedPlaces(desiredWith(watched, anchors), { owned })
+  t.equal(places.size, ANCHORS)
+  t.strictSame(places.get('anchor-7'), [
+    '/etc/containerd/certs.d/r107.example.net/ca.crt',
+    '/etc/containerd/certs.d/r207.example.net/ca.crt',
+    '/etc/containerd/certs.d/r7.example.net/ca.crt',
+  ])
+  t.equal(asked, REGISTRIES)
+})
+
+t.test('asks each anchor for its name twice at most, however many registries name one', async (t) => {
+  let asked = 0
+  const watched = anchors.map((anchor) => counted(anchor, 'name', () => (asked += 1)))
+  const desired = desiredWith(registries, watched)
+  for (const registry of registries) trustOf(registry, desired)
+  t.ok(asked <= 2 * ANCHORS, `${asked} times`)
+})
+
+t.test('asks each registry for its host a few times to tell when the next proof is due', async (t) => {
+  let asked = 0
+  const watched = registries.map((registry) => counted(registry, 'host', () => (asked += 1)))
+  waitMs({ ...NOTHING_REMEMBERED, desired: desiredWith(watched, anchors) }, 1, 0)
+  t.ok(asked <= 4 * REGISTRIES, `${asked} times`)
+})
+
+t.test('parses a certificate once, in however many files it lies', async (t) => {
+  const pems = await scaleAnchors(3)
+  let parsed = 0
+  const files = registries.map(({ host }, index) => ({ path: `/certs.d/${host}/ca.crt`, pem: pems[index % 3] ?? '' }))
+  const samples = readCertificates(files, (pem) => {
+    parsed += 1
+    return parseFacts(pem)
+  })
+  t.equal(parsed, 3)
+  t.equal(samples.length, REGISTRIES)
+  t.equal(samples[4]?.labels.filepath, '/certs.d/r4.example.net/ca.crt')
+})
+
+t.test('has eight looks at served chains under way, and no more', async (t) => {
+  let [running, most] = [0, 0]
+  const watch = servedWatch({
+    clock: systemClock(),
+    log: { debug() {}, info() {}, warn() {}, error() {} },
+    tls: {
+      fetch: async () => undefined,
+      async look() {
+        running += 1
+        most = Math.max(most, running)
+        await new Promise((resolve) => setImmediate(resolve))
+        running -= 1
+        return { address: undefined, chain: [], protocol: undefined, wantsClientCertificate: false }
+      },
+    },
+  })
+  await watch.look(registries)
+  t.equal(most, 8)
+})
