@@ -54,6 +54,15 @@ export type FileState =
   /** Present but not readable, too large (> 16 MiB), or reached through a link that leaves the root. */
   | { readonly kind: 'unreadable'; readonly reason: string }
 
+export type PutOptions = {
+  readonly folder: string
+  /**
+   * Given: a file takes over access list, extended attributes and security label of the file that it replaces, which
+   * costs a child process of 2 ms; called with the reason where it could not. For files that others look after too.
+   */
+  readonly ifAttributesLost?: (reason: string) => void
+}
+
 /** The node's file system below --root. All paths are absolute on the node. */
 export type NodeFiles = {
   read(path: string): Promise<FileState>
@@ -76,7 +85,7 @@ export type NodeFiles = {
    * only when it is empty (`absent`). Throws AgentError TARGET_READ_ONLY, NO_SPACE, FILE_OUTSIDE_TARGET,
    * FILE_FOREIGN_OWNER or WRITE_FAILED.
    */
-  put(path: string, content: FileContent, options: { readonly folder: string }): Promise<void>
+  put(path: string, content: FileContent, options: PutOptions): Promise<void>
   /**
    * Renames a complete new folder into place: readers see all of `files` or none. `path` must be absent or an empty
    * folder.
@@ -524,8 +533,8 @@ export type TlsSight = {
 }
 
 export type TlsLookOptions = CallOptions & {
-  /** The GET to send when the handshake is done; its headers must hold no secret of the user. */
-  readonly request: { readonly path: string; readonly headers?: { readonly [name: string]: string } }
+  /** The GET to send when the handshake is done; its headers must hold no secret of the user. Absent: none is sent. */
+  readonly request?: { readonly path: string; readonly headers?: { readonly [name: string]: string } }
   /** Default TLSv1.2, the oldest that containerd speaks. */
   readonly oldestProtocol?: 'TLSv1' | 'TLSv1.2'
 }

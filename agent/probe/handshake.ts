@@ -43,7 +43,26 @@ export async function look(
   options: ProbeOptions,
   request: { readonly path: string; readonly headers?: { readonly [name: string]: string } } = { path: '/v2/' },
 ): Promise<Seen> {
-  const sight = await ports.tls.look(targetOf(registry), { ...options, request })
+  return judged(registry, trust, await ports.tls.look(targetOf(registry), { ...options, request }), ports, options)
+}
+
+/** The same without a request: for a server that nobody vouches for yet. */
+export async function lookAtChain(
+  registry: string,
+  trust: Trust,
+  ports: ProbePorts,
+  options: ProbeOptions,
+): Promise<Seen> {
+  return judged(registry, trust, await ports.tls.look(targetOf(registry), options), ports, options)
+}
+
+async function judged(
+  registry: string,
+  trust: Trust,
+  sight: TlsSight,
+  ports: ProbePorts,
+  options: ProbeOptions,
+): Promise<Seen> {
   if (sight.chain.length === 0) {
     const verdict =
       sight.failure === undefined

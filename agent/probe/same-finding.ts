@@ -3,7 +3,7 @@
 import { type Finding, type FindingCode, finding } from '../model/finding.ts'
 import { isProbeReference } from '../model/image-reference.ts'
 import { explainManifest, PROBE_MANIFEST } from './follow-ups.ts'
-import { type ProbeOptions, type ProbePorts, type Trust, targetOf } from './handshake.ts'
+import { lookAtChain, type ProbeOptions, type ProbePorts, type Trust, targetOf } from './handshake.ts'
 import { type ProbeReport, probeRegistry } from './probe.ts'
 
 /**
@@ -36,8 +36,8 @@ export function pullFinding({ finding, related }: Pick<ProbeReport, 'finding' | 
 
 /**
  * The finding of a pull of `reference`, made more exact where a look can. Never throws, and never waits longer than
- * `options` say; a look that
- * fails, or goes another way than containerd, changes nothing.
+ * `options` say: one
+ * look, without a login. A look that fails, or goes another way than containerd, changes nothing.
  */
 export async function withCause(
   pulled: Finding,
@@ -53,6 +53,9 @@ export async function withCause(
   if (pulled.code === 'trusted')
     return isProbeReference(reference) ? await aPageAfterAll(pulled, registry, ports, options) : pulled
   if (CAUSES[pulled.code] === undefined) return pulled
+  // What it serves says all: a server that is not trusted is asked nothing, not even without a login.
+  if (pulled.code === 'unknown-authority')
+    return moreExact(pulled, (await lookAtChain(registry, await trust(), ports, options)).verdict)
   const seen = pullFinding(await probeRegistry({ registry, trust: await trust() }, ports, options))
   return moreExact(pulled, seen)
 }

@@ -79,7 +79,8 @@ async function look(target: TlsTarget, options: TlsLookOptions): Promise<TlsSigh
     const { chain, wantsClientCertificate } = readTranscript(recorder.received, shaken.secret)
     const seen = { address: tcp.address, chain, wantsClientCertificate, protocol: shaken.protocol }
     if (!shaken.ok) return { ...seen, failure: nameFailure(shaken.error, signal, recorder.received) }
-    const answered = await getOver(shaken.socket, target, options, signal)
+    if (options.request === undefined) return seen
+    const answered = await getOver(shaken.socket, target, options.request, signal)
     if (answered.ok) return { ...seen, answer: answered.answer }
     const failure = nameFailure(answered.error, answered.signal, Buffer.alloc(0))
     // In TLS 1.3 a client without a certificate is turned away only now.
@@ -159,7 +160,7 @@ type Answered =
 async function getOver(
   socket: TLSSocket,
   { host, port }: TlsTarget,
-  { request: { path, headers = {} } }: TlsLookOptions,
+  { path, headers = {} }: NonNullable<TlsLookOptions['request']>,
   outer: AbortSignal,
 ): Promise<Answered> {
   const signal = AbortSignal.any([outer, AbortSignal.timeout(ANSWER_MS)])
