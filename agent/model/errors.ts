@@ -264,6 +264,11 @@ export const ERRORS = {
     remedy: 'Remove the files named that the agent once wrote and that are declared no more; keep those of others.',
     retryable: false,
   },
+  ATTRIBUTES_LOST: {
+    remedy:
+      "Set them again by hand (setfacl, setfattr, restorecon). Without GNU cp on the node, or with the agent's few rights, they cannot be kept.",
+    retryable: false,
+  },
   RECONCILE_OVERDUE: {
     remedy: "Look at the agent's log for what holds it up; restart the agent if it goes on.",
     retryable: true,

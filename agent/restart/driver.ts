@@ -318,7 +318,8 @@ export class Machine {
       if (text === undefined) return false
       const merged = { ...theirs, bytes: Buffer.from(text) }
       await this.#change({ merged: hashOf(merged) ?? '' })
-      await files.put(configFile, merged, { folder: posix.dirname(configFile) })
+      const ifAttributesLost = (reason: string) => log.warn('attributes-lost', { path: configFile, reason })
+      await files.put(configFile, merged, { folder: posix.dirname(configFile), ifAttributesLost })
       await this.#audit({
         event: 'put-back',
         path: configFile,

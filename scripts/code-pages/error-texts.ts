@@ -128,6 +128,10 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
   ROLLBACK_INCOMPLETE: text('An undo could not put everything back.', 'A file or folder became unwritable.'),
   UNDO_KEPT_OTHERS: text('An undo kept what others had written meanwhile.', 'An edit during the run.'),
   STATE_SET_ASIDE: text('A damaged file of the state folder was set aside.', 'A crash of the machine, a damaged disk.'),
+  ATTRIBUTES_LOST: text(
+    'An edited file did not keep its access list, extended attributes or label.',
+    'No GNU cp on the node; attributes that only more rights can set.',
+  ),
   RECONCILE_OVERDUE: text('The node was not looked at for longer than a resync.', 'A hanging disk or socket.'),
   AUDIT_NOT_WRITTEN: text('A line of audit.jsonl could not be written.', 'A full disk, a wrong owner.'),
   ROLLBACK_BLOCKED: text('The last transaction cannot be rolled back.', 'Its files were changed since.'),

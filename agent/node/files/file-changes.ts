@@ -2,10 +2,11 @@
 // a part; when a call returns, the disk has it; below the folder of a target no link is followed; what belongs to
 // another user is left alone.
 import { chmodSync, lstatSync, readlinkSync, renameSync, rmdirSync, type Stats, unlinkSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { type FileHandle, rm } from 'node:fs/promises'
 import { normalize } from 'node:path/posix'
 import { AgentError } from '../../model/errors.ts'
 import type { FileContent } from '../../model/plan.ts'
+import type { AttributeCopier } from './attributes.ts'
 import { kindOf, readEntry } from './file-entry.ts'
 import { writeFailure } from './file-failure.ts'
 import { errnoOf, type Folder, locateFolder } from './rooted-folder.ts'
@@ -85,13 +86,18 @@ function namesBelow(path: string, folder: string): string[] {
 }
 
 /** No target: a parent folder is missing. Fine for what should be absent, an error for all else. */
-export async function put(target: Target | undefined, path: string, content: FileContent): Promise<void> {
+export async function put(
+  target: Target | undefined,
+  path: string,
+  content: FileContent,
+  attributes?: KeptAttributes,
+): Promise<void> {
   if (target === undefined && content.kind === 'absent') return
   const place = present(target, path)
   const now = lstatSync(place.parent.entry(place.name), { throwIfNoEntry: false })
   switch (content.kind) {
     case 'file':
-      return putFile(place, content, now)
+      return putFile(place, content, now, attributes)
     case 'link':
       return putLink(place, content.to, now)
     case 'folder':
@@ -103,10 +109,25 @@ export async function put(target: Target | undefined, path: string, content: Fil
   }
 }
 
-async function putFile(target: Target, file: File, now: Stats | undefined): Promise<void> {
+/** Access list, extended attributes and label of the file that is replaced stay; `orTell` is told where they did not. */
+export type KeptAttributes = { readonly copy: AttributeCopier; readonly orTell: (reason: string) => void }
+
+async function putFile(
+  target: Target,
+  file: File,
+  now: Stats | undefined,
+  attributes: KeptAttributes | undefined,
+): Promise<void> {
   requireReplaceable(target.path, now)
   if (now?.isFile() && (await isSame(target, file, now))) return
-  await throughStaging(target, (staging, temporary) => stageFile(staging, temporary, file, target.path))
+  let lost: string | undefined
+  const takeOver = async (staged: FileHandle) => {
+    lost = await attributes?.copy(target.parent.entry(target.name), staged)
+  }
+  await throughStaging(target, (staging, temporary) =>
+    stageFile(staging, temporary, file, target.path, now?.isFile() ? takeOver : undefined),
+  )
+  if (lost !== undefined) attributes?.orTell(lost)
 }
 
 async function putLink(target: Target, to: string, now: Stats | undefined): Promise<void> {

@@ -10,6 +10,7 @@ import { join } from 'node:path/posix'
 import { AgentError } from '../../model/errors.ts'
 import type { FileContent } from '../../model/plan.ts'
 import type { FileState, MountPoint, Mounts, NodeFiles } from '../../model/ports.ts'
+import { attributeCopier } from './attributes.ts'
 import { put, putWhole, removeWhole, renameBeside, sweepStaging, type Target, withTarget } from './file-changes.ts'
 import { readEntry } from './file-entry.ts'
 import { reasonOf, writeFailure } from './file-failure.ts'
@@ -25,6 +26,7 @@ export function nodeFiles({
   readonly mounts?: Mounts
 }): NodeFiles {
   const serially = oneAtATime()
+  const copyAttributes = attributeCopier({ root })
   const change = (path: string, folder: string, doing: string, work: (target: Target | undefined) => Promise<void>) =>
     serially(async () => {
       try {
@@ -40,7 +42,11 @@ export function nodeFiles({
     readSettled: (path, isWhole) => readSettled(() => read(path), isWhole),
     list: async (folder) => listNames(root, folder),
     isWritable: async (folder) => isWritable(root, folder),
-    put: (path, content, { folder }) => change(path, folder, verbOf(content), (target) => put(target, path, content)),
+    put: (path, content, { folder, ifAttributesLost }) =>
+      change(path, folder, verbOf(content), (target) => {
+        const attributes = ifAttributesLost && { copy: copyAttributes, orTell: ifAttributesLost }
+        return put(target, path, content, attributes)
+      }),
     putFolder: (path, files, { folder, mode }) =>
       change(path, folder, 'create', (target) => putWhole(target, path, files, mode)),
     removeFolder: (path, { folder }) => change(path, folder, 'remove', removeWhole),

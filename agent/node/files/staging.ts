@@ -3,11 +3,14 @@
 // but no sub-folder; below the same folder, because a rename from another mount fails even on the same file system.
 import { randomBytes } from 'node:crypto'
 import { chmodSync, lstatSync, mkdirSync, renameSync, rmdirSync, symlinkSync } from 'node:fs'
-import { constants, open, rm } from 'node:fs/promises'
+import { constants, type FileHandle, open, rm } from 'node:fs/promises'
 import { AgentError } from '../../model/errors.ts'
 import { errnoOf, type Folder } from './rooted-folder.ts'
 
 export const STAGING = '.registry-trust.tmp'
+
+/** What a staged file takes over from the file that it replaces, beside what is asked for. */
+export type Takeover = (staged: FileHandle) => Promise<void>
 
 export type StagedFile = { readonly bytes: Buffer; readonly mode: number; readonly uid: number; readonly gid: number }
 
@@ -53,8 +56,17 @@ export function temporaryName(): string {
   return randomBytes(8).toString('hex')
 }
 
-/** Writes a complete file with its final owner and mode and waits until the disk has it. */
-export async function stageFile(folder: Folder, name: string, file: StagedFile, path: string): Promise<void> {
+/**
+ * Writes a complete file with its final owner and mode and waits until the disk has it. The mode is set last: it is
+ * part of an access list that was taken over.
+ */
+export async function stageFile(
+  folder: Folder,
+  name: string,
+  file: StagedFile,
+  path: string,
+  takeOver?: Takeover,
+): Promise<void> {
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
   const handle = await open(folder.entry(name), flags, 0o600)
   try {
@@ -65,6 +77,7 @@ export async function stageFile(folder: Folder, name: string, file: StagedFile, 
         throw foreignOwner(path, file.uid, file.gid, error)
       })
     }
+    await takeOver?.(handle)
     await handle.chmod(file.mode & 0o7777)
     await handle.sync()
   } finally {
