@@ -1,7 +1,7 @@
 // The other profiles, run as they are rendered: each does what it says with what it is given, and leaves the node when
 // it is told to.
 import t from 'tap'
-import { asCommand, deployedNode, untilStatus } from '../fixtures/deploy/deployed-node.ts'
+import { asCommand, deployedNode, untilStatus, withoutMount } from '../fixtures/deploy/deployed-node.ts'
 import { imageUnavailable } from '../fixtures/deploy/image.ts'
 import { podSpec, render } from '../fixtures/deploy/objects.ts'
 import { contents, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
@@ -38,6 +38,17 @@ if (imageUnavailable() === undefined) {
     t.match(registries, [{ state: 'rehearsed', finding: { code: 'trusted' } }])
     t.match(await node.pull(registry.reference()), { ok: true })
     await pod.remove()
+    // From here on nothing but the node's hosts file knows the name.
+    await node.setHost(registry.host, undefined)
+    await node.run(['sh', '-c', 'printf "%s %s\\n" "$1" "$2" >>/etc/hosts', 'sh', registry.address, registry.host])
+    const inThePod = withoutMount(podSpec(await render('overlays/audit')), 'agent', '/etc/hosts')
+    const blind = await run(inThePod)
+    const told = await untilStatus(
+      blind.container('agent'),
+      ({ registries: [first] }) => first?.finding.code !== 'not-proved-yet',
+    )
+    t.match(told.registries, [{ finding: { code: 'dns' } }], 'it is unknown without the mount of that file')
+    await blind.remove()
     const tree = await contents(node, ...TRUST_FOLDERS)
     const audit = await run(podSpec(await render('overlays/audit')))
     await untilStatus(audit.container('agent'), ({ registries: [first] }) => first?.state === 'rehearsed')
