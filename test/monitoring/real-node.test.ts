@@ -9,6 +9,8 @@ import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const CERTS_D = `/etc/containerd/certs.d/${HOST}`
+const CONFIG = '/etc/containerd/config.toml'
+const STATE = '/var/lib/registry-trust'
 const generation = generationsToTest().at(-1)
 if (generation === undefined) throw new Error('no containerd to test on')
 
@@ -53,6 +55,27 @@ t.test('what goes wrong on a node is an alert, and its cure ends it', async (t) 
   await agent.configure({ ...trust, drift: { resync: '1s' } })
   await see('drift that is healed')
 
+  const configToml = await node.readFile(CONFIG)
+  await node.writeFile(CONFIG, `${configToml}\n[[[ x\n`)
+  const isTold = (code: string) => daemon.until(({ problems }) => problems.some((problem) => problem.code === code))
+  await isTold('CONTAINERD_CONFIG_UNREADABLE')
+  await see('config.toml is broken under a running containerd', 'RegistryTrustContainerdConfigBroken critical')
+  await node.writeFile(CONFIG, configToml)
+  await see('config.toml is whole again')
+
+  await node.writeFile(`${STATE}/state.json`, '{"version": 1, "gener')
+  await isTold('STATE_SET_ASIDE')
+  await see('state.json is damaged', 'RegistryTrustProblem warning STATE_SET_ASIDE')
+  await node.run(['sh', '-c', 'rm "$1"/*.damaged-*', 'sh', STATE])
+  await see('somebody has looked at it')
+
+  await node.run(['mount', '--bind', STATE, STATE])
+  await node.run(['mount', '-o', 'remount,ro,bind', STATE])
+  await see('every run fails, as the state folder is read-only', 'RegistryTrustReconcileFailing warning')
+  await node.run(['umount', STATE])
+  await daemon.until(({ state }) => state === 'converged')
+
+  // From here on for a quarter of an hour, failed runs have their cause in this.
   await node.stopContainerd()
   await see('containerd is down', 'RegistryTrustContainerdDown critical')
   await node.startContainerd()
