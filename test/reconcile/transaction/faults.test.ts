@@ -1,7 +1,7 @@
 // The promise of the transaction, at every system call that touches the node: whatever fails there, and if the agent
 // dies there, the node is afterwards as before or as meant, nothing is left lying around, and the next run ends where
-// it was to end. REGISTRY_TRUST_THOROUGH=1 tries every call with every error; the default is a sample that is spread
-// over all of them.
+// it was to end. REGISTRY_TRUST_THOROUGH=1 tries every call with every error, a larger number that many of them; the
+// default is a small sample. Each sample is spread over all of them.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,8 +13,10 @@ import { type Fault, trace, withFault } from '../../fixtures/scratch/faults.ts'
 import { perform } from '../../fixtures/scratch/perform.ts'
 import { STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
 
-const ALL = process.env['REGISTRY_TRUST_THOROUGH'] === '1'
-const SAMPLE = 240
+const THOROUGH = Number(process.env['REGISTRY_TRUST_THOROUGH'] ?? 0)
+const ALL = THOROUGH === 1
+const EVERY_ERROR = THOROUGH > 0
+const SAMPLE = THOROUGH > 1 ? THOROUGH : 240
 const AT_LEAST = 200
 const AT_ONCE = 2
 /** Once this file is in place the transaction has begun. */
@@ -23,7 +25,7 @@ const JOURNAL = /transaction\.json/
 const HALF_A_RECORD = /\/restart\/(\.[0-9a-f]{16}|after)$/
 const ERRORS = ['EIO', 'ENOSPC', 'EROFS', 'EACCES'] as const
 
-t.setTimeout(ALL ? 7_200_000 : 300_000)
+t.setTimeout(EVERY_ERROR ? 7_200_000 : 300_000)
 
 type Tree = { readonly [path: string]: string }
 type Prepared = {
@@ -92,7 +94,7 @@ async function prepare(scene: Scene, base: string, program: string): Promise<Pre
   const argv = [process.execPath, program, work, desiredFile, scene.act.command]
   const points = await trace(argv, { folder: work, log: `${base}.log` })
   const faults = points.flatMap((point, index) => {
-    const errors = ALL ? ERRORS : [ERRORS[index % ERRORS.length] ?? 'EIO']
+    const errors = EVERY_ERROR ? ERRORS : [ERRORS[index % ERRORS.length] ?? 'EIO']
     return [{ ...point, effect: 'KILL' as const }, ...errors.map((effect) => ({ ...point, effect }))]
   })
   return { scene, start, desiredFile, before: treeOf(start), after, ownedBefore: ownedIn(start), ownedAfter, faults }
