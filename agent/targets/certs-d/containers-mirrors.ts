@@ -9,6 +9,7 @@ import type { Change } from '../../model/plan.ts'
 import type { TargetInput, TargetPlan } from '../../model/target.ts'
 import { renderString } from '../../text/toml.ts'
 import { difference, firstUnreadable, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
+import { outOfReach } from '../guards/out-of-reach.ts'
 import { BASE, FOLDER, MIRRORS_FILE, type ObservedMirrors } from './observe-mirrors.ts'
 
 const HEADER =
@@ -16,14 +17,16 @@ const HEADER =
 
 type MirrorsInput = Pick<TargetInput, 'desired' | 'owned'>
 
-export function planMirrors(
-  { desired, owned }: MirrorsInput,
-  { isWritable, folder, file }: ObservedMirrors,
-): TargetPlan {
+export function planMirrors(input: MirrorsInput, observed: ObservedMirrors): TargetPlan {
+  const plan = planFile(input, observed)
+  return observed.isWritable ? plan : outOfReach(plan, input.owned, FOLDER)
+}
+
+function planFile({ desired, owned }: MirrorsInput, { isWritable, folder, file }: ObservedMirrors): TargetPlan {
   const { enabled } = desired.targets.containers
   const text = enabled === 'off' ? undefined : renderMirrors(desired)
   const isOurs = owned[MIRRORS_FILE] !== undefined
-  if (!isWritable || (text === undefined && !isOurs)) return NOTHING_TO_DO
+  if ((!isWritable || text === undefined) && !isOurs) return NOTHING_TO_DO
   const unreadable = firstUnreadable([[MIRRORS_FILE, file]])
   if (unreadable !== undefined)
     return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', `${unreadable}; it was left unchanged`)] }

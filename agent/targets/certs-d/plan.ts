@@ -21,6 +21,7 @@ import {
   whatIs,
 } from '../files/files.ts'
 import { ownedFile, ownedFolder } from '../files/ownership.ts'
+import { outOfReach } from '../guards/out-of-reach.ts'
 import type { ObservedTree } from './observe.ts'
 import { planTreeRemoval } from './removal.ts'
 import { CA_FILE, type CertsTree, ownedBy, type TreeInput, type Wanted, wantedHosts } from './tree.ts'
@@ -36,8 +37,8 @@ export function planCertsTree(tree: CertsTree, input: TreeInput, observed: Obser
   if (wanted.length === 0 && isUnused) return NOTHING_TO_DO
   const isThere = observed.base.state.kind === 'folder'
   if (!isThere && enabled !== 'on' && isUnused) return NOTHING_TO_DO
-  if (!observed.isWritable || (!isThere && observed.base.state.kind !== 'absent')) {
-    if (enabled !== 'on') return NOTHING_TO_DO
+  const isReachable = observed.isWritable && (isThere || observed.base.state.kind === 'absent')
+  if (!isReachable && enabled === 'on') {
     const what = isThere ? 'is not writable' : 'is not a folder, and none can be created there'
     const text = `${tree.base} ${what}, but targets.${tree.target} is enabled`
     return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
@@ -56,7 +57,8 @@ export function planCertsTree(tree: CertsTree, input: TreeInput, observed: Obser
   if (keep.size > 0) for (const path of [tree.base, observed.certs.path]) keep.add(path)
   const removal = planTreeRemoval(tree, input.owned, keep, observed)
   const creations = changes.some(({ action }) => action !== 'delete') ? foldersToCreate(tree, observed) : []
-  return { changes: [...removal.changes, ...creations, ...changes], problems: [...problems, ...removal.problems] }
+  const plan = { changes: [...removal.changes, ...creations, ...changes], problems: [...problems, ...removal.problems] }
+  return isReachable ? plan : outOfReach(plan, input.owned, tree.base)
 }
 
 function heldPaths(tree: CertsTree, { desired, owned }: TreeInput): Set<string> {

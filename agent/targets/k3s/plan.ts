@@ -46,7 +46,8 @@ export function planK3s(input: TargetInput, observed: ObservedK3s | undefined): 
   const unread = { ok: false, reason: `is ${whatIs(file)}`, named: new Map<string, string>() } as const
   const edited = text === undefined ? unread : editWith(wanted)
   if (!isPossible || !edited.ok) {
-    if (!isPossible && desired.targets.k3s.enabled !== 'on') return NOT_HERE
+    const isSettled = isUnused || (edited.ok && edited.text === text && isTreeSettled(input, desired, observed))
+    if (!isPossible && desired.targets.k3s.enabled !== 'on' && isSettled) return NOT_HERE
     const why = edited.ok ? `${tree.base.path} cannot be written` : `${path}: ${edited.reason}`
     const what = `${why}; the next start of ${distribution} does not know the trust anchors of trust.yaml`
     const unedited = file.kind === 'unreadable' ? 'NODE_FILE_UNREADABLE' : 'K3S_REGISTRIES_UNSUPPORTED'
@@ -80,6 +81,11 @@ export function planK3s(input: TargetInput, observed: ObservedK3s | undefined): 
     warnings: refusals(path, edited.refused, 'foreign'),
     named: final.named,
   }
+}
+
+/** Nothing of the agent's below the folder of CA files would have to change. */
+function isTreeSettled(input: TargetInput, desired: DesiredState, { distribution, tree }: ObservedK3s): boolean {
+  return planCertsTree(treeOf(distribution), { ...input, desired }, tree).problems.length === 0
 }
 
 function textOf(file: FileState): string | undefined {

@@ -9,6 +9,7 @@ import type { Change } from '../../model/plan.ts'
 import type { FileState } from '../../model/ports.ts'
 import type { TargetPlan } from '../../model/target.ts'
 import { difference, firstUnreadable, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
+import { outOfReach } from '../guards/out-of-reach.ts'
 import { lostTexts } from './bundle.ts'
 import {
   type AnchorInput,
@@ -20,16 +21,11 @@ import {
   TARGET,
 } from './families-observe.ts'
 
-export function planAnchorStore(
-  input: AnchorInput,
-  { family, isWritable, bundle, sources }: ObservedAnchorStore,
-): TargetPlan {
+export function planAnchorStore(input: AnchorInput, observed: ObservedAnchorStore): TargetPlan {
+  const { family, isWritable, bundle, sources } = observed
   const { enabled } = input.desired.targets.systemTrust
   if (family === undefined || bundle.kind !== 'file') return NOTHING_TO_DO
-  const mine = [
-    ...ownedSources(family, input.owned),
-    ...(input.owned[family.bundle] === undefined ? [] : [family.bundle]),
-  ]
+  const mine = minePaths(family, input.owned)
   if (enabled === 'off' && mine.length === 0) return NOTHING_TO_DO
   const wanted = sourcesOf(family, input, sources)
   if (wanted.length === 0 && mine.length === 0) return NOTHING_TO_DO
@@ -38,11 +34,23 @@ export function planAnchorStore(
     const text = `${unreadable}; the system store was left unchanged`
     return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', text)] }
   }
-  if (!isWritable) {
-    if (enabled !== 'on') return NOTHING_TO_DO
-    const text = `${family.bundle} or its sources cannot be written, but targets.systemTrust is enabled`
+  const where = `${family.bundle} or its sources`
+  if (!isWritable && enabled === 'on') {
+    const text = `${where} cannot be written, but targets.systemTrust is enabled`
     return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
   }
+  const plan = planSources(input, family, bundle, sources)
+  return isWritable ? plan : outOfReach(plan, input.owned, where)
+}
+
+function planSources(
+  input: AnchorInput,
+  family: Family,
+  bundle: Extract<FileState, { kind: 'file' }>,
+  sources: ReadonlyMap<string, FileState>,
+): TargetPlan {
+  const mine = minePaths(family, input.owned)
+  const wanted = sourcesOf(family, input, sources)
   const held = input.desired.anchors.filter(({ certificates }) => certificates.length === 0).map(({ name }) => name)
   const problems: Problem[] = []
   const changes: Change[] = []
@@ -131,6 +139,10 @@ export function planAnchorStore(
     ],
     problems,
   }
+}
+
+function minePaths(family: Family, owned: AnchorInput['owned']): readonly string[] {
+  return [...ownedSources(family, owned), ...(owned[family.bundle] === undefined ? [] : [family.bundle])]
 }
 
 function bundleChange(
