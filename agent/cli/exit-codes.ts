@@ -41,7 +41,8 @@ function provedExit(run: Run, desired: Pick<DesiredState, 'anchors' | 'registrie
   const allProved = desired.registries.every(({ host }) =>
     run.proofs.some((proof) => proof.host === host && isProved(proof)),
   )
-  if (allProved && !isHeld) return 0
+  const isTold = run.problems.some(({ code }) => code === 'OWNERSHIP_UNSURE')
+  if (allProved && !isHeld) return isTold ? 3 : 0
   const wasRefused = run.applied.length === 0 && (run.planned?.plan.problems.length ?? 0) > 0
   return wasRefused ? 1 : 3
 }

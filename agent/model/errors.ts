@@ -261,7 +261,8 @@ export const ERRORS = {
     retryable: false,
   },
   OWNERSHIP_UNSURE: {
-    remedy: 'Remove the files named that the agent once wrote and that are declared no more; keep those of others.',
+    remedy:
+      'Remove the files named that the agent once wrote and that are declared no more, then run `registry-trust apply`: what is left then is taken for that of others.',
     retryable: false,
   },
   ATTRIBUTES_LOST: {

@@ -126,6 +126,7 @@ const state = object({
   refusedGeneration: optional(isText),
   previous: optional(object({ generation: isText, owned, steps, restarted: isFlag })),
   unrestored: optional(steps),
+  unsure: optional(list(isPath)),
   heals: optional(byPath(list(isText))),
   systemAnchors: optional(list(object({ anchor: isText, fingerprint: isText }))),
   withdrawn: optional(list(object({ anchor: isText, fingerprint: isText, at: isText }))),

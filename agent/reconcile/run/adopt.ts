@@ -6,17 +6,30 @@ import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Change, OwnedPath } from '../../model/plan.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
-import type { Context } from '../../model/run.ts'
+import type { Context, RunOptions } from '../../model/run.ts'
 import type { TransactionPorts } from '../../model/run-ports.ts'
 import type { AgentState, Before, Ownership } from '../../model/state.ts'
 import { sha256 } from '../../targets/files/files.ts'
 import { LOCAL_ANCHORS, SYSTEM_CERTS } from '../../targets/system-trust/debian-observe.ts'
+import { FAMILIES } from '../../targets/system-trust/families-observe.ts'
 import { certificatesOf, type Evidence, evidenceOn, withoutOurs } from '../observe/evidence.ts'
+import { tracesOn } from '../observe/traces.ts'
 import { makePlan } from './planning.ts'
 
 export type Adopted = { readonly state: AgentState; readonly problems: readonly Problem[] }
 
 type Owned = { [path: string]: Ownership }
+
+const SOURCE_NAME = /\.(?:crt|pem)$/
+
+/** What the tools of any distribution read. */
+async function sourcesIn(files: NodeFiles): Promise<readonly string[]> {
+  const folders = [LOCAL_ANCHORS, ...Object.values(FAMILIES).flatMap(({ sources }) => sources ?? [])]
+  const names = await Promise.all(
+    folders.map(async (folder) => (await files.list(folder)).map((name) => `${folder}/${name}`)),
+  )
+  return names.flat()
+}
 
 const ABSENT: Before = { kind: 'absent' }
 
@@ -29,7 +42,8 @@ export function isForgetful({ owned, transactions }: AgentState): boolean {
 export async function adopt({ desired, state, facts, ports }: Context): Promise<Adopted> {
   const { files, store, log } = ports
   const evidence = await evidenceOn(desired, facts, files)
-  if (evidence.folders.size === 0) return { state, problems: [] }
+  const traces = await tracesOn(facts, files)
+  if (evidence.folders.size === 0) return { state: unsureOf(state, traces), problems: [] }
   const bare = withoutOurs(files, evidence, facts)
   const bareFacts = { ...facts, config: await bare.readFollowing(facts.configFile) }
   const { plan } = await makePlan({ desired, state, facts: bareFacts }, { ...ports, files: bare })
@@ -41,13 +55,40 @@ export async function adopt({ desired, state, facts, ports }: Context): Promise<
     }
   Object.assign(owned, markedFolders(evidence), await impliedAnchors(evidence, owned, files))
   Object.assign(owned, await editedConfig(facts, bare, ports), await emptiedFolder(evidence, bare))
-  if (Object.keys(owned).length === 0) return { state, problems: [] }
-  const next = { ...state, owned }
+  if (Object.keys(owned).length === 0) return { state: unsureOf(state, traces), problems: [] }
+  const next = unsureOf({ ...state, owned }, [...(await unsureAnchors(owned, files)), ...traces])
   // Where it cannot be saved, nothing will be written either, and that is told by what follows.
   await store.save(next).catch((thrown: unknown) => log.error('not-recorded', { error: asAgentError(thrown).message }))
   log.warn('ownership-adopted', { paths: Object.keys(owned) })
-  const unsure = await unsureAnchors(owned, files)
-  return { state: next, problems: adoptionProblems(Object.keys(owned).length, unsure) }
+  const text = `nothing was remembered of this node: ${Object.keys(owned).length} paths that are evidently the agent's were adopted`
+  return { state: next, problems: [problem('OWNERSHIP_ADOPTED', text)] }
+}
+
+function unsureOf(state: AgentState, paths: readonly string[]): AgentState {
+  const unsure = paths.filter((path) => state.owned[path] === undefined)
+  return unsure.length === 0 ? state : { ...state, unsure }
+}
+
+/**
+ * What is not certain is told by every run, until it is gone or a person has run a command: that one tells it for the
+ * last time.
+ */
+export async function tellUnsure(
+  { owned, unsure = [], ...rest }: AgentState,
+  { byHand }: RunOptions,
+  { files, store, log }: TransactionPorts,
+): Promise<Adopted> {
+  if (unsure.length === 0) return { state: { ...rest, owned }, problems: [] }
+  const isLeft = await Promise.all(
+    unsure.map(async (path) => owned[path] === undefined && (await files.read(path)).kind !== 'absent'),
+  )
+  const left = unsure.filter((_, index) => isLeft[index])
+  const kept = byHand ? [] : left
+  const state = { ...rest, owned, ...(kept.length === 0 ? {} : { unsure: kept }) }
+  await store.save(state).catch((thrown: unknown) => log.error('not-recorded', { error: asAgentError(thrown).message }))
+  if (left.length === 0) return { state, problems: [] }
+  const text = `whose these are cannot be told any more, and they are left: ${left.join(', ')}`
+  return { state, problems: [problem('OWNERSHIP_UNSURE', text)] }
 }
 
 /** What was there before the agent; undefined: what is there is not, or not certainly, the agent's. */
@@ -113,14 +154,14 @@ async function emptiedFolder({ certsDirectory }: Evidence, bare: NodeFiles): Pro
  */
 async function impliedAnchors({ certificates }: Evidence, known: Owned, files: NodeFiles): Promise<Owned> {
   const owned: Owned = {}
-  for (const name of await files.list(LOCAL_ANCHORS)) {
-    const source = `${LOCAL_ANCHORS}/${name}`
+  for (const source of await sourcesIn(files)) {
     const state = await files.read(source)
     const held = certificatesOf(state)
     if (known[source] !== undefined || held.length === 0 || !held.every((one) => certificates.has(one))) continue
-    const base = { kind: 'whole', target: 'system-trust', subject: name.replace(/\.crt$/, ''), before: ABSENT } as const
+    const subject = posix.basename(source).replace(SOURCE_NAME, '')
+    const base = { kind: 'whole', target: 'system-trust', subject, before: ABSENT } as const
     owned[source] = { ...base, sha256: digestOf(state) ?? '' }
-    for (const link of await files.list(SYSTEM_CERTS)) {
+    for (const link of posix.dirname(source) === LOCAL_ANCHORS ? await files.list(SYSTEM_CERTS) : []) {
       const path = `${SYSTEM_CERTS}/${link}`
       const there = await files.read(path)
       const isLed = there.kind === 'link' && certificatesOf(await files.readFollowing(path)).join() === held.join()
@@ -131,15 +172,5 @@ async function impliedAnchors({ certificates }: Evidence, known: Owned, files: N
 }
 
 async function unsureAnchors(owned: Owned, files: NodeFiles): Promise<readonly string[]> {
-  const names = (await files.list(LOCAL_ANCHORS)).filter((name) => name.endsWith('.crt'))
-  return names.map((name) => `${LOCAL_ANCHORS}/${name}`).filter((path) => owned[path] === undefined)
-}
-
-function adoptionProblems(count: number, unsure: readonly string[]): readonly Problem[] {
-  const text = `nothing was remembered of this node: ${count} paths that are evidently the agent's were adopted`
-  if (unsure.length === 0) return [problem('OWNERSHIP_ADOPTED', text)]
-  return [
-    problem('OWNERSHIP_ADOPTED', text),
-    problem('OWNERSHIP_UNSURE', `whose these are cannot be told any more, and they are left: ${unsure.join(', ')}`),
-  ]
+  return (await sourcesIn(files)).filter((path) => SOURCE_NAME.test(path) && owned[path] === undefined)
 }

@@ -18,7 +18,7 @@ import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { reviveContainerd } from '../restart/revive.ts'
 import { recordReads } from '../transaction/read-set.ts'
-import { adopt, isForgetful } from './adopt.ts'
+import { adopt, isForgetful, tellUnsure } from './adopt.ts'
 import { applyTo } from './apply.ts'
 import { applyFilesAlone, type FilesAloneContext, planFilesAlone } from './files-alone.ts'
 import { makePlan } from './planning.ts'
@@ -199,8 +199,10 @@ export async function withNode(
     try {
       const context = { desired, state, facts: seen.facts, cri: seen.cri, options, ports }
       const adopted = isForgetful(state) ? await adopt({ ...context, desired: adoptFor }) : { state, problems: [] }
-      const done = await work({ ...context, state: adopted.state })
-      return await ended(await told({ ...done, problems: [...adopted.problems, ...done.problems] }))
+      const known = await tellUnsure(adopted.state, options, ports)
+      const done = await work({ ...context, state: known.state })
+      const before = [...adopted.problems, ...known.problems]
+      return await ended(await told({ ...done, problems: [...before, ...done.problems] }))
     } finally {
       seen.cri.close()
     }

@@ -1,8 +1,10 @@
 // state.json is lost, or the whole state folder: what the agent wrote is still its own, what is declared no more goes,
 // and what is not certain is told.
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
+import { applyExit } from '../../../agent/cli/exit-codes.ts'
+import type { Run } from '../../../agent/model/run.ts'
 import { applyRun } from '../../../agent/reconcile/run/entry.ts'
 import { uninstallRun } from '../../../agent/reconcile/run/uninstall.ts'
 import { treeOf } from '../../fixtures/scratch/carry-out.ts'
@@ -102,4 +104,95 @@ t.test('what is not certain is left and told', async (t) => {
     { message: /theirs\.crt$/ },
   )
   t.ok(existsSync(join(root, SOURCES, 'theirs.crt')))
+})
+
+/** The store of another distribution in place of Debian's. */
+function asRhel(root: string): void {
+  for (const path of ['/etc/ssl/certs', SOURCES]) rmSync(join(root, path), { recursive: true })
+  for (const path of ['/etc/pki/ca-trust/source/anchors', '/etc/pki/ca-trust/extracted/pem', '/etc/pki/tls/certs'])
+    mkdirSync(join(root, path), { recursive: true })
+  writeFileSync(join(root, RHEL_BUNDLE), THEIRS.pem)
+}
+
+const RHEL_BUNDLE = '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem'
+
+t.test('an anchor that is withdrawn after the loss goes from the store of RHEL too', async (t) => {
+  const root = join(t.testdir(), 'node')
+  layOut(root)
+  asRhel(root)
+  t.match(await applyRun(TWO, BY_HAND, scratchPorts(root)), { outcome: 'applied' })
+  t.ok(readFileSync(join(root, RHEL_BUNDLE), 'utf8').includes(SECOND.pem))
+  rmSync(join(root, STATE), { recursive: true })
+  await applyRun(ONE, BY_HAND, scratchPorts(root))
+  await applyRun(ONE, BY_HAND, scratchPorts(root))
+  t.same(
+    Object.keys(treeOf(root)).filter((path) => /lab|b\.example\.net/.test(path)),
+    [],
+  )
+  const bundle = readFileSync(join(root, RHEL_BUNDLE), 'utf8')
+  t.notOk(bundle.includes(SECOND.pem))
+  t.ok(bundle.includes(FIRST.pem) && bundle.includes(THEIRS.pem))
+})
+
+/** Left by an earlier installation, with nothing on the node that tells what was there before. */
+const TRACES: { readonly [path: string]: string } = {
+  '/etc/containerd/registry-trust/old.example.net/ca.crt': SECOND.pem,
+  '/etc/rancher/k3s/registry-trust/old.example.net/ca.crt': SECOND.pem,
+  '/etc/rancher/k3s/registries.yaml':
+    'configs:\n  old.example.net:\n    tls:\n      ca_file: /etc/rancher/k3s/registry-trust/old.example.net/ca.crt\n',
+  '/etc/containers/registries.conf.d/50-registry-trust.conf': '# Managed by registry-trust-agent: changes\n',
+  '/etc/docker/certs.d/old.example.net/registry-trust.crt': SECOND.pem,
+}
+
+async function withTraces(t: Test): Promise<string> {
+  const root = join(t.testdir(), 'node')
+  layOut(root)
+  for (const [path, text] of Object.entries(TRACES)) {
+    mkdirSync(dirname(join(root, path)), { recursive: true })
+    writeFileSync(join(root, path), text)
+  }
+  return root
+}
+
+const unsureIn = ({ problems }: Run) => problems.find(({ code }) => code === 'OWNERSHIP_UNSURE')?.message ?? ''
+
+t.test(
+  'what carries the name or the mark of the agent is named by every run, until a person has run one',
+  async (t) => {
+    const root = await withTraces(t)
+    for (let run = 0; run < 3; run += 1) {
+      const seen = await applyRun(ONE, { ...BY_HAND, byHand: false }, scratchPorts(root))
+      for (const path of Object.keys(TRACES)) t.match(unsureIn(seen), path, `run ${run}`)
+      t.equal(applyExit(seen, { anchors: [], registries: [] }), 3)
+    }
+    rmSync(join(root, '/etc/docker/certs.d'), { recursive: true })
+    const fewer = await applyRun(ONE, { ...BY_HAND, byHand: false }, scratchPorts(root))
+    t.notMatch(unsureIn(fewer), /docker/, 'what is gone is told no more')
+    const byHand = await applyRun(ONE, BY_HAND, scratchPorts(root))
+    t.match(unsureIn(byHand), /registries\.yaml/, 'also to that person')
+    t.equal(applyExit(byHand, { anchors: [], registries: [] }), 3)
+    const after = await applyRun(ONE, { ...BY_HAND, byHand: false }, scratchPorts(root))
+    t.equal(unsureIn(after), '')
+    t.equal(applyExit(after, { anchors: [], registries: [] }), 0)
+  },
+)
+
+t.test('uninstall names what it leaves of an installation that nobody remembers', async (t) => {
+  const root = await withTraces(t)
+  const run = await uninstallRun(undefined, BY_HAND, scratchPorts(root))
+  for (const path of Object.keys(TRACES)) t.match(unsureIn(run), path)
+})
+
+t.test('layout: legacy is lost: uninstall takes it out, or names what it leaves', async (t) => {
+  const root = join(t.testdir(), 'node')
+  layOut(root)
+  const containerd = { enabled: 'auto', layout: 'legacy' } as const
+  const legacy = { ...ONE, targets: { ...ONE.targets, containerd } }
+  t.match(await applyRun(legacy, BY_HAND, scratchPorts(root)), { outcome: 'applied' })
+  rmSync(join(root, STATE), { recursive: true })
+  const run = await uninstallRun(legacy, BY_HAND, scratchPorts(root))
+  const left = Object.keys(treeOf(root)).filter((path) => /registry-trust\/.+\/ca\.crt$/.test(path))
+  const isNamedInConfig = readFileSync(join(root, CONFIG), 'utf8').includes('/registry-trust/')
+  for (const path of [...left, ...(isNamedInConfig ? [CONFIG] : [])]) t.match(unsureIn(run), path)
+  t.ok(!isNamedInConfig || left.length > 0, 'no file goes that config.toml still names')
 })
