@@ -10,7 +10,7 @@ import type { Target } from '../../agent/model/target.ts'
 import { CONTAINERS_TARGET, DOCKER_TARGET } from '../../agent/targets/certs-d/target.ts'
 import { FAMILIES } from '../../agent/targets/system-trust/families-observe.ts'
 import { SYSTEM_TRUST } from '../../agent/targets/system-trust/target.ts'
-import { type ScratchNode, scratchNode } from '../fixtures/scratch/carry-out.ts'
+import { scratchNode } from '../fixtures/scratch/carry-out.ts'
 import { anchor, desired, makeCa, registry, targetInput } from '../fixtures/scratch/sample.ts'
 
 const [ca, distribution] = [makeCa('Corp Root'), makeCa('Distribution Root')]
@@ -43,7 +43,7 @@ const PLACES: readonly Place[] = [
   { name: 'containers', target: CONTAINERS_TARGET as Target, node: { '/etc/containers/registries.conf.d/': '' } },
 ]
 
-async function planOn(node: ScratchNode, target: Target, wish: DesiredState, state: AgentState, files: NodeFiles) {
+async function planOn(target: Target, wish: DesiredState, state: AgentState, files: NodeFiles) {
   const input = targetInput(wish, state.owned)
   // These targets look at the node's files alone.
   const observe = target.observe as (input: object, ports: object) => Promise<unknown>
@@ -59,16 +59,13 @@ for (const { name, target, node: tree } of PLACES)
       if (!path.endsWith('/')) writeFileSync(full, text)
     }
     const readOnly: NodeFiles = { ...node.files, isWritable: async () => false }
-    const first = await planOn(node, target, wanted, EMPTY_STATE, readOnly)
+    const first = await planOn(target, wanted, EMPTY_STATE, readOnly)
     t.match(first, { changes: [], problems: [] }, 'a target that was never there is no fault')
-    const state = await node.carryOut(
-      (await planOn(node, target, wanted, EMPTY_STATE, node.files)).changes,
-      EMPTY_STATE,
-    )
+    const state = await node.carryOut((await planOn(target, wanted, EMPTY_STATE, node.files)).changes, EMPTY_STATE)
     t.ok(Object.keys(state.owned).length > 0)
-    const same = await planOn(node, target, wanted, state, readOnly)
+    const same = await planOn(target, wanted, state, readOnly)
     t.match(same, { changes: [], problems: [] }, 'what is as it should be needs no rights')
-    const { changes, problems } = await planOn(node, target, nothing, state, readOnly)
+    const { changes, problems } = await planOn(target, nothing, state, readOnly)
     t.same(changes, [])
     t.match(problems, [{ code: 'TARGET_READ_ONLY' }])
     const files = Object.keys(state.owned).filter((path) => state.owned[path]?.sha256 !== '')
