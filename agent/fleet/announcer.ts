@@ -3,7 +3,7 @@
 import { asAgentError } from '../model/errors.ts'
 import type { FleetApi, FleetEvent, SeenCondition, SeenNode } from '../model/fleet-cluster.ts'
 import type { Log } from '../model/ports.ts'
-import { TokenBucket } from './touches.ts'
+import { TokenBucket } from './token-bucket.ts'
 import type { FleetState } from './verdict.ts'
 
 const CONDITIONS_PER_SECOND = 20

@@ -3,6 +3,7 @@
 // time.
 
 import { parseNote } from '../config/fleet-note.ts'
+import { spreadDelayMs } from '../config/spread.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { FleetSettings } from '../model/fleet.ts'
 import type { AgentClient, FleetApi, FleetView } from '../model/fleet-cluster.ts'
@@ -14,12 +15,15 @@ import { createPoller, type Poller } from './poller.ts'
 import type { Pace } from './polls.ts'
 import { type FleetNode, type LeaderMemory, NEW_MEMORY, NEW_RECORD, type RolloutRecord } from './record.ts'
 import { adoptGrants, type RolloutStep, stepRollout } from './rollout.ts'
-import { TokenBucket, touchesDue } from './touches.ts'
-import { conditionOf, type FleetState, fleetState } from './verdict.ts'
+import { TokenBucket } from './token-bucket.ts'
+import { noteOf as parsedNote, touchesDue } from './touches.ts'
+import { conditionOf, fleetState } from './verdict.ts'
 import { isCanary } from './waves.ts'
 
 /** A touch that the watch has not shown yet is not made again. */
 const TOUCH_SETTLE_MS = 10_000
+/** A kubelet mounts what was told within this. */
+const MOUNT_MS = 500
 /** Conditions say nothing before the agents had the time to answer a new leader. */
 const GRACE_MS = 5_000
 
@@ -91,7 +95,11 @@ export function createController(options: ControllerOptions): Controller {
     halted = step.halted
     touch(nowMs)
     const all = lines()
-    poller.poll(view.pods().values(), paceOf(all), nowMs)
+    poller.poll(
+      view.pods().values(),
+      paceOf(all, (line) => isExpected(line, nowMs)),
+      nowMs,
+    )
     measureChange(all, nowMs)
     if (nowMs - ledSinceMs > GRACE_MS)
       announcer.announce(spoken(all, view), { removesTaint: settings().startupTaint === 'remove' }, nowMs)
@@ -122,6 +130,15 @@ export function createController(options: ControllerOptions): Controller {
       })
     }
     for (const name of told.keys()) if (!view.pods().has(name)) told.delete(name)
+  }
+
+  /** Whether the node should have taken the change up by now: told, mounted by its kubelet, and its share awaited. */
+  function isExpected({ pod, facts }: NodeLine, nowMs: number): boolean {
+    const config = view.config()?.digest ?? ''
+    if (parsedNote(pod)?.config !== config) return false
+    const atMs = told.get(pod.name)?.atMs
+    if (atMs === undefined) return true
+    return nowMs - atMs >= MOUNT_MS + spreadDelayMs(facts.node, config, { nodes: view.pods().size, spreadMs: 0 })
   }
 
   function tellHalt({ halted: reason, newFailures }: RolloutStep): void {
@@ -226,14 +243,16 @@ function linesOf(view: FleetView, poller: Poller, record: RolloutRecord, nowMs: 
     })
 }
 
-function paceOf(lines: readonly NodeLine[]): (node: string) => Pace {
-  const paces = new Map(lines.map(({ facts, state }) => [facts.node, paceFor(state)]))
+function paceOf(lines: readonly NodeLine[], isExpected: (line: NodeLine) => boolean): (node: string) => Pace {
+  const paces = new Map(lines.map((line) => [line.facts.node, paceFor(line, isExpected)]))
   return (node) => paces.get(node) ?? 'fast'
 }
 
-function paceFor(state: FleetState): Pace {
+function paceFor(line: NodeLine, isExpected: (line: NodeLine) => boolean): Pace {
+  const { state } = line
   if (state === 'restart-pending') return 'waiting'
-  return state === 'restarting' || state === 'waiting' || state === 'unknown' ? 'fast' : 'slow'
+  if (state === 'restarting' || state === 'unknown') return 'fast'
+  return state === 'waiting' && isExpected(line) ? 'fast' : 'slow'
 }
 
 function spoken(lines: readonly NodeLine[], view: FleetView): readonly Spoken[] {

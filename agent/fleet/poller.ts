@@ -1,8 +1,10 @@
-// Asks the agents for their summaries: never one twice at the same time, never more than a few dozen at once.
+// Asks the agents for their summaries: never one twice at the same time, never more than a few dozen at once, and
+// never more in a second than the component bears; who has waited longest goes first.
 import type { AgentClient, SeenPod } from '../model/fleet-cluster.ts'
 import type { NodeSummary } from '../model/summary.ts'
-import { nextPollMs, type Pace, type PollState, UNREACHABLE_MS } from './polls.ts'
+import { lateness, nextPollMs, type Pace, type PollState, pollsPerSecond, shareOf, UNREACHABLE_MS } from './polls.ts'
 import { readSummary } from './summary-text.ts'
+import { TokenBucket } from './token-bucket.ts'
 
 const AT_ONCE = 64
 
@@ -17,7 +19,7 @@ type Known = PollState & {
 }
 
 export type Poller = {
-  /** Asks whoever is due; returns at once. `onAnswer` is called after each that brought something new. */
+  /** Asks whoever is due; returns at once. `onAnswer` is called after each that tells something else than before. */
   poll(pods: Iterable<SeenPod>, paceOf: (node: string) => Pace, nowMs: number): void
   answerOf(node: string): Answer | undefined
   isUnreachable(node: string, nowMs: number): boolean
@@ -36,6 +38,11 @@ export type PollerOptions = {
 
 export function createPoller({ client, now, onAnswer }: PollerOptions): Poller {
   const known = new Map<string, Known>()
+  const shares = new Map<string, number>()
+  const bucket = new TokenBucket()
+  let queue: readonly SeenPod[] = []
+  let next = 0
+  let perSecond = pollsPerSecond(0)
   const underWay = new Set<string>()
   let requests = 0
   let failures = 0
@@ -61,7 +68,7 @@ export function createPoller({ client, now, onAnswer }: PollerOptions): Poller {
         answer,
         ...(nextTag === undefined ? {} : { tag: nextTag }),
       })
-      if (got.kind === 'summary') onAnswer(node)
+      if (got.kind === 'summary' && isNews(before?.answer?.summary, summary)) onAnswer(node)
     } catch (thrown) {
       failures += 1
       const error = thrown instanceof Error ? thrown.message.slice(0, 200) : String(thrown)
@@ -73,16 +80,41 @@ export function createPoller({ client, now, onAnswer }: PollerOptions): Poller {
       })
     } finally {
       underWay.delete(node)
+      askNext(now())
     }
+  }
+  /** As many of those in the queue as may be asked now. */
+  const askNext = (nowMs: number) => {
+    while (underWay.size < AT_ONCE && queue.length > next) {
+      if (bucket.available(perSecond, nowMs) < 1) return
+      const pod = queue[next]
+      next += 1
+      if (pod === undefined || underWay.has(pod.node)) continue
+      bucket.spend(1)
+      void ask(pod, nowMs)
+    }
+  }
+  const share = (node: string) => {
+    const value = shares.get(node) ?? shareOf(node)
+    shares.set(node, value)
+    return value
   }
   return {
     poll(pods, paceOf, nowMs) {
+      const due: { readonly pod: SeenPod; readonly late: number }[] = []
+      let count = 0
       for (const pod of pods) {
-        if (underWay.size >= AT_ONCE) return
+        count += 1
         const { node, ip, isLeaving } = pod
         if (node === '' || ip === '' || isLeaving || underWay.has(node)) continue
-        if (nowMs >= nextPollMs(node, paceOf(node), known.get(node))) void ask(pod, nowMs)
+        const pace = paceOf(node)
+        const dueMs = nextPollMs(share(node), pace, known.get(node))
+        if (nowMs >= dueMs) due.push({ pod, late: lateness(dueMs, pace, nowMs) })
       }
+      queue = due.toSorted((left, right) => right.late - left.late).map(({ pod }) => pod)
+      next = 0
+      perSecond = pollsPerSecond(count)
+      askNext(nowMs)
     },
     answerOf: (node) => known.get(node)?.answer,
     errorOf: (node) => known.get(node)?.error,
@@ -91,7 +123,7 @@ export function createPoller({ client, now, onAnswer }: PollerOptions): Poller {
       return state !== undefined && state.failures > 0 && nowMs - state.lastAnswerMs > UNREACHABLE_MS
     },
     keepOnly(nodes) {
-      for (const node of known.keys()) if (!nodes.has(node)) known.delete(node)
+      for (const map of [known, shares]) for (const node of map.keys()) if (!nodes.has(node)) map.delete(node)
     },
     get requests() {
       return requests
@@ -100,4 +132,11 @@ export function createPoller({ client, now, onAnswer }: PollerOptions): Poller {
       return failures
     },
   }
+}
+
+/** How long the agent runs is no news. */
+function isNews(before: NodeSummary | undefined, { uptimeSeconds: _, ...now }: NodeSummary): boolean {
+  if (before === undefined) return true
+  const { uptimeSeconds: __, ...then } = before
+  return JSON.stringify(then) !== JSON.stringify(now)
 }

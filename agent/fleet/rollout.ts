@@ -6,6 +6,7 @@
 // Begin here; then waves.ts (who is next), record.ts (what is remembered).
 // May touch: the API server through the port ClusterApi; no node.
 import type { GrantReport, RolloutSettings } from '../model/fleet.ts'
+import type { NodeSummary } from '../model/summary.ts'
 import type { FleetNode, LeaderMemory, OpenGrant, RolloutInput, RolloutRecord } from './record.ts'
 import { nextToGrant } from './waves.ts'
 
@@ -90,7 +91,14 @@ function isBack(node: FleetNode | undefined): boolean {
   return node?.isReady === true && node.report?.summary.runtimeReady === true
 }
 
-const BAD_STATES: ReadonlySet<string> = new Set(['rolled-back', 'rollback-failed'])
+/**
+ * A run that failed counts where it came after a restart that was granted for this generation: a node whose disk is
+ * full, say, must not hold all others back.
+ */
+function hasFailed({ state, generation, grant }: NodeSummary): boolean {
+  if (state === 'rolled-back' || state === 'rollback-failed') return true
+  return state === 'failed' && grant?.phase === 'done' && grant.generation === generation
+}
 
 /** A failure belongs to a generation: once the node is told to be something else, it is forgotten. */
 function countFailures(
@@ -106,7 +114,7 @@ function countFailures(
   }
   for (const [name, { report }] of nodes) {
     if (report === undefined || report.summary.config !== config) continue
-    if (BAD_STATES.has(report.summary.state)) failed[name] = report.summary.generation
+    if (hasFailed(report.summary)) failed[name] = report.summary.generation
   }
   return { ...record, failed }
 }

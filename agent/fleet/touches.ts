@@ -1,6 +1,7 @@
 // Which Pods have to be told something, and in which order: grants first, then the canary, then the rest; never faster
 // than allowed. Pure.
 import { parseNote, renderNote } from '../config/fleet-note.ts'
+import { spreadDelayMs } from '../config/spread.ts'
 import type { FleetNote } from '../model/fleet.ts'
 import type { SeenPod } from '../model/fleet-cluster.ts'
 import type { RolloutRecord } from './record.ts'
@@ -23,25 +24,41 @@ export type TouchInput = {
 export function touchesDue({ pods, agents, config, record, isCanary, limit }: TouchInput): readonly Touch[] {
   if (config === undefined) return []
   const all = [...pods].filter(({ isLeaving, node }) => !isLeaving && node !== '')
-  const due: { readonly touch: Touch; readonly rank: number }[] = []
+  const due: { readonly pod: SeenPod; readonly wanted: FleetNote; readonly rank: number; readonly delayMs: number }[] =
+    []
   for (const pod of all) {
     const wanted = noteFor(pod, agents, config, record)
     const now = noteOf(pod)
     if (now !== undefined && isSame(now, wanted)) continue
     const isGrant = wanted.grant !== undefined
-    const touch = { pod, note: renderNote(wanted), isGrant }
-    due.push({ touch, rank: isGrant ? 0 : isCanary(pod.node) ? 1 : now?.config === config ? 3 : 2 })
+    const rank = isGrant ? 0 : isCanary(pod.node) ? 1 : now?.config === config ? 3 : 2
+    due.push({ pod, wanted, rank, delayMs: rank === 2 ? delayOf(pod.node, config, agents) : 0 })
   }
-  return due
-    .toSorted((left, right) => left.rank - right.rank)
-    .slice(0, limit)
-    .map(({ touch }) => touch)
+  return (
+    due
+      // Who waits longest before it takes the change up is told last, so that proofs come evenly over the whole time.
+      .toSorted((left, right) => left.rank - right.rank || left.delayMs - right.delayMs)
+      .slice(0, limit)
+      .map(({ pod, wanted }) => ({ pod, note: renderNote(wanted), isGrant: wanted.grant !== undefined }))
+  )
+}
+
+const delays = new Map<string, number>()
+let delaysOf = ''
+
+/** Drawn once for each node and change. */
+function delayOf(node: string, config: string, nodes: number): number {
+  if (delaysOf !== `${config} ${nodes}`) delays.clear()
+  delaysOf = `${config} ${nodes}`
+  const delayMs = delays.get(node) ?? spreadDelayMs(node, config, { nodes, spreadMs: 0 })
+  delays.set(node, delayMs)
+  return delayMs
 }
 
 const parsed = new WeakMap<SeenPod, FleetNote | 'none'>()
 
 /** Parsed once for each version of the Pod: every turn looks at all of them. */
-function noteOf(pod: SeenPod): FleetNote | undefined {
+export function noteOf(pod: SeenPod): FleetNote | undefined {
   const known = parsed.get(pod) ?? parseNote(pod.note) ?? 'none'
   parsed.set(pod, known)
   return known === 'none' ? undefined : known
@@ -56,22 +73,4 @@ function noteFor({ node }: SeenPod, nodes: number, config: string, { grants }: R
 /** How many nodes there are is told along with something else, never for its own sake. */
 function isSame(left: FleetNote, right: FleetNote): boolean {
   return left.config === right.config && left.grant?.id === right.grant?.id
-}
-
-/** So many a second, with at most one second's worth at once. */
-export class TokenBucket {
-  #tokens = 0
-  #atMs: number | undefined
-
-  /** How many may be spent now. */
-  available(perSecond: number, nowMs: number): number {
-    const passedMs = this.#atMs === undefined ? 1000 : nowMs - this.#atMs
-    this.#atMs = nowMs
-    this.#tokens = Math.min(perSecond, this.#tokens + (passedMs / 1000) * perSecond)
-    return Math.floor(this.#tokens)
-  }
-
-  spend(count: number): void {
-    this.#tokens -= count
-  }
 }

@@ -4,7 +4,7 @@ import type { CanaryChoice, Share } from '../model/fleet.ts'
 import type { FleetNode, LeaderMemory, RolloutInput, RolloutRecord } from './record.ts'
 
 /** What is older says nothing about now: the poller asks waiting nodes more often than this. */
-export const FRESH_MS = 45_000
+export const FRESH_MS = 60_000
 /** The record of a grant takes some 60 bytes in the Lease, whose annotations may have 256 KiB. */
 const MOST_AT_A_TIME = 2_000
 

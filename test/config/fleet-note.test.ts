@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { configDigest, digestOfConfigMap } from '../../agent/config/config-digest.ts'
 import { parseNote, renderNote } from '../../agent/config/fleet-note.ts'
-import { spreadDelayMs } from '../../agent/daemon/spread.ts'
+import { spreadDelayMs, takeUpDelayMs } from '../../agent/config/spread.ts'
 
 const config = 'a'.repeat(64)
 const hex = (length: number) =>
@@ -53,6 +53,19 @@ t.test('the digest is the same from the object and from its files, whatever thei
   )
   t.not(digestOfConfigMap({ data: { a: 'b' } }), digestOfConfigMap({ data: { a: 'c' } }))
   t.not(digestOfConfigMap({ data: { a: 'x', b: '' } }), digestOfConfigMap({ data: { a: '', b: 'x' } }))
+})
+
+t.test('a grant is taken up at once; what the component has not told of yet waits for its telling', async (t) => {
+  const [config, older] = ['c'.repeat(64), 'd'.repeat(64)]
+  const change = { config, takenUp: older, note: { config, nodes: 5000 }, isNoteNew: true, spreadMs: 0 }
+  const told = takeUpDelayMs('node-1', change)
+  t.equal(told, spreadDelayMs('node-1', config, { nodes: 5000, spreadMs: 0 }))
+  t.equal(takeUpDelayMs('node-1', { ...change, takenUp: config }), 0, 'the note alone is new')
+  const secret = takeUpDelayMs('node-1', { ...change, takenUp: config, isNoteNew: false })
+  t.equal(secret, told, 'a Secret is spread too')
+  const early = takeUpDelayMs('node-1', { ...change, note: { config: older, nodes: 5000 }, isNoteNew: false })
+  t.ok(early > 2 * told && early < 175_000, `${early} ms`)
+  t.equal(takeUpDelayMs('node-1', { ...change, note: undefined }), 0)
 })
 
 t.test('5,000 nodes spread a change evenly over 75 seconds, three nodes do not wait', async (t) => {

@@ -1,8 +1,9 @@
 // What the daemon does for the fleet component: it reads the note of its Pod, takes up a change after its share of the
 // spread, and answers GET /status/summary. Without a note all of it does nothing.
 import { posix } from 'node:path'
+import { renderNote } from '../../config/fleet-note.ts'
+import { takeUpDelayMs } from '../../config/spread.ts'
 import { type FleetDesk, fleetDesk } from '../../daemon/fleet-desk.ts'
-import { spreadDelayMs } from '../../daemon/spread.ts'
 import { summaryOf } from '../../daemon/summary.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
@@ -35,8 +36,13 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
   let loading = ''
   let finished = ''
   let runtimeReady = false
-  let waiting: NodeJS.Timeout | undefined
+  let waiting: { readonly timer: NodeJS.Timeout; readonly atMs: number } | undefined
   let takenUp = ''
+  let noteTakenUp = ''
+  const noteText = () => {
+    const note = desk.note()
+    return note === undefined ? '' : renderNote(note)
+  }
 
   const look = async () => {
     try {
@@ -53,6 +59,7 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
       await look()
       loading = desk.config()
       takenUp = loading
+      noteTakenUp = noteText()
     },
     configured({ drift }) {
       spreadMs = drift.spreadMs ?? 0
@@ -71,20 +78,24 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
     },
     async changed(takeUp) {
       await look()
-      const delay =
-        desk.config() === takenUp ? 0 : spreadDelayMs(node, desk.config(), { nodes: desk.note()?.nodes, spreadMs })
+      const [config, note] = [desk.config(), desk.note()]
+      const delay = takeUpDelayMs(node, { config, takenUp, note, isNoteNew: noteText() !== noteTakenUp, spreadMs })
       if (delay === 0) return takeUp()
-      if (waiting !== undefined) return
-      waiting = setTimeout(() => {
+      const atMs = clock.monotonic() + delay
+      // What came before is never put off by what comes after.
+      if (waiting !== undefined && waiting.atMs <= atMs) return
+      clearTimeout(waiting?.timer)
+      const timer = setTimeout(() => {
         waiting = undefined
         takeUp()
       }, delay)
+      waiting = { timer, atMs }
     },
     async summary(status) {
       await desk.tick()
       const uptimeSeconds = Math.floor((clock.monotonic() - startedAt) / 1000)
       return summaryOf(status, { config: finished, grant: desk.report(), runtimeReady, uptimeSeconds })
     },
-    close: () => clearTimeout(waiting),
+    close: () => clearTimeout(waiting?.timer),
   }
 }
