@@ -12,10 +12,13 @@ import {
   KubeConfig,
   PatchStrategy,
   setHeaderOptions,
+  type V1ConfigMap,
+  type V1LabelSelector,
   V1MicroTime,
+  type V1Pod,
   Watch,
 } from '@kubernetes/client-node'
-import { type ClusterApi, type DeploymentName, FIELD_MANAGER } from '../model/cluster.ts'
+import { type ClusterApi, type ConfigMapState, type DeploymentName, FIELD_MANAGER } from '../model/cluster.ts'
 import { AgentError } from '../model/errors.ts'
 import type { Log } from '../model/ports.ts'
 
@@ -60,22 +63,32 @@ export function kubernetesApi({ kubeconfig, log, monotonic = () => performance.n
       const found = await named(`ConfigMap ${nameOf({ namespace, name })}`, () =>
         absentAsUndefined(core.readNamespacedConfigMap({ namespace, name })),
       )
-      return found === undefined
-        ? undefined
-        : { data: found.data ?? {}, annotations: found.metadata?.annotations ?? {} }
+      return found === undefined ? undefined : stateOf(found)
     },
     async applyConfigMap({ namespace, name, data, annotations }) {
       const metadata = { namespace, name, annotations, labels: { 'app.kubernetes.io/managed-by': FIELD_MANAGER } }
       const body = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data }
-      await named(`ConfigMap ${nameOf({ namespace, name })}`, () =>
-        core.patchNamespacedConfigMap({ namespace, name, body, ...how }, asApply),
+      return stateOf(
+        await named(`ConfigMap ${nameOf({ namespace, name })}`, () =>
+          core.patchNamespacedConfigMap({ namespace, name, body, ...how }, asApply),
+        ),
       )
     },
-    async annotatePods({ namespace, name }, annotation, value) {
+    async reader({ namespace, name }) {
+      const what = `Deployment ${nameOf({ namespace, name })}`
+      const { spec } = await named(what, () => apps.readNamespacedDeployment({ namespace, name }))
+      const template = spec?.template?.metadata?.annotations ?? {}
+      const labelSelector = selectorText(spec?.selector)
+      const listed = await named(`Pods of ${what}`, () => core.listNamespacedPod({ namespace, labelSelector })).catch(
+        unlessForbidden,
+      )
+      return { template, pods: listed?.items.filter(isStaying).map(podStart) }
+    },
+    async annotatePods({ namespace, name }, annotations) {
       const what = `Deployment ${nameOf({ namespace, name })}`
       // An apply would create what is not there.
       await named(what, () => apps.readNamespacedDeployment({ namespace, name }))
-      const spec = { template: { metadata: { annotations: { [annotation]: value } } } }
+      const spec = { template: { metadata: { annotations } } }
       const body = { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { namespace, name }, spec }
       await named(what, () => apps.patchNamespacedDeployment({ namespace, name, body, ...how }, asApply))
     },
@@ -124,6 +137,46 @@ export function kubernetesApi({ kubeconfig, log, monotonic = () => performance.n
         })
     },
   }
+}
+
+function stateOf({ data = {}, metadata = {} }: V1ConfigMap): ConfigMapState {
+  const { annotations = {}, managedFields = [] } = metadata
+  const writes = managedFields.map(({ manager = '', operation, time, fieldsV1 }) => ({
+    manager,
+    isApply: operation === 'Apply',
+    isData: fieldsV1 !== undefined && 'f:data' in fieldsV1,
+    at: timeOf(time),
+  }))
+  return { data, annotations, writes }
+}
+
+function timeOf(time: unknown): number {
+  return time instanceof Date ? time.getTime() : Date.parse(String(time))
+}
+
+/** As `kubectl get -l` writes it. */
+function selectorText({ matchLabels = {}, matchExpressions = [] }: Partial<V1LabelSelector> = {}): string {
+  const equal = Object.entries(matchLabels).map(([key, value]) => `${key}=${value}`)
+  const others = matchExpressions.map(({ key, operator, values = [] }) => {
+    if (operator === 'Exists') return key
+    return operator === 'DoesNotExist' ? `!${key}` : `${key} ${operator.toLowerCase()} (${values.join(',')})`
+  })
+  return [...equal, ...others].join(',')
+}
+
+function isStaying({ metadata, status }: V1Pod): boolean {
+  const isOver = status?.phase === 'Succeeded' || status?.phase === 'Failed'
+  return metadata?.deletionTimestamp === undefined && !isOver
+}
+
+function podStart({ metadata }: V1Pod) {
+  return { createdAt: timeOf(metadata?.creationTimestamp), annotations: metadata?.annotations ?? {} }
+}
+
+/** A Role of an older release lets us read no Pods. */
+function unlessForbidden(thrown: unknown): undefined {
+  if (thrown instanceof AgentError && thrown.code === 'CLUSTER_FORBIDDEN') return undefined
+  throw thrown
 }
 
 /** The library gives back text where it takes a time. */

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { kubernetesApi } from '../../agent/cluster/kubernetes-api.ts'
 import { publishAll } from '../../agent/cluster/publish.ts'
+import { restartDue } from '../../agent/cluster/readers.ts'
 import type { Publication } from '../../agent/model/cluster.ts'
 import { type TestCluster, testClusters } from '../fixtures/cluster/test-cluster.ts'
 import { SILENT } from '../fixtures/scratch/carry-out.ts'
@@ -164,6 +165,82 @@ clusters.each(
     t.same(await dataOf(cluster, path), { 'b.example.net..5000': ca.pem, theirs: 'stays' })
   },
 )
+
+/** A Pod of the controller as a rollout or a failed node makes it: with the annotations of the template at that time. */
+async function startPod(cluster: TestCluster, name: string) {
+  await sleep(1_100)
+  await cluster.put(`/api/v1/namespaces/tekton-pipelines/pods/${name}`, {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, labels: { app: 'controller' }, annotations: await rollout(cluster) },
+    spec: { containers: [{ name: 'controller', image: 'controller:1' }] },
+  })
+  await sleep(1_100)
+}
+
+/** Tekton's own manifest in place of what was published: no anchors, no annotations. */
+const spoil = async (cluster: TestCluster) =>
+  await cluster.put(TEKTON_MAP, {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'config-registry-cert' },
+    data: { _example: 'theirs' },
+  })
+
+clusters.each('a reader that started while the content was wrong is restarted, and only then', async (t, cluster) => {
+  const api = await tektonOn(cluster)
+  await publishAll(corp, api)
+  await startPod(cluster, 'first')
+  const first = await rollout(cluster)
+  const map = (await cluster.get(TEKTON_MAP)) as { readonly data: object }
+  await cluster.put(TEKTON_MAP, { ...map, data: { ...map.data, cert: 'broken' } })
+  t.match(await publishAll(corp, api), [{ result: 'written', restarted: [] }], 'it has read the right one before')
+  t.same(await rollout(cluster), first)
+  await spoil(cluster)
+  await startPod(cluster, 'second')
+  const later = { now: () => Date.now() + 900_000 }
+  t.match(await publishAll(corp, api, later), [{ result: 'written', restarted: [/controller/] }])
+  const second = await rollout(cluster)
+  t.notSame(second, first, 'the template differs, so that it does roll out')
+  t.match(await publishAll(corp, api, later), [{ result: 'unchanged', restarted: [] }], 'once')
+  t.same(await rollout(cluster), second)
+})
+
+clusters.each(
+  'whoever keeps spoiling the content does not have its readers restarted without end',
+  async (t, cluster) => {
+    const api = await tektonOn(cluster)
+    await publishAll(corp, api)
+    await spoil(cluster)
+    await startPod(cluster, 'second')
+    t.match(await publishAll(corp, api), [{ restarted: [], postponed: [/controller/] }])
+    await sleep(1_100)
+    await spoil(cluster)
+    await sleep(1_100)
+    t.match(await publishAll(corp, api), [{ postponed: [/controller/] }], 'what was due stays due')
+    t.match(await publishAll(corp, api, { now: () => Date.now() + 601_000 }), [{ restarted: [/controller/] }])
+  },
+)
+
+clusters.each('a reader that is younger than new content needs no restart', async (t, cluster) => {
+  const api = await tektonOn(cluster)
+  await cluster.denyRollouts()
+  await publishAll(corp, api)
+  await startPod(cluster, 'young')
+  await cluster.allowRollouts()
+  t.match(await publishAll(corp, api), [{ result: 'unchanged', restarted: [] }])
+})
+
+t.test('where Pods may not be listed, a correction restarts the reader once', async (t) => {
+  const at = Date.parse('2026-01-02T03:04:05Z')
+  const writes = [{ manager: 'registry-trust', isApply: true, isData: true, at }]
+  const found = { data: {}, annotations: { 'registry-trust.io/wrong-from': '2026-01-02T03:04:00Z' }, writes }
+  const question = { digest: 'd', isSettled: false, found, now: at }
+  const before = { 'registry-trust.io/content': 'd' }
+  t.equal(restartDue({ pods: undefined, template: before }, question), 'now')
+  const after = { ...before, 'registry-trust.io/content-since': '2026-01-02T03:04:05.000Z' }
+  t.equal(restartDue({ pods: undefined, template: after }, question), 'no')
+})
 
 clusters.each('a broken anchor takes nothing away', async (t, cluster) => {
   const api = await tektonOn(cluster)

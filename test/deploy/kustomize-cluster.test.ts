@@ -120,43 +120,56 @@ t.test('publish: least privilege for its one container', async (t) => {
   t.notOk(volumes?.some(({ hostPath }) => hostPath !== undefined))
 })
 
-t.test('publish may do exactly what it does, each right on one object by name', { timeout: 240_000 }, async (t) => {
-  const rights = new Set<string>()
-  t.notOk(publish.some(({ kind }) => /^ClusterRole/.test(kind)))
-  for (const { kind, metadata, rules } of publish) {
-    if (kind !== 'Role') continue
-    for (const { apiGroups, resources, resourceNames = [], verbs } of rules as readonly Rule[]) {
-      t.ok(resourceNames.length > 0, `${metadata.namespace}: ${resources.join()} are given by name`)
-      for (const resource of resources)
-        for (const name of resourceNames)
-          for (const verb of verbs)
-            rights.add(`${verb} ${[...apiGroups, resource].join('/')} ${metadata.namespace}/${name}`)
+t.test(
+  'publish may do exactly what it does, each right on one object by name, but for the list of Pods',
+  { timeout: 240_000 },
+  async (t) => {
+    const rights = new Set<string>()
+    t.notOk(publish.some(({ kind }) => /^ClusterRole/.test(kind)))
+    for (const { kind, metadata, rules } of publish) {
+      if (kind !== 'Role') continue
+      for (const { apiGroups, resources, resourceNames = [], verbs } of rules as readonly Rule[]) {
+        // A list is of a whole namespace, and `pods` of Tekton's is the one that is needed.
+        if (resources.join() === 'pods') {
+          t.same([metadata.namespace, verbs], ['tekton-pipelines', ['list']])
+          rights.add(`list /pods ${metadata.namespace}`)
+          continue
+        }
+        t.ok(resourceNames.length > 0, `${metadata.namespace}: ${resources.join()} are given by name`)
+        for (const resource of resources)
+          for (const name of resourceNames)
+            for (const verb of verbs)
+              rights.add(`${verb} ${[...apiGroups, resource].join('/')} ${metadata.namespace}/${name}`)
+      }
     }
-  }
 
-  const cluster = await PublishingCluster.start(t, t.testdir({}))
-  for (const object of publish.filter(({ kind }) => kind === 'ConfigMap' || kind === 'Lease')) {
-    const group = object.kind === 'Lease' ? '/apis/coordination.k8s.io/v1' : '/api/v1'
-    const { namespace, name } = object.metadata
-    cluster.server.put(`${group}/namespaces/${namespace}/${object.kind.toLowerCase()}s/${name}`, { ...object })
-  }
-  const configMaps = publish
-    .filter(({ kind }) => kind === 'ConfigMap')
-    .map(({ metadata: { namespace, name } }) => ({
-      namespace,
-      name,
-      ...(name.endsWith('certs') && { format: 'certs.d' }),
-    }))
-  const trust = { registries: [{ host: 'harbor.example.net', ca: 'corp.pem' }], publish: { tekton: true, configMaps } }
-  cluster.configure(trust, { 'corp.pem': makeCa('Corp Root').pem })
-  cluster.watch(t)
-  const asked = () => new Set(cluster.server.requests.map(({ verb, path }) => rightFor(verb, path)))
-  const deadline = Date.now() + 60_000
-  // A watch is of a collection: the field selector that names the one object is not in the path.
-  const wanted = new Set([...rights].map((right) => right.replace(/^(watch \S+ [^/]+)\/.*/, '$1')))
-  while (![...wanted].every((right) => asked().has(right)) && Date.now() < deadline) await sleep(20)
-  t.same([...asked()].toSorted(), [...wanted].toSorted())
-})
+    const cluster = await PublishingCluster.start(t, t.testdir({}))
+    for (const object of publish.filter(({ kind }) => kind === 'ConfigMap' || kind === 'Lease')) {
+      const group = object.kind === 'Lease' ? '/apis/coordination.k8s.io/v1' : '/api/v1'
+      const { namespace, name } = object.metadata
+      cluster.server.put(`${group}/namespaces/${namespace}/${object.kind.toLowerCase()}s/${name}`, { ...object })
+    }
+    const configMaps = publish
+      .filter(({ kind }) => kind === 'ConfigMap')
+      .map(({ metadata: { namespace, name } }) => ({
+        namespace,
+        name,
+        ...(name.endsWith('certs') && { format: 'certs.d' }),
+      }))
+    const trust = {
+      registries: [{ host: 'harbor.example.net', ca: 'corp.pem' }],
+      publish: { tekton: true, configMaps },
+    }
+    cluster.configure(trust, { 'corp.pem': makeCa('Corp Root').pem })
+    cluster.watch(t)
+    const asked = () => new Set(cluster.server.requests.map(({ verb, path }) => rightFor(verb, path)))
+    const deadline = Date.now() + 60_000
+    // A watch is of a collection: the field selector that names the one object is not in the path.
+    const wanted = new Set([...rights].map((right) => right.replace(/^(watch \S+ [^/]+)\/.*/, '$1')))
+    while (![...wanted].every((right) => asked().has(right)) && Date.now() < deadline) await sleep(20)
+    t.same([...asked()].toSorted(), [...wanted].toSorted())
+  },
+)
 
 t.test('the listener of the example has the rights that Tekton made for listeners, and none of its own', async (t) => {
   t.notOk(tekton.some(({ kind }) => kind === 'Role' || kind === 'ClusterRole'))

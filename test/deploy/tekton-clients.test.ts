@@ -118,6 +118,15 @@ newestGeneration(t, 'the published ConfigMaps make clients in Pods trust', async
       [{ status: 201, userAgent: /go-containerregistry/ }],
     )
     t.notMatch(step.args?.join(' ') ?? '', /skip-tls|insecure/)
+    // As Go reads it: every file in each of the folders; the first one is that of kaniko's image.
+    const { SSL_CERT_DIR = '' } = environmentOf(step, values)
+    t.same(SSL_CERT_DIR.split(':'), ['/kaniko/ssl/certs', ca.path], 'FROM another declared registry')
+    const other = await crane(['digest', registry.reference('team/app:1')], {
+      ...env,
+      SSL_CERT_FILE: '/nowhere',
+      SSL_CERT_DIR,
+    })
+    t.equal(other.code, 0, other.stderr)
   })
 
   await t.test("the example Task's script clones with the published bundle", async (t) => {
@@ -139,6 +148,11 @@ newestGeneration(t, 'the published ConfigMaps make clients in Pods trust', async
     const cloned = await clone('/run/source')
     t.equal(cloned.code, 0, cloned.stderr)
     t.equal(await node.readFile('/run/source/README'), 'hello\n')
+    await node.run(['sh', '-c', 'cd /run/source && echo theirs > README && touch .git/index.lock left .hidden'])
+    const again = await clone('/run/source')
+    t.equal(again.code, 0, `a workspace that was used: ${again.stderr}`)
+    t.equal(await node.readFile('/run/source/README'), 'hello\n')
+    t.not((await node.exec(['test', '-e', '/run/source/left'])).code, 0)
   })
 })
 

@@ -28,6 +28,7 @@ t.test('the pipeline uses Tasks that are there, and gives every parameter withou
     const given = params.map(({ name }) => name)
     for (const { name, default: preset } of task.spec.params ?? [])
       t.ok(preset !== undefined || given.includes(name), `${taskRef.name} ${name}`)
+    if (task.spec.params?.some(({ name }) => name === 'host')) t.ok(given.includes('host'), taskRef.name)
     for (const name of given)
       t.ok(
         task.spec.params?.some((param) => param.name === name),
@@ -47,9 +48,10 @@ t.test('they mount the ConfigMaps that publish writes, with keys as it spells th
   for (const { metadata, spec } of tasks) {
     const maps = (spec.volumes ?? []).flatMap(({ configMap }) => configMap ?? [])
     t.equal(maps.length, 1, metadata.name)
-    for (const { name, items = [] } of maps) {
+    for (const { name, items = [], optional = false } of maps) {
       t.match(published, `name: ${name}\n`)
       for (const { key, path } of items) t.equal(key, configMapKey(path.split('/')[0] ?? ''))
+      t.equal(optional, items.length > 0, `${metadata.name}: a host that is not published yet does not hold up the Pod`)
     }
   }
 })

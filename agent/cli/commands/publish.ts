@@ -39,15 +39,16 @@ function isGood({ result }: Published): boolean {
   return result === 'unchanged' || result === 'written'
 }
 
-function line({ configMap, result, restarted, problem }: Published, { paint }: Wiring): string {
+function line({ configMap, result, restarted, postponed = [], problem }: Published, { paint }: Wiring): string {
   const done = restarted.length === 0 ? '' : `, restarted ${restarted.join(', ')}`
+  const later = postponed.length === 0 ? '' : `, to be restarted later: ${postponed.join(', ')}`
   const why =
     problem === undefined
       ? result === 'held'
         ? '\n  one of its anchors cannot be used now: left unchanged'
         : ''
       : `\n  ${harmless(problem.message)}\n  ${problem.remedy}`
-  return `${paint(isGood({ result } as Published) ? 'green' : 'red', result.padEnd(9))} ${configMap}${done}${why}\n`
+  return `${paint(isGood({ result } as Published) ? 'green' : 'red', result.padEnd(9))} ${configMap}${done}${later}${why}\n`
 }
 
 /** Looks again when a ConfigMap changes, when a file changes, and now and then anyway; renews the lease in between. */
@@ -79,7 +80,9 @@ async function watchForGood(api: ClusterApi, first: DesiredState, wiring: Wiring
           desired = await configured(wiring).catch((thrown: unknown) => keepLast(thrown, desired, wiring))
           const results = await whileHolding(api, wiring, (holding) => publishAll(desired, api, { signal: holding }))
           lastTold = tell(results, lastTold, wiring)
-          const isDone = results.length === (desired.publish ?? []).length && results.every(isGood)
+          const isDone =
+            results.length === (desired.publish ?? []).length &&
+            results.every((one) => isGood(one) && one.postponed === undefined)
           nextLookAt = ports.clock.monotonic() + (isDone ? desired.drift.resyncMs : RENEW_MS)
         }
       } catch (thrown) {

@@ -415,7 +415,8 @@ export const TRUST_SCHEMA = {
               },
               anchors: anchorNames('Names of the anchors; none: all with the scope system.'),
               restart: {
-                description: 'Deployments of that namespace that are restarted when the content changed.',
+                description:
+                  'Deployments of that namespace that are restarted when their Pods may have read something else.',
                 type: 'array',
                 maxItems: 20,
                 uniqueItems: true,
