@@ -31,7 +31,7 @@ export function testFiles(speed: Speed): readonly string[] {
   return fixturesHavePassed() ? wanted.filter((file) => !file.startsWith(FIXTURES)) : wanted
 }
 
-function isUnit(file: string): boolean {
+export function isUnit(file: string): boolean {
   return !SLOW.has(file) && ![...reach(file)].some((path) => OUTSIDE.test(path))
 }
 
@@ -56,14 +56,18 @@ export function fixturesHavePassed(): boolean {
   return existsSync(stamp())
 }
 
+/** Where what is fetched for the tests lies, and what is remembered of them on this machine. */
+export function cacheFolder(): string {
+  return process.env['REGISTRY_TRUST_CACHE'] ?? '/var/cache/registry-trust-fixtures'
+}
+
 /** In the cache beside the programs that the fixtures run: another machine has another one. */
 function stamp(): string {
-  const cache = process.env['REGISTRY_TRUST_CACHE'] ?? '/var/cache/registry-trust-fixtures'
   const digest = createHash('sha256')
   const fixtures = readdirSync(join(ROOT, FIXTURES)).map((name) => `${FIXTURES}${name}`)
   for (const file of [...fixtures.sort(), 'scripts/install-fixtures'])
     digest.update(`${file}\0`).update(readFileSync(join(ROOT, file)))
-  return join(cache, 'fixtures-passed', digest.digest('hex'))
+  return join(cacheFolder(), 'fixtures-passed', digest.digest('hex'))
 }
 
 export function isFixtureTest(file: string): boolean {

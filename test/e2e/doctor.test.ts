@@ -1,13 +1,13 @@
 // `doctor` and `explain` on a real node: what containerd ignores without a word is named, what a pull uses is shown in
 // order.
 import t from 'tap'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { AgentOnNode, BY_SIGNAL, sampledGenerations, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const CERTS = '/etc/containerd/certs.d'
 
-for (const generation of generationsToTest())
+for (const generation of sampledGenerations())
   t.test(`containerd ${generation.version}`, async (t) => {
     const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
     t.teardown(() => node.dispose())

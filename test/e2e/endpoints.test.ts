@@ -1,7 +1,7 @@
 // The rarer settings of a registry on each containerd generation: "*", client certificates.
 import { readFile } from 'node:fs/promises'
 import t from 'tap'
-import { generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
+import { sampledGenerations } from '../fixtures/e2e/agent-on-node.ts'
 import { placeOn, serve } from '../fixtures/e2e/served.ts'
 import { createAuthority, issueClient, issueServer } from '../fixtures/node/certificates.ts'
 import { startFaultServer } from '../fixtures/node/tls-servers.ts'
@@ -9,7 +9,7 @@ import { startFaultServer } from '../fixtures/node/tls-servers.ts'
 const HOST = 'harbor.example.net'
 const MIRROR = 'mirror.example.net'
 
-for (const generation of generationsToTest()) {
+for (const generation of sampledGenerations()) {
   t.test(`containerd ${generation.version}`, { timeout: 240_000 }, async (t) => {
     const place = await placeOn(t, generation)
     const { node, agent } = place

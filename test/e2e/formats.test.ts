@@ -1,6 +1,6 @@
 // config.toml as people write it: every byte outside the edit stays, and the real containerd loads the result.
 import t from 'tap'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { AgentOnNode, BY_SIGNAL, sampledGenerations, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
@@ -33,7 +33,7 @@ const CASES: readonly Case[] = [
   },
 ]
 
-for (const generation of generationsToTest())
+for (const generation of sampledGenerations())
   for (const { name, before, after } of CASES)
     t.test(`containerd ${generation.version}: ${name}`, async (t) => {
       const config = before(generation.expected.configVersion, generation.expected.registryPlugin)

@@ -1,13 +1,13 @@
 // config.toml that imports a file that imports another one: containerd reads all three, so the agent must judge by all
 // three.
 import t from 'tap'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { AgentOnNode, BY_SIGNAL, sampledGenerations, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const CONFIG = '/etc/containerd/config.toml'
 
-for (const generation of generationsToTest())
+for (const generation of sampledGenerations())
   t.test(`containerd ${generation.version}`, { timeout: 240_000 }, async (t) => {
     const whole = defaultConfig(generation)
     const version = /^version = \d/m.exec(whole)?.[0] ?? ''

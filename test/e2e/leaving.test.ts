@@ -5,13 +5,14 @@ import {
   BY_SIGNAL,
   contents,
   generationsToTest,
+  sampledGenerations,
   startPrivateRegistry,
   TRUST_FOLDERS,
 } from '../fixtures/e2e/agent-on-node.ts'
 import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
-for (const generation of generationsToTest()) {
+for (const generation of sampledGenerations()) {
   t.test(`containerd ${generation.version}: uninstall leaves the node as before`, async (t) => {
     const node = await startSandboxNode({ generation, runContainers: true })
     t.teardown(() => node.dispose())

@@ -5,6 +5,7 @@ import {
   BY_SIGNAL,
   contents,
   generationsToTest,
+  sampledGenerations,
   startPrivateRegistry,
   TRUST_FOLDERS,
 } from '../fixtures/e2e/agent-on-node.ts'
@@ -25,7 +26,7 @@ const HARBOR = `version = 2
       insecure_skip_verify = true
 `
 
-for (const generation of generationsToTest()) {
+for (const generation of sampledGenerations()) {
   const isOne = generation.label.startsWith('1.')
   t.test(`containerd ${generation.version}: the Harbor example`, async (t) => {
     const node = await startSandboxNode({ generation, config: HARBOR })

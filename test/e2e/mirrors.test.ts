@@ -1,5 +1,5 @@
 import t from 'tap'
-import { generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
+import { sampledGenerations } from '../fixtures/e2e/agent-on-node.ts'
 import { type Place, placeOn, type Served, serve } from '../fixtures/e2e/served.ts'
 import { createAuthority, issueServer } from '../fixtures/node/certificates.ts'
 import { tinyImage } from '../fixtures/node/image.ts'
@@ -15,7 +15,7 @@ async function asked(registry: FixtureRegistry, image = 'hello'): Promise<number
   return (await registry.accessLog()).filter(({ url }) => url.startsWith(`/v2/library/${image}/`)).length
 }
 
-for (const generation of generationsToTest()) {
+for (const generation of sampledGenerations()) {
   t.test(`containerd ${generation.version}`, { timeout: 240_000 }, async (t) => {
     const place = await placeOn(t, generation)
     const { node, agent } = place

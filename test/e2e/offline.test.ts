@@ -1,14 +1,19 @@
 // Profile `hosts`: without any socket of the node the agent writes host directories and proves them by the rehearsal.
 import { join } from 'node:path'
 import t from 'tap'
-import { AgentOnNode, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import {
+  AgentOnNode,
+  generationsToTest,
+  sampledGenerations,
+  startPrivateRegistry,
+} from '../fixtures/e2e/agent-on-node.ts'
 import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
 import type { Generation } from '../fixtures/node/generations.ts'
 import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 
-for (const generation of generationsToTest()) {
+for (const generation of sampledGenerations()) {
   t.test(`containerd ${generation.version}: trusted without a socket`, async (t) => {
     const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
     t.teardown(() => node.dispose())

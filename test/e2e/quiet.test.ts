@@ -2,7 +2,7 @@
 // restart off.
 import t from 'tap'
 import { connectCri } from '../../agent/node/cri/client.ts'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { AgentOnNode, BY_SIGNAL, sampledGenerations, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { issueServer } from '../fixtures/node/certificates.ts'
 import { CONTAINERD_SOCKET } from '../fixtures/node/fixture-node.ts'
 import type { Generation } from '../fixtures/node/generations.ts'
@@ -12,7 +12,7 @@ import { type Slowness, startSlowRegistry } from '../fixtures/node/slow-registry
 const HOST = 'harbor.example.net'
 const SLOW_HOST = 'slow.example.net'
 const SOON = { timeoutMs: 20_000 }
-const generations = generationsToTest()
+const generations = sampledGenerations()
 
 /**
  * containerd has loaded config_path, so that the slow registry can be pulled from, and its file no longer says so: a

@@ -7,7 +7,7 @@ import {
   AgentOnNode,
   BY_SIGNAL,
   contents,
-  generationsToTest,
+  sampledGenerations,
   startPrivateRegistry,
   TRUST_FOLDERS,
 } from '../fixtures/e2e/agent-on-node.ts'
@@ -65,7 +65,7 @@ function sabotages({ expected, label }: Generation, isFirst: boolean): readonly 
   return [...all, ...(label.startsWith('1.') ? [tls] : []), ...(isFirst ? [exits] : [])]
 }
 
-for (const [index, generation] of generationsToTest().entries())
+for (const [index, generation] of sampledGenerations().entries())
   t.test(`containerd ${generation.version}`, async (t) => {
     const node = await startSandboxNode({ generation, runContainers: true })
     t.teardown(() => node.dispose())
