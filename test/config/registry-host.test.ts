@@ -152,7 +152,10 @@ t.test('whatever passes is one folder name and says the host only', async (t) =>
       (host) => {
         if (checkRegistryHost(host) !== undefined) return true
         return (
-          /^[a-z0-9.-]+(:[0-9]+)?$/.test(host) && !host.startsWith('.') && !host.includes('..') && host.length < 260
+          /^([a-z0-9.-]+(:[0-9]+)?|[a-z0-9._-]+)$/.test(host) &&
+          !host.startsWith('.') &&
+          !host.includes('..') &&
+          host.length < 260
         )
       },
     ),

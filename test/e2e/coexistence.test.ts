@@ -242,35 +242,24 @@ t.test('a drop-in that takes config_path away ends in a finding, not in a fight'
 const isOverBudget = ({ restart }: StatusReport) => restart.pending && /maxPerHour/.test(restart.reason ?? '')
 
 t.test('Astronomer puts its own first copy of config.toml back and restarts, at every start of its pod', async (t) => {
-  const { node, agent, pull } = await arrange(t, { generation: newest, config: 'default' })
+  const extra = { restart: { ...BY_SIGNAL.restart, budget: { maxPerHour: 1 } } }
+  const { node, agent, pull } = await arrange(t, { generation: newest, config: 'default', extra })
   await node.run(['cp', '-p', CONFIG, `${CONFIG}.bak`])
   const daemon = await agent.startDaemon()
   await converged(daemon)
   t.equal(await node.restarts(), 1, 'config_path is set, with one restart')
   const theirBackup = await node.readFile(`${CONFIG}.bak`)
-  let theirs = 0
-  for (let start = 0; start < 4; start++) {
-    const { transactions } = await daemon.status()
+  for (const start of [1, 2]) {
+    // An agent that is not held up puts the file right before their restart, and containerd never reads theirs.
+    await node.run(['kill', '-STOP', String(daemon.service.pid)])
     await node.run(['sh', '-ec', `cat ${CONFIG}.bak > ${CONFIG}`])
     await node.restartedSince(await node.signalContainerd('TERM'))
-    theirs += 1
-    // Between two restarts lies a minute at least.
-    await daemon.until(
-      (status) =>
-        (status.state === 'converged' && status.transactions.length > transactions.length) ||
-        isOverBudget(status) ||
-        status.problems.length > 0,
-      120_000,
-    )
+    await node.run(['kill', '-CONT', String(daemon.service.pid)])
+    const status = await daemon.until(isOverBudget)
     await settled(node)
+    t.equal(status.state, 'restart-pending', 'it says what it waits for')
+    t.equal(await node.restarts(), 1 + start, 'and restarts no more often than its budget says')
   }
-  const status = await daemon.until(isOverBudget)
-  t.ok(
-    (await node.restarts()) - theirs <= 3,
-    `${(await node.restarts()) - theirs} restarts by the agent: never more than its budget of 3 an hour`,
-  )
-  t.match(status.restart, { pending: true, reason: /maxPerHour/ }, 'and then it says what it waits for')
-  t.equal(status.state, 'restart-pending')
   t.equal(await node.readFile(`${CONFIG}.bak`), theirBackup)
   t.equal((await agent.apply()).code, 0, 'a person settles it')
   t.match(await pull(), { ok: true })
