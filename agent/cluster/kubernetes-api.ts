@@ -21,10 +21,10 @@ import {
 import { type ClusterApi, type ConfigMapState, type DeploymentName, FIELD_MANAGER } from '../model/cluster.ts'
 import { AgentError } from '../model/errors.ts'
 import type { Log } from '../model/ports.ts'
+import { LeaseObservations } from './lease-observations.ts'
+import { watchWhile } from './watch-while.ts'
 
 const RETRY_WATCH_MS = 1_000
-
-import { LeaseObservations } from './lease-observations.ts'
 
 export type KubernetesOptions = {
   /** A kubeconfig; absent: the service account of the Pod. */
@@ -200,10 +200,12 @@ async function keepWatching(
           log.debug('watch-ended', { configMap: `${namespace}/${name}` })
         resolve()
       }
-      new Watch(config)
-        .watch(path, { fieldSelector: `metadata.name=${name}` }, () => onChange(), done)
-        .then((controller) => signal.addEventListener('abort', () => controller.abort(), { once: true }), done)
+      const onEvent = () => {
+        if (!signal.aborted) onChange()
+      }
+      watchWhile(signal, new Watch(config), path, { fieldSelector: `metadata.name=${name}` }, onEvent, done)
     })
+    if (signal.aborted) return
     await new Promise((resolve) => setTimeout(resolve, RETRY_WATCH_MS).unref())
     // What happened while nobody watched is seen by looking.
     if (!signal.aborted) onChange()

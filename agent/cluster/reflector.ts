@@ -3,6 +3,7 @@
 // breaks goes on where it was; one that is too old (410) is read anew; what was there before stays visible meanwhile.
 import { type KubeConfig, type KubernetesListObject, type KubernetesObject, Watch } from '@kubernetes/client-node'
 import type { Log } from '../model/ports.ts'
+import { watchWhile } from './watch-while.ts'
 
 const PAGE = 500
 const FIRST_PAUSE_MS = 500
@@ -99,16 +100,8 @@ function watchFrom<Kept>(
     else resolve(version)
   }
   const stop = new AbortController()
-  const onAbort = () => stop.abort()
-  signal.addEventListener('abort', onAbort, { once: true })
-  new Watch(config).watch(path, query, onEvent, onEnd).then((controller) => {
-    if (stop.signal.aborted) controller.abort()
-    stop.signal.addEventListener('abort', () => controller.abort(), { once: true })
-  }, onEnd)
-  return promise.finally(() => {
-    signal.removeEventListener('abort', onAbort)
-    stop.abort()
-  })
+  watchWhile(AbortSignal.any([signal, stop.signal]), new Watch(config), path, query, onEvent, onEnd)
+  return promise.finally(() => stop.abort())
 }
 
 function nameOf({ metadata }: KubernetesObject): string {
