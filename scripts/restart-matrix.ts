@@ -1,7 +1,7 @@
 // The restart matrix: which failure, of whom, in which phase, with which containerd, and how long the node was without
 // containerd. Prints a line for each cell, a table, and ends with 1 where a promise was broken. See
 // docs/reliability.md.
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import {
   allCells,
@@ -23,14 +23,20 @@ const { values } = parseArgs({
     nodes: { type: 'string', default: '4' },
     only: { type: 'string', default: '' },
     output: { type: 'string', default: '' },
+    generation: { type: 'string', default: '' },
+    skip: { type: 'string', default: '' },
   },
 })
 const scale = Number(values.scale)
-const generation = findGenerations().found.at(-1)
-if (generation === undefined) throw new Error('no containerd was fetched: run scripts/install-fixtures')
+const generation = findGenerations().found.findLast(({ label }) => ['', label].includes(values.generation))
+if (generation === undefined)
+  throw new Error(`no containerd ${values.generation} was fetched: run scripts/install-fixtures`)
 const wanted = values.only.split(',').filter((word) => word !== '')
 const isWanted = (cell: Cell) => wanted.every((word) => Object.values<string>(cell).includes(word))
-const cells = (values.all ? allCells() : allPairs(allCells())).filter(isWanted)
+const done = new Set(values.skip === '' ? [] : linesOf(values.skip).map(({ cell }) => Object.values(cell).join(' ')))
+const cells = (values.all ? allCells() : allPairs(allCells()))
+  .filter(isWanted)
+  .filter((cell) => !done.has(Object.values(cell).join(' ')))
 process.stdout.write(
   `${cells.length} cells on containerd ${generation.label}, ${values.nodes} nodes, times divided by ${scale}\n`,
 )
@@ -64,11 +70,16 @@ async function work(): Promise<void> {
 
 function tell(result: CellResult): void {
   results.push(result)
-  const { cell, isHit, downMs, honestMs, commands, config, faults } = result
+  const { cell, isHit, downMs, slowestMs, honestMs, commands, config, faults } = result
   const verdict = faults.length === 0 ? 'ok' : `BROKEN: ${faults.join('; ')}`
-  const line = `${Object.values(cell).join(' ')}${isHit ? '' : ' (late)'}: down ${downMs} of ${honestMs} ms, ${commands} commands, ${config}: ${verdict}\n`
+  const line = `${Object.values(cell).join(' ')}${isHit ? '' : ' (late)'}: down ${downMs} of ${honestMs} ms, slowest answer ${slowestMs} ms, ${commands} commands, ${config}: ${verdict}\n`
   process.stdout.write(line)
   if (values.output !== '') appendFileSync(values.output, `${JSON.stringify(result)}\n`)
+}
+
+function linesOf(path: string): readonly CellResult[] {
+  const text = existsSync(path) ? readFileSync(path, 'utf8') : ''
+  return text.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line)]))
 }
 
 function rowOf(name: string, rows: readonly CellResult[]): string {

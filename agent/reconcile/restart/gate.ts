@@ -21,9 +21,13 @@ export type Permission =
   /** `waitMs`: after this time it is worth asking again; absent where nobody can tell. */
   | { readonly allowed: false; readonly reason: string; readonly waitMs?: number }
 
+/** For what passes by itself and announces itself to nobody: a pull under way, a full disk. A grant is a file event. */
+const ASK_AGAIN_MS = 60_000
+
 export async function mayRestart(context: Context, rehearsal: Rehearsal, reason: string): Promise<Permission> {
   const { desired, facts, cri, options, ports } = context
-  const no = (why: string): Permission => ({ allowed: false, reason: why })
+  const no = (reason: string): Permission => ({ allowed: false, reason })
+  const soon = (reason: string): Permission => ({ allowed: false, reason, waitMs: ASK_AGAIN_MS })
   const way = await chooseRestart(desired.restart, facts, ports)
   if (way.kind === 'none') return no(way.reason)
   if (rehearsal.verdict === 'not-rehearsed' && !options.consentUnrehearsed)
@@ -31,7 +35,7 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
       `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without`,
     )
   const full = await fullFileSystem(context)
-  if (full !== undefined) return no(full)
+  if (full !== undefined) return soon(full)
   const limit = await limitOf(context)
   if (limit !== undefined) return { allowed: false, ...limit }
   const grant = fleetGate(context)
@@ -42,9 +46,9 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
     patienceMs: options.byHand ? QUIET_PATIENCE_BY_HAND_MS : QUIET_PATIENCE_MS,
     signal: options.signal,
   })
-  if (busy !== undefined) return no(busy)
+  if (busy !== undefined) return soon(busy)
   const permit = await ports.permit.ask({ reason, byHand: options.byHand })
-  if (!permit.granted) return no(permit.reason)
+  if (!permit.granted) return soon(permit.reason)
   try {
     const before = await rememberRuntime(cri, facts.status)
     // The last step: a grant that is taken is used up, whatever follows.
@@ -54,7 +58,7 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
     return no(lost)
   } catch (thrown) {
     await permit.release()
-    return no(`the running containers cannot be listed: ${asAgentError(thrown).message}`)
+    return soon(`the running containers cannot be listed: ${asAgentError(thrown).message}`)
   }
 }
 
@@ -94,6 +98,5 @@ async function limitOf({
   const now = { wall: clock.now(), uptimeMs: clock.monotonic(), bootId: restarts.bootId }
   const limit = ledgerLimit(desired.restart, await restarts.ledger.read(), now)
   if (limit !== undefined) return limit
-  const reason = desired.restart.window === undefined ? undefined : outsideWindow(desired.restart.window, now.wall)
-  return reason === undefined ? undefined : { reason }
+  return desired.restart.window === undefined ? undefined : outsideWindow(desired.restart.window, now.wall)
 }

@@ -77,3 +77,21 @@ t.test('an agent that reads no note says so', async (t) => {
     reason: /^waits for the fleet's grant \(this agent reads no note/,
   })
 })
+
+t.test(
+  'what passes by itself is asked again when it is over: the window at its opening, a pull within a minute',
+  async (t) => {
+    const context = contextOf({ permit: 'local' }, [])
+    const window = { days: ['Thu'], from: '02:00', to: '03:00', timeZone: 'UTC' } as const
+    const outside = { ...context, desired: { ...context.desired, restart: { ...context.desired.restart, window } } }
+    // The clock of the stand-in begins at 1970-01-01T00:00Z, a Thursday.
+    t.match(await mayRestart(outside, REHEARSED, 'test'), { allowed: false, waitMs: 2 * 3_600_000 })
+    const now = new Date(0).toISOString()
+    const created = [{ id: 'c', createdAt: now }]
+    const pulls = { ...context, cri: { ...context.cri, activity: async () => ({ downloads: [], created }) } }
+    t.match(await mayRestart(pulls as unknown as Context, REHEARSED, 'test'), { allowed: false, waitMs: 60_000 })
+    const files = { ...context.ports.files, freeBytes: async () => 0 }
+    const full = { ...context, ports: { ...context.ports, files } }
+    t.match(await mayRestart(full, REHEARSED, 'test'), { allowed: false, waitMs: 60_000 })
+  },
+)

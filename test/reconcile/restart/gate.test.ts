@@ -19,5 +19,43 @@ t.test('the maintenance window, in its own time zone and over midnight', async (
   ]
   for (const [name, window, at, inside] of cases)
     t.equal(outsideWindow(window, Date.parse(at)) === undefined, inside, name)
-  t.match(outsideWindow(noon, Date.parse('2026-11-22T13:00:00Z')), /Sat 12:30-13:30 UTC/)
+  t.match(outsideWindow(noon, Date.parse('2026-11-22T13:00:00Z'))?.reason, /Sat 12:30-13:30 UTC/)
+})
+
+t.test('outside the window it is known when it opens, whatever the clocks of the zone do on the way', async (t) => {
+  const opensAt = (window: MaintenanceWindow, now: string) => {
+    const outside = outsideWindow(window, Date.parse(now))
+    return outside === undefined ? undefined : new Date(Date.parse(now) + outside.waitMs).toISOString()
+  }
+  const berlin = (days: MaintenanceWindow['days'], from: string, to: string): MaintenanceWindow => ({
+    days,
+    from,
+    to,
+    timeZone: 'Europe/Berlin',
+  })
+  const cases: readonly [string, MaintenanceWindow, string, string][] = [
+    ['later today', berlin(['Fri'], '22:00', '23:00'), '2026-11-20T08:15:30.250Z', '2026-11-20T21:00:00.000Z'],
+    ['just shut: in a week', berlin(['Fri'], '22:00', '23:00'), '2026-11-20T22:00:00Z', '2026-11-27T21:00:00.000Z'],
+    ['over the spring change', berlin(['Mon'], '03:00', '04:00'), '2026-03-28T12:00:00Z', '2026-03-30T01:00:00.000Z'],
+    [
+      'in the hour that is skipped',
+      berlin(['Sun'], '02:30', '04:00'),
+      '2026-03-28T12:00:00Z',
+      '2026-03-29T01:00:00.000Z',
+    ],
+    ['over the autumn change', berlin(['Mon'], '03:00', '04:00'), '2026-10-24T12:00:00Z', '2026-10-26T02:00:00.000Z'],
+    [
+      'in the hour that comes twice',
+      berlin(['Sun'], '02:30', '02:40'),
+      '2026-10-24T12:00:00Z',
+      '2026-10-25T00:30:00.000Z',
+    ],
+    [
+      'a quarter past the zone',
+      { days: ['Sun'], from: '05:50', to: '05:51', timeZone: 'Asia/Kathmandu' },
+      '2026-11-22T00:06:00Z',
+      '2026-11-29T00:05:00.000Z',
+    ],
+  ]
+  for (const [name, window, now, expected] of cases) t.equal(opensAt(window, now), expected, name)
 })
