@@ -60,7 +60,7 @@ async function main(): Promise<number> {
       ])
       const bus = systemd({ busSocket: files.hostPath('/run/dbus/system_bus_socket') })
       const { stateDir: folder, root, criProxy } = options
-      const restarts = restartStore({ files, folder, root })
+      const restarts = restartStore({ files, folder, root, clock })
       const store = stateStore({ files, folder })
       const connectCri = (socket: string) => lazyCri(criProxy ?? files.hostPath(socket))
       return restarterCommand({ ...wiring, ports: { clock, files, systemd: bus, restarts, store, connectCri } })

@@ -24,6 +24,7 @@ import { grantStore } from './node/state/grant-store.ts'
 import { nodeLock } from './node/state/lock.ts'
 import { restartStore } from './node/state/restart-store.ts'
 import { ensureFolder, stateStore } from './node/state/state-store.ts'
+import { withSteadyTimes } from './node/state/steady-times.ts'
 import { restarterClient } from './node/systemd/restarter-client.ts'
 import { awaitSockets } from './node/systemd/sidecar-sockets.ts'
 import { systemd } from './node/systemd/systemd.ts'
@@ -136,7 +137,7 @@ function wire(options: Wired): Wiring {
   const clock = systemClock()
   const fragments = fragmentStore({ files, folder: options.stateDir })
   const { behindProxy, behindRestarter } = options
-  const restarts = restartStore({ files, folder: options.stateDir, root: options.root })
+  const restarts = restartStore({ files, folder: options.stateDir, root: options.root, clock })
   const onNode: CriConnector = (socket) => connectCri(behindProxy ?? files.hostPath(socket))
   return {
     options,
@@ -178,7 +179,9 @@ function wire(options: Wired): Wiring {
           ? systemd({ busSocket: files.hostPath('/run/dbus/system_bus_socket') })
           : restarterClient({ socket: behindRestarter }),
       runner: rehearsalRunner({ connect: connectCri }),
-      store: withoutPrivateKeys(stateStore({ files, folder: options.stateDir })),
+      store: withoutPrivateKeys(
+        withSteadyTimes(stateStore({ files, folder: options.stateDir }), { clock, bootId: restarts.bootId }),
+      ),
       logins: createLoginDesk({ inputs, files, clock, login: registryLogin() }),
       lock: nodeLock({
         async folder() {

@@ -70,9 +70,9 @@ async function work(): Promise<void> {
 
 function tell(result: CellResult): void {
   results.push(result)
-  const { cell, isHit, downMs, slowestMs, honestMs, commands, config, faults } = result
+  const { cell, isHit, downMs, slowestMs, honestMs, commands, config, reason, faults } = result
   const verdict = faults.length === 0 ? 'ok' : `BROKEN: ${faults.join('; ')}`
-  const line = `${Object.values(cell).join(' ')}${isHit ? '' : ' (late)'}: down ${downMs} of ${honestMs} ms, slowest answer ${slowestMs} ms, ${commands} commands, ${config}: ${verdict}\n`
+  const line = `${Object.values(cell).join(' ')}${isHit ? '' : ' (late)'}: down ${downMs} of ${honestMs} ms, slowest answer ${slowestMs} ms, ${commands} commands, ${config}${reason === '' ? '' : ` (${reason})`}: ${verdict}\n`
   process.stdout.write(line)
   if (values.output !== '') appendFileSync(values.output, `${JSON.stringify(result)}\n`)
 }

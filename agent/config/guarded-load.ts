@@ -37,7 +37,7 @@ export type ReadingAnswer = {
 export type GuardedLoadOptions = {
   readonly paths: readonly string[]
   readonly files: InputFiles
-  readonly clock: Pick<Clock, 'now'>
+  readonly clock: Pick<Clock, 'now' | 'monotonic'>
   readonly thread: ReadingThread
   /** What the fragments were before this process began. */
   readonly fragments?: Pick<FragmentStore, 'load'>
@@ -53,8 +53,15 @@ const HARM_FORGOTTEN_MS = 600_000
 /** Certificates begin and end to be valid without a change of any file. */
 const JUDGED_AGAIN_MS = 3_600_000
 
+/** `at`: monotonic. */
 type Harm = { readonly reason: string; readonly content: string; readonly at: number }
-type Last = { readonly result: LoadResult; readonly looked: ReadonlyMap<string, string>; readonly until: number }
+/** `from` and `until`: wall times, between which no certificate begins or ends. */
+type Last = {
+  readonly result: LoadResult
+  readonly looked: ReadonlyMap<string, string>
+  readonly from: number
+  readonly until: number
+}
 
 /** A function that loads the desired state; calls wait for each other. */
 export function guardedLoad(options: GuardedLoadOptions): () => Promise<LoadResult> {
@@ -81,7 +88,7 @@ class GuardedLoader {
   async load(): Promise<LoadResult> {
     const { clock, files } = this.#options
     const last = this.#last
-    if (last !== undefined && clock.now() < last.until && (await isAsBefore(last.looked, files))) return last.result
+    if (last !== undefined && isJudged(last, clock.now()) && (await isAsBefore(last.looked, files))) return last.result
     this.#last = undefined
     this.#lastGood ??= (await this.#options.fragments?.load()) ?? new Map()
     const result = (await this.#loadSmall()) ?? (await this.#loadApart())
@@ -133,7 +140,7 @@ class GuardedLoader {
       if (end.ok) return this.#keep(end.value as ReadingAnswer, now)
       if (step !== '' && !this.#harmful.has(step)) {
         const content = await contentOf(step, this.#options.files)
-        this.#harmful.set(step, { reason: end.reason, content, at: now })
+        this.#harmful.set(step, { reason: end.reason, content, at: clock.monotonic() })
         if (attempt < MOST_HARMFUL_AT_ONCE) continue
       }
       const text = `${step === '' ? paths.join(', ') : step}: ${end.reason}`
@@ -145,7 +152,7 @@ class GuardedLoader {
     const result = unpackResult(answer.result)
     const used = new Set(answer.used)
     for (const key of this.#decoded.keys()) if (!used.has(key)) this.#decoded.delete(key)
-    if (!answer.isPartial) this.#last = { result, looked: answer.looked, until: validUntil(result, now) }
+    if (!answer.isPartial) this.#last = { result, looked: answer.looked, from: now, until: validUntil(result, now) }
     return result
   }
 
@@ -153,13 +160,18 @@ class GuardedLoader {
   async #forgetHarm(): Promise<void> {
     const { files, clock } = this.#options
     for (const [path, { content, at }] of this.#harmful) {
-      const isOld = clock.now() - at >= HARM_FORGOTTEN_MS
+      const isOld = clock.monotonic() - at >= HARM_FORGOTTEN_MS
       if (isOld || (await contentOf(path, files)) !== content) this.#harmful.delete(path)
     }
   }
 }
 
 const NOTHING: Decoded = { certificates: [], problems: [], encoding: [], repeated: [] }
+
+/** Certificates are judged by wall time: outside of the stretch that was judged, also before it, they are judged anew. */
+function isJudged({ from, until }: Last, now: number): boolean {
+  return from <= now && now < until
+}
 
 function validUntil(result: LoadResult, now: number): number {
   const anchors = result.ok ? result.desired.anchors : []

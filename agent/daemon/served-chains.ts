@@ -73,14 +73,15 @@ export function servedWatch({
     log.info('chain-changed', { registry: host, before: before.chain, now: served.chain, notAfter: first })
     const proved = changes.get(host)?.before ?? before
     if (proved.chain.join() === served.chain.join()) changes.delete(host)
-    else changes.set(host, { at: clock.now(), before: proved, now: served })
+    else changes.set(host, { at: clock.monotonic(), before: proved, now: served })
     onChanged(host)
   }
   return {
     of: (host) => known.get(host),
     proved(host, at) {
       const change = changes.get(host)
-      if (change !== undefined && Date.parse(at) >= change.at) changes.delete(host)
+      const proofBegan = clock.monotonic() - Math.max(0, clock.now() - Date.parse(at))
+      if (change !== undefined && proofBegan >= change.at) changes.delete(host)
     },
     changed: () => [...changes].map(([host, change]) => asDrift(host, change)),
     async look(registries, { failed = new Set() } = {}) {

@@ -92,6 +92,8 @@ export type AgentState = {
   readonly systemAnchors?: readonly SystemAnchor[]
   /** Certificates that were taken out of it, newest last: a containerd that started before goes on trusting them. */
   readonly withdrawn?: readonly WithdrawnAnchor[]
+  /** By which clock the times above were noted: when this boot began, in milliseconds since the epoch. */
+  readonly clock?: { readonly bootId: string; readonly bootedAt: number }
 }
 
 export type SystemAnchor = { readonly anchor: string; readonly fingerprint: string }

@@ -73,10 +73,10 @@ export async function probeRegistry(
   options: ProbeOptions,
 ): Promise<ProbeReport> {
   const { registry, trust } = request
-  const started = ports.clock.now()
+  const started = ports.clock.monotonic()
   const left = (): ProbeOptions => ({
     ...options,
-    timeoutMs: Math.max(1, options.timeoutMs - (ports.clock.now() - started)),
+    timeoutMs: Math.max(1, Math.floor(options.timeoutMs - (ports.clock.monotonic() - started))),
   })
   const target = targetOf(registry)
   const seen = await look(registry, trust, ports, left())

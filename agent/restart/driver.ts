@@ -336,9 +336,17 @@ export class Machine {
   }
 
   async #keep(after: Buffer | undefined): Promise<void> {
+    const { restarts } = this.#ports
+    const { configFile } = this.#record
     try {
-      await this.#ports.restarts.keep(this.#record.configFile, after)
+      await restarts.keep(configFile, after)
+      // Whoever took this process for dead meanwhile has ended the restart, and nobody would remove what is kept now.
+      await this.#change({}, false)
     } catch (thrown) {
+      if (thrown instanceof TakenOver) {
+        await this.#quietly(() => restarts.forget(configFile))
+        throw thrown
+      }
       const { code, message } = asAgentError(thrown)
       await this.#change({ phase: 'reverted', failure: { code, message } })
       await this.#close()

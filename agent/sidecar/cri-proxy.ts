@@ -252,6 +252,7 @@ function codeOf(name: string): status {
 function remainingMs(call: ServerUnaryCall<Message, Message>): number {
   const deadline = Number(call.getDeadline())
   if (!Number.isFinite(deadline)) return DEFAULT_DEADLINE_MS
+  // The library made it of what the caller has left and of this very clock, a moment ago.
   return Math.min(LONGEST_DEADLINE_MS, Math.max(1, deadline - Date.now()))
 }
 

@@ -29,8 +29,8 @@ export function declaredBy(
   }
   return {
     async current() {
-      const now = clock.now()
-      if (read === undefined || now - read.at >= FRESH_MS || now < read.at) read = { at: now, done: refresh() }
+      const now = clock.monotonic()
+      if (read === undefined || now - read.at >= FRESH_MS) read = { at: now, done: refresh() }
       await read.done
       return last
     },

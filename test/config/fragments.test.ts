@@ -136,7 +136,7 @@ function daemonOf(folder: string) {
   return guardedLoad({
     paths: [folder],
     files: inputFiles(),
-    clock: { now: Date.now },
+    clock: { now: Date.now, monotonic: () => performance.now() },
     thread: readingThread({ program }),
   })
 }

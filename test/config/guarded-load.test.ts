@@ -32,7 +32,12 @@ function loading(folder: string, limits: { readonly heapMb?: number; readonly pa
     threads += 1
     return real(job, onNote)
   }
-  const load = guardedLoad({ paths: [folder], files: inputFiles(), clock: { now: Date.now }, thread })
+  const load = guardedLoad({
+    paths: [folder],
+    files: inputFiles(),
+    clock: { now: Date.now, monotonic: () => performance.now() },
+    thread,
+  })
   return { load, threads: () => threads }
 }
 

@@ -70,7 +70,7 @@ async function restartOnce(
     clock: systemClock(),
     log: SILENT,
     audit: async () => undefined,
-    restarts: restartStore({ files, folder: '/var/lib/registry-trust', root }),
+    restarts: restartStore({ files, folder: '/var/lib/registry-trust', root, clock: systemClock() }),
     systemd: systemd({ busSocket: node.dbusSocket() }),
     processes: processes({ root }),
     connectCri: (socket: string) => connectCri(node.path(socket)),

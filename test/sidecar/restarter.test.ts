@@ -41,7 +41,7 @@ function portsOf(node: SystemdNode, log: Log): MachinePorts {
     files,
     systemd: systemd({ busSocket: node.dbusSocket() }),
     clock: systemClock(),
-    restarts: restartStore({ files, folder: STATE, root: node.path('/') }),
+    restarts: restartStore({ files, folder: STATE, root: node.path('/'), clock: systemClock() }),
     connectCri: (socket) => connectCri(node.path(socket)),
     audit: async () => undefined,
     log,

@@ -125,6 +125,7 @@ function unary<Reply>(client: Client, definition: CriMethod, request: object, op
     deserialize,
     request,
     callMetadata(),
+    // A wall time, but the library waits by the difference alone, and takes it at once.
     { deadline: Date.now() + timeoutMs },
     (error, reply) => {
       signal?.removeEventListener('abort', cancel)

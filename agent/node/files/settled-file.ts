@@ -10,12 +10,20 @@ export async function readSettled(
   read: () => Promise<FileState>,
   isWhole: (bytes: Buffer) => boolean,
 ): Promise<FileState> {
-  const deadline = Date.now() + PATIENCE_MS
+  const deadline = performance.now() + PATIENCE_MS
+  let before: FileState | undefined
   for (;;) {
     const state = await read()
     if (state.kind !== 'file' || isWhole(state.bytes)) return state
-    const isBeingWritten = Math.abs(Date.now() - state.mtimeMs) < PATIENCE_MS
-    if (!isBeingWritten || Date.now() > deadline) return state
+    // The time on the file is of a clock that may have been set since it was written: what changes is being written too.
+    const isNew = Math.abs(Date.now() - state.mtimeMs) < PATIENCE_MS
+    const isBeingWritten = isNew || before === undefined || hasChanged(before, state)
+    if (!isBeingWritten || performance.now() > deadline) return state
+    before = state
     await sleep(LOOK_AGAIN_MS)
   }
+}
+
+function hasChanged(before: FileState, now: Extract<FileState, { kind: 'file' }>): boolean {
+  return before.kind !== 'file' || before.mtimeMs !== now.mtimeMs || !before.bytes.equals(now.bytes)
 }

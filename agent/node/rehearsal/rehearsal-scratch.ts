@@ -8,8 +8,10 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   realpathSync,
   statfsSync,
+  writeFileSync,
 } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -26,6 +28,8 @@ const OUR_NAME = /^registry-trust-\w{6}$/
 /** containerd makes a second socket beside `c.sock`, with this name. */
 const LONGEST_SOCKET = '/c.sock.ttrpc'
 const MAX_SOCKET_PATH = 107
+/** Holds the moment of its making, in milliseconds since the boot. */
+const BEGAN = '.began'
 const LEFTOVER_MS = 600_000
 const MEMORY_FOLDER = '/dev/shm'
 /** What statfs(2) says of a tmpfs. */
@@ -41,6 +45,7 @@ export function rehearsalScratches(baseFolder: string = fastestFolder()): { crea
         const base = realpathSync(baseFolder)
         await sweep(base)
         const folder = mkdtempSync(join(base, PREFIX))
+        writeFileSync(join(folder, BEGAN), String(uptimeMs()), { mode: 0o600 })
         if (folder.length + LONGEST_SOCKET.length > MAX_SOCKET_PATH) {
           await remove(folder)
           throw new Error(`its path is too long for a unix socket (${MAX_SOCKET_PATH} bytes): choose a shorter folder`)
@@ -108,9 +113,29 @@ async function sweep(base: string): Promise<void> {
       stat?.isDirectory() &&
       stat.uid === process.geteuid?.() &&
       (stat.mode & 0o777) === 0o700 &&
-      Date.now() - stat.mtimeMs > LEFTOVER_MS
+      ageOf(folder, stat.mtimeMs) > LEFTOVER_MS
     if (isLeftover) await remove(folder)
   }
+}
+
+/** By the clock that is never set; by the folder's own time where it was made by an earlier version, or on a disk. */
+function ageOf(folder: string, mtimeMs: number): number {
+  const began = numberIn(join(folder, BEGAN))
+  return began === undefined || began > uptimeMs() ? Date.now() - mtimeMs : uptimeMs() - began
+}
+
+function numberIn(path: string): number | undefined {
+  try {
+    const value = Number.parseFloat(readFileSync(path, 'utf8'))
+    return Number.isNaN(value) ? undefined : value
+  } catch {
+    return undefined
+  }
+}
+
+/** CLOCK_MONOTONIC: the same for every process of the node. */
+function uptimeMs(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n)
 }
 
 async function remove(folder: string): Promise<void> {

@@ -3,7 +3,7 @@
 // counts when it is whole; what is damaged is set aside and never blocks; going back is one rename.
 import { linkSync, readFileSync, renameSync, unlinkSync } from 'node:fs'
 import { posix } from 'node:path'
-import type { FileState, NodeFiles } from '../../model/ports.ts'
+import type { Clock, FileState, NodeFiles } from '../../model/ports.ts'
 import type { RestartEntry, RestartRecord, RestartStore } from '../../model/restart.ts'
 import { writeFailure } from '../files/file-failure.ts'
 import { errnoOf, type Folder, locate, locateFolder } from '../files/rooted-folder.ts'
@@ -18,6 +18,8 @@ const THEIRS = '.registry-trust-other'
 const LEFTOVER = /^(\.[0-9a-f]{16}|after)$/
 const RECORD = /^(\d{8})\.json$/
 const WEEK_MS = 7 * 24 * 3_600_000
+/** More than any hour may have. */
+const LEAST_KEPT = 50
 
 export function restartStore(options: {
   readonly files: NodeFiles
@@ -25,8 +27,9 @@ export function restartStore(options: {
   readonly folder: string
   /** The node's file system in the agent's view. */
   readonly root: string
+  readonly clock: Pick<Clock, 'now' | 'monotonic'>
 }): RestartStore {
-  const { files, root } = options
+  const { files, root, clock } = options
   const folder = `${options.folder}/restart`
   const ledgerPath = `${folder}/ledger.jsonl`
   const afterPath = `${folder}/after`
@@ -49,9 +52,14 @@ export function restartStore(options: {
   const readLedger = async (): Promise<readonly RestartEntry[]> => {
     const state = await readAgain(files, ledgerPath)
     if (state.kind !== 'file') return []
-    const all = state.bytes.toString('utf8').split('\n').flatMap(parseEntry)
-    return all.filter((entry) => entry.bootId === bootId || Date.now() - Date.parse(entry.at) < WEEK_MS)
+    return state.bytes.toString('utf8').split('\n').flatMap(parseEntry)
   }
+  /** The newest stay whatever the clock says: one that was put forward by mistake makes nobody forget. */
+  const lately = (entries: readonly RestartEntry[]) =>
+    entries.filter((entry, index) => {
+      const ageMs = entry.bootId === bootId ? clock.monotonic() - entry.uptimeMs : clock.now() - Date.parse(entry.at)
+      return entries.length - index <= LEAST_KEPT || ageMs < WEEK_MS
+    })
   const writeLedger = async (entries: readonly RestartEntry[]) => {
     await ensure()
     const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('')
@@ -67,7 +75,7 @@ export function restartStore(options: {
         if (record !== undefined) return record
         // Gone meanwhile: its writer wrote the next one and cleared up.
         if (state.kind === 'absent') continue
-        await inFolder((open) => setAsideDamaged(open, name)).catch(() => undefined)
+        await inFolder((open) => setAsideDamaged(open, name, clock.now())).catch(() => undefined)
       }
       return undefined
     },
@@ -131,7 +139,7 @@ export function restartStore(options: {
       }),
     setAside: (configFile) =>
       beside(root, configFile, `keep what others wrote to ${configFile}`, async (open, name) => {
-        const other = `${name}${THEIRS}-${new Date().toISOString().replaceAll(/[-:]/g, '').slice(0, 15)}`
+        const other = `${name}${THEIRS}-${stamp(clock.now())}`
         try {
           linkSync(open.entry(name), open.entry(other))
         } catch (error) {
@@ -166,7 +174,7 @@ export function restartStore(options: {
     },
     ledger: {
       read: readLedger,
-      add: async (entry) => writeLedger([...(await readLedger()), entry]),
+      add: async (entry) => writeLedger(lately([...(await readLedger()), entry])),
       async settle(id, result) {
         const entries = await readLedger()
         if (entries.some((entry) => entry.id === id && entry.result !== result))
@@ -212,9 +220,12 @@ function removeIfPossible(open: Folder, name: string): void {
   }
 }
 
-function setAsideDamaged(open: Folder, name: string): void {
-  const time = new Date().toISOString().replaceAll(/[-:.]/g, '').slice(0, 15)
-  renameSync(open.entry(name), open.entry(`${name}.damaged-${time}`))
+function setAsideDamaged(open: Folder, name: string, now: number): void {
+  renameSync(open.entry(name), open.entry(`${name}.damaged-${stamp(now)}`))
+}
+
+function stamp(now: number): string {
+  return new Date(now).toISOString().replaceAll(/[-:.]/g, '').slice(0, 15)
 }
 
 function parseRecord(bytes: Buffer): RestartRecord | undefined {

@@ -130,6 +130,7 @@ const state = object({
   heals: optional(byPath(list(isText))),
   systemAnchors: optional(list(object({ anchor: isText, fingerprint: isText }))),
   withdrawn: optional(list(object({ anchor: isText, fingerprint: isText, at: isText }))),
+  clock: optional(object({ bootId: isText, bootedAt: isNumber })),
 })
 
 const journal = object({

@@ -51,7 +51,7 @@ export async function observeContainerd(
     const layout = chooseLayout(await presentOf(candidates, ports.files), unit?.name ?? process?.unit)
     const configFile = configFileOf(process, unit, layout)
     const config = await ports.files.readFollowing(configFile)
-    const startedAt = process?.startedAt ?? unit?.startedAt
+    const startedAt = earliest(process?.startedAt, unit?.startedAt)
     const environment = process?.environment ?? unit?.environment ?? {}
     const systemRoots = await systemRootsFacts(ports.files, { environment })
     const imports = await readImports(config, configFile, ports.files)
@@ -266,4 +266,13 @@ function patternsOf(bytes: Buffer, path: string): readonly string[] {
     // A file that does not parse is reported by the plan, with its position.
     return []
   }
+}
+
+/**
+ * systemd noted the wall time of the start, and the process's is reckoned back from now: where the clock was set since,
+ * they differ. The earlier one errs towards "has not loaded it", which costs a proof.
+ */
+function earliest(...times: readonly (number | undefined)[]): number | undefined {
+  const known = times.filter((time) => time !== undefined)
+  return known.length === 0 ? undefined : Math.min(...known)
 }

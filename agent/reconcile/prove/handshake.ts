@@ -37,7 +37,8 @@ export async function proveTls(
   ports: ProbePorts,
   options: ProbeOptions,
 ): Promise<ProofResult> {
-  const started = ports.clock.now()
+  const { clock } = ports
+  const [at, began] = [new Date(clock.now()).toISOString(), clock.monotonic()]
   const { verdict } = await look(registry.host, { isDeclared: true, roots, otherAnchors: [] }, ports, options)
   return {
     host: registry.host,
@@ -45,7 +46,7 @@ export async function proveTls(
     by: 'tls',
     reference: registry.host,
     finding: verdict,
-    at: new Date(started).toISOString(),
-    durationMs: ports.clock.now() - started,
+    at,
+    durationMs: Math.round(clock.monotonic() - began),
   }
 }

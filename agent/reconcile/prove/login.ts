@@ -23,7 +23,12 @@ export type LoginPorts = {
   readonly login: RegistryLogin
 }
 
-type Refusal = { readonly digest: string; readonly nextAt: number; readonly pauseMs: number; readonly finding: Finding }
+type Refusal = {
+  readonly digest: string /** Monotonic. */
+  readonly nextAt: number
+  readonly pauseMs: number
+  readonly finding: Finding
+}
 
 /** One for the life of the process: it remembers what was refused. */
 export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): LoginDesk {
@@ -48,7 +53,8 @@ export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): Lo
       const { credentials } = read
       const digest = digestOf(credentials)
       const known = refusals.get(host)
-      if (known?.digest === digest && clock.now() < known.nextAt) return { kind: 'failed', finding: known.finding }
+      if (known?.digest === digest && clock.monotonic() < known.nextAt)
+        return { kind: 'failed', finding: known.finding }
       const answer = await login.attempt(
         {
           server: defaultServer(host),
@@ -73,11 +79,11 @@ export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): Lo
           }
         case 'refused': {
           const pauseMs = known?.digest === digest ? Math.min(known.pauseMs * 2, LONGEST_PAUSE_MS) : FIRST_PAUSE_MS
-          const nextAt = clock.now() + pauseMs
+          const again = new Date(clock.now() + pauseMs).toISOString()
           const text = `${answer.by} refuses the login of ${who} (${answer.status})`
-          const notes = [`not sent again before ${new Date(nextAt).toISOString()} unless the credentials change`]
+          const notes = [`not sent again before ${again} unless the credentials change`]
           const found = finding('login-refused', text, { notes })
-          refusals.set(host, { digest, nextAt, pauseMs, finding: found })
+          refusals.set(host, { digest, nextAt: clock.monotonic() + pauseMs, pauseMs, finding: found })
           return { kind: 'failed', finding: found }
         }
         default:

@@ -33,7 +33,8 @@ export async function proveRegistries(
 }
 
 export async function proveRegistry(registry: Registry, cri: CriClient, options: ProveOptions): Promise<ProofResult> {
-  const started = options.clock.now()
+  const { clock } = options
+  const [at, began] = [new Date(clock.now()).toISOString(), clock.monotonic()]
   const login = await options.login?.(registry, options)
   const accepted = login?.kind === 'accepted' ? login : undefined
   const chosen = await chooseReference(registry, cri, options)
@@ -51,8 +52,8 @@ export async function proveRegistry(registry: Registry, cri: CriClient, options:
     ...(login === undefined || login.kind === 'not-needed' || isUntried(login)
       ? {}
       : { loginAccepted: accepted !== undefined }),
-    at: new Date(started).toISOString(),
-    durationMs: options.clock.now() - started,
+    at,
+    durationMs: Math.round(clock.monotonic() - began),
   }
 }
 

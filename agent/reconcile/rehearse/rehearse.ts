@@ -49,7 +49,8 @@ async function rehearseOnce(
       verdict: 'not-rehearsed',
       reason: "containerd's own binary is not known: neither its process nor its unit can be seen",
     }
-  const started = clock.now()
+  const began = clock.monotonic()
+  const durationMs = () => Math.round(clock.monotonic() - began)
   const scratch = await runner.scratch().catch(asAgentError)
   if (scratch instanceof AgentError) return { verdict: 'not-rehearsed', reason: scratch.message }
   try {
@@ -78,7 +79,7 @@ async function rehearseOnce(
       signal,
     })
     if (!daemon.started)
-      return { verdict: 'failed', reason: daemon.reason, durationMs: clock.now() - started, proofs: [] }
+      return { verdict: 'failed', reason: daemon.reason, durationMs: durationMs(), proofs: [] }
     try {
       const { runtimeVersion } = await daemon.cri.version({ timeoutMs: PROOF_DEADLINE_MS })
       if (runtimeVersion !== facts.version)
@@ -91,7 +92,7 @@ async function rehearseOnce(
         const { host, finding, durationMs } = await proveByProbe(registry, daemon.cri, options)
         return { host, finding, durationMs }
       })
-      return { verdict: 'passed', durationMs: clock.now() - started, proofs }
+      return { verdict: 'passed', durationMs: durationMs(), proofs }
     } finally {
       await daemon.stop()
     }

@@ -18,6 +18,10 @@ const STALLED_MS = 30_000
 const ENDLESS_MS = 600_000
 /** The kubelet starts what it creates within moments; older ones were forgotten. */
 const CREATED_MS = 120_000
+/** What seems to rest is looked at for so long: the wall clock may have been set since containerd noted its times. */
+const OBSERVED_MS = 5_000
+/** What one process may be ahead of another that reads the same clock, and a little more. */
+const CLOCKS_APART_MS = 1_000
 
 /** Waits until nothing is in flight. Answers why containerd should not be restarted now, or nothing. */
 export async function awaitQuiet(
@@ -29,9 +33,10 @@ export async function awaitQuiet(
   }: { readonly clock: Clock; readonly patienceMs: number; readonly signal?: AbortSignal | undefined },
 ): Promise<string | undefined> {
   const deadline = clock.monotonic() + patienceMs
+  const seen: Seen = new Map()
   let wasBusy = false
   for (;;) {
-    const busy = await look(cri, clock, signal)
+    const busy = await look(cri, clock, seen, signal)
     if (busy === undefined && !wasBusy) return undefined
     // Between two layers of one image there is a moment without any: what was busy has to be quiet twice.
     wasBusy = busy !== undefined
@@ -41,22 +46,49 @@ export async function awaitQuiet(
   }
 }
 
-async function look(cri: CriClient, clock: Clock, signal: AbortSignal | undefined): Promise<string | undefined> {
+async function look(
+  cri: CriClient,
+  clock: Clock,
+  seen: Seen,
+  signal: AbortSignal | undefined,
+): Promise<string | undefined> {
   try {
-    return inFlight(await cri.activity({ timeoutMs: CALL_MS, signal }), clock.now())
+    const activity = await cri.activity({ timeoutMs: CALL_MS, signal })
+    return inFlight(activity, { wall: clock.now(), monotonic: clock.monotonic() }, seen)
   } catch (thrown) {
     signal?.throwIfAborted()
     return `containerd cannot be asked what it is doing: ${asAgentError(thrown).message}`
   }
 }
 
-/** What a restart would interrupt, in words. Pure. */
-export function inFlight({ downloads, created }: RuntimeActivity, now: number): string | undefined {
-  const age = (at: string) => now - Date.parse(at)
-  const moving = downloads.filter(
-    ({ startedAt, updatedAt }) => age(updatedAt) < STALLED_MS && age(startedAt) < ENDLESS_MS,
-  )
-  const starting = created.filter(({ createdAt }) => age(createdAt) < CREATED_MS)
+/** What was seen at rest, by what it was and when it last moved, and since when (monotonic). */
+export type Seen = Map<string, number>
+
+/**
+ * What a restart would interrupt, in words; undefined: nothing. By containerd's own times where they can be those of
+ * something that moves. What they call old, or of the future, may be so because a clock was set: it holds up the restart
+ * for a few seconds more, and goes on doing so where it moves meanwhile. `seen` is kept from one look to the next.
+ */
+export function inFlight(
+  { downloads, created }: RuntimeActivity,
+  now: { readonly wall: number; readonly monotonic: number },
+  seen: Seen,
+): string | undefined {
+  const isAged = (at: string, limitMs: number) => {
+    const age = now.wall - Date.parse(at)
+    return age < -CLOCKS_APART_MS || age >= limitMs
+  }
+  const isAtRest = (key: string) => {
+    const since = seen.get(key)
+    if (since === undefined) seen.set(key, now.monotonic)
+    return since !== undefined && now.monotonic - since >= OBSERVED_MS
+  }
+  const moving = downloads.filter(({ startedAt, updatedAt }) => {
+    const isEndless = now.wall - Date.parse(startedAt) >= ENDLESS_MS
+    const rests = isAtRest(isEndless ? startedAt : `${startedAt} ${updatedAt}`)
+    return !rests || !(isEndless || isAged(updatedAt, STALLED_MS))
+  })
+  const starting = created.filter(({ id, createdAt }) => !isAtRest(id) || !isAged(createdAt, CREATED_MS))
   const parts = [
     ...(moving.length > 0 ? [`image pulls are in flight (${count(moving.length, 'download')})`] : []),
     ...(starting.length > 0 ? [`${count(starting.length, 'container')} created and not started yet`] : []),

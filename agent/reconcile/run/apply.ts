@@ -29,7 +29,7 @@ export async function applyTo(context: Context): Promise<Run> {
     before,
     problems: [...kept.planned.plan.problems, ...kept.problems],
     transaction: new Transaction(state, desired.generation, ports),
-    startedAt: ports.clock.now(),
+    startedAt: ports.clock.monotonic(),
   })
 }
 
@@ -54,7 +54,7 @@ async function proveUnchanged(context: Context, planned: Planned): Promise<Run> 
     before: new Map(),
     problems: planned.plan.problems,
     transaction: new Transaction(state, desired.generation, ports),
-    startedAt: ports.clock.now(),
+    startedAt: ports.clock.monotonic(),
   }
   return carryOut([], { required: true, reason: notLoaded(facts, isLegacy(planned), ignored) }, attempt)
 }

@@ -15,6 +15,7 @@ export type Attempt = Context & {
   readonly before: ReadonlyMap<string, ProofResult>
   readonly problems: readonly Problem[]
   readonly transaction: Transaction
+  /** Monotonic. */
   readonly startedAt: number
   /** Uninstalling: the original config.toml goes back also where containerd may not be restarted for it. */
   readonly isRemoval?: boolean
@@ -36,7 +37,7 @@ export function record(
   restarts: readonly RestartReport[],
   { desired, ports, startedAt }: Attempt,
 ): Omit<TransactionRecord, 'id' | 'at'> {
-  const durationMs = ports.clock.now() - startedAt
+  const durationMs = Math.round(ports.clock.monotonic() - startedAt)
   return { generation: desired.generation, durationMs, result, changes, restarted: restarts.length > 0, reason }
 }
 

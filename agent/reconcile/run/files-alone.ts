@@ -54,12 +54,12 @@ export async function applyFilesAlone(context: FilesAloneContext, error: AgentEr
   if (changes.length === 0)
     return { ...base, state, outcome: outcomeOf(why, 'unchanged'), proofs: await prove(), ...NOTHING_APPLIED }
   const transaction = new Transaction(state, desired.generation, ports)
-  const started = ports.clock.now()
+  const started = ports.clock.monotonic()
   try {
     await transaction.execute(changes)
     const record = {
       generation: desired.generation,
-      durationMs: ports.clock.now() - started,
+      durationMs: Math.round(ports.clock.monotonic() - started),
       result: 'committed' as const,
       changes: changes.length,
       restarted: false,

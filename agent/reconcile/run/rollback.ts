@@ -60,11 +60,11 @@ async function revertTo(
   context: Context,
 ): Promise<Run> {
   const { state, facts, desired, ports } = context
-  const startedAt = ports.clock.now()
+  const startedAt = ports.clock.monotonic()
   const transaction = new Transaction(state, previous.generation, ports)
   const outcome = (result: 'committed' | 'rolled-back' | 'rollback-failed', restarted: boolean, why: string) => ({
     generation: previous.generation,
-    durationMs: ports.clock.now() - startedAt,
+    durationMs: Math.round(ports.clock.monotonic() - startedAt),
     result,
     changes: previous.steps.length,
     restarted,

@@ -54,7 +54,7 @@ async function removeEverything(context: Context): Promise<Run> {
     before: new Map(),
     problems,
     transaction: new Transaction(state, desired.generation, ports),
-    startedAt: ports.clock.now(),
+    startedAt: ports.clock.monotonic(),
     isRemoval: true,
   })
 }

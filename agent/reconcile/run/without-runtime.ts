@@ -49,7 +49,7 @@ export async function applyOffline(context: OfflineContext): Promise<Run> {
     return { ...base, outcome, proofs, ...NOTHING_APPLIED, ...pending }
   }
   const transaction = new Transaction(state, desired.generation, ports)
-  const started = ports.clock.now()
+  const started = ports.clock.monotonic()
   try {
     await transaction.execute(changes)
   } catch (thrown) {
@@ -60,7 +60,7 @@ export async function applyOffline(context: OfflineContext): Promise<Run> {
   }
   const saved = await transaction.commit({
     generation: desired.generation,
-    durationMs: ports.clock.now() - started,
+    durationMs: Math.round(ports.clock.monotonic() - started),
     result: 'committed',
     changes: changes.length,
     restarted: false,

@@ -32,15 +32,41 @@ t.test('what is in flight', async (t) => {
       'image pulls are in flight (1 download), 1 container created and not started yet',
     ],
   ]
-  for (const [name, activity, expected] of cases) t.equal(inFlight(activity, NOW), expected, name)
+  for (const [name, activity, expected] of cases) {
+    const seen = new Map<string, number>()
+    inFlight(activity, { wall: NOW, monotonic: 0 }, seen)
+    t.equal(inFlight(activity, { wall: NOW, monotonic: 5_000 }, seen), expected, name)
+  }
+})
+
+t.test('a wall clock that was set makes neither a moving pull rest nor a resting one move', async (t) => {
+  const HOURS = 3_600_000
+  for (const step of [-8_766 * HOURS, -2 * HOURS, 2 * HOURS, 8_766 * HOURS]) {
+    const pull = (updatedAt: number) => ({
+      downloads: [{ startedAt: ago(60), updatedAt: new Date(updatedAt).toISOString() }],
+      created: [],
+    })
+    const moves = scene((ms) => pull(NOW + step + ms), step)
+    t.match(
+      await awaitQuiet(moves.cri, { clock: moves.clock, patienceMs: step > 0 ? 4_900 : 10_000 }),
+      /^image pulls are in flight/,
+      `${step / HOURS} h: a pull that moves is not interrupted at once`,
+    )
+    const rests = scene(() => pull(NOW), step)
+    t.equal(await awaitQuiet(rests.cri, { clock: rests.clock, patienceMs: 30_000 }), undefined, `${step / HOURS} h`)
+    t.ok(rests.elapsed() < 6_000, `${step / HOURS} h: one that was left behind is not waited for`)
+    const making = scene(() => ({ downloads: [], created: [created(1)] }), step)
+    t.equal(await awaitQuiet(making.cri, { clock: making.clock, patienceMs: 30_000 }), undefined, `${step / HOURS} h`)
+    t.ok(making.elapsed() >= 5_000, `${step / HOURS} h: a container in the making is waited for`)
+  }
 })
 
 /** A clock that moves when it is slept on, and a runtime that answers by what time it is. */
-function scene(answer: (elapsedMs: number) => RuntimeActivity) {
+function scene(answer: (elapsedMs: number) => RuntimeActivity, step = 0) {
   let now = NOW
   let asked = 0
   const clock: Clock = {
-    now: () => now,
+    now: () => now + step,
     monotonic: () => now - NOW,
     async sleep(ms, options = {}) {
       options.signal?.throwIfAborted()
@@ -84,8 +110,8 @@ t.test('a pull that ends within the wait is waited for, over the moments between
 })
 
 t.test('a pull that goes on is told, after the whole wait and not much more', async (t) => {
-  const { clock, cri, elapsed } = scene(() => ({
-    downloads: [{ startedAt: ago(5), updatedAt: ago(-60) }],
+  const { clock, cri, elapsed } = scene((ms) => ({
+    downloads: [{ startedAt: ago(5), updatedAt: new Date(NOW + ms).toISOString() }],
     created: [],
   }))
   const reason = await awaitQuiet(cri, { clock, patienceMs: 10_000 })

@@ -1,0 +1,74 @@
+// REGISTRY_TRUST_FULL=1: with starts of up to 80 s, and at every wait instead of each 25th one.
+// The driver over whole restarts, in virtual time: every failure of the agent, of the restarter and of both in every
+// phase with every containerd, and a wall clock that is set at every single wait.
+import t from 'tap'
+import { type SimulatedCell, type SimulatedEnd, simulate } from '../fixtures/restart/simulated-cell.ts'
+
+t.setTimeout(900_000)
+
+const BEHAVIOURS = ['starts', 'ends', 'loops', 'no-cri'] as const
+const PHASES = ['armed', 'written', 'restarting', 'verifying', 'reverting'] as const
+const IS_FULL = process.env['REGISTRY_TRUST_FULL'] === '1'
+/** Of a start, in milliseconds. */
+const STARTS = IS_FULL ? [0, 20_000, 40_000, 80_000] : [1_000]
+const HOUR = 3_600_000
+const STEPS = [-8_766 * HOUR, -2 * HOUR, 2 * HOUR, 8_766 * HOUR]
+
+function nameOf(cell: SimulatedCell): string {
+  return Object.values(cell).join(' ')
+}
+
+t.test('without a failure one restart is commanded, or two where the new file does not start', async (t) => {
+  for (const startMs of STARTS)
+    for (const behaviour of BEHAVIOURS) {
+      const end = await simulate({ behaviour, startMs })
+      const isGood = behaviour === 'starts'
+      t.same(end.faults, [], nameOf({ behaviour, startMs }))
+      t.equal(end.commands.length, isGood ? 1 : 2)
+      t.equal(end.config, isGood ? 'new' : 'old')
+    }
+})
+
+t.test('whoever fails in whatever phase, containerd comes back with a whole file', async (t) => {
+  let cells = 0
+  for (const victim of ['agent', 'restarter', 'both'] as const)
+    for (const fault of ['kill', 'stop'] as const)
+      for (const phase of PHASES)
+        for (const startMs of STARTS)
+          for (const behaviour of BEHAVIOURS) {
+            const cell = { victim, fault, phase, behaviour, startMs }
+            t.same((await simulate(cell)).faults, [], nameOf(cell))
+            cells += 1
+          }
+  t.equal(cells, 120 * STARTS.length)
+})
+
+/** What is decided and when; the records' wall times are for people. */
+function decisions({ phases, commands, config, downMs }: SimulatedEnd) {
+  return { phases, commands, config, downMs }
+}
+
+t.test('a wall clock that is set by two hours or a year at any wait changes no decision', async (t) => {
+  const cells: readonly SimulatedCell[] = [
+    ...BEHAVIOURS.map((behaviour) => ({ behaviour, startMs: 3_000 })),
+    ...PHASES.map((phase) => ({ victim: 'agent', fault: 'kill', phase, behaviour: 'loops', startMs: 1_000 }) as const),
+    { victim: 'both', fault: 'kill', phase: 'restarting', behaviour: 'starts', startMs: 3_000 },
+    { victim: 'agent', fault: 'stop', phase: 'verifying', behaviour: 'no-cri', startMs: 1_000 },
+  ]
+  let runs = 0
+  for (const cell of cells) {
+    const expected = await simulate(cell)
+    for (let wait = 1; wait <= expected.waits; wait += IS_FULL ? 1 : 25) {
+      const step = STEPS[runs % STEPS.length] ?? 0
+      const end = await simulate(cell, ({ time }) => {
+        time.onWait = (now) => {
+          if (now === wait) time.setWall(step)
+        }
+      })
+      if (JSON.stringify(decisions(end)) !== JSON.stringify(decisions(expected)))
+        t.same(decisions(end), decisions(expected), `${nameOf(cell)}, ${step / HOUR} h at wait ${wait}`)
+      runs += 1
+    }
+  }
+  t.ok(runs > 100, `${runs} waits`)
+})
