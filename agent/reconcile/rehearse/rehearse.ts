@@ -78,8 +78,7 @@ async function rehearseOnce(
       timeoutMs: START_DEADLINE_MS,
       signal,
     })
-    if (!daemon.started)
-      return { verdict: 'failed', reason: daemon.reason, durationMs: durationMs(), proofs: [] }
+    if (!daemon.started) return { verdict: 'failed', reason: daemon.reason, durationMs: durationMs(), proofs: [] }
     try {
       const { runtimeVersion } = await daemon.cri.version({ timeoutMs: PROOF_DEADLINE_MS })
       if (runtimeVersion !== facts.version)
