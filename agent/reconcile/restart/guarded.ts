@@ -13,7 +13,7 @@ import { type Driven, Machine, type RestartOrder, TakenOver } from '../../restar
 import { settle } from '../../restart/settle.ts'
 import { sha256 } from '../../targets/files/files.ts'
 import type { Transaction } from '../transaction/transaction.ts'
-import { isUndone } from '../transaction/undo.ts'
+import { isUndone } from '../transaction/undo-report.ts'
 import type { Permission } from './gate.ts'
 import { machinePorts } from './machine-ports.ts'
 import { rememberDaemon } from './restart.ts'

@@ -7,7 +7,7 @@ import { sha256 } from '../../targets/files/files.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import type { NewConfig, OpenRestart, RestartFailure } from '../restart/guarded.ts'
 import { reviveContainerd } from '../restart/revive.ts'
-import { isUndone } from '../transaction/undo.ts'
+import { isUndone } from '../transaction/undo-report.ts'
 import { type Attempt, base, proveFresh, record, withError } from './attempt.ts'
 
 export async function failedToWrite(error: AgentError, attempt: Attempt): Promise<Run> {

@@ -4,7 +4,8 @@ import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { TransactionPorts } from '../../model/run-ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
 import { tidy } from './tidy.ts'
-import { exceptionsOf, failedSteps, undoProblems, undoSteps } from './undo.ts'
+import { undoSteps } from './undo.ts'
+import { exceptionsOf, failedSteps, undoProblems } from './undo-report.ts'
 
 export type Recovery = {
   readonly state: AgentState

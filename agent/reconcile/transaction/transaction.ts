@@ -7,13 +7,14 @@
 
 import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
-import type { JournalStep, NodeFiles } from '../../model/ports.ts'
+import type { JournalStep, NodeFiles, PutOptions } from '../../model/ports.ts'
 import type { TransactionPorts } from '../../model/run-ports.ts'
 import type { AgentState, Before, Ownership, TransactionRecord } from '../../model/state.ts'
 import { captureBefore, captureSteps, requireAsCaptured, requireUnchanged } from './capture.ts'
 import { isSameRecord } from './read-set.ts'
 import { orLog, tidy } from './tidy.ts'
-import { exceptionsOf, failedSteps, isUndone, type UndoReport, undoProblems, undoSteps } from './undo.ts'
+import { undoSteps } from './undo.ts'
+import { attributesLost, exceptionsOf, failedSteps, isUndone, type UndoReport, undoProblems } from './undo-report.ts'
 
 const MOST_TRANSACTIONS_REMEMBERED = 50
 
@@ -156,7 +157,7 @@ export class Transaction {
     for (const { change, own } of captured) {
       await requireAsCaptured(own.filter(untouched), files)
       this.#steps = [...this.#steps, ...own.map((step) => this.#asBeforeAll(step))]
-      await executeChange(change, files)
+      await executeChange(change, files, this.#keepingAttributes(change))
       for (const { path } of own) touched.add(path)
       this.#done.push(change)
       await this.#audit(auditOf(change, this.#before))
@@ -218,6 +219,16 @@ export class Transaction {
     this.#isJournalled = true
   }
 
+  /** A file that is the agent's alone is given the same mode anew; what others gave one of theirs is to stay. */
+  #keepingAttributes({ path }: Change): Pick<PutOptions, 'ifAttributesLost'> {
+    if (this.#state.owned[path]?.kind === 'whole') return {}
+    const ifAttributesLost = (reason: string) => {
+      this.#ports.log.warn('attributes-lost', { path, reason })
+      this.#findings = [...this.#findings, attributesLost(path, reason)]
+    }
+    return { ifAttributesLost }
+  }
+
   async #audit(line: object): Promise<void> {
     const { store, clock, log } = this.#ports
     try {
@@ -277,7 +288,11 @@ function requireReverted(report: UndoReport): void {
   throw new AgentError('WRITE_FAILED', `could not put back: ${text}`, { paths: failed.map(({ path }) => path) })
 }
 
-async function executeChange(change: Change, files: NodeFiles): Promise<void> {
+async function executeChange(
+  change: Change,
+  files: NodeFiles,
+  keeping: Pick<PutOptions, 'ifAttributesLost'>,
+): Promise<void> {
   const { path, after, folder } = change
   switch (after.kind) {
     case 'tree':
@@ -288,7 +303,7 @@ async function executeChange(change: Change, files: NodeFiles): Promise<void> {
     case 'link':
     case 'folder':
     case 'absent':
-      return files.put(path, after, { folder })
+      return files.put(path, after, { folder, ...keeping })
     default:
       throw after satisfies never
   }

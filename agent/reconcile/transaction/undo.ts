@@ -2,24 +2,14 @@
 // what others changed since is kept, merged where the agent's part can be taken out; and no path is a reason not to put
 // back the others.
 import { posix } from 'node:path'
-import { AgentError, asAgentError, type ErrorCode, type Problem, problem } from '../../model/errors.ts'
+import { AgentError, asAgentError } from '../../model/errors.ts'
 import type { FileContent, RegularFile } from '../../model/plan.ts'
 import type { FileState, JournalStep, Log, NodeFiles, StateStore } from '../../model/ports.ts'
 import type { Before } from '../../model/state.ts'
 import { whatIs } from '../../targets/files/files.ts'
 import { isAsRecorded } from './read-set.ts'
 import { editedText, takeOut } from './take-out.ts'
-
-/** How it went with one path. `copy` is where what others wrote was kept, a path on the node. */
-export type PathUndone =
-  | { readonly path: string; readonly result: 'restored' }
-  /** The agent's part was taken out, what others wrote since stays. */
-  | { readonly path: string; readonly result: 'merged'; readonly copy?: string }
-  /** Others changed it since: it stays as it is. */
-  | { readonly path: string; readonly result: 'left'; readonly reason: string; readonly copy?: string }
-  | { readonly path: string; readonly result: 'failed'; readonly reason: string; readonly code: ErrorCode }
-
-export type UndoReport = readonly PathUndone[]
+import { failed, type Kept, type PathUndone, spansOf, tell, type UndoReport } from './undo-report.ts'
 
 export type UndoPorts = { readonly files: NodeFiles; readonly store: StateStore; readonly log: Log }
 
@@ -47,18 +37,6 @@ export async function undoSteps(
 }
 
 type Work = UndoPorts & { readonly isOurs: (path: string) => boolean }
-
-/** The first and the last that is known of each path: what lay between was the agent's own. */
-function spansOf(steps: readonly JournalStep[]): readonly JournalStep[] {
-  const spans = new Map<string, JournalStep>()
-  for (const step of steps) {
-    const earlier = spans.get(step.path)
-    // Edits lead from one state to the next: over two steps they are not known.
-    const { edits: _, ...after } = step.after
-    spans.set(step.path, earlier === undefined ? step : { ...step, before: earlier.before, after })
-  }
-  return [...spans.values()]
-}
 
 async function undoSpan(span: JournalStep, spans: readonly JournalStep[], work: Work): Promise<readonly PathUndone[]> {
   const tree = treeAround(span, spans)
@@ -106,14 +84,20 @@ function modeBack({ before, after }: JournalStep, now: FileState): Decision {
 }
 
 async function back(step: JournalStep, now: FileState, work: Work): Promise<Decision> {
-  const isFilled =
-    step.before.kind === 'absent' && now.kind === 'folder' && (await work.files.list(step.path)).length > 0
-  if (isFilled) return { kind: 'leave', reason: 'something is in it' }
+  const isNewFolder = step.before.kind === 'absent' && now.kind === 'folder'
+  if (isNewFolder && (await isFilled(step.path, work))) return { kind: 'leave', reason: 'something is in it' }
   const content = await contentToRestore(step, work.store)
   if (content === undefined) return { kind: 'nothing' }
   const isForeignMode = 'mode' in now && step.after.mode !== undefined && now.mode !== step.after.mode
   if (!isForeignMode || content.kind !== 'file' || work.isOurs(step.path)) return { kind: 'put', content }
   return { kind: 'put', content: { ...content, mode: now.mode } }
+}
+
+/** A temporary folder that a failed call left behind is nobody's content. */
+async function isFilled(folder: string, { files }: Work): Promise<boolean> {
+  if ((await files.list(folder)).length === 0) return false
+  await files.sweep(folder)
+  return (await files.list(folder)).length > 0
 }
 
 async function merge(step: JournalStep, now: Extract<FileState, { kind: 'file' }>, { store }: Work): Promise<Decision> {
@@ -146,18 +130,25 @@ async function carryOut({ path, folder }: JournalStep, decision: Decision, work:
     case 'nothing':
       return { path, result: 'restored' }
     case 'put':
-      await work.files.put(path, decision.content, { folder })
-      return { path, result: 'restored' }
+      return { path, result: 'restored', ...(await putBack(path, decision.content, folder, work)) }
     case 'merge': {
       const copy = await copyOf(path, decision.theirs, work)
-      await work.files.put(path, decision.content, { folder })
-      return { path, result: 'merged', ...copy }
+      return { path, result: 'merged', ...copy, ...(await putBack(path, decision.content, folder, work)) }
     }
     case 'leave':
       return { path, result: 'left', reason: decision.reason, ...(await copyOf(path, decision.theirs, work)) }
     default:
       throw decision satisfies never
   }
+}
+
+async function putBack(path: string, content: FileContent, folder: string, { files }: Work): Promise<Kept> {
+  let lost: string | undefined
+  const ifAttributesLost = (reason: string) => {
+    lost = reason
+  }
+  await files.put(path, content, { folder, ifAttributesLost })
+  return lost === undefined ? {} : { attributesLost: lost }
 }
 
 /** A copy for people: what they wrote stays where it is or is merged, so that one that cannot be made loses nothing. */
@@ -265,7 +256,7 @@ async function undoRoot(root: JournalStep, now: FileState, work: Work): Promise<
     if (before.kind === 'folder' && now.kind === 'folder' && after.kind === 'folder')
       await work.files.put(path, { ...before, mode: now.mode === after.mode ? before.mode : now.mode }, { folder })
     if (before.kind !== 'absent' || now.kind !== 'folder') return { path, result: 'restored' }
-    if ((await work.files.list(path)).length > 0) return { path, result: 'left', reason: 'files of others are in it' }
+    if (await isFilled(path, work)) return { path, result: 'left', reason: 'files of others are in it' }
     await work.files.put(path, { kind: 'absent' }, { folder })
     return { path, result: 'restored' }
   } catch (thrown) {
@@ -290,61 +281,4 @@ async function contentOf(before: Before, store: StateStore): Promise<FileContent
   if (before.kind !== 'file') return before
   const { mode, uid, gid } = before
   return { kind: 'file', bytes: await store.backup(before.sha256), mode, uid, gid }
-}
-
-function failed(path: string, thrown: unknown): PathUndone {
-  const { code, message } = asAgentError(thrown)
-  return { path, result: 'failed', reason: message, code }
-}
-
-function tell(one: PathUndone, log: Log): void {
-  if (one.result === 'failed') log.error('undo-failed', { path: one.path, code: one.code, error: one.reason })
-  else if (one.result !== 'restored') log.warn('undo-kept-others', { ...one })
-}
-
-/** Nothing of the agent's is left that it could not put back; what others changed is theirs. */
-export function isUndone(report: UndoReport): boolean {
-  return report.every(({ result }) => result !== 'failed')
-}
-
-/** Steps that have to be tried again, with the new folders around them, which could not go for that reason. */
-export function failedSteps(report: UndoReport, steps: readonly JournalStep[]): readonly JournalStep[] {
-  const failures = report.filter(({ result }) => result === 'failed').map(({ path }) => path)
-  const isAround = (folder: string) => failures.some((path) => path.startsWith(`${folder}/`))
-  return spansOf(steps).filter(
-    ({ path, before }) => failures.includes(path) || (before.kind === 'absent' && isAround(path)),
-  )
-}
-
-/** What of it a person should know. */
-export function undoProblems(report: UndoReport): readonly Problem[] {
-  return report.flatMap((one) => {
-    switch (one.result) {
-      case 'restored':
-        return []
-      case 'failed':
-        return [problem('ROLLBACK_INCOMPLETE', `${one.path} could not be put back: ${one.reason}`)]
-      case 'left':
-        return [problem('UNDO_KEPT_OTHERS', `${one.path} was not put back: ${one.reason}${copied(one.copy)}`)]
-      case 'merged':
-        return [
-          problem(
-            'UNDO_KEPT_OTHERS',
-            `${one.path}: the agent's part was taken back, what others wrote since stays${copied(one.copy)}`,
-          ),
-        ]
-      default:
-        throw one satisfies never
-    }
-  })
-}
-
-function copied(copy: string | undefined): string {
-  return copy === undefined ? '' : `; a copy of what was there is ${copy}`
-}
-
-/** For the audit log: what was not simply put back. */
-export function exceptionsOf(report: UndoReport): object {
-  const others = report.filter(({ result }) => result !== 'restored')
-  return others.length === 0 ? {} : { exceptions: others }
 }
