@@ -63,10 +63,14 @@ t.test('what goes wrong on a node is an alert, and its cure ends it', async (t) 
   await node.writeFile(CONFIG, configToml)
   await see('config.toml is whole again')
 
+  // Nobody can tell then whose this is.
+  await node.writeFile('/usr/local/share/ca-certificates/theirs.crt', stranger.authority.pem)
   await node.writeFile(`${STATE}/state.json`, '{"version": 1, "gener')
   await isTold('STATE_SET_ASIDE')
-  await see('state.json is damaged', 'RegistryTrustProblem warning STATE_SET_ASIDE')
+  const told = ['OWNERSHIP_UNSURE', 'STATE_SET_ASIDE'].map((code) => `RegistryTrustProblem warning ${code}`)
+  await see('state.json is damaged', ...told)
   await node.run(['sh', '-c', 'rm "$1"/*.damaged-*', 'sh', STATE])
+  await agent.apply()
   await see('somebody has looked at it')
 
   await node.run(['mount', '-o', 'bind,ro', STATE, STATE])

@@ -84,7 +84,7 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
     },
     async backup(sha256) {
       const path = backupPath(requireHash(sha256))
-      const kept = await files.read(path)
+      const kept = await readAgain(files, path)
       if (kept.kind === 'unreadable')
         throw new AgentError('NODE_FILE_UNREADABLE', `${path} cannot be read: ${kept.reason}`)
       if (kept.kind !== 'file') throw new AgentError('STATE_UNREADABLE', `the backup ${path} is ${kept.kind}`)
