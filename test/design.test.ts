@@ -87,3 +87,37 @@ t.test('the table and the figure have every room and no other', async (t) => {
   )
   t.same([...inFigure].sort(), names)
 })
+
+/** Every page for people who work on the code, by its path. */
+function guides(): readonly string[] {
+  const pages = readdirSync(`${ROOT}docs`, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.md'))
+  return ['CONTRIBUTING.md', 'STYLE.md', 'SECURITY.md', 'README.md', ...pages.map((name) => `docs/${name}`)]
+}
+
+/** Paths of this repository in a text, as far as they are no patterns. */
+function pathsIn(text: string): readonly string[] {
+  const all = [...text.matchAll(/`((?:agent|test|scripts|daemonset|docs)\/[\w./-]+)`/g)].map(([, path = '']) => path)
+  return all.filter((path) => !path.includes('NAME'))
+}
+
+t.test('every file and folder that a guide names exists', async (t) => {
+  const named = guides().flatMap((guide) =>
+    pathsIn(readFileSync(ROOT + guide, 'utf8')).map((path) => ({ guide, path })),
+  )
+  t.ok(named.length > 200, `${named.length} were found`)
+  t.same(
+    named.filter(({ path }) => !existsSync(ROOT + path)),
+    [],
+  )
+})
+
+t.test('CONTRIBUTING.md answers for ten changes where they are made', async (t) => {
+  const text = readFileSync(`${ROOT}CONTRIBUTING.md`, 'utf8')
+  const table = /## Where do I change …\?\n([\s\S]*?)\n## /.exec(text)?.[1] ?? ''
+  const rows = table
+    .split('\n')
+    .filter((line) => line.startsWith('| '))
+    .slice(2)
+  t.ok(rows.length >= 10, `${rows.length} rows`)
+  for (const row of rows) t.ok(pathsIn(row).length > 0, row)
+})

@@ -12,7 +12,7 @@ import {
   tasks,
   tektonObjects,
 } from '../fixtures/deploy/tekton-objects.ts'
-import { generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
+import { newestToTest } from '../fixtures/e2e/agent-on-node.ts'
 import { Builders } from '../fixtures/node/builders.ts'
 import { createAuthority, issueServer } from '../fixtures/node/certificates.ts'
 import { startRegistry } from '../fixtures/node/registry.ts'
@@ -66,8 +66,7 @@ t.test(
   'the buildah Task builds and pushes over verified TLS, and is refused without the CA',
   { timeout: 240_000 },
   async (t) => {
-    const generation = generationsToTest().at(-1)
-    if (generation === undefined) throw new Error('no containerd to test with')
+    const generation = newestToTest()
     const node = await startSandboxNode({ generation, startContainerd: false })
     t.teardown(() => node.dispose())
     const pki = join(node.scratch, 'pki')

@@ -6,10 +6,11 @@ import {
   AgentOnNode,
   BY_SIGNAL,
   contents,
-  generationsToTest,
+  newestToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
 } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
 import { CERTS_D, startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
@@ -147,8 +148,7 @@ const ATTACKS: readonly Attack[] = [
   },
 ]
 
-const generation = generationsToTest().at(-1)
-if (generation === undefined) throw new Error('no containerd to test on')
+const generation = newestToTest()
 
 t.test('links planted in the folders of the agent', async (t) => {
   const node = await startSandboxNode({ generation })
@@ -179,10 +179,7 @@ t.test('links planted in the folders of the agent', async (t) => {
 })
 
 t.test('names that climb out of a folder', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   const look = async () => [await contents(node, ...TRUST_FOLDERS), await node.run(['ls', '/opt', '/'])].join('\n')
   const before = await look()
   const named = (host: string) => ({ registries: [{ host, ca: 'ca.pem' }] })

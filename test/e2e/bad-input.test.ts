@@ -5,17 +5,17 @@ import {
   AgentOnNode,
   BY_SIGNAL,
   contents,
-  generationsToTest,
+  oldestToTest,
   startPrivateRegistry,
   TRUST_FOLDERS,
 } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { issueServer } from '../fixtures/node/certificates.ts'
 import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
 import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
-const [generation] = generationsToTest()
-if (generation === undefined) throw new Error('no containerd to test on')
+const generation = oldestToTest()
 const one = (host = HOST) => ({ registries: [{ host, ca: 'ca.pem' }], ...BY_SIGNAL })
 
 t.test('inputs that are refused before the node is touched', async (t) => {
@@ -138,10 +138,7 @@ t.test('garbage in place of a CA that worked: the good one stays and the registr
 })
 
 t.test('a node that cannot be written: read-only, full', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { registry, authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   await agent.configure({ ...one(), targets: { systemTrust: { enabled: false } } }, { 'ca.pem': authority.pem })
   const before = await contents(node, '/etc/containerd')
 
@@ -180,10 +177,7 @@ async function fullFolder(node: FixtureNode, folder: string): Promise<void> {
 }
 
 t.test('a config that containerd refuses is refused by the rehearsal, with its words', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   await agent.configure({ ...one(), targets: { systemTrust: { enabled: false } } }, { 'ca.pem': authority.pem })
   const good = await node.readFile('/etc/containerd/config.toml')
   const bad = good.replace(/default_runtime_name = "runc"/, 'default_runtime_name = "does-not-exist"')

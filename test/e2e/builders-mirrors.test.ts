@@ -1,7 +1,7 @@
 // Mirrors for the containers tools, by the request logs of real registries: who was asked by skopeo and podman, and who
 // was not.
 import t from 'tap'
-import { contents, generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
+import { contents, newestToTest } from '../fixtures/e2e/agent-on-node.ts'
 import { placeOn, serve } from '../fixtures/e2e/served.ts'
 import { Builders } from '../fixtures/node/builders.ts'
 import { tinyImage } from '../fixtures/node/image.ts'
@@ -13,8 +13,7 @@ t.test(
   'skopeo and podman ask the mirror first, and the registry only where fallback allows it',
   { timeout: 240_000 },
   async (t) => {
-    const generation = generationsToTest().at(-1)
-    if (generation === undefined) throw new Error('no containerd to test with')
+    const generation = newestToTest()
     const place = await placeOn(t, generation)
     const { node, agent } = place
     const upstream = await serve(place, HOST)

@@ -8,7 +8,7 @@ import t from 'tap'
 import {
   AgentOnNode,
   contents,
-  generationsToTest,
+  newestToTest,
   type PrivateRegistry,
   startPrivateRegistry,
 } from '../fixtures/e2e/agent-on-node.ts'
@@ -22,8 +22,7 @@ const GIT = 'git.example.net'
 const FOLDERS = ['/etc/docker', '/etc/containers', '/etc/ssl/certs', '/usr/local/share/ca-certificates']
 
 t.test('buildah, skopeo, podman, dockerd, ctr, curl, git and openssl', { timeout: 240_000 }, async (t) => {
-  const generation = generationsToTest().at(-1)
-  if (generation === undefined) throw new Error('no containerd to test with')
+  const generation = newestToTest()
   const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
   t.teardown(() => node.dispose())
   const { registry, authority } = await startPrivateRegistry(node, HOST, { port: 5000 })

@@ -2,7 +2,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { AgentOnNode, generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
+import { AgentOnNode, newestToTest } from '../fixtures/e2e/agent-on-node.ts'
 import { dockerConfig, encoded, USER, WRONG, wrongLogins } from '../fixtures/e2e/logins.ts'
 import { createAuthority, issueServer } from '../fixtures/node/certificates.ts'
 import { startRegistry } from '../fixtures/node/registry.ts'
@@ -14,8 +14,7 @@ t.test(
   'the daemon sees a corrected password by itself, and never repeats the wrong one',
   { timeout: 240_000 },
   async (t) => {
-    const generation = generationsToTest().at(-1)
-    if (generation === undefined) throw new Error('no containerd to test with')
+    const generation = newestToTest()
     const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
     t.teardown(() => node.dispose())
     const pki = join(node.scratch, 'pki')

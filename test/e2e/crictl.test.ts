@@ -2,7 +2,7 @@
 // the agent repairs it only when asked. crictl itself is in no Debian suite that the fixtures come from: what it would
 // read is read here.
 import t from 'tap'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { AgentOnNode, BY_SIGNAL, newestToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
@@ -10,8 +10,7 @@ const FILE = '/etc/crictl.yaml'
 const SOCKET = '/run/unusual/containerd.sock'
 
 t.test('crictl.yaml', async (t) => {
-  const generation = generationsToTest().at(-1)
-  if (generation === undefined) throw new Error('no containerd to test with')
+  const generation = newestToTest()
   const config = '/etc/containerd/config.toml'
   const node = await startSandboxNode({
     generation,

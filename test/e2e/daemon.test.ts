@@ -4,25 +4,14 @@ import { mkdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import {
-  AgentOnNode,
-  BY_SIGNAL,
-  contents,
-  generationsToTest,
-  startPrivateRegistry,
-  TRUST_FOLDERS,
-} from '../fixtures/e2e/agent-on-node.ts'
-import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
+import { BY_SIGNAL, contents, newestToTest, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 
 const HOST = 'harbor.example.net'
-const generation = generationsToTest().at(-1)
-if (generation === undefined) throw new Error('no containerd to test on')
+const generation = newestToTest()
 
 t.test('from start to ready, through a change of CA, to the end', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { registry, authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
   t.equal((await agent.status()).code, 1, 'without a daemon status says so')
   const daemon = await agent.startDaemon()
@@ -81,10 +70,7 @@ t.test('from start to ready, through a change of CA, to the end', async (t) => {
 })
 
 t.test('a ConfigMap volume that the kubelet swaps is one change', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { registry, authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   const volume = configMapVolume(agent.config)
   await volume.publish({ 'trust.yaml': JSON.stringify({ registries: [], ...BY_SIGNAL }) })
   const daemon = await agent.startDaemon('--log-level', 'debug')
@@ -103,10 +89,7 @@ t.test('a ConfigMap volume that the kubelet swaps is one change', async (t) => {
 })
 
 t.test('containerd absent at the start and gone later: alive, not ready, and recovers', async (t) => {
-  const node = await startSandboxNode({ generation, startContainerd: false })
-  t.teardown(() => node.dispose())
-  const { registry, authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation, startContainerd: false })
   await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
   const alone = await agent.apply()
   t.equal(alone.code, 1)

@@ -1,18 +1,19 @@
 // `doctor` and `explain` on a real node: what containerd ignores without a word is named, what a pull uses is shown in
 // order.
 import t from 'tap'
-import { AgentOnNode, BY_SIGNAL, sampledGenerations, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
-import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
+import { BY_SIGNAL, sampledGenerations } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
+import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const CERTS = '/etc/containerd/certs.d'
 
 for (const generation of sampledGenerations())
   t.test(`containerd ${generation.version}`, async (t) => {
-    const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
-    t.teardown(() => node.dispose())
-    const { registry, authority } = await startPrivateRegistry(node, HOST)
-    const agent = await AgentOnNode.on(node)
+    const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, {
+      generation,
+      config: withConfigPath(defaultConfig(generation)),
+    })
     const trust = {
       registries: [{ host: HOST, ca: 'ca.pem' }],
       targets: { systemTrust: { enabled: false } },

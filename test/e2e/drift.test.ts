@@ -3,27 +3,15 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import {
-  AgentOnNode,
-  BY_SIGNAL,
-  contents,
-  contentsUntil,
-  generationsToTest,
-  startPrivateRegistry,
-  TRUST_FOLDERS,
-} from '../fixtures/e2e/agent-on-node.ts'
-import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
+import { BY_SIGNAL, contents, contentsUntil, oldestToTest, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 
 const HOST = 'harbor.example.net'
 const FOLDER = `/etc/containerd/certs.d/${HOST}`
-const generation = generationsToTest()[0]
-if (generation === undefined) throw new Error('no containerd to test on')
+const generation = oldestToTest()
 
 async function trustedNode(t: { teardown(work: () => Promise<void>): void }, extra: object = {}) {
-  const node = await startSandboxNode({ generation: generation as NonNullable<typeof generation> })
-  t.teardown(() => node.dispose())
-  const { registry, authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   await agent.configure(
     { registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL, ...extra },
     { 'ca.pem': authority.pem },
@@ -99,10 +87,7 @@ t.test('a bundle that somebody writes in place and slowly loses nothing', async 
 })
 
 t.test('what the containers tools read of mirrors is healed at once as well', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   await node.run(['mkdir', '-p', '/etc/containers'])
   const mirrors = [{ url: 'https://mirror.example.net', anchors: ['ca'] }]
   const registries = [{ host: HOST, ca: 'ca.pem', mirrors }]

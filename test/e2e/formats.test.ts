@@ -1,7 +1,7 @@
 // config.toml as people write it: every byte outside the edit stays, and the real containerd loads the result.
 import t from 'tap'
-import { AgentOnNode, BY_SIGNAL, sampledGenerations, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
-import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
+import { BY_SIGNAL, sampledGenerations } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 
 const HOST = 'harbor.example.net'
 const CONFIG_PATH = '/etc/containerd/certs.d'
@@ -37,10 +37,7 @@ for (const generation of sampledGenerations())
   for (const { name, before, after } of CASES)
     t.test(`containerd ${generation.version}: ${name}`, async (t) => {
       const config = before(generation.expected.configVersion, generation.expected.registryPlugin)
-      const node = await startSandboxNode({ generation, config })
-      t.teardown(() => node.dispose())
-      const { registry, authority } = await startPrivateRegistry(node, HOST)
-      const agent = await AgentOnNode.on(node)
+      const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation, config })
       await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
       const applied = await agent.apply()
       t.equal(applied.code, 0, JSON.stringify(applied.report.problems))

@@ -4,11 +4,12 @@ import {
   AgentOnNode,
   BY_SIGNAL,
   contents,
-  generationsToTest,
+  oldestToTest,
   sampledGenerations,
   startPrivateRegistry,
   TRUST_FOLDERS,
 } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
@@ -34,14 +35,10 @@ for (const generation of sampledGenerations()) {
   })
 }
 
-const [generation] = generationsToTest()
-if (generation === undefined) throw new Error('no containerd to test on')
+const generation = oldestToTest()
 
 t.test('later edits of others survive the uninstallation', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   const original = await node.readFile('/etc/containerd/config.toml')
   await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
   t.equal((await agent.apply()).code, 0)
@@ -52,10 +49,7 @@ t.test('later edits of others survive the uninstallation', async (t) => {
 })
 
 t.test("config_path stays while others' host directories depend on it", async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
   t.equal((await agent.apply()).code, 0)
   await node.writeFile(

@@ -2,15 +2,8 @@
 // because of it; a log that cannot be written costs lines and nothing else.
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import {
-  AgentOnNode,
-  BY_SIGNAL,
-  contents,
-  generationsToTest,
-  startPrivateRegistry,
-  TRUST_FOLDERS,
-} from '../fixtures/e2e/agent-on-node.ts'
-import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
+import { BY_SIGNAL, contents, newestToTest, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 
 const HOST = 'harbor.example.net'
 /** Beside them lies the lock, which every look at the node takes. */
@@ -18,16 +11,12 @@ const STATE = ['state.json', 'audit.jsonl', 'backup'].map((name) => `/var/lib/re
 /** There while a run is under way. */
 const LOCK_HOLDER = '/var/lib/registry-trust/lock-holder.json'
 const TOKEN = 'the-token'
-const generation = generationsToTest().at(-1)
-if (generation === undefined) throw new Error('no containerd to test on')
+const generation = newestToTest()
 
 type Line = { readonly msg: string; readonly level: string; readonly [name: string]: unknown }
 
 t.test('the level of the log', { timeout: 240_000 }, async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   const configure = (more: object = {}) =>
     agent.configure(
       { registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL, ...more },

@@ -10,6 +10,7 @@ import {
   startPrivateRegistry,
   TRUST_FOLDERS,
 } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
@@ -97,10 +98,7 @@ for (const generation of generationsToTest()) {
   })
 
   t.test(`containerd ${generation.version}, without a config file`, async (t) => {
-    const node = await startSandboxNode({ generation, config: 'none' })
-    t.teardown(() => node.dispose())
-    const { registry, authority } = await startPrivateRegistry(node, HOST)
-    const agent = await AgentOnNode.on(node)
+    const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation, config: 'none' })
     await agent.configure(
       { registries: [{ host: HOST, ca: 'corp-root.pem' }], ...BY_SIGNAL },
       { 'corp-root.pem': authority.pem },

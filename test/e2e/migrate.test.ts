@@ -4,11 +4,12 @@ import {
   AgentOnNode,
   BY_SIGNAL,
   contents,
-  generationsToTest,
+  oldestToTest,
   sampledGenerations,
   startPrivateRegistry,
   TRUST_FOLDERS,
 } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
@@ -52,8 +53,7 @@ for (const generation of sampledGenerations()) {
   })
 }
 
-const [generation] = generationsToTest()
-if (generation === undefined) throw new Error('no containerd to test on')
+const generation = oldestToTest()
 
 t.test(
   'a CA that does not verify the registry: the insecure setting stays, the registry works on, and it is said',
@@ -75,10 +75,7 @@ t.test(
 )
 
 t.test('migrate moves also what no declared registry needs', async (t) => {
-  const node = await startSandboxNode({ generation, config: HARBOR })
-  t.teardown(() => node.dispose())
-  const { registry } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, registry, agent } = await nodeWithRegistry(t, HOST, { generation, config: HARBOR })
   await agent.configure({ registries: [], ...BY_SIGNAL })
   t.equal((await agent.apply()).report.outcome, 'unchanged', 'apply leaves a node alone that declares nothing')
   const { code, stdout } = await agent.command('migrate')

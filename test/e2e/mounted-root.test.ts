@@ -2,9 +2,10 @@
 // forgotten on the node.
 import { join } from 'node:path'
 import t from 'tap'
-import { AgentOnNode, BY_SIGNAL, contents, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { BY_SIGNAL, contents } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { newestGeneration } from '../fixtures/node/node-tests.ts'
-import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
+import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const DOCKER_CA = `/etc/docker/certs.d/${HOST}/ca.crt`
@@ -19,10 +20,10 @@ const MOUNTED = [
 ]
 
 newestGeneration(t, 'a folder that is not mounted any more is not taken for gone', async (t, generation) => {
-  const node = await startSandboxNode({ generation, config: withConfigPath(defaultConfig(generation)) })
-  t.teardown(() => node.dispose())
-  const { authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, authority, agent } = await nodeWithRegistry(t, HOST, {
+    generation,
+    config: withConfigPath(defaultConfig(generation)),
+  })
   await agent.configure(
     { registries: [{ host: HOST, ca: 'ca.pem' }], targets: { docker: { enabled: true } }, ...BY_SIGNAL },
     { 'ca.pem': authority.pem },

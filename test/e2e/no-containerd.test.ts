@@ -1,7 +1,7 @@
 // A node without containerd: docker, podman, skopeo and curl need none, so apply, healing and uninstall do not either.
 import { join } from 'node:path'
 import t from 'tap'
-import { AgentOnNode, contents, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { AgentOnNode, contents, newestToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { Builders } from '../fixtures/node/builders.ts'
 import type { ExecResult } from '../fixtures/node/namespaces.ts'
 import { type SandboxNode, startSandboxNode } from '../fixtures/node/sandbox-node.ts'
@@ -12,8 +12,7 @@ const DOCKERS_OWN = '/run/docker/containerd/containerd.sock'
 const CA_OF_DOCKER = `/etc/docker/certs.d/${HOST}:5000/ca.crt`
 
 t.test('docker, podman, skopeo and curl on a node without containerd', { timeout: 240_000 }, async (t) => {
-  const generation = generationsToTest().at(-1)
-  if (generation === undefined) throw new Error('no containerd to test with')
+  const generation = newestToTest()
   const node = await startSandboxNode({ generation, startContainerd: false })
   t.teardown(() => node.dispose())
   const { registry, authority } = await startPrivateRegistry(node, HOST, { port: 5000 })

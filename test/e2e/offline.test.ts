@@ -1,12 +1,7 @@
 // Profile `hosts`: without any socket of the node the agent writes host directories and proves them by the rehearsal.
 import { join } from 'node:path'
 import t from 'tap'
-import {
-  AgentOnNode,
-  generationsToTest,
-  sampledGenerations,
-  startPrivateRegistry,
-} from '../fixtures/e2e/agent-on-node.ts'
+import { AgentOnNode, oldestToTest, sampledGenerations, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
 import type { Generation } from '../fixtures/node/generations.ts'
 import { defaultConfig, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
@@ -37,8 +32,7 @@ for (const generation of sampledGenerations()) {
   })
 }
 
-const [generation] = generationsToTest()
-if (generation === undefined) throw new Error('no containerd to test on')
+const generation = oldestToTest()
 
 t.test('without config_path nothing is edited: the restart that is needed is reported', async (t) => {
   const node = await startSandboxNode({ generation })

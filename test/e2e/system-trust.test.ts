@@ -2,21 +2,15 @@
 // node see the anchor, and a removal leaves the folder as that tool had made it.
 import { basename, join } from 'node:path'
 import t from 'tap'
-import {
-  AgentOnNode,
-  BY_SIGNAL,
-  contents,
-  generationsToTest,
-  startPrivateRegistry,
-} from '../fixtures/e2e/agent-on-node.ts'
+import { AgentOnNode, BY_SIGNAL, contents, newestToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { createAuthority } from '../fixtures/node/certificates.ts'
 import { type SandboxNode, startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const LOCAL = '/usr/local/share/ca-certificates'
 const STORE = ['/etc/ssl/certs', LOCAL] as const
-const generation = generationsToTest().at(-1)
-if (generation === undefined) throw new Error('no containerd to test on')
+const generation = newestToTest()
 
 t.setTimeout(480_000)
 
@@ -68,10 +62,7 @@ for (const sort of SORTS)
   })
 
 t.test('the programs of the node see the anchor, and do not when it is gone', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   const hasGit = (await node.exec(['sh', '-c', 'command -v git'])).code === 0
   const rootFile = authority.certFile
   const programs: readonly {

@@ -2,23 +2,19 @@
 // meanwhile.
 import t from 'tap'
 import { JOB } from '../../scripts/monitoring/alerts.ts'
-import { AgentOnNode, BY_SIGNAL, generationsToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { BY_SIGNAL, newestToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { byNode, type Firing, impatientRules, settle } from '../fixtures/monitoring/firing.ts'
 import { besideNode, startPrometheus } from '../fixtures/monitoring/prometheus.ts'
-import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
 const CERTS_D = `/etc/containerd/certs.d/${HOST}`
 const CONFIG = '/etc/containerd/config.toml'
 const STATE = '/var/lib/registry-trust'
-const generation = generationsToTest().at(-1)
-if (generation === undefined) throw new Error('no containerd to test on')
+const generation = newestToTest()
 
 t.test('what goes wrong on a node is an alert, and its cure ends it', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { registry, authority } = await startPrivateRegistry(node, HOST)
-  const agent = await AgentOnNode.on(node)
+  const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   const trust = {
     registries: [{ host: HOST, ca: 'ca.pem', proof: { every: '1s' } }],
     drift: { resync: '1s', heal: false },
