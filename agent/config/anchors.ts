@@ -123,7 +123,7 @@ async function loadPassword(
 }
 
 /** `sha256:AA:BB…`, as openssl prints it, is the same pin as `sha256:aabb…`. */
-function normalizePin(pin: string): string {
+export function normalizePin(pin: string): string {
   return `sha256:${pin.slice('sha256:'.length).replaceAll(':', '').toLowerCase()}`
 }
 

@@ -98,7 +98,7 @@ function checkAnchor({ entry, file, pointer, place }: DeclaredAnchor, report: Re
   checkPath(entry.passwordFile, file, `${pointer}/passwordFile`, report)
 }
 
-function checkPath(path: string | undefined, file: ConfigFile, pointer: string, report: Report): void {
+export function checkPath(path: string | undefined, file: ConfigFile, pointer: string, report: Report): void {
   const text = path === undefined ? undefined : whyNotAPath(path)
   if (text !== undefined) report.add('CONFIG_INVALID', file.place(pointer, 'value'), file.subject(pointer), text)
 }

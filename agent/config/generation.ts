@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto'
 import type { DesiredState, Headers, Registry } from '../model/desired-state.ts'
 
-type GenerationInput = Pick<DesiredState, 'anchors' | 'registries' | 'wildcard' | 'targets' | 'restart'>
+type GenerationInput = Pick<DesiredState, 'anchors' | 'registries' | 'wildcard' | 'targets' | 'restart' | 'distrust'>
 
 export function generationOf(desired: GenerationInput): string {
   const { targets, restart } = desired
@@ -25,6 +25,7 @@ export function generationOf(desired: GenerationInput): string {
     [targets.systemTrust.enabled, targets.systemTrust.fileName, targets.containerd.enabled, targets.containerd.layout],
     [targets.docker.enabled, targets.containers.enabled],
     ...laterTargets(targets),
+    ...(desired.distrust === undefined ? [] : [['distrust', desired.distrust.fingerprints.toSorted()]]),
     [restart.strategy, restart.unit, restart.maxPerHour, restart.backoffMinMs, restart.backoffMaxMs],
   ]
   return createHash('sha256').update(JSON.stringify(canonical)).digest('hex').slice(0, 12)

@@ -14,6 +14,7 @@ import { collectFiles } from './collect.ts'
 import { type ConfigFile, type RawFile, readConfigFile } from './config-file.ts'
 import { checkDeclarations } from './declarations.ts'
 import type { DeclaredRegistry } from './declared.ts'
+import { checkDistrust, loadDistrust } from './distrust.ts'
 import { loadEndpoints } from './endpoints.ts'
 import { checkDetours, checkSystemStore } from './forbidden-hosts.ts'
 import { Fragments, type LastGood } from './fragments.ts'
@@ -144,6 +145,7 @@ async function assemble(
   const declarations = checkDeclarations(read, settings.policy, report)
   const known = new Set(declarations.anchors.map(({ name }) => name))
   const publish = loadPublications(own, known, report)
+  const distrusted = checkDistrust(own, report)
   refuseNothing(read, report)
   const detours = checkDetours(declarations, settings.policy, report)
   await checkReach(declarations, lookup, report)
@@ -152,6 +154,7 @@ async function assemble(
   const loaded = await loadAnchors(declarations, lookup, judging, report)
   if (!report.isEmpty) return report
   const { anchors } = loaded
+  const { distrust, ...taken } = await loadDistrust(distrusted, anchors, lookup, judging, report)
   const warnings = [...detours, ...checkSystemStore(loaded.anchors, declarations, settings, report)]
   if (!report.isEmpty) return report
   const declared = await Promise.all(
@@ -166,18 +169,27 @@ async function assemble(
   const wildcard = declared.find(({ host }) => host === '*')
   const registries = declared.filter((one) => one !== wildcard)
   const every = { registries, ...(wildcard === undefined ? {} : { wildcard }) }
-  const generation = generationOf({ anchors, ...every, targets: settings.targets, restart: settings.restart })
+  const generation = generationOf({
+    anchors,
+    ...every,
+    ...(distrust !== undefined && { distrust }),
+    targets: settings.targets,
+    restart: settings.restart,
+  })
   const desired: DesiredState = {
     ...settings,
     generation,
     sources: [],
     anchors,
     ...every,
+    ...(distrust !== undefined && { distrust }),
     ...(publish.length > 0 && { publish }),
     ...(warnings.length > 0 && { warnings }),
   }
-  const problems = [...anchors, ...declared].flatMap(({ problems = [] }) => problems)
-  return { desired, problems, sources: loaded.sources }
+  const problems = [...anchors, ...declared, ...(distrust === undefined ? [] : [distrust])].flatMap(
+    ({ problems = [] }) => problems,
+  )
+  return { desired, problems, sources: [...new Set([...loaded.sources, ...taken.sources])] }
 }
 
 function toRegistry(declared: DeclaredRegistry, { namesOf }: LoadedAnchors): Registry {
@@ -223,7 +235,7 @@ async function credentialSource(
 function refuseNothing(files: readonly ConfigFile[], report: Report): void {
   const [first] = files
   if (first === undefined || !report.isEmpty) return
-  if (files.some(({ value }) => value['anchors'] !== undefined || value['registries'] !== undefined)) return
+  if (files.some(({ value }) => ['anchors', 'registries', 'distrust'].some((key) => value[key] !== undefined))) return
   const text =
     'declares neither registries nor anchors; write "registries: []" if this node is to trust no private registry'
   report.add('CONFIG_INVALID', first.place('', 'value'), '', text)

@@ -27,7 +27,13 @@ export function loadSettings(files: readonly ConfigFile[], report: Report): Load
   const leaves = mergeLeaves(files, report)
   const given: Record<string, unknown> = Object.create(null)
   for (const { pointer, value } of leaves.values()) put(given, pointer.slice(1).split('/').map(unescapePointer), value)
-  const { anchors: _anchors, registries: _registries, publish: _publish, ...properties } = TRUST_SCHEMA.properties
+  const {
+    anchors: _anchors,
+    registries: _registries,
+    publish: _publish,
+    distrust: _distrust,
+    ...properties
+  } = TRUST_SCHEMA.properties
   // The schema has accepted every leaf and the defaults are the schema's own.
   const settings = withDefaults({ properties }, given) as Settings
   checkPolicyHosts(leaves.get('/policy/forbidAnchorsFor'), report)

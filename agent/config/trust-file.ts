@@ -18,6 +18,9 @@ export type AnchorEntry = {
   readonly scope?: AnchorScope
 }
 
+/** One of the two. */
+export type DistrustEntry = { readonly fingerprint?: string; readonly file?: string }
+
 export type MirrorEntry = {
   readonly url: string
   readonly anchors?: readonly string[]

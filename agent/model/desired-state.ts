@@ -48,6 +48,14 @@ export function systemAnchors({ anchors }: Pick<DesiredState, 'anchors'>): reado
   return anchors.filter(({ scope }) => scope !== 'registries')
 }
 
+/** Certificates that the node shall not trust although its distribution ships them. */
+export type Distrust = {
+  /** `sha256:` and lower-case hex of the DER. */
+  readonly fingerprints: readonly string[]
+  /** Why a part of the input was not used. While there are any, what was taken out before stays out. */
+  readonly problems: readonly Problem[]
+}
+
 export type ProofLevel = 'tls' | 'manifest' | 'pull'
 
 export type Proof = {
@@ -181,6 +189,8 @@ export type DesiredState = {
   readonly registries: readonly Registry[]
   /** Declared for `*`: every host without a folder of its own. It cannot be proved: it names no host. */
   readonly wildcard?: Registry
+  /** Absent: every root of the distribution is trusted. */
+  readonly distrust?: Distrust
   /** ConfigMaps of the cluster that get the anchors; for `publish` alone. */
   readonly publish?: readonly Publication[]
   readonly targets: {
@@ -214,7 +224,7 @@ export type DesiredState = {
  */
 export function nothingDesired(like: DesiredState | undefined): DesiredState {
   const base = like ?? DEFAULTS
-  const { wildcard: _, ...rest } = base
+  const { wildcard: _, distrust: __, ...rest } = base
   const targets = { ...base.targets, crictl: { enabled: 'off' as const } }
   return { ...rest, targets, mode: 'enforce', generation: 'uninstalled', anchors: [], registries: [] }
 }

@@ -316,6 +316,11 @@ export const ERRORS = {
     remedy: 'The change was undone: compare the declared anchors with the chain that the registry serves.',
     retryable: false,
   },
+  DISTRUST_NOT_POSSIBLE: {
+    remedy:
+      'Let the agent reach the files named, or take the certificate out by hand; docs/config.md says what each distribution offers.',
+    retryable: false,
+  },
   ANCHOR_WOULD_ORPHAN: {
     remedy: 'Declare the old and the new anchor together until the registry serves the new chain.',
     retryable: false,

@@ -131,6 +131,8 @@ export type Plan = {
   readonly problems: readonly Problem[]
   /** What a person should know although nothing is kept back for it. */
   readonly warnings: readonly Problem[]
+  /** Fingerprints of certificates that the node trusts now and would not trust any more. */
+  readonly distrusts?: readonly string[]
   /** Targets that cannot do all that is declared, for one of the problems. */
   readonly blocked?: readonly TargetName[]
 }

@@ -27,6 +27,8 @@ export type TargetPlan = {
   readonly restart?: RestartNeed
   /** What a person should know although nothing is kept back for it. */
   readonly warnings?: readonly Problem[]
+  /** Fingerprints of certificates that the node trusts now and would not with these changes. */
+  readonly distrusts?: readonly string[]
 }
 
 export type WholePlan = TargetPlan & {

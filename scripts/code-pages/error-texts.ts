@@ -149,6 +149,10 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
   NOTHING_TO_ROLL_BACK: text('There is no earlier state.', 'No transaction so far.'),
   GENERATION_ROLLED_BACK: text('This configuration was rolled back before.', 'Its input is unchanged.'),
   TRUST_LOST: text('A registry was trusted before the change and not after it.', 'A wrong CA was declared.'),
+  DISTRUST_NOT_POSSIBLE: text(
+    'A certificate of the distribution stays trusted although `distrust` names it.',
+    'The distribution has no list of such certificates, the agent cannot reach it, or a local anchor is the same.',
+  ),
   ANCHOR_WOULD_ORPHAN: text(
     'The change would take the CA away that a registry needs now.',
     'The old CA was removed too early.',

@@ -183,3 +183,32 @@ t.test('policy.maxAnchors: fragments cannot push out what trust.yaml declares', 
   )
   t.equal((await loadFiles(fresh(), files(1))).ok, false)
 })
+
+t.test('distrust names certificates by fingerprint or by file, and none that is an anchor of the node', async (t) => {
+  const print = `sha256:${'AB:'.repeat(31)}AB`
+  const good = await loadFiles(fresh(), {
+    ...PEMS,
+    'trust.yaml': `registries: []\ndistrust: [{ fingerprint: '${print}' }, { file: root.pem }, { file: gone.pem }]`,
+  })
+  t.match(desiredOf(good).distrust, {
+    fingerprints: [`sha256:${'ab'.repeat(32)}`, /^sha256:[0-9a-f]{64}$/],
+    problems: [
+      { code: 'ANCHOR_MISSING', message: /distrust\[2\]\.file names gone\.pem.*what was distrusted before stays/ },
+    ],
+  })
+  const refused = async (text: string) => wrongWith(await loadFiles(fresh(), { ...PEMS, 'trust.yaml': text }))
+  t.match(await refused('registries: []\ndistrust: [{}]'), [
+    { message: /exactly one of the keys fingerprint and file/ },
+  ])
+  t.match(await refused('registries: []\ndistrust: [{ fingerprint: abc }]'), [{ code: 'CONFIG_INVALID' }])
+  t.match(await refused('anchors: { a: { file: root.pem } }\ndistrust: [{ file: root.pem }]'), [
+    { code: 'CONFIG_CONFLICT', message: /which the anchor a puts into the system store/ },
+  ])
+  t.same(
+    await refused('anchors: { a: { file: root.pem, scope: registries } }\ndistrust: [{ file: root.pem }]'),
+    [],
+    'but one that is for registries alone may be',
+  )
+  const fragment = { ...PEMS, 'trust.yaml': 'registries: []', 'registries.d/t.yaml': 'distrust: [{ file: lab.pem }]' }
+  t.match(wrongWith(await loadFiles(fresh(), fragment)), [{ code: 'CONFIG_INVALID', message: /may hold anchors and/ }])
+})

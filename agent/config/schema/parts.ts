@@ -36,3 +36,9 @@ export const anchorNames = (description: string) => ({
   uniqueItems: true,
   maxItems: 50,
 })
+
+export const fingerprint = {
+  type: 'string',
+  pattern: '^sha256:(?:[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){31})$',
+  'x-expected': 'sha256: and the 64 hexadecimal digits of the SHA-256 fingerprint',
+}

@@ -6,7 +6,7 @@
 // May touch: nothing.
 import { LOG_LEVELS } from '../../model/log-level.ts'
 import { fleet } from './fleet.ts'
-import { anchorName, anchorNames, bool, duration, enabled, fileName, objectName } from './parts.ts'
+import { anchorName, anchorNames, bool, duration, enabled, fileName, fingerprint, objectName } from './parts.ts'
 
 export const MAX_REGISTRIES = 1000
 export const MAX_ANCHORS = 500
@@ -42,11 +42,7 @@ const anchor = {
       type: 'array',
       minItems: 1,
       maxItems: 500,
-      items: {
-        type: 'string',
-        pattern: '^sha256:(?:[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){31})$',
-        'x-expected': 'sha256: and the 64 hexadecimal digits of the SHA-256 fingerprint',
-      },
+      items: fingerprint,
     },
   },
 } as const
@@ -294,6 +290,20 @@ export const TRUST_SCHEMA = {
       maxItems: MAX_REGISTRIES,
       items: registry,
     },
+    distrust: {
+      description:
+        'Certificates that the distribution ships and this node shall not trust. Exactly one of `fingerprint` and `file` each.',
+      type: 'array',
+      maxItems: 500,
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        properties: {
+          fingerprint: { ...fingerprint, description: 'SHA-256 fingerprint of the certificate.' },
+          file: fileName('File with the certificates, in any form that an anchor may have.'),
+        },
+      },
+    },
     targets,
     restart,
     policy: {
@@ -321,11 +331,7 @@ export const TRUST_SCHEMA = {
           description: 'SHA-256 fingerprints of the only certificates that may be anchors, whoever declares them.',
           type: 'array',
           maxItems: 5000,
-          items: {
-            type: 'string',
-            pattern: '^sha256:(?:[0-9a-fA-F]{64}|[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){31})$',
-            'x-expected': 'sha256: and the 64 hexadecimal digits of the SHA-256 fingerprint',
-          },
+          items: fingerprint,
         },
         maxAnchors: {
           description: 'Anchors of all files together, those of `ca` too.',

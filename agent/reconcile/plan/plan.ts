@@ -27,6 +27,7 @@ export async function planTargets(request: PlanInput): Promise<Planned> {
   }
   const last = plans.flatMap((plan) => plan.last ?? [])
   const all = [...plans, ...last]
+  const distrusts = plans.flatMap(({ distrusts = [] }) => distrusts)
   const { certsDirectory, ...candidate } = plans.flatMap((plan) => plan.candidate ?? []).at(0) ?? NO_CANDIDATE
   return {
     plan: {
@@ -36,6 +37,7 @@ export async function planTargets(request: PlanInput): Promise<Planned> {
       certsDirectory,
       problems: [
         ...anchorProblems(desired, isHeld),
+        ...(desired.distrust?.problems ?? []),
         ...withWildcard(desired).flatMap(({ problems = [] }) => problems),
         ...all.flatMap(({ problems }) => problems),
       ],
@@ -45,6 +47,7 @@ export async function planTargets(request: PlanInput): Promise<Planned> {
         ...plans.flatMap(({ warnings = [] }) => warnings),
       ],
       blocked,
+      ...(distrusts.length > 0 && { distrusts }),
     },
     ...candidate,
     leftOut: [],

@@ -12,6 +12,7 @@ import { restoresProvedContent, withoutFights, withoutHealing } from '../plan/dr
 import { proveByHandshake } from '../prove/handshake.ts'
 import { proveRegistries } from '../prove/pull.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
+import { sparedByDistrust } from './orphaning-distrust.ts'
 import { makePlan } from './planning.ts'
 import { unloadableAnchors, withoutAnchors } from './unloadable-anchors.ts'
 
@@ -22,7 +23,8 @@ const BEFORE_DEADLINE_MS = 2_000
  * What the plan would do, tried before anything is written: by the rehearsal, against what each registry is now. For
  * `plan` too.
  */
-export async function foresee(planned: Planned, context: Context): Promise<Foreseen> {
+export async function foresee(whole: Planned, given: Context): Promise<Foreseen> {
+  const { planned, context, problems: spared } = await withoutOrphaningDistrust(whole, given)
   const { desired, facts, options, ports } = context
   const [rehearsal, before] = await Promise.all([
     isPureHealing(planned, context)
@@ -30,11 +32,27 @@ export async function foresee(planned: Planned, context: Context): Promise<Fores
       : rehearse(desired, facts, planned, ports, options.signal),
     provedBefore(context),
   ])
-  const first = { planned, rehearsal, changes: planned.plan.changes, problems: [] }
+  const first = { planned, rehearsal, changes: planned.plan.changes, problems: spared }
   if (rehearsal.verdict === 'failed') return { ...first, desired, before }
   const usable = await withoutUnloadable(first, context)
   const kept = await keepTrust(usable.candidate, before, { ...context, desired: usable.desired })
   return { ...kept, desired: usable.desired, before }
+}
+
+/** Planned again with those certificates of the distribution that a registry is verified by alone. */
+async function withoutOrphaningDistrust(planned: Planned, context: Context) {
+  const { state, facts, options, ports } = context
+  const nothing = { planned, context, problems: [] as readonly Problem[] }
+  if (options.allowOrphan === true) return nothing
+  const { desired, problems } = await sparedByDistrust(planned.plan, context.desired, ports)
+  if (problems.length === 0) return nothing
+  const next = { ...context, desired }
+  const { migrateAll = false } = options
+  return {
+    planned: settle(await makePlan({ desired, state, facts, migrateAll }, ports), next),
+    context: next,
+    problems,
+  }
 }
 
 /** Planned and rehearsed again without the anchors that the private copy could not load, where there are any. */
@@ -43,12 +61,13 @@ async function withoutUnloadable(
   context: Context,
 ): Promise<{ readonly candidate: Candidate; readonly desired: DesiredState }> {
   const { state, facts, options, ports } = context
-  const { anchors, problems } = unloadableAnchors(first.rehearsal, context.desired)
+  const { anchors, problems: unloadable } = unloadableAnchors(first.rehearsal, context.desired)
   if (anchors.size === 0) return { candidate: first, desired: context.desired }
   const desired = withoutAnchors(context.desired, anchors)
   const { migrateAll = false } = options
   const planned = settle(await makePlan({ desired, state, facts, migrateAll }, ports), { ...context, desired })
   const rehearsal = await rehearse(desired, facts, planned, ports, options.signal)
+  const problems = [...first.problems, ...unloadable]
   return { candidate: { planned, rehearsal, changes: planned.plan.changes, problems }, desired }
 }
 

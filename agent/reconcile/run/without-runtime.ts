@@ -12,6 +12,7 @@ import { observeOffline } from '../observe/containerd.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { Transaction } from '../transaction/transaction.ts'
 import { applyFilesAlone, planFilesAlone } from './files-alone.ts'
+import { sparedByDistrust } from './orphaning-distrust.ts'
 import { makePlan } from './planning.ts'
 
 export type OfflineContext = {
@@ -83,12 +84,18 @@ type Seen = {
 }
 
 /** The error of a node where no containerd can be found. */
-async function look({ desired, state, options, ports }: OfflineContext): Promise<Seen | AgentError> {
-  const facts = await observeOffline(desired.restart.unit, ports).catch(asAgentError)
+async function look({ desired: declared, state, options, ports }: OfflineContext): Promise<Seen | AgentError> {
+  const facts = await observeOffline(declared.restart.unit, ports).catch(asAgentError)
   if (facts instanceof AgentError) return facts
-  const planned = await makePlan({ desired, state, facts }, ports)
+  const whole = await makePlan({ desired: declared, state, facts }, ports)
+  const spared =
+    options.allowOrphan === true
+      ? { desired: declared, problems: [] }
+      : await sparedByDistrust(whole.plan, declared, ports)
+  const { desired } = spared
+  const planned = desired === declared ? whole : await makePlan({ desired, state, facts }, ports)
   const rehearsal = await rehearse(desired, facts, planned, ports, options.signal, { always: true })
-  const base = { state, facts, planned, problems: planned.plan.problems, rehearsal }
+  const base = { state, facts, planned, problems: [...planned.plan.problems, ...spared.problems], rehearsal }
   return { base, proofs: proofsOf(rehearsal, ports.clock.now()) }
 }
 

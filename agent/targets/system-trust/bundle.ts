@@ -19,7 +19,7 @@ export function firstFingerprint(bytes: Buffer): string | undefined {
   const content = sha256(bytes)
   if (!fingerprints.has(content)) {
     if (fingerprints.size >= MOST_FINGERPRINTS) fingerprints.clear()
-    fingerprints.set(content, readFingerprint(bytes))
+    fingerprints.set(content, fingerprintOf(bytes))
   }
   return fingerprints.get(content)
 }
@@ -28,7 +28,8 @@ export function firstFingerprint(bytes: Buffer): string | undefined {
 const fingerprints = new Map<string, string | undefined>()
 const MOST_FINGERPRINTS = 2_000
 
-function readFingerprint(bytes: Buffer): string | undefined {
+/** A block of the kind TRUSTED has what it is trusted for after the certificate: only the certificate counts. */
+export function fingerprintOf(bytes: Buffer | string): string | undefined {
   try {
     return `sha256:${new X509Certificate(bytes).fingerprint256.replaceAll(':', '').toLowerCase()}`
   } catch {

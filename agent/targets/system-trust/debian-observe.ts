@@ -8,6 +8,8 @@ import type { TargetInput } from '../../model/target.ts'
 import { subjectHash } from '../../pki/certificate/subject-hash.ts'
 import { firstUnreadable } from '../files/files.ts'
 import { firstFingerprint, readBundle } from './bundle.ts'
+import { distrustedNow, distrustedPaths, isDistrustAtWork } from './distrust.ts'
+import { type ObservedDistrust, observeShipped } from './distrust-observe.ts'
 import { MOST_HASH_LINKS } from './hash-links.ts'
 import { type Holding, type Placement, placementsOf, spareNames } from './placements.ts'
 
@@ -38,6 +40,8 @@ export type ObservedSystemTrust = {
   readonly paths: ReadonlyMap<string, FileState>
   /** By path of an existing hash link: the fingerprint of the certificate it leads to. */
   readonly fingerprints: ReadonlyMap<string, string | undefined>
+  /** Absent where nothing is, or was, distrusted. */
+  readonly distrust?: ObservedDistrust
 }
 
 export async function observeSystemTrust(input: StoreInput, files: NodeFiles): Promise<ObservedSystemTrust> {
@@ -58,7 +62,10 @@ export async function observeSystemTrust(input: StoreInput, files: NodeFiles): P
   await readAll([...placements.flatMap(({ link, source }) => [link, source]), ...ownedPaths(input.owned)])
   const spare = spareNames(placements, holdingsOf(input.owned, paths, layout), input.desired)
   await readAll(spare.flatMap((fileName) => [linkOf(fileName), sourceOf(fileName)]))
-  for (const hash of new Set(placements.flatMap((placement) => placement.hash ?? []))) {
+  const distrust = isDistrustAtWork(input) ? await observeShipped(SYSTEM_CERTS, files) : undefined
+  const affected = affectedBy(distrust, input)
+  await readAll(affected.map(({ link }) => link))
+  for (const hash of new Set([...placements, ...affected].flatMap(({ hash }) => hash ?? []))) {
     for (let n = 0; n < MOST_HASH_LINKS; n++) {
       const path = hashPath(hash, n)
       await readAll([path])
@@ -75,7 +82,15 @@ export async function observeSystemTrust(input: StoreInput, files: NodeFiles): P
     ...sources.map(({ path, state }) => [path, state] as const),
   ])
   const writable = await files.isWritable(SYSTEM_CERTS)
-  return { layout, writable, unreadable, bundle, sources, paths, fingerprints }
+  const seen = { layout, writable, unreadable, bundle, sources, paths, fingerprints } as const
+  return distrust === undefined ? seen : { ...seen, distrust }
+}
+
+/** What is to go, and what went before. */
+function affectedBy(distrust: ObservedDistrust | undefined, input: StoreInput) {
+  const wanted = distrustedNow(input)
+  const before = new Set(distrustedPaths(input.owned))
+  return (distrust?.shipped ?? []).filter(({ fingerprint, link }) => wanted.has(fingerprint) || before.has(link))
 }
 
 async function readSources(
@@ -136,7 +151,8 @@ export function holdingsOf(
 
 export function ownedPaths(owned: AgentState['owned']): readonly string[] {
   const isHere = (path: string) => path.startsWith(`${SYSTEM_CERTS}/`) || path.startsWith(`${LOCAL_ANCHORS}/`)
-  return Object.keys(owned).filter((path) => owned[path]?.target === TARGET && path !== BUNDLE && isHere(path))
+  const others = new Set([BUNDLE, ...distrustedPaths(owned)])
+  return Object.keys(owned).filter((path) => owned[path]?.target === TARGET && !others.has(path) && isHere(path))
 }
 
 export function stateIn(paths: ReadonlyMap<string, FileState>, path: string): FileState {

@@ -26,12 +26,15 @@ import {
   stateIn,
   TARGET,
 } from './debian-observe.ts'
+import { distrustedPaths, isDistrustAtWork } from './distrust.ts'
+import { planDistrust } from './distrust-debian.ts'
 import { numbersOf } from './hash-links.ts'
 import { arrange, placementsOf } from './placements.ts'
 
 export function planSystemTrust(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
   const { enabled } = input.desired.targets.systemTrust
-  if (enabled === 'off' && ownedPaths(input.owned).length === 0) return NOTHING_TO_DO
+  const mine = [...ownedPaths(input.owned), ...distrustedPaths(input.owned)]
+  if (enabled === 'off' && mine.length === 0) return NOTHING_TO_DO
   if (observed.unreadable !== undefined) {
     const text = `${observed.unreadable}; the system store was left unchanged`
     return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', text)] }
@@ -44,7 +47,23 @@ export function planSystemTrust(input: TargetInput, observed: ObservedSystemTrus
       problems: [problem('TARGET_READ_ONLY', `${SYSTEM_CERTS} ${why}, but targets.systemTrust is enabled`)],
     }
   }
-  return observed.layout === 'debian' ? planDebian(input, observed) : planPlain(input, observed)
+  return planStore(input, observed)
+}
+
+function planStore(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
+  const distrust = planDistrust(input, observed)
+  const { view, reserved, isInForce } = distrust
+  const plan =
+    observed.layout === 'debian'
+      ? planDebian(input, view, observed.bundle, { reserved, isInForce })
+      : planPlain(input, view)
+  const placed = new Set(plan.changes.map(({ path }) => path))
+  const after = distrust.after.filter(({ path }) => !placed.has(path))
+  return {
+    changes: [...distrust.before, ...plan.changes, ...after],
+    problems: [...plan.problems, ...distrust.problems],
+    ...(distrust.pending.length > 0 && { distrusts: distrust.pending }),
+  }
 }
 
 function withdrawnPaths({ owned, desired }: TargetInput): readonly string[] {
@@ -54,19 +73,25 @@ function withdrawnPaths({ owned, desired }: TargetInput): readonly string[] {
 
 /** Nobody asked for the store in so many words; but what the agent put there may not stay unnoticed. */
 function unwritable(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
-  if (ownedPaths(input.owned).length === 0) return NOTHING_TO_DO
-  const { changes } = observed.layout === 'debian' ? planDebian(input, observed) : planPlain(input, observed)
+  if (ownedPaths(input.owned).length === 0 && !isDistrustAtWork(input)) return NOTHING_TO_DO
+  const { changes } = planStore(input, observed)
   const withdrawn = withdrawnPaths(input)
   if (observed.layout === 'none' && withdrawn.length > 0) {
     const text = `the system store cannot be reached any more; anchors that are no longer declared stay trusted there: ${withdrawn.join(', ')}`
     return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
   }
   if (changes.length === 0) return NOTHING_TO_DO
-  const text = `${SYSTEM_CERTS} is not writable, but what the agent put there has to change: ${changes.map(({ path }) => path).join(', ')}`
+  const text = `${SYSTEM_CERTS} is not writable, but this has to change: ${changes.map(({ path }) => path).join(', ')}`
   return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
 }
 
-function planDebian(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
+/** `bundle`: as it is now; `observed` has it as `distrust` leaves it. */
+function planDebian(
+  input: TargetInput,
+  observed: ObservedSystemTrust,
+  bundle: FileState,
+  { reserved, isInForce }: { readonly reserved: ReadonlySet<string>; readonly isInForce: boolean },
+): TargetPlan {
   const held = heldPaths(input)
   const ours = textsOf(input.owned, observed)
   const inBundle = textOfBundle(observed)
@@ -85,13 +110,14 @@ function planDebian(input: TargetInput, observed: ObservedSystemTrust): TargetPl
     return whereItLies(placement, input, observed)
   }
   const installed = arranged(input, observed).flatMap(place)
-  const { additions, keep } = write(installed, held, input, observed, (placement) => [
+  const { additions, keep } = write(installed, held, input, observed, reserved, (placement) => [
     ...put(placement, LOCAL_ANCHORS, placement.source, rootFile(placement.certificate.pem), observed),
     ...put(placement, SYSTEM_CERTS, placement.link, { kind: 'link', to: placement.source }, observed),
   ])
   const gone = [...ours].flatMap(([pem, path]) => (held.has(path) ? [] : [pem]))
-  const bundle = planBundle(installed, gone, input.owned, observed, keep.size > 0)
-  return { changes: [...additions, ...bundle, ...removalsOf(input.owned, keep, observed)], problems }
+  const edit = planBundle(installed, gone, input.owned, observed, bundle, keep.size > 0 || isInForce)
+  const kept = new Set([...keep, ...reserved])
+  return { changes: [...additions, ...edit, ...removalsOf(input.owned, kept, observed)], problems }
 }
 
 function planPlain(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
@@ -107,7 +133,7 @@ function planPlain(input: TargetInput, observed: ObservedSystemTrust): TargetPla
     return whereItLies(placement, input, observed)
   }
   const installed = arranged(input, observed).flatMap(place)
-  const { additions, keep } = write(installed, heldPaths(input), input, observed, (placement) =>
+  const { additions, keep } = write(installed, heldPaths(input), input, observed, new Set(), (placement) =>
     put(placement, SYSTEM_CERTS, placement.link, rootFile(placement.certificate.pem), observed),
   )
   return { changes: [...additions, ...removalsOf(input.owned, keep, observed)], problems }
@@ -136,9 +162,10 @@ function write(
   held: ReadonlySet<string>,
   { owned }: TargetInput,
   observed: ObservedSystemTrust,
+  reserved: ReadonlySet<string>,
   filesOf: (placement: Placed) => readonly Change[],
 ): { readonly additions: readonly Change[]; readonly keep: ReadonlySet<string> } {
-  const hashes = hashLinks(installed, held, owned, observed)
+  const hashes = hashLinks(installed, new Set([...held, ...reserved]), owned, observed)
   const keep = new Set(held)
   const additions = installed.flatMap((placement) => {
     const hash = hashes.get(placement.certificate.fingerprint)
@@ -325,11 +352,12 @@ function planBundle(
   gone: readonly string[],
   owned: AgentState['owned'],
   observed: ObservedSystemTrust,
+  bundle: FileState,
   somethingStays: boolean,
 ): readonly Change[] {
-  const { bundle } = observed
-  if (bundle.kind !== 'file') return []
-  const before = textOfBundle(observed)
+  if (bundle.kind !== 'file' || observed.bundle.kind !== 'file') return []
+  const start = textOfBundle(observed)
+  const before = bundle === observed.bundle ? start : bundleText(bundle.bytes.toString('utf8'))
   const wanted = new Set(installed.map(({ certificate }) => certificate.pem))
   const foreign = observed.sources.flatMap(({ path, state }) =>
     state.kind === 'file' ? [{ path, text: state.bytes.toString('utf8') }] : [],
@@ -337,7 +365,7 @@ function planBundle(
   const ours = installed.map((other) => ({ path: other.source, text: other.certificate.pem }))
   const rest = bundleText(
     withoutTexts(
-      before.text,
+      start.text,
       gone.filter((pem) => !wanted.has(pem)),
     ),
   )
@@ -353,9 +381,7 @@ function planBundle(
       target: TARGET,
       action: 'edit',
       path: BUNDLE,
-      reason: installed.some(({ certificate }) => !before.has(certificate.pem))
-        ? 'the bundle lacks declared anchors'
-        : 'the bundle holds anchors that are no longer declared',
+      reason: whyBundle(installed, before, start.text),
       subject: '',
       folder: SYSTEM_CERTS,
       after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },
@@ -363,4 +389,11 @@ function planBundle(
       forgets: somethingStays || owned[BUNDLE] === undefined ? [] : [BUNDLE],
     },
   ]
+}
+
+function whyBundle(installed: readonly Placed[], before: BundleText, start: string): string {
+  if (installed.some(({ certificate }) => !before.has(certificate.pem))) return 'the bundle lacks declared anchors'
+  if (start.length < before.text.length) return 'the bundle holds certificates that are distrusted'
+  if (start.length > before.text.length) return 'the bundle lacks certificates that are not distrusted any more'
+  return 'the bundle holds anchors that are no longer declared'
 }

@@ -3,6 +3,7 @@ import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { TargetInput } from '../../model/target.ts'
 import { firstFingerprint, readBundle } from './bundle.ts'
+import { distrustedPaths, isDistrustAtWork } from './distrust.ts'
 import { arrange, type Holding, type Placement, placementsOf, spareNames } from './placements.ts'
 
 export const TARGET = 'system-trust'
@@ -11,6 +12,8 @@ export type Family = {
   /** Folder of sources; undefined: the bundle is all there is. */
   readonly sources?: string
   readonly bundle: string
+  /** Folders of certificates that are not to be trusted; the first that is there counts. */
+  readonly blocklists?: readonly string[]
 }
 
 /**
@@ -18,8 +21,16 @@ export type Family = {
  * /etc/ssl/certs.
  */
 export const FAMILIES: { readonly [name: string]: Family } = {
-  rhel: { sources: '/etc/pki/ca-trust/source/anchors', bundle: '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem' },
-  suse: { sources: '/etc/pki/trust/anchors', bundle: '/var/lib/ca-certificates/ca-bundle.pem' },
+  rhel: {
+    sources: '/etc/pki/ca-trust/source/anchors',
+    bundle: '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
+    blocklists: ['/etc/pki/ca-trust/source/blocklist', '/etc/pki/ca-trust/source/blacklist'],
+  },
+  suse: {
+    sources: '/etc/pki/trust/anchors',
+    bundle: '/var/lib/ca-certificates/ca-bundle.pem',
+    blocklists: ['/etc/pki/trust/blocklist', '/etc/pki/trust/blacklist'],
+  },
   photon: { bundle: '/etc/pki/tls/certs/ca-bundle.crt' },
 }
 
@@ -28,12 +39,25 @@ export type ObservedAnchorStore = {
   readonly isWritable: boolean
   readonly bundle: FileState
   readonly sources: ReadonlyMap<string, FileState>
+  /** Folder of certificates that are not to be trusted; absent where there is none, and where none is needed. */
+  readonly blocklist?: string
+  /** What lies in it, by path. */
+  readonly blocked?: ReadonlyMap<string, FileState>
+  /** The bundle before the agent first changed it. */
+  readonly original?: string
 }
+
+/** The bytes of a backup, by their SHA-256. */
+export type Backup = (sha256: string) => Promise<Buffer>
 
 export type AnchorInput = Pick<TargetInput, 'desired' | 'owned'>
 export type Source = Placement & { readonly path: string }
 
-export async function observeAnchorStore(input: AnchorInput, files: NodeFiles): Promise<ObservedAnchorStore> {
+export async function observeAnchorStore(
+  input: AnchorInput,
+  files: NodeFiles,
+  backup?: Backup,
+): Promise<ObservedAnchorStore> {
   const none = { family: undefined, isWritable: false, bundle: { kind: 'absent' }, sources: new Map() } as const
   for (const family of Object.values(FAMILIES)) {
     const bundle = await readBundle(family.bundle, files)
@@ -47,9 +71,29 @@ export async function observeAnchorStore(input: AnchorInput, files: NodeFiles): 
     for (const fileName of spare) await read(pathOf(family, fileName))
     const folders = [posix.dirname(family.bundle), ...(family.sources === undefined ? [] : [family.sources])]
     const writable = await Promise.all(folders.map((folder) => files.isWritable(folder)))
-    return { family, isWritable: writable.every((one) => one), bundle, sources }
+    const seen = { family, isWritable: writable.every((one) => one), bundle, sources }
+    return isDistrustAtWork(input) ? { ...seen, ...(await observeBlocklist(family, input, files, backup)) } : seen
   }
   return none
+}
+
+async function observeBlocklist(
+  family: Family,
+  { owned }: AnchorInput,
+  files: NodeFiles,
+  backup: Backup | undefined,
+): Promise<Pick<ObservedAnchorStore, 'blocklist' | 'blocked' | 'original'>> {
+  for (const folder of family.blocklists ?? []) {
+    if ((await files.read(folder)).kind !== 'folder' || !(await files.isWritable(folder))) continue
+    const names = (await files.list(folder)).filter((name) => name.startsWith('registry-trust-'))
+    const paths = new Set([...names.map((name) => `${folder}/${name}`), ...distrustedPaths(owned)])
+    const blocked = new Map<string, FileState>()
+    for (const path of paths) blocked.set(path, await files.read(path))
+    const before = owned[family.bundle]?.before
+    const bytes = before?.kind === 'file' ? await backup?.(before.sha256).catch(() => undefined) : undefined
+    return { blocklist: folder, blocked, ...(bytes !== undefined && { original: bytes.toString('utf8') }) }
+  }
+  return {}
 }
 
 function placed(family: Family, placement: Placement): Source {

@@ -11,6 +11,8 @@ import type { TargetPlan } from '../../model/target.ts'
 import { difference, firstUnreadable, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
 import { outOfReach } from '../guards/out-of-reach.ts'
 import { lostTexts } from './bundle.ts'
+import { isDistrustAtWork } from './distrust.ts'
+import { planBlocklist } from './distrust-families.ts'
 import {
   type AnchorInput,
   type Family,
@@ -26,31 +28,36 @@ export function planAnchorStore(input: AnchorInput, observed: ObservedAnchorStor
   const { enabled } = input.desired.targets.systemTrust
   if (family === undefined || bundle.kind !== 'file') return NOTHING_TO_DO
   const mine = minePaths(family, input.owned)
-  if (enabled === 'off' && mine.length === 0) return NOTHING_TO_DO
+  const isDistrust = isDistrustAtWork(input)
+  if (enabled === 'off' && mine.length === 0 && !isDistrust) return NOTHING_TO_DO
   const wanted = sourcesOf(family, input, sources)
-  if (wanted.length === 0 && mine.length === 0) return NOTHING_TO_DO
+  if (wanted.length === 0 && mine.length === 0 && !isDistrust) return NOTHING_TO_DO
   const unreadable = firstUnreadable(sources)
   if (unreadable !== undefined) {
     const text = `${unreadable}; the system store was left unchanged`
     return { changes: [], problems: [problem('NODE_FILE_UNREADABLE', text)] }
   }
   const where = `${family.bundle} or its sources`
-  if (!isWritable && enabled === 'on') {
-    const text = `${where} cannot be written, but targets.systemTrust is enabled`
+  if (!isWritable && (enabled === 'on' || isDistrust)) {
+    const why = enabled === 'on' ? 'targets.systemTrust is enabled' : 'certificates are to be distrusted'
+    const text = `${where} cannot be written, but ${why}`
     return { changes: [], problems: [problem('TARGET_READ_ONLY', text)] }
   }
-  const plan = planSources(input, family, bundle, sources)
+  const plan = planSources(input, family, observed, bundle)
   return isWritable ? plan : outOfReach(plan, input.owned, where)
 }
 
 function planSources(
   input: AnchorInput,
   family: Family,
-  bundle: Extract<FileState, { kind: 'file' }>,
-  sources: ReadonlyMap<string, FileState>,
+  observed: ObservedAnchorStore,
+  onDisk: BundleFile,
 ): TargetPlan {
+  const { sources } = observed
   const mine = minePaths(family, input.owned)
   const wanted = sourcesOf(family, input, sources)
+  const blocking = planBlocklist(input, observed, onDisk)
+  const { bundle } = blocking
   const held = input.desired.anchors.filter(({ certificates }) => certificates.length === 0).map(({ name }) => name)
   const problems: Problem[] = []
   const changes: Change[] = []
@@ -132,12 +139,12 @@ function planSources(
       forgets: [path],
     })
   }
+  const somethingStays = keep.size > 0 || inBundle.length > 0 || blocking.isInForce
+  const edit = bundleChange(family, { onDisk, bundle }, inBundle, removed, input, somethingStays)
   return {
-    changes: [
-      ...changes,
-      ...bundleChange(family, bundle, inBundle, removed, input, keep.size > 0 || inBundle.length > 0),
-    ],
-    problems,
+    changes: [...blocking.before, ...changes, ...edit, ...blocking.after],
+    problems: [...problems, ...blocking.problems],
+    ...(blocking.pending.length > 0 && { distrusts: blocking.pending }),
   }
 }
 
@@ -145,16 +152,19 @@ function minePaths(family: Family, owned: AnchorInput['owned']): readonly string
   return [...ownedSources(family, owned), ...(owned[family.bundle] === undefined ? [] : [family.bundle])]
 }
 
+type BundleFile = Extract<FileState, { kind: 'file' }>
+
 function bundleChange(
   { bundle: path, sources }: Family,
-  bundle: Extract<FileState, { kind: 'file' }>,
+  { onDisk, bundle }: { readonly onDisk: BundleFile; readonly bundle: BundleFile },
   wanted: readonly Source[],
   removed: readonly string[],
   { owned, desired }: AnchorInput,
   somethingStays: boolean,
 ): readonly Change[] {
-  const before = bundle.bytes.toString('utf8')
-  let text = before
+  const before = onDisk.bytes.toString('utf8')
+  const start = bundle.bytes.toString('utf8')
+  let text = start
   // Without sources our blocks are known by their mark alone.
   const marked = sources === undefined ? markedBlocks(text) : []
   const isWanted = (pem: string) => wanted.some(({ certificate }) => certificate.pem === pem)
@@ -172,7 +182,9 @@ function bundleChange(
       drift: 'changed',
       reason: wanted.some(({ certificate }) => !before.includes(certificate.pem.trimEnd()))
         ? 'the bundle lacks declared anchors'
-        : 'the bundle holds anchors that are no longer declared',
+        : start === before
+          ? 'the bundle holds anchors that are no longer declared'
+          : 'certificates of the distribution are distrusted, or not any more',
       subject: '',
       folder: posix.dirname(path),
       after: { ...bundle, kind: 'file', bytes: Buffer.from(text) },

@@ -2,11 +2,12 @@
 // This room: the node's own trust store, of each family of distributions.
 // Begin here; then debian.ts (Debian, Ubuntu, plain), families.ts (RHEL, SUSE, Photon).
 // May touch: /etc/ssl/certs, the folder of local sources, and the bundle made of them.
-import { systemAnchors } from '../../model/desired-state.ts'
+import { type DesiredState, systemAnchors } from '../../model/desired-state.ts'
 import type { Need, Target } from '../../model/target.ts'
 import { FULL } from '../files/profiles.ts'
 import { planSystemTrust } from './debian.ts'
 import { LOCAL_ANCHORS, type ObservedSystemTrust, observeSystemTrust, SYSTEM_CERTS } from './debian-observe.ts'
+import { CONF, SHIPPED } from './distrust-observe.ts'
 import { planAnchorStore } from './families.ts'
 import { type ObservedAnchorStore, observeAnchorStore } from './families-observe.ts'
 
@@ -20,16 +21,18 @@ export const SYSTEM_TRUST: Target<ObservedStores> = {
   names: ['system-trust'],
   servesHosts: [],
   isReadByContainerd: false,
-  async observe(input, { files }) {
-    const store = await observeAnchorStore(input, files)
+  async observe(input, { files, store: state }) {
+    const store = await observeAnchorStore(input, files, (digest) => state.backup(digest))
     const certs = store.family?.sources === undefined ? await observeSystemTrust(input, files) : undefined
     return { certs, store }
   },
   plan(input, { certs, store }) {
     const plans = [...(certs === undefined ? [] : [planSystemTrust(input, certs)]), planAnchorStore(input, store)]
+    const distrusts = plans.flatMap((plan) => plan.distrusts ?? [])
     return {
       changes: plans.flatMap(({ changes }) => changes),
       problems: plans.flatMap(({ problems }) => problems),
+      ...(distrusts.length > 0 && { distrusts }),
     }
   },
   watches: () => [SYSTEM_CERTS, LOCAL_ANCHORS].map((path) => ({ path, depth: 0 })),
@@ -38,7 +41,22 @@ export const SYSTEM_TRUST: Target<ObservedStores> = {
 
 function needsOfStore({ desired }: Parameters<Target['needs']>[0]): readonly Need[] {
   const { enabled } = desired.targets.systemTrust
-  if (enabled === 'off' || systemAnchors(desired).length === 0 || desired.mode !== 'enforce') return []
+  if (enabled === 'off' || desired.mode !== 'enforce') return []
+  return [...needsOfAnchors(desired), ...needsOfDistrust(desired)]
+}
+
+function needsOfDistrust({ distrust }: DesiredState): readonly Need[] {
+  if (distrust === undefined) return []
+  const remedy = `Run the agent where it can reach ${CONF} and ${SHIPPED} (docs/config.md, distrust).`
+  return [
+    { path: '/etc', access: 'write', why: 'distrust', remedy, severity: 'info' },
+    { path: SHIPPED, access: 'read', why: 'distrust', remedy, severity: 'info' },
+  ]
+}
+
+function needsOfAnchors(desired: DesiredState): readonly Need[] {
+  const { enabled } = desired.targets.systemTrust
+  if (systemAnchors(desired).length === 0) return []
   return [SYSTEM_CERTS, LOCAL_ANCHORS].map((path) => ({
     path,
     access: 'write',
