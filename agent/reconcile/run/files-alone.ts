@@ -15,6 +15,7 @@ import { readSystemRoots } from '../observe/system-roots.ts'
 import { isHealing, rememberHeals, withoutFights, withoutHealing } from '../plan/drift.ts'
 import { proveByHandshake, proveTls } from '../prove/handshake.ts'
 import { Transaction } from '../transaction/transaction.ts'
+import { sparedByDistrust } from './orphaning-distrust.ts'
 import { makePlan } from './planning.ts'
 import { rememberSystemAnchors } from './withdrawn-anchors.ts'
 
@@ -101,7 +102,19 @@ function remember(
   return why === undefined ? kept : { ...kept, generation: state.generation }
 }
 
-async function foresee(context: FilesAloneContext): Promise<Pick<Run, 'state' | 'problems'> & { planned: Planned }> {
+async function foresee(context: FilesAloneContext): Promise<Foreseen> {
+  const first = await foreseeAll(context)
+  const { desired, options, ports } = context
+  if (options.allowOrphan === true) return first
+  const spared = await sparedByDistrust(first.planned.plan, desired, ports)
+  if (spared.problems.length === 0) return first
+  const kept = await foreseeAll({ ...context, desired: spared.desired })
+  return { ...kept, problems: [...kept.problems, ...spared.problems] }
+}
+
+type Foreseen = Pick<Run, 'state' | 'problems'> & { readonly planned: Planned }
+
+async function foreseeAll(context: FilesAloneContext): Promise<Foreseen> {
   const { desired, state, options, ports } = context
   const targets = (ports.targets ?? TARGETS).filter(({ isReadByContainerd }) => !isReadByContainerd)
   const plan = async (unverified: ReadonlySet<string>) =>
