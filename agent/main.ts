@@ -9,6 +9,7 @@ import type { Command } from './cli/command-line/flags.ts'
 import { painter } from './cli/output/terminal.ts'
 import { DEFAULT_CONTAINERD } from './cli/sockets.ts'
 import type { Wiring } from './cli/wiring.ts'
+import { forThisNode } from './config/for-node.ts'
 import { guardedLoad } from './config/guarded-load.ts'
 import { asAgentError } from './model/errors.ts'
 import type { CriConnector, RestartPermit } from './model/ports.ts'
@@ -32,6 +33,7 @@ import { readingThread } from './node/threads/reading-thread.ts'
 import { registryLogin } from './node/tls/registry-login.ts'
 import { tlsProbe } from './node/tls/tls.ts'
 import { watcher } from './node/watch/watch.ts'
+import { observeNodeFacts } from './reconcile/observe/node-facts.ts'
 import { createLoginDesk } from './reconcile/prove/login.ts'
 import { withoutPrivateKeys } from './reconcile/transaction/private-keys.ts'
 import { pausedPermit } from './restart/paused-permit.ts'
@@ -99,7 +101,7 @@ async function main(): Promise<number> {
   if (SPEAKS_ONCE.has(command)) await awaitSockets([options.criProxy, options.restarterSocket])
   // A lost connection to the machine is no reason to leave a change half done, and unproved.
   if (CHANGE_THE_NODE.includes(command)) process.on('SIGHUP', () => undefined)
-  return COMMANDS[command](wire(isSidecar(command) ? options : behindSidecars(options)))
+  return COMMANDS[command](wire(isSidecar(command) ? options : behindSidecars(options), command))
 }
 
 const CHANGE_THE_NODE: readonly Command[] = ['apply', 'migrate', 'rollback', 'uninstall']
@@ -127,7 +129,10 @@ type Wired = Options & { readonly behindProxy?: string; readonly behindRestarter
 // (reconcile/restart/gate.ts).
 const ALWAYS: RestartPermit = { ask: async () => ({ granted: true, release: async () => undefined }) }
 
-function wire(options: Wired): Wiring {
+/** What they do is for every node. */
+const FOR_ALL_NODES: ReadonlySet<Command> = new Set<Command>(['publish', 'fleet', 'cri-proxy', 'restarter'])
+
+function wire(options: Wired, command: Command): Wiring {
   const stopping = new AbortController()
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => stopping.abort(name))
   const node = options.nodeName ?? hostname()
@@ -139,6 +144,9 @@ function wire(options: Wired): Wiring {
   const { behindProxy, behindRestarter } = options
   const restarts = restartStore({ files, folder: options.stateDir, root: options.root, clock })
   const onNode: CriConnector = (socket) => connectCri(behindProxy ?? files.hostPath(socket))
+  const thread = readingThread({ program: READER })
+  const loadConfig = guardedLoad({ paths: options.config, files: inputs, clock, thread, fragments })
+  const about = { name: node, arch: process.arch, address: options.containerdAddress, labelsFile: options.nodeLabels }
   return {
     options,
     version: VERSION,
@@ -159,13 +167,9 @@ function wire(options: Wired): Wiring {
       : undefined,
     connectCluster: async () =>
       (await import('./cluster/kubernetes-api.ts')).kubernetesApi({ kubeconfig: options.kubeconfig, log }),
-    loadConfig: guardedLoad({
-      paths: options.config,
-      files: inputs,
-      clock,
-      thread: readingThread({ program: READER }),
-      fragments,
-    }),
+    loadConfig: FOR_ALL_NODES.has(command)
+      ? loadConfig
+      : forThisNode(loadConfig, (needed) => observeNodeFacts(needed, about, { files, inputs, connectCri: onNode })),
     fragments,
     ports: {
       files,

@@ -199,9 +199,11 @@ function refuseTooMany(all: readonly Loaded[], most = Number.POSITIVE_INFINITY, 
 }
 
 function scoped(loaded: Loaded): Loaded {
-  const { declared, anchor } = loaded
+  const { declared } = loaded
+  const when = declared?.entry.when
+  const anchor = when === undefined ? loaded.anchor : { ...loaded.anchor, when }
   const scope = declared?.entry.scope ?? scopeOf(declared?.file)
-  return scope === 'system' ? loaded : { ...loaded, anchor: { ...anchor, scope } }
+  return { ...loaded, anchor: scope === 'system' ? anchor : { ...anchor, scope } }
 }
 
 function scopeOf(file: ConfigFile | undefined): AnchorScope {
@@ -218,7 +220,7 @@ function mergeByName(named: readonly Loaded[], report: Report): ReadonlyMap<stri
     if (earlier === undefined) {
       byName.set(anchor.name, loaded)
     } else if (isFilledIn && declared?.file.isFragment === true) {
-    } else if (isUsable(earlier) && isUsable(loaded) && !sameContent(earlier.anchor, anchor)) {
+    } else if (isAnother(earlier, loaded)) {
       const other = earlier.declared === undefined ? '' : placeText(earlier.declared.place)
       const text = `is another anchor than the one of the same name at ${other}`
       if (declared !== undefined)
@@ -230,6 +232,11 @@ function mergeByName(named: readonly Loaded[], report: Report): ReadonlyMap<stri
     }
   }
   return byName
+}
+
+function isAnother(earlier: Loaded, later: Loaded): boolean {
+  if (JSON.stringify(earlier.anchor.when) !== JSON.stringify(later.anchor.when)) return true
+  return isUsable(earlier) && isUsable(later) && !sameContent(earlier.anchor, later.anchor)
 }
 
 function isUsable({ anchor }: Loaded): boolean {

@@ -206,6 +206,7 @@ function toRegistry(declared: DeclaredRegistry, { namesOf }: LoadedAnchors): Reg
       ...(leavesImage === true && { leavesImage }),
     },
     source: placeText(place),
+    ...(entry.when !== undefined && { when: entry.when }),
   }
 }
 

@@ -1,6 +1,13 @@
 // The sections besides anchors and registries: merged key by key from all files, completed with the defaults of the
 // schema, checked.
-import { type DesiredState, type MaintenanceWindow, type Switch, WEEKDAYS } from '../model/desired-state.ts'
+import {
+  type Condition,
+  type DesiredState,
+  type MaintenanceWindow,
+  type Switch,
+  type TargetSettings,
+  WEEKDAYS,
+} from '../model/desired-state.ts'
 import { escapePointer, unescapePointer } from '../text/yaml-tree.ts'
 import type { ConfigFile } from './config-file.ts'
 import { convertFleet } from './fleet-settings.ts'
@@ -102,14 +109,15 @@ function convert(
   return {
     mode: settings.mode,
     targets: {
-      systemTrust: { enabled: toSwitch(targets.systemTrust.enabled), fileName: targets.systemTrust.fileName },
-      containerd: { enabled: toSwitch(targets.containerd.enabled), layout: targets.containerd.layout },
-      docker: { enabled: toSwitch(targets.docker.enabled) },
-      containers: { enabled: toSwitch(targets.containers.enabled) },
-      k3s: { enabled: toSwitch(targets.k3s.enabled) },
-      crictl: { enabled: toSwitch(targets.crictl.enabled) },
+      systemTrust: { ...switchOf(targets.systemTrust), fileName: targets.systemTrust.fileName },
+      containerd: { ...switchOf(targets.containerd), layout: targets.containerd.layout },
+      docker: switchOf(targets.docker),
+      containers: switchOf(targets.containers),
+      k3s: switchOf(targets.k3s),
+      crictl: switchOf(targets.crictl),
     },
     restart: {
+      ...whenOf(restart),
       strategy: restart.strategy,
       permit: restart.permit,
       unit: restart.unit,
@@ -155,6 +163,20 @@ function isTimeZone(name: string): boolean {
   } catch {
     return false
   }
+}
+
+function switchOf({
+  enabled,
+  when,
+}: {
+  readonly enabled: 'auto' | boolean
+  readonly when?: Condition
+}): TargetSettings {
+  return { enabled: toSwitch(enabled), ...whenOf({ when }) }
+}
+
+function whenOf({ when }: { readonly when?: Condition | undefined }): { readonly when?: Condition } {
+  return when === undefined ? {} : { when }
 }
 
 function toSwitch(enabled: 'auto' | boolean): Switch {

@@ -2,6 +2,7 @@
 import type {
   AnchorScope,
   Capability,
+  Condition,
   FragmentRule,
   Headers,
   ProofLevel,
@@ -16,6 +17,7 @@ export type AnchorEntry = {
   readonly passwordFile?: string
   readonly pins?: readonly string[]
   readonly scope?: AnchorScope
+  readonly when?: Condition
 }
 
 /** One of the two. */
@@ -39,6 +41,7 @@ export type CredentialsEntry = {
 
 export type RegistryEntry = {
   readonly host: string
+  readonly when?: Condition
   readonly ca?: string
   readonly anchors?: readonly string[]
   readonly clientCertificate?: { readonly certFile: string; readonly keyFile: string }
@@ -62,14 +65,19 @@ type Enabled = 'auto' | boolean
 export type Settings = {
   readonly mode: 'enforce' | 'audit'
   readonly targets: {
-    readonly systemTrust: { readonly enabled: Enabled; readonly fileName: string }
-    readonly containerd: { readonly enabled: Enabled; readonly layout: 'auto' | 'hosts' | 'legacy' }
-    readonly docker: { readonly enabled: Enabled }
-    readonly containers: { readonly enabled: Enabled }
-    readonly k3s: { readonly enabled: Enabled }
-    readonly crictl: { readonly enabled: boolean }
+    readonly systemTrust: { readonly when?: Condition; readonly enabled: Enabled; readonly fileName: string }
+    readonly containerd: {
+      readonly when?: Condition
+      readonly enabled: Enabled
+      readonly layout: 'auto' | 'hosts' | 'legacy'
+    }
+    readonly docker: { readonly when?: Condition; readonly enabled: Enabled }
+    readonly containers: { readonly when?: Condition; readonly enabled: Enabled }
+    readonly k3s: { readonly when?: Condition; readonly enabled: Enabled }
+    readonly crictl: { readonly when?: Condition; readonly enabled: boolean }
   }
   readonly restart: {
+    readonly when?: Condition
     readonly strategy: RestartStrategy
     readonly permit: 'local' | 'fleet'
     readonly unit: string

@@ -9,6 +9,7 @@ import type { Problem } from './errors.ts'
 import type { FleetSettings } from './fleet.ts'
 import type { LogLevel } from './log-level.ts'
 import { anchorNamed } from './lookup.ts'
+import type { TargetName } from './plan.ts'
 import type { Secret } from './secret.ts'
 
 export type Certificate = {
@@ -25,8 +26,32 @@ export type Certificate = {
   readonly isSelfSigned: boolean
 }
 
+/** On which nodes something counts: all that is given must hold. */
+export type Condition = {
+  /** Patterns with * and ?; one must match. */
+  readonly nodes?: readonly string[]
+  /** IDs of os-release. */
+  readonly os?: readonly string[]
+  /** In the words of Kubernetes: amd64. */
+  readonly arch?: readonly string[]
+  /** `>=1.7 <2.1` */
+  readonly containerd?: string
+  /** `*`: any value. */
+  readonly labels?: { readonly [key: string]: string }
+}
+
+/** What conditions are judged by; what is absent is not known now. */
+export type NodeFacts = {
+  readonly name?: string
+  readonly os?: string
+  readonly arch?: string
+  readonly containerd?: string
+  readonly labels?: { readonly [key: string]: string }
+}
+
 /** A named set of CA certificates. `certificates` is empty while `problems` says why it cannot be used. */
 export type TrustAnchor = {
+  readonly when?: Condition
   readonly name: string
   /** Where it came from, for people: `corp-root.pem` or `trust.yaml:4:5 (inline)`. */
   readonly source: string
@@ -125,11 +150,14 @@ export type Registry = {
   readonly plainHttp?: boolean
   readonly headers?: Headers
   readonly clientCertificate?: ClientCertificate
+  readonly when?: Condition
   /** Why its input cannot be used now: what it put on the node stays. */
   readonly problems?: readonly Problem[]
 }
 
 export type Switch = 'auto' | 'on' | 'off'
+
+export type TargetSettings = { readonly enabled: Switch; readonly when?: Condition }
 
 export type RestartStrategy = 'auto' | 'systemd' | 'signal' | 'never'
 
@@ -147,6 +175,7 @@ export type MaintenanceWindow = {
 }
 
 export type RestartSettings = {
+  readonly when?: Condition
   readonly strategy: RestartStrategy
   /** fleet: a restart waits for a grant of the fleet component; absent: local. */
   readonly permit?: 'local' | 'fleet'
@@ -194,13 +223,15 @@ export type DesiredState = {
   /** ConfigMaps of the cluster that get the anchors; for `publish` alone. */
   readonly publish?: readonly Publication[]
   readonly targets: {
-    readonly systemTrust: { readonly enabled: Switch; readonly fileName: string }
-    readonly containerd: { readonly enabled: Switch; readonly layout: 'auto' | 'hosts' | 'legacy' }
-    readonly docker: { readonly enabled: Switch }
-    readonly containers: { readonly enabled: Switch }
-    readonly k3s: { readonly enabled: Switch }
-    readonly crictl: { readonly enabled: Switch }
+    readonly systemTrust: TargetSettings & { readonly fileName: string }
+    readonly containerd: TargetSettings & { readonly layout: 'auto' | 'hosts' | 'legacy' }
+    readonly docker: TargetSettings
+    readonly containers: TargetSettings
+    readonly k3s: TargetSettings
+    readonly crictl: TargetSettings
   }
+  /** Targets that stay as they are, because it is not known now whether they count on this node. */
+  readonly frozen?: readonly TargetName[]
   readonly restart: RestartSettings
   readonly policy: Policy
   readonly drift: {

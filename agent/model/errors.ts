@@ -32,6 +32,11 @@ export const ERRORS = {
     remedy: 'Remove the key: this version does not implement it and refuses to ignore it silently.',
     retryable: false,
   },
+  NOT_FOR_THIS_NODE: { remedy: 'Nothing is to be done; change `when` if it should count here.', retryable: false },
+  CONDITION_UNKNOWN: {
+    remedy: 'Wait until the fact is known again (containerd answers, the file of --node-labels is there).',
+    retryable: true,
+  },
   ANCHOR_MISSING: {
     remedy: 'Put the file beside trust.yaml (a key of the same ConfigMap or Secret) or correct its name.',
     retryable: true,

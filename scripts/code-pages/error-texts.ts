@@ -18,6 +18,11 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
     'policy.fragments; a file outside its own folder.',
   ),
   CONFIG_NOT_SUPPORTED_YET: text('A key is known, but not implemented.', 'A configuration for a newer version.'),
+  NOT_FOR_THIS_NODE: text('A `when` does not hold on this node.', 'The node belongs to another pool.'),
+  CONDITION_UNKNOWN: text(
+    'A `when` cannot be judged now; what it put on the node stays as it is.',
+    'containerd does not answer, or the file of --node-labels cannot be read.',
+  ),
   ANCHOR_MISSING: text('The file of an anchor does not exist.', 'Another key in the ConfigMap, a wrong name.'),
   ANCHOR_UNREADABLE: text('The file of an anchor cannot be read.', 'Its mode or owner.'),
   ANCHOR_EMPTY: text('The file of an anchor is empty.', 'A ConfigMap that was created before its content.'),

@@ -36,6 +36,7 @@ export type Options = {
   readonly restarterSocket?: string
   readonly listen: string
   readonly nodeName?: string
+  readonly nodeLabels?: string
   readonly tokenFile?: string
   readonly healthListen?: string
   readonly tlsCertFile?: string
@@ -191,6 +192,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
   const source: Source = { given, environment }
   const containerdAddress = last(source, 'containerd-address')
   const nodeName = last(source, 'node-name')
+  const nodeLabels = last(source, 'node-labels')
   const kubeconfig = last(source, 'kubeconfig')
   const criProxy = last(source, 'cri-proxy')
   const restarterSocket = last(source, 'restarter-socket')
@@ -215,6 +217,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     ...(criProxy !== undefined && { criProxy: readSocket(criProxy) }),
     ...(restarterSocket !== undefined && { restarterSocket: readSocket(restarterSocket) }),
     ...(nodeName !== undefined && { nodeName }),
+    ...(nodeLabels !== undefined && { nodeLabels }),
     ...(tokenFile !== undefined && { tokenFile }),
     ...(namespace !== undefined && { namespace }),
     ...(healthListen !== undefined && { healthListen }),

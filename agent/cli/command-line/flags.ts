@@ -204,6 +204,13 @@ export const FLAGS = {
     commands: ['agent'],
   },
   'node-name': { kind: 'text', value: 'NAME', default: 'the host name', help: 'name of this node in status and logs' },
+  'node-labels': {
+    kind: 'text',
+    value: 'FILE',
+    default: 'none',
+    help: 'labels of this node for `when`, one KEY="VALUE" a line, as the downward API writes them',
+    commands: ['agent', 'plan', 'apply', 'doctor', 'explain', 'migrate'],
+  },
   fleet: {
     kind: 'text',
     value: 'DIR',

@@ -5,6 +5,7 @@
 // Begin here; then validate.ts (the messages), compiled.ts (the validator). docs/trust.schema.json is made of it.
 // May touch: nothing.
 import { LOG_LEVELS } from '../../model/log-level.ts'
+import { condition } from './condition.ts'
 import { fleet } from './fleet.ts'
 import { anchorName, anchorNames, bool, duration, enabled, fileName, fingerprint, objectName } from './parts.ts'
 
@@ -31,6 +32,7 @@ const anchor = {
     file: fileName('File with the certificates: PEM, DER or base64 of one of them, recognised by content.'),
     pem: { description: 'The certificates themselves, as PEM text.', type: 'string', minLength: 1 },
     passwordFile: fileName('File with the password of a PKCS#12 store.'),
+    when: condition,
     scope: {
       description:
         'system: in the system store of the node too; registries: for the registries and mirrors that name it alone. Absent: system in the first trust.yaml, registries in a fragment.',
@@ -59,6 +61,7 @@ const registry = {
       minLength: 1,
       maxLength: 300,
     },
+    when: condition,
     ca: fileName('File with the CA certificates: short for one unnamed anchor.'),
     anchors: anchorNames('Names of the trust anchors that verify this registry. None: what the node trusts anyway.'),
     clientCertificate: {
@@ -152,6 +155,7 @@ const targets = {
       type: 'object',
       additionalProperties: false,
       properties: {
+        when: condition,
         enabled: enabled('auto: where it is writable.'),
         fileName: {
           description: 'Name of the file for each anchor.',
@@ -182,25 +186,31 @@ const targets = {
       description: '/etc/docker/certs.d.',
       type: 'object',
       additionalProperties: false,
-      properties: { enabled: enabled('auto: where its folder exists.') },
+      properties: { when: condition, enabled: enabled('auto: where its folder exists.') },
     },
     containers: {
       description: '/etc/containers/certs.d: CRI-O, podman, buildah, skopeo.',
       type: 'object',
       additionalProperties: false,
-      properties: { enabled: enabled('auto: where its folder exists.') },
+      properties: { when: condition, enabled: enabled('auto: where its folder exists.') },
     },
     k3s: {
       description: 'registries.yaml of k3s and RKE2, so that their next start keeps what hosts.toml says now.',
       type: 'object',
       additionalProperties: false,
-      properties: { enabled: enabled('auto: on their nodes, where /etc/rancher/k3s or /etc/rancher/rke2 exists.') },
+      properties: {
+        when: condition,
+        enabled: enabled('auto: on their nodes, where /etc/rancher/k3s or /etc/rancher/rke2 exists.'),
+      },
     },
     crictl: {
       description: '/etc/crictl.yaml: the CRI socket of this node.',
       type: 'object',
       additionalProperties: false,
-      properties: { enabled: bool('Write the socket there. `doctor` checks the file in any case.', false) },
+      properties: {
+        when: condition,
+        enabled: bool('Write the socket there. `doctor` checks the file in any case.', false),
+      },
     },
   },
 } as const
@@ -210,6 +220,7 @@ const restart = {
   type: 'object',
   additionalProperties: false,
   properties: {
+    when: condition,
     strategy: {
       description: 'systemd: over D-Bus; signal: SIGTERM, a supervisor starts it again; never: report only.',
       enum: ['auto', 'systemd', 'signal', 'never'],

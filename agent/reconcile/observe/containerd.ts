@@ -140,7 +140,7 @@ async function layoutByFolder(files: NodeFiles): Promise<NodeLayout> {
  * From the option, /etc/crictl.yaml, then the well-known places. Two of them at once could be two runtimes: nobody
  * guesses.
  */
-async function findSocket(address: string | undefined, files: NodeFiles): Promise<string | AgentError> {
+export async function findSocket(address: string | undefined, files: NodeFiles): Promise<string | AgentError> {
   if (address !== undefined) return address.replace(/^unix:\/\//, '')
   const crictl = await files.readFollowing('/etc/crictl.yaml')
   const named = crictl.kind === 'file' ? crictlEndpoint(crictl.bytes.toString('utf8')) : undefined

@@ -1,7 +1,7 @@
 // The plan: what every target would change, put together in the order in which it is carried out. Pure: the same input
 // gives the same plan.
 import { type DesiredState, type TrustAnchor, withWildcard } from '../../model/desired-state.ts'
-import type { Problem } from '../../model/errors.ts'
+import { type Problem, problem } from '../../model/errors.ts'
 import type { Change, Planned, TargetName } from '../../model/plan.ts'
 import type { AgentState } from '../../model/state.ts'
 import type { Observed, Target, TargetInput, WholePlan } from '../../model/target.ts'
@@ -21,7 +21,7 @@ export async function planTargets(request: PlanInput): Promise<Planned> {
   const plans: WholePlan[] = []
   const blocked: TargetName[] = []
   for (const [target, seen] of observed) {
-    const plan = await target.plan(input, seen)
+    const plan = withoutFrozen(await target.plan(input, seen), desired)
     plans.push(plan)
     if (plan.problems.length + (plan.last?.problems.length ?? 0) > 0) blocked.push(...namesAtWork(target, plan, owned))
   }
@@ -52,6 +52,27 @@ export async function planTargets(request: PlanInput): Promise<Planned> {
     ...candidate,
     leftOut: [],
     conflicts: [],
+  }
+}
+
+/** Whether these count on the node is not known now: nothing is put there, and nothing taken away. */
+function withoutFrozen(plan: WholePlan, { frozen = [] }: DesiredState): WholePlan {
+  const isFrozen = ({ target }: Change) => frozen.includes(target)
+  const left = [...plan.changes, ...(plan.last?.changes ?? [])].filter(isFrozen)
+  if (left.length === 0) return plan
+  const names = [...new Set(left.map(({ target }) => target))].join(', ')
+  const text = `${names}: not known now whether it counts on this node; it stays as it is`
+  const kept = <Part extends Pick<WholePlan, 'changes'>>(part: Part) => ({
+    ...part,
+    changes: part.changes.filter((change) => !isFrozen(change)),
+  })
+  const restart = frozen.includes('containerd-config') ? { restart: { required: false, reason: '' } } : {}
+  const { last } = plan
+  return {
+    ...kept(plan),
+    ...restart,
+    ...(last !== undefined && { last: kept(last) }),
+    problems: [...plan.problems, problem('CONDITION_UNKNOWN', text)],
   }
 }
 

@@ -1,5 +1,5 @@
 // After a change of agent/config/schema/schema.ts, write the shipped copy anew:
-//   node -e 'import("./agent/config/schema.ts").then((m) => fs.writeFileSync("docs/trust.schema.json",
+//   node -e 'import("./agent/config/schema/schema.ts").then((m) => fs.writeFileSync("docs/trust.schema.json",
 // JSON.stringify(m.TRUST_SCHEMA, null, 2) + "\n"))'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
