@@ -77,15 +77,23 @@ const MISSPELT: ReadonlySet<string> = new Set([
 ])
 const BOM = Buffer.from([0xef, 0xbb, 0xbf])
 
-/** Everything in the tree that does not do what its author meant. */
-export function checkTree(folder: string, directories: readonly HostDirectory[]): readonly TreeFinding[] {
+/** Everything in the tree that does not do what its author meant; `version`: of the containerd that reads it. */
+export function checkTree(
+  folder: string,
+  directories: readonly HostDirectory[],
+  version?: ContainerdVersion,
+): readonly TreeFinding[] {
   return [
-    ...directories.flatMap((directory) => checkDirectory(folder, directory)),
+    ...directories.flatMap((directory) => checkDirectory(folder, directory, version)),
     ...checkSpellings(folder, directories),
   ]
 }
 
-function checkDirectory(folder: string, directory: HostDirectory): readonly TreeFinding[] {
+function checkDirectory(
+  folder: string,
+  directory: HostDirectory,
+  version: ContainerdVersion | undefined,
+): readonly TreeFinding[] {
   const { name, files } = directory
   const path = `${folder}/${name}`
   const findings: TreeFinding[] = []
@@ -109,7 +117,7 @@ function checkDirectory(folder: string, directory: HostDirectory): readonly Tree
       'the file begins with a byte order mark, which containerd 2.x does not read',
       'Save it as UTF-8 without BOM.',
     )
-  const parsed = hostsFileOf(directory)
+  const parsed = hostsFileOf(directory, version)
   if (parsed?.ok === false)
     add(
       'error',

@@ -6,6 +6,7 @@ import { AgentError, asAgentError, type Problem, problem } from '../../model/err
 import { isTable, itemAt, parseToml, renderString, type TomlItem, type TomlTable, tableAt } from '../../text/toml.ts'
 import { allEntries, type Entry, parseDocument, samePath } from '../../text/toml-document.ts'
 import { type Edit, editKeys } from '../../text/toml-edit.ts'
+import type { ContainerdVersion } from '../config/schema-version.ts'
 import { defaultEndpoint, type Endpoint, parseHostsUrl } from './endpoint.ts'
 import { parseHostsFile } from './hosts-toml.ts'
 import { isWrittenByK3s } from './k3s.ts'
@@ -19,6 +20,8 @@ export type MergeHostsOptions = {
   readonly path: string
   /** The tool that writes the file anew has the CA in its own input too. */
   readonly isInStep?: boolean
+  /** Of the containerd that reads the file: what it takes for valid differs. */
+  readonly version?: ContainerdVersion | undefined
 }
 
 export type MergedHosts =
@@ -32,12 +35,12 @@ export type MergedHosts =
 
 /** The same text where our CA is in it already. */
 export async function mergeHostsFile(text: string, options: MergeHostsOptions): Promise<MergedHosts> {
-  const { path, host, ca, isInStep = false } = options
+  const { path, host, ca, isInStep = false, version } = options
   if (!isInStep && isWrittenByK3s(text))
     return refuse(
       `${path}: was written by k3s, which overwrites it: add the CA to /etc/rancher/k3s/registries.yaml (RKE2: /etc/rancher/rke2/registries.yaml)`,
     )
-  const parsed = parseHostsFile(text, { path })
+  const parsed = parseHostsFile(text, { path, version })
   if (!parsed.ok) return refuse(parsed.reason)
   try {
     const before = parse(text, path)

@@ -40,7 +40,7 @@ export async function planConfig(input: TargetInput, observed: ObservedConfig): 
   if (enabled === 'off' && ownLegacy === undefined) return unchanged
   if (facts.config.kind !== 'file' && facts.config.kind !== 'absent') {
     const text = `${facts.configFile} cannot be read: ${facts.config.kind === 'unreadable' ? facts.config.reason : `it is a ${facts.config.kind}`}`
-    return { ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }
+    return asLoaded({ ...unchanged, problems: [problem('CONTAINERD_CONFIG_UNREADABLE', text)] }, facts)
   }
   if (ownLegacy?.unreadable !== undefined) {
     const text = `${ownLegacy.unreadable}; ${facts.configFile} and the files that it names were left unchanged`
@@ -193,8 +193,27 @@ async function planHostsLayout(
   const needsHosts = withWildcard(input.desired).some((registry) => needsHostFolder(registry, input.desired))
   const isMigration = plan.kind === 'edit' && plan.migration !== undefined
   if (!needsHosts && !(input.migrateAll && isMigration)) return unchanged
-  if (plan.kind === 'refused') return { ...unchanged, problems: [plan.problem] }
+  if (plan.kind === 'refused') {
+    const refused = { ...unchanged, problems: [plan.problem] }
+    return plan.problem.code === 'CONTAINERD_CONFIG_UNREADABLE' ? asLoaded(refused, facts) : refused
+  }
   return edit(plan, observed, unchanged, input)
+}
+
+/**
+ * What the file says is not known; where the running containerd reads host directories it says itself, and they are
+ * written there. They are rehearsed with a file that names that folder and nothing else.
+ */
+async function asLoaded(
+  refused: ConfigTargetPlan,
+  { status, configFile, version }: ContainerdFacts,
+): Promise<ConfigTargetPlan> {
+  const loaded = (status.loadedConfigPath ?? '').split(':').filter((one) => posix.isAbsolute(one))
+  const [directory, ...others] = loaded.map((one) => posix.resolve(one))
+  if (directory === undefined || others.length > 0) return refused
+  const request = { configFile, bytes: undefined, imports: [], containerdVersion: version, directory }
+  const minimal = await planConfigPath(request)
+  return minimal.kind === 'create' ? { ...refused, certsDirectory: directory, candidate: minimal.bytes } : refused
 }
 
 /** The rehearsal has the last word: what it does not verify is re-planned as unverified. */
@@ -234,10 +253,10 @@ function edit(
   observed: ObservedConfig,
   unchanged: ConfigTargetPlan,
   { owned }: TargetInput,
-): ConfigTargetPlan {
+): ConfigTargetPlan | Promise<ConfigTargetPlan> {
   const { facts, file } = observed
   const obstacle = editObstacle(observed)
-  if (obstacle !== undefined) return { ...unchanged, problems: [obstacle] }
+  if (obstacle !== undefined) return asLoaded({ ...unchanged, problems: [obstacle] }, facts)
   const isInForce =
     plan.kind === 'edit' && plan.migration === undefined && isProbablyLoaded(plan.directory, facts, owned)
   const after = file.kind === 'file' ? { ...file, bytes: plan.bytes } : rootFile(plan.bytes)

@@ -1,4 +1,5 @@
 // What lies below containerd's config_path now, in the folders that concern the agent.
+import { type ContainerdVersion, parseContainerdVersion } from '../../containerd/config/schema-version.ts'
 import { posix } from 'node:path'
 import { hostDirectoryName } from '../../containerd/hosts/hosts-toml.ts'
 import { withWildcard } from '../../model/desired-state.ts'
@@ -11,6 +12,8 @@ import { ownedPaths } from './names.ts'
 
 export type ObservedHosts = {
   readonly certsDirectory: string
+  /** Of the containerd that reads them. */
+  readonly version?: ContainerdVersion
   readonly certsDirectoryState: FileState
   /** The nearest folder above that exists. */
   readonly existingParent: string
@@ -22,8 +25,10 @@ export type ObservedHosts = {
 export async function observeHosts(
   input: Pick<TargetInput, 'desired' | 'owned'>,
   certsDirectory: string,
+  version: string,
   files: NodeFiles,
 ): Promise<ObservedHosts> {
+  const parsed = parseContainerdVersion(version)
   const names = new Set(await files.list(certsDirectory))
   const wanted = withWildcard(input.desired).map(
     (registry) => `${certsDirectory}/${hostDirectoryName(registry.host, names)}`,
@@ -33,6 +38,7 @@ export async function observeHosts(
   for (const folder of new Set([...wanted, ...owned])) folders.set(folder, await observeFolder(folder, files))
   return {
     certsDirectory,
+    ...(parsed !== undefined && { version: parsed }),
     certsDirectoryState: await files.readFollowing(certsDirectory),
     existingParent: await existingParent(certsDirectory, files),
     names,

@@ -9,7 +9,7 @@ import { posix } from 'node:path'
 import type { MovedFolder } from '../../containerd/edit/migrate-legacy.ts'
 import { hostDirectoryName, isManaged } from '../../containerd/hosts/hosts-toml.ts'
 import { isWrittenByK3s } from '../../containerd/hosts/k3s.ts'
-import { mergeHostsFile, namesCa } from '../../containerd/hosts/merge-foreign.ts'
+import { type MergeHostsOptions, mergeHostsFile, namesCa } from '../../containerd/hosts/merge-foreign.ts'
 import {
   asksForMoreThanTrust,
   type Certificate,
@@ -165,7 +165,10 @@ async function planHost(
   if (isDockerStyle(hostsState) && !ours && owned[folder] === undefined)
     return { changes: beside, problems: [], keep: [besidePath] }
   if (!ours) {
-    const merged = await mergeForeign({ ...base, path: hostsPath }, hostsState, namedCa !== undefined)
+    const merged = await mergeForeign({ ...base, path: hostsPath }, hostsState, {
+      isInStep: namedCa !== undefined,
+      version: observed.version,
+    })
     // What is there already stays also where nothing more can be added.
     return {
       ...merged,
@@ -207,11 +210,15 @@ function isDockerStyle(hosts: FileState): boolean {
 }
 
 /** Our CA file named in a hosts.toml that stays someone else's. */
-async function mergeForeign(base: ChangeBase, state: FileState, isInStep: boolean): Promise<Omit<HostPlan, 'keep'>> {
+async function mergeForeign(
+  base: ChangeBase,
+  state: FileState,
+  reading: Pick<MergeHostsOptions, 'isInStep' | 'version'>,
+): Promise<Omit<HostPlan, 'keep'>> {
   const { path, subject: host } = base
   if (state.kind !== 'file') return foreign(host, path, `there is ${whatIs(state)} in its place`)
   const text = state.bytes.toString('utf8')
-  const merged = await mergeHostsFile(text, { host, path, ca: CA_BESIDE_FOREIGN, isInStep })
+  const merged = await mergeHostsFile(text, { host, path, ca: CA_BESIDE_FOREIGN, ...reading })
   if (!merged.ok) return foreign(host, path, merged.problem.message.replace(`${path}: `, ''))
   const plan = { problems: [], ...(merged.warning === undefined ? {} : { warnings: [merged.warning] }) }
   if (merged.text === text) return { ...plan, changes: [] }

@@ -1,6 +1,7 @@
 // What is wrong with what containerd reads, whoever wrote it: tables that it passes over, host directories that it
 // ignores.
 import { readContainerdConfig } from '../../containerd/config/read.ts'
+import { parseContainerdVersion } from '../../containerd/config/schema-version.ts'
 import { checkTree } from '../../containerd/hosts/lookup.ts'
 import { asAgentError } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
@@ -15,7 +16,7 @@ export async function examineContainerd(
 ): Promise<readonly TargetAilment[]> {
   const { certsDirectory } = plan
   if (certsDirectory === undefined) return configAilments(facts)
-  const found = checkTree(certsDirectory, await readCertsTree(certsDirectory, files))
+  const found = checkTree(certsDirectory, await readCertsTree(certsDirectory, files), parseContainerdVersion(facts.version))
   const inTree = found.map(({ path: where, message: what, ...rest }) => ({ where, what, ...rest }))
   return [...configAilments(facts), ...inTree]
 }

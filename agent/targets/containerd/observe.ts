@@ -22,26 +22,31 @@ export async function observeContainerdFiles(input: ObserveInput, ports: TargetP
   const config = await observeConfig(facts, input, ports)
   const hosts = new Map<string, ObservedHosts | AgentError>()
   for (const folder of foldersOfHosts(facts))
-    hosts.set(folder, await observeHosts(input, folder, ports.files).catch(asAgentError))
+    hosts.set(folder, await observeHosts(input, folder, facts.version, ports.files).catch(asAgentError))
   return { facts, config, k3s, hosts }
 }
 
 /** The folder that the plan chooses is one of them. */
-function foldersOfHosts({ config, configFile, imports, defaultCertsDirectory }: ContainerdFacts): ReadonlySet<string> {
+function foldersOfHosts(facts: ContainerdFacts): ReadonlySet<string> {
+  const { config, configFile, imports, defaultCertsDirectory, status } = facts
   const main = config.kind === 'file' ? [{ path: configFile, bytes: config.bytes }] : []
   const named = [...main, ...imports].flatMap(({ path, bytes }) => foldersNamedIn(bytes, path))
-  return new Set([defaultCertsDirectory, ...named])
+  return new Set([defaultCertsDirectory, ...named, ...absolute((status.loadedConfigPath ?? '').split(':'))])
 }
 
 function foldersNamedIn(bytes: Buffer, path: string): readonly string[] {
   try {
     const { registries } = readContainerdConfig(bytes, { path })
     const folders = Object.values(registries).flatMap(({ configPath }) => (configPath ?? '').split(':'))
-    return folders.filter((folder) => posix.isAbsolute(folder)).map((folder) => posix.resolve(folder))
+    return absolute(folders)
   } catch {
     // The plan reports the file with its position.
     return []
   }
+}
+
+function absolute(folders: readonly string[]): readonly string[] {
+  return folders.filter((folder) => posix.isAbsolute(folder)).map((folder) => posix.resolve(folder))
 }
 
 /** Throws AgentError NODE_FILE_UNREADABLE where the folder cannot be listed. */

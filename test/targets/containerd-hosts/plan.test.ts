@@ -14,7 +14,7 @@ const caB = makeCa('Corp Root B')
 
 async function planOn(node: ScratchNode, wanted: DesiredState, state: AgentState) {
   const input = targetInput(wanted, state.owned)
-  return planHosts(input, await observeHosts(input, CERTS, node.files))
+  return planHosts(input, await observeHosts(input, CERTS, '2.1.9', node.files))
 }
 
 async function reconcile(node: ScratchNode, wanted: DesiredState, state: AgentState): Promise<AgentState> {
@@ -264,7 +264,7 @@ t.test('a folder moved from config.toml is made first, and the CA of a declared 
   const bytes = Buffer.from('server = "https://harbor.example.net:5000"\n\n[host."https://mirror.test"]\n')
   const moved = [HOST, '_default'].map((name) => ({ name, files: [{ name: 'hosts.toml', bytes, mode: 0o644 }] }))
   const input = targetInput(harbor)
-  const first = planMovedFolders(moved, await observeHosts(input, CERTS, node.files))
+  const first = planMovedFolders(moved, await observeHosts(input, CERTS, '2.1.9', node.files))
   const then = await planHosts(input, first.observed)
   const changes = [...first.changes, ...then.changes]
   t.same(

@@ -1,0 +1,83 @@
+// config.toml cannot be read, or not be edited, under a containerd that runs: host directories are written where the
+// running one reads them, and hosts.toml of others is read as its version reads it.
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
+import { EMPTY_STATE } from '../../../agent/model/state.ts'
+import { makePlan } from '../../../agent/reconcile/run/planning.ts'
+import { examineContainerd } from '../../../agent/targets/containerd/examine.ts'
+import { type ScratchNode, scratchNode } from '../../fixtures/scratch/carry-out.ts'
+import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
+
+const CONFIG = '/etc/containerd/config.toml'
+const HOST = 'harbor.example.net'
+const wanted = desired({ anchors: [anchor('a', makeCa('Corp Root'))], registries: [registry(HOST, 'a')] })
+
+async function factsOn(node: ScratchNode, parts: Partial<ContainerdFacts> = {}, loaded = '/opt/certs.d'): Promise<ContainerdFacts> {
+  return {
+    socket: '/run/containerd/containerd.sock',
+    version: '2.1.9',
+    status: { runtimeReady: true, networkReady: true, loadedConfigPath: loaded },
+    process: undefined,
+    unit: undefined,
+    missingSandboxImage: undefined,
+    configFile: CONFIG,
+    config: await node.files.readFollowing(CONFIG),
+    imports: [],
+    importFolders: [],
+    layout: 'plain',
+    defaultCertsDirectory: '/etc/containerd/certs.d',
+    isConfigGenerated: false,
+    ...parts,
+  }
+}
+
+function nodeWith(t: Test, config: string): ScratchNode {
+  const root = t.testdir({ var: { lib: {} }, opt: {}, etc: { containerd: { 'config.toml': config } } })
+  return scratchNode(root)
+}
+
+const plan = async (node: ScratchNode, facts: ContainerdFacts) =>
+  makePlan({ desired: wanted, state: EMPTY_STATE, facts }, node)
+
+t.test('a file that is no TOML: where containerd reads host directories it says itself', async (t) => {
+  const node = nodeWith(t, '[[[ x\n')
+  const planned = await plan(node, await factsOn(node))
+  t.match(planned.plan.problems, [{ code: 'CONTAINERD_CONFIG_UNREADABLE', message: /config\.toml:1:/ }])
+  t.ok(planned.plan.changes.some(({ path }) => path.startsWith('/opt/certs.d/')), 'it is told, and written there')
+  t.notOk(planned.plan.changes.some(({ path }) => path === CONFIG))
+  t.notOk(planned.plan.restart.required)
+  t.match(planned.candidateConfig?.toString(), 'config_path = "/opt/certs.d"')
+})
+
+t.test('nothing is written where it is not known, or where it is a list', async (t) => {
+  const node = nodeWith(t, '[[[ x\n')
+  for (const loaded of ['', '/a:/b', 'relative']) {
+    const { plan: made } = await plan(node, await factsOn(node, {}, loaded))
+    t.same(made.changes.filter(({ target }) => target === 'containerd-hosts'), [], JSON.stringify(loaded))
+  }
+})
+
+t.test('a file that the distribution writes anew is left alone, and its config_path is the loaded one', async (t) => {
+  const node = nodeWith(t, 'version = 3\n')
+  const { plan: made } = await plan(node, await factsOn(node, { isConfigGenerated: true }))
+  t.match(made.problems, [{ code: 'CONFIG_EDIT_UNSUPPORTED' }])
+  t.ok(made.changes.some(({ path }) => path.startsWith(`/opt/certs.d/${HOST}`)))
+})
+
+t.test('doctor and the merge read hosts.toml as the containerd of the node does', async (t) => {
+  const node = nodeWith(t, 'version = 3\n[plugins."io.containerd.cri.v1.images".registry]\n  config_path = "/opt/certs.d"\n')
+  // 1.6 and 1.7 take a file for none whose top is not a table of theirs; what 2.x takes is another matter.
+  const folder = join(node.root, 'opt/certs.d', HOST)
+  mkdirSync(folder, { recursive: true })
+  writeFileSync(join(folder, 'hosts.toml'), '\ufeffserver = "https://harbor.example.net"\n')
+  const told: string[] = []
+  for (const version of ['1.7.24', '2.1.9']) {
+    const facts = await factsOn(node, { version })
+    const { plan: made } = await plan(node, facts)
+    const found = await examineContainerd({ facts, plan: { ...made, certsDirectory: '/opt/certs.d' } }, node.files)
+    told.push(JSON.stringify([found.map(({ what }) => what), made.problems.map(({ code }) => code)]))
+  }
+  t.not(told[0], told[1], told.join('\n'))
+})
