@@ -135,7 +135,7 @@ export const ERRORS = {
   },
   CRI_NOT_LOADED: {
     remedy:
-      'containerd runs without its CRI plugin: look for "failed to load plugin" in its log and repair config.toml.',
+      'Take the CRI plugin out of disabled_plugins in config.toml, or look for "failed to load plugin" in its log.',
     retryable: true,
   },
   CRI_CALL_FAILED: { remedy: "See containerd's log on the node for the call named.", retryable: true },

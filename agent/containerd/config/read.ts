@@ -77,6 +77,8 @@ export type ContainerdConfig = {
   readonly disablesCri: boolean
   /** Tables that containerd reads past, for people. */
   readonly ignored: readonly { readonly table: string; readonly reason: string }[]
+  /** Hosts that lack quotes, of which containerd makes something else. */
+  readonly unquoted: readonly { readonly table: string; readonly reason: string }[]
 }
 
 /** Throws AgentError CONTAINERD_CONFIG_UNREADABLE with path:line:column. */
@@ -120,8 +122,9 @@ export function readContainerdConfig(bytes: Buffer, { path }: { readonly path: s
     root: stringAt(parsed, ['root']),
     state: stringAt(parsed, ['state']),
     disabledPlugins,
-    disablesCri: disabledPlugins.some((id) => id === 'cri' || id === CONFIG_SCHEMAS[2].criPluginId),
+    disablesCri: disabledPlugins.some(isCriPlugin),
     ignored: ignoredTables(parsed, declaredVersion, effectiveVersion),
+    unquoted: unquotedHosts(parsed, schema.registry),
   }
 }
 
@@ -151,6 +154,11 @@ function readRegistry(parsed: TomlTable, path: KeyPath): RegistrySettings {
     configsAuth: configured('auth').map(([host]) => host),
     auths: Object.keys(tableAt(table, ['auths']) ?? {}),
   }
+}
+
+/** By the name of version 1, or by one of the ids since; the CRI service needs all of these plugins. */
+export function isCriPlugin(id: string): boolean {
+  return id === 'cri' || id === CONFIG_SCHEMAS[2].criPluginId || /^io\.containerd\.cri\.v1\.(images|runtime)$/.test(id)
 }
 
 /** `config_path` may be a list: containerd splits it at `:`. */
@@ -185,6 +193,23 @@ function ignoredTables(
     reason: `this name belongs to version 2, the file is ${effective}`,
   }))
   return [...old, ...moved]
+}
+
+const KEYS_OF_MIRROR = new Set(['endpoint', 'rewrite'])
+const KEYS_OF_CONFIG = new Set(['tls', 'auth'])
+
+/** `mirrors.docker.io` without quotes is the key `io` of a host called docker, which containerd reads past. */
+function unquotedHosts(parsed: TomlTable, path: KeyPath): readonly { table: string; reason: string }[] {
+  const find = (kind: 'mirrors' | 'configs', known: ReadonlySet<string>) =>
+    Object.entries(tableAt(parsed, [...path, kind]) ?? {}).flatMap(([host, entry]) => {
+      if (!isTable(entry)) return []
+      return Object.keys(entry).flatMap((key) => {
+        if (known.has(key) || !isTable(entry[key])) return []
+        const reason = `a host with dots needs quotes, as in registry.${kind}."${host}.${key}"`
+        return [{ table: `registry.${kind}.${host}.${key}`, reason }]
+      })
+    })
+  return [...find('mirrors', KEYS_OF_MIRROR), ...find('configs', KEYS_OF_CONFIG)]
 }
 
 const CRI_OF_2 = ['plugins', 'io.containerd.grpc.v1.cri']

@@ -5,7 +5,7 @@
 // May touch: nothing is changed; reads go through ports.
 
 import { posix } from 'node:path'
-import { readContainerdConfig } from '../../containerd/config/read.ts'
+import { isCriPlugin, readContainerdConfig } from '../../containerd/config/read.ts'
 import { crictlEndpoint, LAYOUTS, layoutsOfSocket, type NodeLayout } from '../../containerd/layouts.ts'
 import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { type ContainerdFacts, NO_RUNTIME, type ObservedContainerd } from '../../model/observed-state.ts'
@@ -74,7 +74,28 @@ export async function observeContainerd(
     return { state: 'ready', facts, cri }
   } catch (thrown) {
     cri.close()
-    return { state: 'down', socket, error: asAgentError(thrown) }
+    return { state: 'down', socket, error: await withoutCri(asAgentError(thrown), socket, ports.files) }
+  }
+}
+
+/** containerd logs nothing of a plugin that its file switches off: the file says it. */
+async function withoutCri(error: AgentError, socket: string, files: NodeFiles): Promise<AgentError> {
+  if (error.code !== 'CRI_NOT_LOADED') return error
+  for (const path of new Set([...layoutsOfSocket(socket), ...LAYOUTS].map(({ configFile }) => configFile))) {
+    const state = await files.readFollowing(path)
+    const disabling = state.kind === 'file' ? disablingCri(state.bytes, path) : []
+    if (disabling.length === 0) continue
+    const text = `containerd at ${socket} runs without its CRI plugin, because ${path} switches it off: disabled_plugins names ${disabling.join(', ')}`
+    return new AgentError('CRI_NOT_LOADED', text)
+  }
+  return error
+}
+
+function disablingCri(bytes: Buffer, path: string): readonly string[] {
+  try {
+    return readContainerdConfig(bytes, { path }).disabledPlugins.filter(isCriPlugin)
+  } catch {
+    return []
   }
 }
 

@@ -21,16 +21,20 @@ export async function examineContainerd(
   return [...configAilments(facts), ...inTree]
 }
 
+const OTHER_VERSION = 'Move the settings to the table of this version, or correct the version line.'
+
+const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
+
 function configAilments({ config, configFile, version }: ContainerdFacts): readonly TargetAilment[] {
   if (config.kind !== 'file') return []
   try {
     const read = readContainerdConfig(config.bytes, { path: configFile })
-    const ignored = read.ignored.map(
+    const ignored = [...read.ignored, ...read.unquoted].map(
       ({ table, reason }): TargetAilment => ({
         severity: 'error',
         where: configFile,
         what: `containerd ${version} ignores [${table}]: ${reason}`,
-        remedy: 'Move the settings to the table of this version, or correct the version line.',
+        remedy: read.ignored.some((one) => one.table === table) ? OTHER_VERSION : `${capital(reason)}.`,
       }),
     )
     const noVersion: readonly TargetAilment[] =

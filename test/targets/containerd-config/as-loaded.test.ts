@@ -4,7 +4,9 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
+import { AgentError } from '../../../agent/model/errors.ts'
 import { EMPTY_STATE } from '../../../agent/model/state.ts'
+import { observeContainerd } from '../../../agent/reconcile/observe/containerd.ts'
 import { makePlan } from '../../../agent/reconcile/run/planning.ts'
 import { examineContainerd } from '../../../agent/targets/containerd/examine.ts'
 import { type ScratchNode, scratchNode } from '../../fixtures/scratch/carry-out.ts'
@@ -80,4 +82,23 @@ t.test('doctor and the merge read hosts.toml as the containerd of the node does'
     told.push(JSON.stringify([found.map(({ what }) => what), made.problems.map(({ code }) => code)]))
   }
   t.not(told[0], told[1], told.join('\n'))
+})
+
+t.test('a host name without quotes is told as what containerd makes of it', async (t) => {
+  const config = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry.mirrors.docker.io]\n  endpoint = ["https://m.net"]\n'
+  const node = nodeWith(t, config)
+  const facts = await factsOn(node, { version: '1.7.24' })
+  const { plan: made } = await plan(node, facts)
+  const found = await examineContainerd({ facts, plan: { ...made, certsDirectory: undefined } }, node.files)
+  t.match(found, [{ what: /ignores \[registry\.mirrors\.docker\.io\]: .*quotes, as in registry\.mirrors\."docker\.io"/ }])
+})
+
+t.test('a CRI plugin that config.toml switches off is the cause that is told', async (t) => {
+  for (const id of ['cri', 'io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images']) {
+    const node = nodeWith(t, `version = 2\ndisabled_plugins = ["${id}"]\n`)
+    const refuse = () => Promise.reject(new AgentError('CRI_NOT_LOADED', 'unknown service'))
+    const ports = { files: node.files, connectCri: () => ({ version: refuse, close: () => undefined }) }
+    const seen = await observeContainerd({ address: '/run/containerd/containerd.sock', unit: 'auto' }, ports as never)
+    t.match(seen, { state: 'down', error: { message: `${CONFIG} switches it off: disabled_plugins names ${id}` } })
+  }
 })
