@@ -1,6 +1,7 @@
 // What lies below containerd's config_path now, in the folders that concern the agent.
-import { type ContainerdVersion, parseContainerdVersion } from '../../containerd/config/schema-version.ts'
+
 import { posix } from 'node:path'
+import { type ContainerdVersion, parseContainerdVersion } from '../../containerd/config/schema-version.ts'
 import { hostDirectoryName } from '../../containerd/hosts/hosts-toml.ts'
 import { withWildcard } from '../../model/desired-state.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'

@@ -16,7 +16,11 @@ export async function examineContainerd(
 ): Promise<readonly TargetAilment[]> {
   const { certsDirectory } = plan
   if (certsDirectory === undefined) return configAilments(facts)
-  const found = checkTree(certsDirectory, await readCertsTree(certsDirectory, files), parseContainerdVersion(facts.version))
+  const found = checkTree(
+    certsDirectory,
+    await readCertsTree(certsDirectory, files),
+    parseContainerdVersion(facts.version),
+  )
   const inTree = found.map(({ path: where, message: what, ...rest }) => ({ where, what, ...rest }))
   return [...configAilments(facts), ...inTree]
 }

@@ -3,8 +3,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
 import { AgentError } from '../../../agent/model/errors.ts'
+import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
 import { EMPTY_STATE } from '../../../agent/model/state.ts'
 import { observeContainerd } from '../../../agent/reconcile/observe/containerd.ts'
 import { makePlan } from '../../../agent/reconcile/run/planning.ts'
@@ -16,7 +16,11 @@ const CONFIG = '/etc/containerd/config.toml'
 const HOST = 'harbor.example.net'
 const wanted = desired({ anchors: [anchor('a', makeCa('Corp Root'))], registries: [registry(HOST, 'a')] })
 
-async function factsOn(node: ScratchNode, parts: Partial<ContainerdFacts> = {}, loaded = '/opt/certs.d'): Promise<ContainerdFacts> {
+async function factsOn(
+  node: ScratchNode,
+  parts: Partial<ContainerdFacts> = {},
+  loaded = '/opt/certs.d',
+): Promise<ContainerdFacts> {
   return {
     socket: '/run/containerd/containerd.sock',
     version: '2.1.9',
@@ -47,7 +51,10 @@ t.test('a file that is no TOML: where containerd reads host directories it says 
   const node = nodeWith(t, '[[[ x\n')
   const planned = await plan(node, await factsOn(node))
   t.match(planned.plan.problems, [{ code: 'CONTAINERD_CONFIG_UNREADABLE', message: /config\.toml:1:/ }])
-  t.ok(planned.plan.changes.some(({ path }) => path.startsWith('/opt/certs.d/')), 'it is told, and written there')
+  t.ok(
+    planned.plan.changes.some(({ path }) => path.startsWith('/opt/certs.d/')),
+    'it is told, and written there',
+  )
   t.notOk(planned.plan.changes.some(({ path }) => path === CONFIG))
   t.notOk(planned.plan.restart.required)
   t.match(planned.candidateConfig?.toString(), 'config_path = "/opt/certs.d"')
@@ -57,7 +64,11 @@ t.test('nothing is written where it is not known, or where it is a list', async 
   const node = nodeWith(t, '[[[ x\n')
   for (const loaded of ['', '/a:/b', 'relative']) {
     const { plan: made } = await plan(node, await factsOn(node, {}, loaded))
-    t.same(made.changes.filter(({ target }) => target === 'containerd-hosts'), [], JSON.stringify(loaded))
+    t.same(
+      made.changes.filter(({ target }) => target === 'containerd-hosts'),
+      [],
+      JSON.stringify(loaded),
+    )
   }
 })
 
@@ -69,7 +80,10 @@ t.test('a file that the distribution writes anew is left alone, and its config_p
 })
 
 t.test('doctor and the merge read hosts.toml as the containerd of the node does', async (t) => {
-  const node = nodeWith(t, 'version = 3\n[plugins."io.containerd.cri.v1.images".registry]\n  config_path = "/opt/certs.d"\n')
+  const node = nodeWith(
+    t,
+    'version = 3\n[plugins."io.containerd.cri.v1.images".registry]\n  config_path = "/opt/certs.d"\n',
+  )
   // 1.6 and 1.7 take a file for none whose top is not a table of theirs; what 2.x takes is another matter.
   const folder = join(node.root, 'opt/certs.d', HOST)
   mkdirSync(folder, { recursive: true })
@@ -85,12 +99,15 @@ t.test('doctor and the merge read hosts.toml as the containerd of the node does'
 })
 
 t.test('a host name without quotes is told as what containerd makes of it', async (t) => {
-  const config = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry.mirrors.docker.io]\n  endpoint = ["https://m.net"]\n'
+  const config =
+    'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry.mirrors.docker.io]\n  endpoint = ["https://m.net"]\n'
   const node = nodeWith(t, config)
   const facts = await factsOn(node, { version: '1.7.24' })
   const { plan: made } = await plan(node, facts)
   const found = await examineContainerd({ facts, plan: { ...made, certsDirectory: undefined } }, node.files)
-  t.match(found, [{ what: /ignores \[registry\.mirrors\.docker\.io\]: .*quotes, as in registry\.mirrors\."docker\.io"/ }])
+  t.match(found, [
+    { what: /ignores \[registry\.mirrors\.docker\.io\]: .*quotes, as in registry\.mirrors\."docker\.io"/ },
+  ])
 })
 
 t.test('a CRI plugin that config.toml switches off is the cause that is told', async (t) => {
