@@ -3,7 +3,8 @@
 // configurations declare. The reader looks certificates up as OpenSSL does, in the folder and in the bundle; openssl
 // itself judges the end of each sequence. Once, 2,500 sequences were run without a failure:
 // REGISTRY_TRUST_SEQUENCES=2500 runs them again.
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import {
   existsSync,
   lstatSync,
@@ -19,17 +20,23 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
-import type { Certificate, DesiredState } from '../../../agent/model/desired-state.ts'
+import { hostDirectoryName } from '../../../agent/containerd/hosts/hosts-toml.ts'
+import { type Certificate, type DesiredState, systemAnchors, trustOf } from '../../../agent/model/desired-state.ts'
 import type { Change } from '../../../agent/model/plan.ts'
 import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
 import { subjectHash } from '../../../agent/pki/certificate/subject-hash.ts'
+import { observeHosts } from '../../../agent/targets/containerd-hosts/observe.ts'
+import { planHosts } from '../../../agent/targets/containerd-hosts/plan.ts'
 import { planSystemTrust } from '../../../agent/targets/system-trust/debian.ts'
 import { observeSystemTrust } from '../../../agent/targets/system-trust/debian-observe.ts'
 import { planAnchorStore } from '../../../agent/targets/system-trust/families.ts'
 import { observeAnchorStore } from '../../../agent/targets/system-trust/families-observe.ts'
 import { type ScratchNode, scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
-import { anchor, desired, makeCa, targetInput } from '../../fixtures/scratch/sample.ts'
+import { anchor, desired, makeCa, registry, targetInput } from '../../fixtures/scratch/sample.ts'
 
+const READ_MEANWHILE = 4
+const READER =
+  'while :; do openssl verify -no-CApath -no-CAstore -CAfile "$1" "$2" >/dev/null 2>&1 && echo ok || echo missed; [ -e "$(dirname "$2")/stop" ] && exit 0; done'
 const SEQUENCES = Number(process.env['REGISTRY_TRUST_SEQUENCES'] ?? 100)
 t.setTimeout(60_000 + SEQUENCES * 1000)
 
@@ -38,6 +45,8 @@ const CAS = ['Same', 'Same', 'Same', 'One', 'Two', 'Three'].map(makeCa)
 const FOREIGN = [makeCa('Same'), makeCa('Distribution')]
 const ALL = [...CAS, ...FOREIGN]
 const CERTS = '/etc/ssl/certs'
+const CERTS_D = '/etc/containerd/certs.d'
+const HOSTS = ['a.example.net', 'b.example.net:5000', 'c.example.net']
 
 type Layout = {
   readonly name: string
@@ -68,7 +77,12 @@ function layOut(root: string, layout: Layout): ScratchNode {
     mkdirSync(dirname(join(root, path)), { recursive: true })
     writeFileSync(join(root, path), text, { mode: 0o644 })
   }
-  for (const folder of [...layout.folders, '/var/lib', ...(layout.folder === undefined ? [] : [layout.folder])]) {
+  for (const folder of [
+    ...layout.folders,
+    '/var/lib',
+    '/etc/containerd',
+    ...(layout.folder === undefined ? [] : [layout.folder]),
+  ]) {
     mkdirSync(join(root, folder), { recursive: true })
   }
   if (layout.bundle !== undefined) write(layout.bundle, FOREIGN.map(({ pem }) => pem).join(''))
@@ -112,8 +126,16 @@ const configuration = fc.record({
     fc.record({
       name: fc.constantFrom('corp', 'corp-2', 'lab', 'a'),
       cas: fc.uniqueArray(fc.constantFrom(...CAS, ...FOREIGN.slice(1)), { maxLength: 4 }),
+      scope: fc.constantFrom('system', 'system', 'registries'),
     }),
     { selector: ({ name }) => name, maxLength: 4 },
+  ),
+  registries: fc.uniqueArray(
+    fc.record({
+      host: fc.constantFrom(...HOSTS),
+      names: fc.uniqueArray(fc.constantFrom('corp', 'corp-2', 'lab', 'a'), { maxLength: 3 }),
+    }),
+    { selector: ({ host }) => host, maxLength: 3 },
   ),
   fileName: fc.constantFrom('{name}.pem', '{name}.pem', '{name}.pem', 'x-{name}.pem', 'corp-{name}.pem'),
 })
@@ -121,10 +143,15 @@ const configuration = fc.record({
 type Configuration = typeof configuration extends fc.Arbitrary<infer Value> ? Value : never
 
 /** An anchor without a certificate would hold its last good ones, which is another matter. */
-function desiredOf({ anchors, fileName }: Configuration): DesiredState {
+function desiredOf({ anchors: all, registries, fileName }: Configuration): DesiredState {
   const base = desired()
+  const anchors = all.filter(({ cas }) => cas.length > 0)
+  const known = new Set(anchors.map(({ name }) => name))
   return desired({
-    anchors: anchors.filter(({ cas }) => cas.length > 0).map(({ name, cas }) => anchor(name, ...cas)),
+    anchors: anchors.map(({ name, cas, scope }) =>
+      scope === 'system' ? anchor(name, ...cas) : { ...anchor(name, ...cas), scope },
+    ),
+    registries: registries.map(({ host, names }) => registry(host, ...names.filter((name) => known.has(name)))),
     targets: { ...base.targets, systemTrust: { ...base.targets.systemTrust, fileName } },
   })
 }
@@ -136,11 +163,34 @@ async function plan(node: ScratchNode, wanted: DesiredState, { owned }: AgentSta
   const store = await observeAnchorStore(input, files)
   const isElsewhere = store.family?.sources !== undefined
   const plans = [...(isElsewhere ? [] : [planSystemTrust(input, certs)]), planAnchorStore(input, store)]
-  return plans.flatMap(({ changes }) => changes)
+  const hosts = await planHosts(input, await observeHosts(input, CERTS_D, '2.1.9', files))
+  return [...hosts.changes, ...plans.flatMap(({ changes }) => changes)]
 }
 
-function declaredIn({ anchors }: DesiredState): ReadonlySet<Certificate> {
-  return new Set(anchors.flatMap(({ certificates }) => ALL.filter((ca) => certificates.includes(ca))))
+/** What each registry is verified by, as `HOST index`, declared or in the file that its hosts.toml names. */
+function declaredForHosts(wanted: DesiredState): ReadonlySet<string> {
+  return new Set(
+    wanted.registries.flatMap((one) =>
+      trustOf(one, wanted).certificates.map(
+        ({ fingerprint }) => `${one.host} ${ALL.findIndex((ca) => ca.fingerprint === fingerprint)}`,
+      ),
+    ),
+  )
+}
+
+function foundForHosts(root: string): ReadonlySet<string> {
+  return new Set(
+    HOSTS.flatMap((host) => {
+      const folder = `${CERTS_D}/${hostDirectoryName(host, new Set())}`
+      const file = join(root, folder, 'ca.crt')
+      const text = existsSync(join(root, folder, 'hosts.toml')) && existsSync(file) ? readFileSync(file, 'utf8') : ''
+      return ALL.flatMap(({ pem }, at) => (text.includes(pem) ? [`${host} ${at}`] : []))
+    }),
+  )
+}
+
+function declaredIn(wanted: DesiredState): ReadonlySet<Certificate> {
+  return new Set(systemAnchors(wanted).flatMap(({ certificates }) => ALL.filter((ca) => certificates.includes(ca))))
 }
 
 /** What openssl says of every certificate: the ones that it verifies by the folder, and by the bundle. */
@@ -186,14 +236,20 @@ async function run(layout: Layout, configurations: readonly Configuration[]): Pr
     const pristine = JSON.stringify(treeOf(root))
     let state = EMPTY_STATE
     let declared: ReadonlySet<Certificate> = new Set()
+    let forHosts: ReadonlySet<string> = new Set()
     const step = async (wanted: DesiredState) => {
       const next = declaredIn(wanted)
       const staying = [...declared].filter((ca) => next.has(ca))
+      const nextForHosts = declaredForHosts(wanted)
+      const stayingForHosts = [...forHosts].filter((one) => nextForHosts.has(one))
       for (const change of await plan(node, wanted, state)) {
         state = await node.carryOut([change], state)
         const now = found(root, layout)
         const missed = [...staying, ...(layout.bundle === undefined ? [] : FOREIGN)].filter((ca) => !now.has(ca))
         if (missed.length > 0) throw new Error(`after ${change.action} ${change.path}: ${names(missed)} is missed`)
+        const nowForHosts = foundForHosts(root)
+        const lost = stayingForHosts.filter((one) => !nowForHosts.has(one))
+        if (lost.length > 0) throw new Error(`after ${change.action} ${change.path}: ${lost.join(', ')} is lost`)
       }
       const now = found(root, layout)
       const isForeign = (ca: Certificate) => FOREIGN.includes(ca)
@@ -201,6 +257,9 @@ async function run(layout: Layout, configurations: readonly Configuration[]): Pr
       const toomany = [...now].filter((ca) => !next.has(ca) && !isForeign(ca))
       if (missing.length > 0) throw new Error(`${names(missing)} is declared and missing`)
       if (toomany.length > 0) throw new Error(`${names(toomany)} is there and not declared`)
+      const [is, should] = [foundForHosts(root), nextForHosts].map((one) => [...one].sort().join())
+      if (is !== should) throw new Error(`registries are verified by ${is} instead of ${should}`)
+      forHosts = nextForHosts
       const left = await plan(node, wanted, state)
       if (left.length > 0)
         throw new Error(`the next plan: ${left.map(({ action, path }) => `${action} ${path}`).join(', ')}`)
@@ -226,4 +285,37 @@ t.test('every sequence of configurations ends with what it declares, and loses n
   const sequence = fc.array(configuration, { minLength: 2, maxLength: 5 })
   await fc.assert(fc.asyncProperty(fc.constantFrom(...LAYOUTS), sequence, run), { numRuns: SEQUENCES })
   t.pass(`${SEQUENCES} sequences`)
+})
+
+t.test('openssl, asked all the time meanwhile, never misses what stays declared', async (t) => {
+  const debian = LAYOUTS[0]
+  const always = CAS[3]
+  if (debian === undefined || always === undefined) throw new Error('there is no layout')
+  const sequence = fc.array(configuration, { minLength: 3, maxLength: 5 })
+  for (const configurations of fc.sample(sequence, { numRuns: READ_MEANWHILE, seed: 1 })) {
+    const root = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'rt-store-'))
+    const node = layOut(root, debian)
+    const wantedOf = (one: Configuration): DesiredState => {
+      const wanted = desiredOf(one)
+      return { ...wanted, anchors: [...wanted.anchors, anchor('always', always)] }
+    }
+    let state = EMPTY_STATE
+    const step = async (wanted: DesiredState) => {
+      state = await node.carryOut(await plan(node, wanted, state), state)
+    }
+    await step(desired({ anchors: [anchor('always', always)] }))
+    writeFileSync(join(root, 'always.pem'), always.pem)
+    const reader = spawn('sh', ['-c', READER, 'sh', join(root, debian.bundle ?? ''), join(root, 'always.pem')])
+    let told = ''
+    reader.stdout.on('data', (data: Buffer) => {
+      told += data
+    })
+    while (!told.includes('ok')) await new Promise((resolve) => setTimeout(resolve, 5))
+    for (const one of configurations) await step(wantedOf(one))
+    const ended = once(reader, 'exit')
+    writeFileSync(join(root, 'stop'), '')
+    await ended
+    t.notMatch(told, /missed/, `${told.split('ok').length - 1} looks`)
+    rmSync(root, { recursive: true })
+  }
 })
