@@ -41,12 +41,19 @@ function loading(folder: string, limits: { readonly heapMb?: number; readonly pa
   return { load, threads: () => threads }
 }
 
-/** The longest time for which nothing else could run, in milliseconds. */
+/**
+ * The longest time for which nothing else could run here, in milliseconds of this thread's own CPU time: what other
+ * programs of a busy machine take is not the loader's.
+ */
 async function blockedBy(work: () => Promise<unknown>): Promise<number> {
-  let [longest, last] = [0, performance.now()]
+  const spent = () => {
+    const { user, system } = process.threadCpuUsage()
+    return (user + system) / 1000
+  }
+  let [longest, last] = [0, spent()]
   const look = () => {
-    longest = Math.max(longest, performance.now() - last)
-    last = performance.now()
+    longest = Math.max(longest, spent() - last)
+    last = spent()
   }
   const timer = setInterval(look, 5)
   await work()
@@ -81,7 +88,7 @@ for (const [name, text] of Object.entries(HOSTILE)) {
     globalThis.gc?.()
     const before = process.memoryUsage().heapUsed
     const blocked = await blockedBy(load)
-    t.ok(blocked < 1000, `the event loop waited ${Math.round(blocked)} ms`)
+    t.ok(blocked < 1000, `the event loop was held for ${Math.round(blocked)} ms`)
     t.ok(process.memoryUsage().heapUsed - before < 16 * MB, 'the heap of this process is as before')
     const result = await load()
     if (!result.ok || result.problems.length > 0) t.match(result.problems[0]?.message, 'registries.d/b.yaml')
