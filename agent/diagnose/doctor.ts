@@ -70,7 +70,7 @@ export async function examine(
     })
     return found.map(({ path: where, ...one }): Ailment => ({ where, ...one }))
   }
-  const seen = await look(address, wanted, ports)
+  const seen = await observeRuntime(address, wanted, ports)
   if (seen.state === 'down') {
     const severity = wantsContainerd(wanted) ? 'error' : 'info'
     ailments.push(ailment(severity, seen.socket ?? 'containerd', seen.error), ...rights())
@@ -124,7 +124,7 @@ type Look =
   | { readonly state: 'down'; readonly socket: string | undefined; readonly error: AgentError }
 
 /** Without a socket the files are looked at all the same. */
-async function look(address: string | undefined, { restart }: DesiredState, ports: RunPorts): Promise<Look> {
+async function observeRuntime(address: string | undefined, { restart }: DesiredState, ports: RunPorts): Promise<Look> {
   if (address !== NO_RUNTIME) return observeContainerd({ address, unit: restart.unit }, ports)
   try {
     return { state: 'ready', facts: await observeOffline(restart.unit, ports), cri: undefined }

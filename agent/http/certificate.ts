@@ -25,7 +25,7 @@ export async function keepCertificate(
   let now = await usable(read)
   server.setSecureContext(now)
   let told = ''
-  const look = async () => {
+  const reload = async () => {
     try {
       const next = await usable(read)
       told = ''
@@ -39,7 +39,7 @@ export async function keepCertificate(
       told = text
     }
   }
-  const timer = setInterval(() => void look(), everyMs)
+  const timer = setInterval(() => void reload(), everyMs)
   timer.unref()
   return { close: () => clearInterval(timer) }
 }

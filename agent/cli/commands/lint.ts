@@ -40,14 +40,14 @@ export async function lintPaths(paths: readonly string[], inputs: InputFiles): P
   const findings: LintFinding[] = []
   const skipped: string[] = []
   let files = 0
-  const look = async (path: string, depth: number): Promise<void> => {
+  const lintPath = async (path: string, depth: number): Promise<void> => {
     const input = await inputs.read(path, { maxBytes: MAX_BYTES })
     switch (input.kind) {
       case 'folder': {
         if (depth >= MAX_DEPTH) return void skipped.push(`${path}: more than ${MAX_DEPTH} folders deep`)
         // `..data` and its like are what the names beside them lead to.
         const names = (await inputs.list(path)).filter((name) => !SKIPPED.has(name) && !name.startsWith('..'))
-        for (const name of names) await look(posix.join(path, name), depth + 1)
+        for (const name of names) await lintPath(posix.join(path, name), depth + 1)
         return
       }
       case 'file': {
@@ -68,6 +68,6 @@ export async function lintPaths(paths: readonly string[], inputs: InputFiles): P
         return input satisfies never
     }
   }
-  for (const path of paths) await look(path, 0)
+  for (const path of paths) await lintPath(path, 0)
   return { findings, files, skipped }
 }

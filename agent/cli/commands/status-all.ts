@@ -24,28 +24,28 @@ export async function statusAllCommand(wiring: Wiring): Promise<number> {
     if (report !== undefined) return report
     throw new AgentError('CLUSTER_FAILED', 'what answers as the fleet component is none, or one of another version')
   }
-  const look = async () => {
+  const readFleet = async () => {
     if (!options.json) return await page(0, LISTED)
     const first = await page(0, PAGE)
     const others: FleetReport[] = []
     for (let offset = PAGE; offset < first.matching; offset += PAGE) others.push(await page(offset, PAGE))
     return joinPages(first, others)
   }
-  if (options.watch) return await watch(wiring, look)
-  const report = await look()
+  if (options.watch) return await watch(wiring, readFleet)
+  const report = await readFleet()
   wiring.print(options.json ? `${JSON.stringify(report, null, 2)}\n` : format(wiring, report))
   return isFleetWell(report) ? 0 : 3
 }
 
 /** On a terminal the picture is drawn anew; elsewhere a line is written for what has changed. Ends with the signal. */
-async function watch(wiring: Wiring, look: () => Promise<FleetReport>): Promise<number> {
+async function watch(wiring: Wiring, readFleet: () => Promise<FleetReport>): Promise<number> {
   const { print, signal, ports, options, screen } = wiring
   let code = 3
   let told = ''
   while (!signal.aborted) {
     const begunMs = ports.clock.monotonic()
     try {
-      const report = await look()
+      const report = await readFleet()
       code = isFleetWell(report) ? 0 : 3
       const text = options.json ? `${JSON.stringify(report)}\n` : format(wiring, report, screen === undefined)
       if (screen !== undefined && !options.json) print(`${HOME_AND_CLEAR}${text}`)
