@@ -106,7 +106,9 @@ export class Machine {
   /** Goes on with what another driver, or an earlier life, left; undefined: somebody else has just done so. */
   static async takeOver(ports: MachinePorts, driver: RestartDriver, last: RestartRecord): Promise<Machine | undefined> {
     const leaseUntil = ports.clock.monotonic() + LEASE_MS
-    const record = { ...last, sequence: last.sequence + 1, driver, leaseUntil }
+    // What held up the one before may be over: who gives up at once where something is stuck has to try it first.
+    const { stuck: _, ...rest } = last
+    const record: RestartRecord = { ...rest, sequence: last.sequence + 1, driver, leaseUntil }
     ports.log.warn('restart-taken-over', { id: last.id, phase: last.phase, from: last.driver, by: driver })
     try {
       const isMine = await ports.restarts.append(record, { durable: true })
