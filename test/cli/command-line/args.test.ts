@@ -87,6 +87,7 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
     ['plan', { REGISTRY_TRUST_STATE_DIR: 's' }, { stateDir: 's' }],
     ['plan', { REGISTRY_TRUST_LISTEN: ':1' }, { listen: ':1' }],
     ['plan', { REGISTRY_TRUST_NODE_NAME: 'n' }, { nodeName: 'n' }],
+    ['plan', { REGISTRY_TRUST_NODE_LABELS: '/labels' }, { nodeLabels: '/labels' }],
     ['plan', { REGISTRY_TRUST_TOKEN_FILE: '/t' }, { tokenFile: '/t' }],
     ['plan', { REGISTRY_TRUST_HEALTH_LISTEN: ':2' }, { healthListen: ':2' }],
     ['plan', { REGISTRY_TRUST_TLS_CERT_FILE: '/c' }, { tlsCertFile: '/c' }],
