@@ -58,7 +58,8 @@ sends no credentials. Follows the token service and redirects too, because a pul
   inspect: `Recognises PEM, DER, base64 (once or twice), PKCS#7 and PKCS#12 by their content, never by the file's name, and prints every
 certificate with whether it can serve as an anchor and what to know about it. A private key is never read and never shown.`,
   publish: `Writes the anchors to ConfigMaps by server-side apply, Tekton's config-registry-cert among them, and restarts the Deployments named
-when they may have read something else. For programs that no node's trust reaches: controllers and build Pods. With --watch it keeps them so.`,
+when they may have read something else. For programs that no node's trust reaches: controllers and build Pods. With --watch
+it keeps them so.`,
   fleet: `One of these runs in the cluster, as a Deployment. It tells every agent of a change of the ConfigMap at once, asks the agents how they
 are, and, where restart.permit is fleet, lets nodes restart containerd one wave after the other and stops at the first failure. It
 serves the fleet under --listen: / (page), /fleet, /metrics, /readyz. Without it each node works alone as before.`,
