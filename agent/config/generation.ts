@@ -4,7 +4,10 @@
 import { createHash } from 'node:crypto'
 import type { DesiredState, Headers, Registry } from '../model/desired-state.ts'
 
-type GenerationInput = Pick<DesiredState, 'anchors' | 'registries' | 'wildcard' | 'targets' | 'restart' | 'distrust'>
+type GenerationInput = Pick<
+  DesiredState,
+  'anchors' | 'registries' | 'wildcard' | 'targets' | 'restart' | 'distrust' | 'sandboxImage'
+>
 
 export function generationOf(desired: GenerationInput): string {
   const { targets, restart } = desired
@@ -26,6 +29,7 @@ export function generationOf(desired: GenerationInput): string {
     [targets.docker.enabled, targets.containers.enabled],
     ...laterTargets(targets),
     ...(desired.distrust === undefined ? [] : [['distrust', desired.distrust.fingerprints.toSorted()]]),
+    ...(desired.sandboxImage === undefined ? [] : [['sandboxImage', desired.sandboxImage]]),
     [restart.strategy, restart.unit, restart.maxPerHour, restart.backoffMinMs, restart.backoffMaxMs],
   ]
   return createHash('sha256').update(JSON.stringify(canonical)).digest('hex').slice(0, 12)

@@ -169,13 +169,7 @@ async function assemble(
   const wildcard = declared.find(({ host }) => host === '*')
   const registries = declared.filter((one) => one !== wildcard)
   const every = { registries, ...(wildcard === undefined ? {} : { wildcard }) }
-  const generation = generationOf({
-    anchors,
-    ...every,
-    ...(distrust !== undefined && { distrust }),
-    targets: settings.targets,
-    restart: settings.restart,
-  })
+  const generation = generationOf({ anchors, ...every, ...(distrust !== undefined && { distrust }), ...settings })
   const desired: DesiredState = {
     ...settings,
     generation,

@@ -20,14 +20,14 @@ import type { Settings } from './trust-file.ts'
 
 type Leaf = { readonly file: ConfigFile; readonly pointer: string; readonly value: unknown }
 
-const SECTIONS = ['mode', 'targets', 'restart', 'policy', 'drift', 'log', 'fleet'] as const
+const SECTIONS = ['mode', 'targets', 'containerd', 'restart', 'policy', 'drift', 'log', 'fleet'] as const
 
 export const DURATION_MIN_MS = 1000
 export const DURATION_MAX_MS = 24 * 3600 * 1000
 
 export type LoadedSettings = Pick<
   DesiredState,
-  'mode' | 'targets' | 'restart' | 'policy' | 'drift' | 'logLevel' | 'fleet'
+  'mode' | 'targets' | 'sandboxImage' | 'restart' | 'policy' | 'drift' | 'logLevel' | 'fleet'
 >
 
 export function loadSettings(files: readonly ConfigFile[], report: Report): LoadedSettings {
@@ -97,7 +97,7 @@ function convert(
   leaves: ReadonlyMap<string, Leaf>,
   report: Report,
 ): LoadedSettings {
-  const { targets, restart, policy, drift, log } = settings
+  const { targets, containerd, restart, policy, drift, log } = settings
   const { maxPerHour, backoff } = restart.budget
   const backoffMinMs = ms('/restart/budget/backoff/min', backoff.min)
   const backoffMaxMs = ms('/restart/budget/backoff/max', backoff.max)
@@ -116,6 +116,7 @@ function convert(
       k3s: switchOf(targets.k3s),
       crictl: switchOf(targets.crictl),
     },
+    ...(containerd.sandboxImage === undefined ? {} : { sandboxImage: containerd.sandboxImage }),
     restart: {
       ...whenOf(restart),
       strategy: restart.strategy,

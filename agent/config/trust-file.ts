@@ -76,6 +76,7 @@ export type Settings = {
     readonly k3s: { readonly when?: Condition; readonly enabled: Enabled }
     readonly crictl: { readonly when?: Condition; readonly enabled: boolean }
   }
+  readonly containerd: { readonly sandboxImage?: string }
   readonly restart: {
     readonly when?: Condition
     readonly strategy: RestartStrategy

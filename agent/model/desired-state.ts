@@ -232,6 +232,10 @@ export type DesiredState = {
   }
   /** Targets that stay as they are, because it is not known now whether they count on this node. */
   readonly frozen?: readonly TargetName[]
+  /** HOST/PATH[:TAG][@DIGEST]: what containerd starts each Pod's sandbox from; absent: as it is. */
+  readonly sandboxImage?: string
+  /** The image is not on the node yet: what is set in config.toml stays as it is. */
+  readonly isSandboxImageHeld?: boolean
   readonly restart: RestartSettings
   readonly policy: Policy
   readonly drift: {
@@ -256,6 +260,7 @@ export type DesiredState = {
 export function nothingDesired(like: DesiredState | undefined): DesiredState {
   const base = like ?? DEFAULTS
   const { wildcard: _, distrust: __, ...rest } = base
+  const { wildcard: _, sandboxImage: __, ...rest } = base
   const targets = { ...base.targets, crictl: { enabled: 'off' as const } }
   return { ...rest, targets, mode: 'enforce', generation: 'uninstalled', anchors: [], registries: [] }
 }

@@ -166,8 +166,16 @@ export const ERRORS = {
       "Add the declared CA to the file named, or take the key out of containerd's configuration so that the agent can set it.",
     retryable: true,
   },
+  SANDBOX_IMAGE_NOT_READY: {
+    remedy:
+      'Make the image reachable for this node: declare its registry, or a mirror for it, under `registries`, or name ' +
+      'another image in containerd.sandboxImage. Until then config.toml keeps the one that it has.',
+    retryable: true,
+  },
   SANDBOX_IMAGE_MISSING: {
-    remedy: "Pull or preload the sandbox (pause) image named in containerd's configuration: no Pod starts without it.",
+    remedy:
+      'No Pod starts without it: name an image that this node can pull in containerd.sandboxImage of trust.yaml, or ' +
+      'declare a mirror for its host under `registries`; or preload it.',
     retryable: true,
   },
   MIGRATION_NOTE: {

@@ -99,6 +99,8 @@ export type OwnedPath = {
   readonly sha256: string
   /** Whose the path is from then on, when it is not the target of the change. */
   readonly target?: TargetName
+  /** Of config.toml: the sandbox image that the agent set there. */
+  readonly sandboxImage?: string
 }
 
 export type RestartNeed = {

@@ -222,6 +222,8 @@ export type CriClient = {
   /** References with a digest of images on the node that come from `host`. */
   digestsFrom(host: string, options: CallOptions): Promise<readonly string[]>
   imageExists(reference: string, options: CallOptions): Promise<boolean>
+  /** As in the image's own configuration, e.g. `amd64`; undefined where the runtime does not tell it. */
+  imageArchitecture(reference: string, options: CallOptions): Promise<string | undefined>
   runningContainers(options: CallOptions): Promise<readonly ContainerInfo[]>
   containerStart(id: string, options: CallOptions): Promise<ContainerStart>
   activity(options: CallOptions): Promise<RuntimeActivity>

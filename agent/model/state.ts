@@ -27,6 +27,8 @@ export type Ownership = {
   /** SHA-256 hex of the bytes (file) or of the link target (link), empty for a folder. */
   readonly sha256: string
   readonly before: Before
+  /** Of config.toml: the sandbox image that the agent set there. */
+  readonly sandboxImage?: string
 }
 
 export type TransactionRecord = {

@@ -147,7 +147,10 @@ function imageService(cri: CriClient, declared: Declared, log: Log): Handlers {
     },
     ImageStatus: async (request, options) => {
       const reference = referenceOf(request)
-      return (await cri.imageExists(reference, options)) ? { image: { id: reference } } : {}
+      if (!(await cri.imageExists(reference, options))) return {}
+      const architecture = await cri.imageArchitecture(reference, options)
+      const info = architecture === undefined ? {} : { info: JSON.stringify({ imageSpec: { architecture } }) }
+      return { image: { id: reference }, info }
     },
     PullImage: async (request, options) => {
       const reference = referenceOf(request)

@@ -3,7 +3,11 @@
 import type { DesiredState, Registry, RestartSettings } from '../model/desired-state.ts'
 import type { Clock, Log } from '../model/ports.ts'
 
-export type Declaration = { readonly registries: readonly Registry[]; readonly restart: RestartSettings | undefined }
+export type Declaration = {
+  readonly registries: readonly Registry[]
+  readonly restart: RestartSettings | undefined
+  readonly sandboxImage?: string | undefined
+}
 
 export type Declared = { current(): Promise<Declaration> }
 
@@ -21,8 +25,11 @@ export function declaredBy(
   const refresh = async () => {
     try {
       const loaded = await load()
-      if (loaded.ok) last = { registries: loaded.desired.registries, restart: loaded.desired.restart }
-      else log.warn('config-invalid', { kept: last.registries.length })
+      if (loaded.ok) {
+        const { registries, restart, sandboxImage } = loaded.desired
+        last = { registries, restart, sandboxImage }
+      }
+      if (!loaded.ok) log.warn('config-invalid', { kept: last.registries.length })
     } catch (error) {
       log.warn('config-unreadable', { error: error instanceof Error ? error.message : String(error) })
     }

@@ -3,16 +3,17 @@
 import type { Registry } from '../model/desired-state.ts'
 import { hostOf, probeReference, probeReferenceBeside } from '../model/image-reference.ts'
 
-export type PullScope = { readonly registries: readonly Registry[] }
+export type PullScope = { readonly registries: readonly Registry[]; readonly sandboxImage?: string | undefined }
 
 const DIGEST = /@sha256:[0-9a-f]{64}$/
 
 /** Why `reference` may not be pulled; undefined: it may. */
 export async function mayPull(
   reference: string,
-  { registries }: PullScope,
+  { registries, sandboxImage }: PullScope,
   isPresent: () => Promise<boolean>,
 ): Promise<string | undefined> {
+  if (reference === sandboxImage) return undefined
   const host = hostOf(reference)
   const declared = registries.filter((registry) => registry.host === host)
   if (host === undefined || declared.length === 0) return `${host ?? 'the default registry'} is not a declared registry`

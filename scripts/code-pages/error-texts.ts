@@ -90,6 +90,10 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
     'A section names a CA file of somebody else.',
     'registry.configs was written by another tool.',
   ),
+  SANDBOX_IMAGE_NOT_READY: text(
+    'containerd.sandboxImage was not set, because the image is not on the node for its architecture.',
+    'A registry that does not answer or is not trusted yet, a wrong name, an image for another architecture.',
+  ),
   SANDBOX_IMAGE_MISSING: text('The sandbox image is not on the node.', 'Image garbage collection.'),
   MIGRATION_NOTE: text('A note on what the move changes.', 'Sections without an exact counterpart.'),
   CONFIG_EDIT_UNSUPPORTED: text(

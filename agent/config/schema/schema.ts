@@ -316,6 +316,22 @@ export const TRUST_SCHEMA = {
       },
     },
     targets,
+    containerd: {
+      description: "What else is set in containerd's configuration.",
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        sandboxImage: {
+          description:
+            'The sandbox (pause) image. Pulled through the CRI first; set only once it is on the node for its architecture.',
+          type: 'string',
+          maxLength: 400,
+          pattern:
+            '^[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*)+(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$',
+          'x-expected': 'an image reference with its registry, such as registry.example.net/library/pause:3.10',
+        },
+      },
+    },
     restart,
     policy: {
       description: 'What the files of registries.d and teams may ask for.',

@@ -22,6 +22,8 @@ export type RestoreRequest = {
   readonly isAsWritten: boolean
   /** What the agent set config_path to. */
   readonly directory: string
+  /** What the agent set the sandbox image to. */
+  readonly sandboxImage?: string
 }
 
 export async function restoreConfig({
@@ -30,18 +32,23 @@ export async function restoreConfig({
   before,
   isAsWritten,
   directory,
+  sandboxImage,
 }: RestoreRequest): Promise<ConfigRestoration> {
   if (isAsWritten) return { kind: 'original', bytes: before }
   try {
     const config = readContainerdConfig(current, { path })
     if (config.configPath !== directory || !isSchemaVersion(config.effectiveVersion)) return { kind: 'unchanged' }
-    const key = [...CONFIG_SCHEMAS[config.effectiveVersion].registry, 'config_path']
-    const original = before === undefined ? undefined : itemAt(readContainerdConfig(before, { path }).parsed, key)
-    const text =
-      typeof original === 'string'
-        ? await setKey(config.text, key, original, { path })
-        : await removeKey(config.text, key, { path })
-    return { kind: 'edited', bytes: Buffer.from(text) }
+    const schema = CONFIG_SCHEMAS[config.effectiveVersion]
+    const was = before === undefined ? undefined : readContainerdConfig(before, { path }).parsed
+    const back = async (text: string, key: readonly string[]) => {
+      const original = was === undefined ? undefined : itemAt(was, key)
+      return typeof original === 'string'
+        ? await setKey(text, key, original, { path })
+        : await removeKey(text, key, { path })
+    }
+    const text = await back(config.text, [...schema.registry, 'config_path'])
+    const isSandboxOurs = sandboxImage !== undefined && config.sandboxImage === sandboxImage
+    return { kind: 'edited', bytes: Buffer.from(isSandboxOurs ? await back(text, schema.sandboxImage) : text) }
   } catch (thrown) {
     const error = asAgentError(thrown)
     return {

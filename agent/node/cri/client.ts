@@ -10,7 +10,7 @@ import { AgentError, type ErrorCode } from '../../model/errors.ts'
 import type { CallOptions, ContainerInfo, CriClient, RegistryCredentials } from '../../model/ports.ts'
 import { type CriMethod, criService } from './codec.ts'
 import { CONTENT_PACKAGE, RUNTIME_PACKAGE } from './messages.ts'
-import { parseContainerPid, parseStatus, type StatusReply } from './status.ts'
+import { parseArchitecture, parseContainerPid, parseStatus, type StatusReply } from './status.ts'
 
 const CHANNEL_OPTIONS = {
   // containerd answers nothing useful when the authority is a percent-encoded socket path.
@@ -85,6 +85,11 @@ export function connectCri(socket: string): CriClient {
     async imageExists(reference, options) {
       const { image } = await ask<{ image: Image | null }>('ImageStatus', { image: { image: reference } }, options)
       return image !== null
+    },
+    async imageArchitecture(reference, options) {
+      const request = { image: { image: reference }, verbose: true }
+      const { info } = await ask<{ info: { readonly [key: string]: string } }>('ImageStatus', request, options)
+      return parseArchitecture(info)
     },
     runningContainers: (options) => containersIn('RUNNING', options),
     async containerStart(id, options) {

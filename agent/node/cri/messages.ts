@@ -50,8 +50,8 @@ const IMAGES = {
   Image: message({ id: text(1), repoTags: many('string', 2), repoDigests: many('string', 3) }),
   ListImagesRequest: message({}),
   ListImagesResponse: message({ images: many('Image', 1) }),
-  ImageStatusRequest: message({ image: one('ImageSpec', 1) }),
-  ImageStatusResponse: message({ image: one('Image', 1) }),
+  ImageStatusRequest: message({ image: one('ImageSpec', 1), verbose: flag(2) }),
+  ImageStatusResponse: message({ image: one('Image', 1), info: textMap(2) }),
   // `registry_token` is left out: containerd does not read it.
   AuthConfig: message({ username: text(1), password: text(2), serverAddress: text(4), identityToken: text(5) }),
   PullImageRequest: message({ image: one('ImageSpec', 1), auth: one('AuthConfig', 2) }),

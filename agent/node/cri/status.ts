@@ -68,6 +68,12 @@ export function parseContainerPid(info: { readonly [key: string]: string }): num
   return typeof pid === 'number' && pid > 0 ? pid : undefined
 }
 
+/** Verbose ImageStatus of containerd holds the image's own configuration (OCI image-spec config.md). */
+export function parseArchitecture(info: { readonly [key: string]: string }): string | undefined {
+  const architecture = asObject(jsonObject(info['info'])['imageSpec'])?.['architecture']
+  return typeof architecture === 'string' && architecture !== '' ? architecture : undefined
+}
+
 function jsonObject(text: string | undefined): JsonObject {
   if (text === undefined) return {}
   try {

@@ -104,7 +104,14 @@ const after = object({
 
 const steps = list(object({ path: isPath, folder: isPath, before, after }))
 const owned = byPath(
-  object({ kind: oneOf(['whole', 'edited']), target: isText, subject: isText, sha256: isHash, before }),
+  object({
+    kind: oneOf(['whole', 'edited']),
+    target: isText,
+    subject: isText,
+    sha256: isHash,
+    before,
+    sandboxImage: optional(isText),
+  }),
 )
 
 const state = object({

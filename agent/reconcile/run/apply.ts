@@ -10,9 +10,16 @@ import { type Attempt, isLegacy } from './attempt.ts'
 import { carryOut } from './carry-out.ts'
 import { makePlan } from './planning.ts'
 import { foresee, settle } from './preflight.ts'
+import { readySandboxImage } from './sandbox-image.ts'
 import { ignoredHosts, isLoadUncertain, notLoaded } from './stale-load.ts'
 
-export async function applyTo(context: Context): Promise<Run> {
+export async function applyTo(given: Context): Promise<Run> {
+  const sandbox = await readySandboxImage(given)
+  const run = await applyReady({ ...given, desired: sandbox.desired })
+  return { ...run, problems: [...run.problems, ...sandbox.problems] }
+}
+
+async function applyReady(context: Context): Promise<Run> {
   const { desired, state, facts, options, ports } = context
   const { migrateAll = false } = options
   const planned = settle(await makePlan({ desired, state, facts, migrateAll }, ports), context)

@@ -119,7 +119,18 @@ const MOST_TRIES = 3
 /** One transaction. Every end is an outcome; it throws only when `options.signal` ends it before the first write. */
 export async function applyRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
   const once = () => withNode(desired, options, ports, applyTo, { offline: applyOffline, alone: applyFilesAlone })
-  return orFailed(() => planningAnew(once), options, ports)
+  return orFailed(() => withSandboxImage(() => planningAnew(once)), options, ports)
+}
+
+/** The image that the trust just written lets through is pulled and set at once, not at the next resync. */
+async function withSandboxImage(work: () => Promise<Run>): Promise<Run> {
+  const first = await work()
+  const waits = first.problems.some(({ code }) => code === 'SANDBOX_IMAGE_NOT_READY')
+  if (!waits || first.outcome !== 'applied') return first
+  const second = await work()
+  const applied = [...first.applied, ...second.applied]
+  const restarts = [...first.restarts, ...second.restarts]
+  return { ...second, outcome: second.outcome === 'unchanged' ? 'applied' : second.outcome, applied, restarts }
 }
 
 /** Also what nobody foresaw is an end that is counted, shown and told. */

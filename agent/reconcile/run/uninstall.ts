@@ -1,4 +1,5 @@
 import { type DesiredState, nothingDesired } from '../../model/desired-state.ts'
+import type { Change } from '../../model/plan.ts'
 import type { Context, Run, RunOptions } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import { planConfigRemoval } from '../../targets/containerd-config/removal.ts'
@@ -32,8 +33,11 @@ function isNothingLeft({ outcome, state: { owned, unrestored = [] } }: Run): boo
 async function removeEverything(context: Context): Promise<Run> {
   const { desired, state, facts, options, ports } = context
   const planned = await makePlan({ desired, state, facts }, ports)
-  const config = await planConfigRemoval(context, planned.plan.certsDirectory, planned.plan.changes)
-  const changes = [...planned.plan.changes, ...config.changes]
+  // What gives the sandbox image back while config_path stays: the whole file goes back where that can go too.
+  const isPart = ({ path, owns }: Change) => path === facts.configFile && owns.length > 0
+  const others = planned.plan.changes.filter((change) => !isPart(change))
+  const config = await planConfigRemoval(context, planned.plan.certsDirectory, others)
+  const changes = config.changes.length > 0 ? [...others, ...config.changes] : planned.plan.changes
   const problems = [...planned.plan.problems, ...config.problems]
   const restart = planned.plan.restart.required
     ? planned.plan.restart

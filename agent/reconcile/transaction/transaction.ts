@@ -269,12 +269,13 @@ function ownedAfter(
   const next: { [path: string]: Ownership } = { ...owned }
   for (const { forgets, owns, subject, ...change } of done) {
     for (const path of forgets) delete next[path]
-    for (const { path, kind, sha256, target = change.target } of owns)
+    for (const { path, kind, sha256, sandboxImage, target = change.target } of owns)
       next[path] = {
         kind,
         target,
         subject,
         sha256,
+        ...(sandboxImage === undefined ? {} : { sandboxImage }),
         before: owned[path]?.before ?? before.get(path) ?? { kind: 'absent' },
       }
   }

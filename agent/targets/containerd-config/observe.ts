@@ -4,6 +4,7 @@ import { readContainerdConfig } from '../../containerd/config/read.ts'
 import { legacyCaFiles, type MigrationFacts } from '../../containerd/edit/migrate-legacy.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
+import type { Ownership } from '../../model/state.ts'
 import type { TargetInput, TargetPorts } from '../../model/target.ts'
 import { decodeCertificates } from '../../pki/decode/decode.ts'
 import { type ObservedLegacy, observeLegacy } from './legacy-observe.ts'
@@ -19,6 +20,8 @@ export type ObservedConfig = {
   readonly folder: FileState
   /** What `layout: legacy` needs or has left; undefined: nothing. */
   readonly ownLegacy: ObservedLegacy | undefined
+  /** What stood in config.toml before the agent set a sandbox image there; undefined: no file, or no longer known. */
+  readonly beforeSandboxImage: Buffer | undefined
 }
 
 export async function observeConfig(
@@ -44,7 +47,17 @@ export async function observeConfig(
     legacy: { existingFolders, uselessCaFiles },
     directoriesWithHosts: withHosts,
     ownLegacy: await observeLegacy(facts, input, ports),
+    beforeSandboxImage: await beforeSandboxImage(owned[facts.configFile], ports),
   }
+}
+
+async function beforeSandboxImage(
+  owner: Ownership | undefined,
+  { store }: TargetPorts,
+): Promise<Buffer | undefined> {
+  if (owner?.sandboxImage === undefined || owner.before.kind !== 'file') return undefined
+  // Where the backup is lost the key is taken out.
+  return await store.backup(owner.before.sha256).catch(() => undefined)
 }
 
 function configPathOf({ config, configFile }: ContainerdFacts): readonly string[] {

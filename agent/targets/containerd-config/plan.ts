@@ -236,7 +236,7 @@ function alreadySet(
 }
 
 /** Why config.toml cannot be changed on this node. */
-function editObstacle({ facts, file, folder }: ObservedConfig): Problem | undefined {
+export function editObstacle({ facts, file, folder }: ObservedConfig): Problem | undefined {
   const because = (text: string) => problem('CONFIG_EDIT_UNSUPPORTED', text)
   if (facts.unseenImport !== undefined) return facts.unseenImport
   if (facts.isConfigGenerated)

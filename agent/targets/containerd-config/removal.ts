@@ -46,6 +46,7 @@ export async function planConfigRemoval(
     before,
     isAsWritten,
     directory: certsDirectory,
+    ...(owner.sandboxImage === undefined ? {} : { sandboxImage: owner.sandboxImage }),
   })
   switch (restored.kind) {
     case 'unchanged':

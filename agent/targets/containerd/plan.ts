@@ -8,6 +8,7 @@ import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Change, RestartNeed } from '../../model/plan.ts'
 import type { TargetInput, TargetPlan, WholePlan } from '../../model/target.ts'
 import { type ConfigTargetPlan, planConfig } from '../containerd-config/plan.ts'
+import { withSandboxImage } from '../containerd-config/sandbox-image.ts'
 import type { ObservedHosts } from '../containerd-hosts/observe.ts'
 import { planHosts, planMovedFolders } from '../containerd-hosts/plan.ts'
 import { NOTHING_TO_DO } from '../files/files.ts'
@@ -19,7 +20,7 @@ export async function planContainerd(base: TargetInput, observed: ObservedContai
   const { facts } = observed
   const k3s = planK3s(base, observed.k3s)
   const input = { ...base, namedByDistribution: k3s.named }
-  const config = await planConfig(input, observed.config)
+  const config = await withSandboxImage(await planConfig(input, observed.config), input, observed.config)
   const { seen, changes: moved } = withMoved(config, observed)
   const hosts = seen === undefined ? await planUnreadHosts(input, config, observed) : await planHosts(input, seen)
   return {

@@ -18,6 +18,7 @@ function noRuntime(asked: string[]): CriConnector {
       pullImage: refuse,
       digestsFrom: refuse,
       imageExists: refuse,
+      imageArchitecture: refuse,
       runningContainers: refuse,
       containerStart: refuse,
       activity: refuse,

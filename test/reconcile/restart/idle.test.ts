@@ -82,6 +82,7 @@ function scene(answer: (elapsedMs: number) => RuntimeActivity, step = 0) {
     pullImage: fail,
     digestsFrom: fail,
     imageExists: fail,
+    imageArchitecture: fail,
     runningContainers: fail,
     containerStart: fail,
     close() {},
