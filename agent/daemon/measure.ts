@@ -1,4 +1,5 @@
 // What a run tells the metrics.
+import { defectsOf } from '../containerd/defects.ts'
 import type { Run } from '../model/run.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'
 
@@ -19,6 +20,7 @@ export function measure(metrics: Metrics, run: Run, { detected, healed, duration
   if (run.restarts.some(({ result }) => result === 'rollback-failed')) metrics.restart('rollback', 'failed')
   if (run.outcome === 'rolled-back') metrics.rollback()
   metrics.deprecations(run.facts?.status.deprecations ?? [])
+  metrics.defects(defectsOf(run.facts?.version ?? '').map(({ id }) => id))
   metrics.writerConflicts(run.planned?.conflicts ?? [])
 }
 

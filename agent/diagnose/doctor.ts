@@ -4,6 +4,7 @@
 // Begin here; then missing-mounts.ts and explain-image.ts.
 // May touch: nothing is changed; each declared registry is asked once.
 
+import { defectsOf } from '../containerd/defects.ts'
 import { deprecationOf } from '../containerd/deprecations.ts'
 import { withdrawnButTrusted } from '../daemon/advisories.ts'
 import { staleHostsFile, staleSources } from '../daemon/mounts.ts'
@@ -167,7 +168,7 @@ function worstFirst(ailments: readonly Ailment[]): readonly Ailment[] {
   return ailments.toSorted((a, b) => RANK[a.severity] - RANK[b.severity])
 }
 
-function daemonAilments({ process, unit, status }: ContainerdFacts): readonly Ailment[] {
+function daemonAilments({ process, unit, status, version }: ContainerdFacts): readonly Ailment[] {
   const environment = process?.environment ?? unit?.environment ?? {}
   const roots = Object.entries(environment).filter(([name]) => ROOT_VARIABLES.test(name))
   const deprecations = status.deprecations ?? []
@@ -188,6 +189,14 @@ function daemonAilments({ process, unit, status }: ContainerdFacts): readonly Ai
         where: 'containerd',
         what: `${name}=${value} is set for the daemon: it does not read /etc/ssl/certs as other programs do`,
         remedy: "Remove the variable from containerd's unit, or keep in mind that system anchors do not reach it.",
+      }),
+    ),
+    ...defectsOf(version).map(
+      ({ id, effect, remedy, source }): Ailment => ({
+        severity: 'info',
+        where: 'containerd',
+        what: `known defect of ${version}, ${id}: ${effect} (${source})`,
+        remedy,
       }),
     ),
     ...deprecations.map(

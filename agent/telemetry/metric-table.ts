@@ -195,6 +195,12 @@ export const METRICS = {
     help: "Always 1; containerd's own deprecation warnings by id.",
     labels: ['id'],
   },
+  defects: {
+    kind: 'gauge',
+    name: 'registry_trust_containerd_known_defects',
+    help: "Always 1; known defects of this node's containerd version that touch pulls, by id.",
+    labels: ['id'],
+  },
   x509NotBefore: {
     kind: 'gauge',
     name: 'x509_cert_not_before',

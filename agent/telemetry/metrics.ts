@@ -70,6 +70,8 @@ export type Metrics = {
   rollback(): void
   config(valid: boolean, atSeconds?: number): void
   deprecations(ids: readonly string[]): void
+  /** Of the containerd version in use. */
+  defects(ids: readonly string[]): void
 }
 
 type Instrument<D extends MetricDefinition> = D['kind'] extends 'gauge'
@@ -132,6 +134,10 @@ export function createMetrics(options: { readonly version: string; readonly now?
     config(valid, atSeconds) {
       instruments.configValid.set(valid ? 1 : 0)
       if (valid) instruments.configLastSuccess.set(atSeconds ?? now() / 1000)
+    },
+    defects(ids) {
+      instruments.defects.reset()
+      for (const id of ids) instruments.defects.set({ id }, 1)
     },
     deprecations(ids) {
       instruments.deprecations.reset()

@@ -33,7 +33,7 @@ const LABELS: { readonly [name in OwnLabel]: string } = {
   fingerprint: 'one for each certificate of the anchor',
   result: `${codes(RECONCILE_RESULTS)}; of restarts ${codes(RESTART_RESULTS)}`,
   reason: codes(RESTART_REASONS),
-  id: "a deprecation of containerd, by containerd's own id",
+  id: "a deprecation of containerd, by containerd's own id; a known defect, by the id that `doctor` tells",
 }
 
 export function labelsTable(): string {

@@ -92,7 +92,11 @@ if (first !== undefined)
     await agent.configure({ registries, targets, ...BY_SIGNAL }, files)
     const withdrawn = await agent.apply()
     t.equal(withdrawn.code, 0, JSON.stringify(withdrawn.report))
-    t.equal(changedLines(`# a line of somebody else\n${before}`, await node.readFile(CONTAINERD_CONFIG)), 1, 'config_path')
+    t.equal(
+      changedLines(`# a line of somebody else\n${before}`, await node.readFile(CONTAINERD_CONFIG)),
+      1,
+      'config_path',
+    )
     t.equal((await agent.command('uninstall', '--json')).code, 0)
     t.equal(await node.readFile(CONTAINERD_CONFIG), `# a line of somebody else\n${before}`)
   })

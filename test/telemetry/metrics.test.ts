@@ -150,6 +150,7 @@ t.test('each verb feeds its metric', async (t) => {
   metrics.restart('rollback', 'succeeded')
   metrics.rollback()
   metrics.deprecations(['io.containerd.deprecation/cri-registry-mirrors'])
+  metrics.defects(['config-path-list'])
   const series = await scrape(metrics)
   const expected: { readonly [name: string]: number } = {
     'registry_trust_proofs_total{registry="r",level="pull",code="timeout"}': 1,
@@ -162,6 +163,7 @@ t.test('each verb feeds its metric', async (t) => {
     registry_trust_reconcile_duration_seconds_sum: 0.7,
     'registry_trust_containerd_restarts_total{reason="rollback",result="succeeded"}': 1,
     registry_trust_rollbacks_total: 1,
+    'registry_trust_containerd_known_defects{id="config-path-list"}': 1,
     'registry_trust_containerd_deprecations{id="io.containerd.deprecation/cri-registry-mirrors"}': 1,
   }
   for (const [name, value] of Object.entries(expected)) t.equal(series.get(name), value, name)

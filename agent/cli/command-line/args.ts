@@ -49,6 +49,8 @@ export type Options = {
   readonly format?: 'text' | 'json' | 'sarif'
   readonly json: boolean
   readonly diff: boolean
+  /** Of `plan`: path of another containerd's program on the node. */
+  readonly withContainerd?: string
   readonly kubeconfig?: string
   readonly namespace?: string
   readonly watch: boolean
@@ -201,6 +203,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
   const fleet = last(source, 'fleet')
   const passwordFile = last(source, 'password-file')
   const listen = last(source, 'listen') ?? (command === 'fleet' ? ':9462' : ':9461')
+  const withContainerd = last(source, 'with-containerd')
   const format = readChoice(source, 'format', FLAGS.format.choices)
   parseAddress(listen)
   const healthListen = last(source, 'health-listen')
@@ -230,6 +233,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     allowOrphan: readSwitch(source, 'allow-orphan'),
     json: readSwitch(source, 'json'),
     diff: readSwitch(source, 'diff'),
+    ...(withContainerd !== undefined && { withContainerd }),
     ...(kubeconfig !== undefined && { kubeconfig }),
     watch: readSwitch(source, 'watch'),
     all: command === 'status' && readSwitch(source, 'all'),

@@ -278,6 +278,13 @@ export const FLAGS = {
     help: 'keep running; publish: as the only holder of the Lease registry-trust-publish',
     commands: ['publish', 'status'],
   },
+  'with-containerd': {
+    kind: 'text',
+    value: 'FILE',
+    default: 'none',
+    help: 'try that containerd (a path on the node) on the files of this node',
+    commands: ['plan'],
+  },
   diff: {
     kind: 'switch',
     default: 'off',

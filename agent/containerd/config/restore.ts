@@ -1,8 +1,7 @@
 // Takes the agent's one key out of config.toml again: byte for byte as before where nobody touched the file since, and
 // by a surgical edit that keeps later edits of others where somebody did.
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
-import { itemAt } from '../../text/toml.ts'
-import { removeKey, setKey } from '../../text/toml-edit.ts'
+import { giveBack } from '../../text/toml-give-back.ts'
 import { readContainerdConfig } from './read.ts'
 import { CONFIG_SCHEMAS, isSchemaVersion } from './schema-version.ts'
 
@@ -39,13 +38,8 @@ export async function restoreConfig({
     const config = readContainerdConfig(current, { path })
     if (config.configPath !== directory || !isSchemaVersion(config.effectiveVersion)) return { kind: 'unchanged' }
     const schema = CONFIG_SCHEMAS[config.effectiveVersion]
-    const was = before === undefined ? undefined : readContainerdConfig(before, { path }).parsed
-    const back = async (text: string, key: readonly string[]) => {
-      const original = was === undefined ? undefined : itemAt(was, key)
-      return typeof original === 'string'
-        ? await setKey(text, key, original, { path })
-        : await removeKey(text, key, { path })
-    }
+    const was = before === undefined ? undefined : readContainerdConfig(before, { path }).text
+    const back = async (text: string, key: readonly string[]) => await giveBack(text, key, was, path)
     const text = await back(config.text, [...schema.registry, 'config_path'])
     const isSandboxOurs = sandboxImage !== undefined && config.sandboxImage === sandboxImage
     return { kind: 'edited', bytes: Buffer.from(isSandboxOurs ? await back(text, schema.sandboxImage) : text) }

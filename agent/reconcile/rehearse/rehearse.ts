@@ -37,13 +37,13 @@ async function rehearseOnce(
   planned: Planned,
   { files, runner, clock, targets }: RehearsePorts,
   signal?: AbortSignal,
-  { always }: { readonly always: boolean } = { always: false },
+  { always, binary: given }: { readonly always: boolean; readonly binary?: string } = { always: false },
 ): Promise<Rehearsal> {
   const read = namesReadByContainerd(targets)
   const touchesContainerd = planned.plan.changes.some(({ target }) => read.has(target))
   if (!always && !touchesContainerd && !planned.plan.restart.required)
     return { verdict: 'not-needed', reason: 'nothing that containerd reads would change' }
-  const binary = facts.process?.executable ?? facts.unit?.execStart[0] ?? (await usualBinary(files))
+  const binary = given ?? facts.process?.executable ?? facts.unit?.execStart[0] ?? (await usualBinary(files))
   if (binary === undefined)
     return {
       verdict: 'not-rehearsed',

@@ -51,10 +51,7 @@ export async function observeConfig(
   }
 }
 
-async function beforeSandboxImage(
-  owner: Ownership | undefined,
-  { store }: TargetPorts,
-): Promise<Buffer | undefined> {
+async function beforeSandboxImage(owner: Ownership | undefined, { store }: TargetPorts): Promise<Buffer | undefined> {
   if (owner?.sandboxImage === undefined || owner.before.kind !== 'file') return undefined
   // Where the backup is lost the key is taken out.
   return await store.backup(owner.before.sha256).catch(() => undefined)

@@ -15,8 +15,9 @@ import { schemaNotAccepted } from '../../containerd/edit/config-path.ts'
 import { AgentError, asAgentError, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
 import type { TargetInput } from '../../model/target.ts'
-import { itemAt, renderKey, renderString, tableAt } from '../../text/toml.ts'
-import { removeKey, setKey } from '../../text/toml-edit.ts'
+import { renderKey, renderString, tableAt } from '../../text/toml.ts'
+import { setKey } from '../../text/toml-edit.ts'
+import { giveBack } from '../../text/toml-give-back.ts'
 import { rootFile, sha256 } from '../files/files.ts'
 import type { ObservedConfig } from './observe.ts'
 import { type ConfigTargetPlan, editObstacle } from './plan.ts'
@@ -108,12 +109,8 @@ async function withdrawn(
   const config = readContainerdConfig(bytes, { path })
   if (config.sandboxImage !== set || !isSchemaVersion(config.effectiveVersion)) return bytes
   const key = CONFIG_SCHEMAS[config.effectiveVersion].sandboxImage
-  const original = before === undefined ? undefined : itemAt(readContainerdConfig(before, { path }).parsed, key)
-  const text =
-    typeof original === 'string'
-      ? await setKey(config.text, key, original, { path })
-      : await removeKey(config.text, key, { path })
-  return Buffer.from(text)
+  const was = before === undefined ? undefined : readContainerdConfig(before, { path }).text
+  return Buffer.from(await giveBack(config.text, key, was, path))
 }
 
 function edit(
@@ -167,7 +164,8 @@ function owns(path: string, bytes: Buffer, sandboxImage: string | undefined): Ch
 function setsConfigPath(bytes: Buffer | undefined, { facts, beforeSandboxImage }: ObservedConfig): boolean {
   if (bytes === undefined) return false
   const path = facts.configFile
-  const before = beforeSandboxImage === undefined ? '' : (readContainerdConfig(beforeSandboxImage, { path }).configPath ?? '')
+  const before =
+    beforeSandboxImage === undefined ? '' : (readContainerdConfig(beforeSandboxImage, { path }).configPath ?? '')
   return (readContainerdConfig(bytes, { path }).configPath ?? '') !== before
 }
 

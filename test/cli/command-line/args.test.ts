@@ -103,6 +103,7 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
     ['plan --no-json', { REGISTRY_TRUST_JSON: 'true' }, { json: false }],
     ['plan --diff', {}, { diff: true }],
     ['plan', { REGISTRY_TRUST_DIFF: 'true' }, { diff: true }],
+    ['plan', { REGISTRY_TRUST_WITH_CONTAINERD: '/opt/containerd' }, { withContainerd: '/opt/containerd' }],
     ['publish', { REGISTRY_TRUST_KUBECONFIG: '/k' }, { kubeconfig: '/k' }],
     ['publish', { REGISTRY_TRUST_WATCH: 'true' }, { watch: true }],
     ['status', { REGISTRY_TRUST_ALL: 'true' }, { all: true }],
