@@ -63,6 +63,7 @@ const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number
   uninstall: async (wiring) => (await import('./cli/commands/uninstall.ts')).uninstallCommand(wiring),
   'cri-proxy': async (wiring) => (await import('./cli/commands/cri-proxy.ts')).criProxyCommand(wiring),
   restarter: async (wiring) => (await import('./cli/commands/restarter.ts')).restarterCommand(wiring),
+  bootstrap: async (wiring) => (await import('./cli/commands/bootstrap.ts')).bootstrapCommand(wiring),
   completion: async (wiring) => (await import('./cli/commands/completion.ts')).completionCommand(wiring),
   man: async (wiring) => (await import('./cli/commands/completion.ts')).manCommand(wiring),
   status: async (wiring) => (await import('./cli/commands/status.ts')).statusCommand(wiring),

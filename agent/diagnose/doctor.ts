@@ -27,6 +27,7 @@ import { chooseRestart } from '../reconcile/restart/restart.ts'
 import { makePlan } from '../reconcile/run/planning.ts'
 import { TARGETS } from '../targets/targets.ts'
 import { missingRights } from './missing-mounts.ts'
+import { staleRoots } from './stale-roots.ts'
 
 export type Severity = TargetAilment['severity']
 export type Ailment = TargetAilment
@@ -97,6 +98,7 @@ export async function examine(
       })
     ailments.push(
       ...withdrawnButTrusted(state, facts).map((one) => told('info', one, RESTART_LATER)),
+      ...(await staleRoots(facts.systemRoots, ports.systemd)).map((one): Ailment => ({ severity: 'info', ...one })),
       ...staleSources(desired?.sources ?? [], mounts).map((one) => told('warning', one, MOUNT_THE_FOLDER)),
       ...staleHostsFile(mounts).map((one) => told('warning', one, 'Restart the Pod.')),
     )

@@ -47,6 +47,8 @@ export type Options = {
   readonly passwordFile?: string
   /** Of `lint`. */
   readonly format?: 'text' | 'json' | 'sarif'
+  /** Of `bootstrap`. */
+  readonly for?: (typeof FLAGS)['for']['choices'][number]
   readonly json: boolean
   readonly diff: boolean
   /** Of `plan`: path of another containerd's program on the node. */
@@ -203,6 +205,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
   const fleet = last(source, 'fleet')
   const passwordFile = last(source, 'password-file')
   const listen = last(source, 'listen') ?? (command === 'fleet' ? ':9462' : ':9461')
+  const target = readChoice(source, 'for', FLAGS.for.choices)
   const withContainerd = last(source, 'with-containerd')
   const format = readChoice(source, 'format', FLAGS.format.choices)
   parseAddress(listen)
@@ -229,6 +232,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     ...(fleet !== undefined && { fleet }),
     ...(passwordFile !== undefined && { passwordFile }),
     ...(format !== undefined && { format }),
+    ...(target !== undefined && { for: target }),
     consentUnrehearsed: readSwitch(source, 'consent-unrehearsed'),
     allowOrphan: readSwitch(source, 'allow-orphan'),
     json: readSwitch(source, 'json'),

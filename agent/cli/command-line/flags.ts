@@ -111,6 +111,10 @@ export const COMMANDS = {
     summary: 'sidecar: restart containerd for the agent, and take a bad change back if the agent dies',
     exits: ['0  ended by SIGTERM', '1  could not start'],
   },
+  bootstrap: {
+    summary: 'print what makes a node trust before any image is pulled, for what sets the node up',
+    exits: ['0  printed', '1  error'],
+  },
   completion: {
     summary: 'print a script that completes commands and flags in a shell',
     operands: { value: 'bash|zsh|fish', atLeast: 1, atMost: 1, choices: ['bash', 'zsh', 'fish'] },
@@ -244,6 +248,14 @@ export const FLAGS = {
     default: 'text',
     help: 'text, json, or sarif for code scanning',
     commands: ['lint'],
+  },
+  for: {
+    kind: 'text',
+    value: 'FORMAT',
+    choices: ['cloud-init', 'ignition', 'nodeadm', 'karpenter', 'capi', 'talos', 'gke', 'aks'],
+    default: 'cloud-init',
+    help: 'what sets the node up',
+    commands: ['bootstrap'],
   },
   'password-file': {
     kind: 'text',

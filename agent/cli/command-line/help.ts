@@ -72,6 +72,8 @@ each declared registry, and prints what is wrong with what to do about it. Files
   migrate: `Moves registry.mirrors and registry.configs of config.toml into hosts.toml files that behave the same on this containerd, and
 sets config_path, in one transaction with one restart. What cannot be expressed is refused before anything is written.`,
   completion: `Prints a script to source, e.g. in ~/.bashrc: source <(registry-trust completion bash)`,
+  bootstrap: `Prints the CA files and host directories of trust.yaml in the format of what sets the node up, so that the node trusts before
+the agent's own image is pulled. The agent finds its work done then. It reads trust.yaml alone; notes go to standard error.`,
   man: `Prints the manual page as roff. Packages put it at /usr/share/man/man8/registry-trust.8.`,
   status: `Asks the agent of this node (at --listen) and prints its state, worst first. With --all it runs anywhere: it asks the fleet
 component through the API server's proxy and prints every node of the cluster, worst first, and how far a roll-out is.`,

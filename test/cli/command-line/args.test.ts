@@ -102,6 +102,7 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
     ['plan', { REGISTRY_TRUST_JSON: 'True' }, { json: true }],
     ['plan --no-json', { REGISTRY_TRUST_JSON: 'true' }, { json: false }],
     ['plan --diff', {}, { diff: true }],
+    ['bootstrap', { REGISTRY_TRUST_FOR: 'talos' }, { for: 'talos' }],
     ['plan', { REGISTRY_TRUST_DIFF: 'true' }, { diff: true }],
     ['plan', { REGISTRY_TRUST_WITH_CONTAINERD: '/opt/containerd' }, { withContainerd: '/opt/containerd' }],
     ['publish', { REGISTRY_TRUST_KUBECONFIG: '/k' }, { kubeconfig: '/k' }],
