@@ -10,16 +10,10 @@ import {
   generationsToTest,
   startPrivateRegistry,
 } from '../fixtures/e2e/agent-on-node.ts'
-import {
-  CERTS_D,
-  defaultConfig,
-  type SandboxNode,
-  startSandboxNode,
-  withConfigPath,
-} from '../fixtures/node/sandbox-node.ts'
+import { defaultConfig, type SandboxNode, startSandboxNode, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
-const FOLDERS = [CERTS_D, '/etc/ssl/certs', '/usr/local/share/ca-certificates']
+const FOLDERS = ['/etc/containerd', '/etc/ssl/certs', '/usr/local/share/ca-certificates']
 
 type CloudConfig = {
   readonly write_files: readonly { readonly path: string; readonly permissions: string; readonly content: string }[]
@@ -36,7 +30,6 @@ t.test(
     t.teardown(() => node.dispose())
     const { registry, authority } = await startPrivateRegistry(node, HOST, { port: 5000 })
     const agent = await AgentOnNode.on(node)
-    await node.run(['mkdir', '-p', CERTS_D])
     const before = await contents(node, ...FOLDERS)
     await agent.configure(
       { registries: [{ host: registry.host, ca: 'ca.pem' }], ...BY_SIGNAL },
