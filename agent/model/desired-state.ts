@@ -259,8 +259,7 @@ export type DesiredState = {
  */
 export function nothingDesired(like: DesiredState | undefined): DesiredState {
   const base = like ?? DEFAULTS
-  const { wildcard: _, distrust: __, ...rest } = base
-  const { wildcard: _, sandboxImage: __, ...rest } = base
+  const { wildcard: _, distrust: __, sandboxImage: ___, ...rest } = base
   const targets = { ...base.targets, crictl: { enabled: 'off' as const } }
   return { ...rest, targets, mode: 'enforce', generation: 'uninstalled', anchors: [], registries: [] }
 }
