@@ -108,6 +108,8 @@ export type RestartEvidence = {
   readonly config: ConfigEvidence
   /** The original lies beside config.toml. */
   readonly isKept: boolean
+  /** This driver has given a command that systemd has neither refused nor finished. */
+  readonly isCommandUnderWay: boolean
   readonly daemon: DaemonEvidence
   readonly cri: CriEvidence
 }

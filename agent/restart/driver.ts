@@ -194,6 +194,8 @@ export class Machine {
   async #look(): Promise<RestartEvidence> {
     const { clock, files, restarts } = this.#ports
     const { configFile, phase, bootId } = this.#record
+    // Asked first: of a command that ends meanwhile the effect may not be seen yet.
+    const isCommandUnderWay = this.#command !== undefined
     const [daemon, config, isKept] = await Promise.all([
       this.#watch.look(this.#record),
       files.readFollowing(configFile).then((state) => configOf(state, this.#record)),
@@ -206,7 +208,15 @@ export class Machine {
     const asks = daemon.state === 'running' || daemon.state === 'same' || daemon.state === 'unknown'
     const cri = asks ? await this.#askCri() : NOT_ASKED
     this.#notes = cri.notes ?? []
-    return { now: clock.monotonic(), isSameBoot: bootId === restarts.bootId, config, isKept, daemon, cri }
+    return {
+      now: clock.monotonic(),
+      isSameBoot: bootId === restarts.bootId,
+      config,
+      isKept,
+      daemon,
+      cri,
+      isCommandUnderWay,
+    }
   }
 
   async #askCri(): Promise<CriEvidence> {

@@ -27,6 +27,8 @@ export const LONGEST_SIGNAL_START_MS = 90_000
 const PARTS_OF_A_START = 3
 /** A command that was recorded and shows no effect after so long was never given: whoever recorded it is gone. */
 const COMMAND_MS = 2_000
+/** One that was given and not answered; a busy node, or a restarter that stands still. */
+const LONGEST_COMMAND_MS = 60_000
 /** From "active" to a CRI that answers, where systemd does not wait for it (Type=simple). */
 const LEAST_CRI_MS = 30_000
 /** Between two restarts of a containerd that does not start with the old file either. */
@@ -76,7 +78,7 @@ function whileRestarting(record: RestartRecord, evidence: RestartEvidence): Acti
   const since = isSameBoot ? now - record.commandedAt : now
   switch (daemon.state) {
     case 'same':
-      if (since < COMMAND_MS) return wait
+      if (mayBeOnItsWay(since, record, evidence)) return wait
       return revert('RESTART_FAILED', `containerd was not restarted: ${daemon.text}`)
     case 'starting':
     case 'stopping':
@@ -84,7 +86,8 @@ function whileRestarting(record: RestartRecord, evidence: RestartEvidence): Acti
     case 'between':
     case 'ended':
       // It was down before: the command may not have reached systemd yet.
-      if (record.daemon.pid === 0 && since < COMMAND_MS && began(evidence) < record.commandedAt) return wait
+      if (record.daemon.pid === 0 && mayBeOnItsWay(since, record, evidence) && began(evidence) < record.commandedAt)
+        return wait
       return revert('RESTART_FAILED', `containerd does not start with the new configuration: ${daemon.text}`)
     case 'running':
       return { do: 'record', change: { phase: 'verifying', runningAt: now } }
@@ -94,7 +97,8 @@ function whileRestarting(record: RestartRecord, evidence: RestartEvidence): Acti
         return { do: 'record', change: { phase: 'verifying', runningAt: now } }
       if (cri.state === 'dead') return revert('RESTART_FAILED', cri.text)
       if (cri.state === 'silent' && record.wentDown !== true) return { do: 'record', change: { wentDown: true } }
-      if (cri.state === 'ready' && since >= COMMAND_MS) return revert('RESTART_FAILED', 'containerd was not restarted')
+      if (cri.state === 'ready' && !mayBeOnItsWay(since, record, evidence))
+        return revert('RESTART_FAILED', 'containerd was not restarted')
       return since < startLimit(record, evidence) ? wait : revert('RESTART_FAILED', tooLong(since, cri.text))
     default:
       return daemon.state satisfies never
@@ -202,6 +206,11 @@ function stuck(record: RestartRecord, why: string): Action {
   if (record.stuck !== undefined) return wait
   const message = `containerd does not start with the old configuration either: ${why}`
   return { do: 'record', change: { stuck: { code: 'RESTART_FAILED', message } } }
+}
+
+/** The command may not have reached systemd yet: on a busy node that takes longer than any patience. */
+function mayBeOnItsWay(since: number, record: RestartRecord, evidence: RestartEvidence): boolean {
+  return since < (evidence.isCommandUnderWay ? Math.min(startLimit(record, evidence), LONGEST_COMMAND_MS) : COMMAND_MS)
 }
 
 function hasEnded(state: RestartEvidence['daemon']['state']): boolean {

@@ -54,6 +54,7 @@ const evidences: fc.Arbitrary<RestartEvidence> = fc.record({
   isSameBoot: fc.boolean(),
   config: fc.constantFrom('before', 'after', 'merged', 'other', 'unreadable'),
   isKept: fc.boolean(),
+  isCommandUnderWay: fc.boolean(),
   daemon: fc
     .record({
       state: fc.constantFrom('same', 'running', 'starting', 'stopping', 'between', 'ended', 'unknown'),

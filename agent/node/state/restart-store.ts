@@ -49,6 +49,8 @@ export function restartStore(options: {
         await files.put(path, { kind: 'folder', mode: 0o700 }, { folder: posix.dirname(path) })
   }
 
+  const numbers = async (): Promise<readonly number[]> =>
+    (await files.list(folder)).flatMap((name) => RECORD.exec(name)?.[1] ?? []).map(Number)
   const readLedger = async (): Promise<readonly RestartEntry[]> => {
     const state = await readAgain(files, ledgerPath)
     if (state.kind !== 'file') return []
@@ -100,6 +102,11 @@ export function restartStore(options: {
             // Not recorded, so its number is free again: the writer would take its own record for another driver's.
             removeIfPossible(open, name)
             throw error
+          }
+          // Old numbers are free again: who was away for long would write one of them and take itself for the driver.
+          if ((await numbers()).some((number) => number > record.sequence)) {
+            removeIfPossible(open, name)
+            return false
           }
           // The one before it stays, for the case that this one is found damaged.
           removeIfPossible(open, `${String(record.sequence - 2).padStart(8, '0')}.json`)
