@@ -61,6 +61,8 @@ export type RestartRecord = {
   readonly wentDown?: boolean
   /** Why it goes, or went, back. */
   readonly failure?: RestartFailure
+  /** What others did to config.toml meanwhile, and where it is kept, in sentences. */
+  readonly others?: readonly string[]
   /** The old file does not start either, or cannot be put back. */
   readonly stuck?: RestartFailure
 }

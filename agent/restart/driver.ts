@@ -1,18 +1,11 @@
 // Drives the machine: looks, decides, records, acts, until it is over. The same for the agent and for the restarter;
 // whoever is alive goes on where the other stopped. The rule: nothing is done before it is recorded, except on the way
 // back, which a full disk must not stop.
-import { createHash } from 'node:crypto'
 import { posix } from 'node:path'
 import { AgentError, asAgentError } from '../model/errors.ts'
 import type { Clock, FileState, Log, NodeFiles, Processes, Systemd } from '../model/ports.ts'
-import type {
-  ConfigEvidence,
-  CriEvidence,
-  RestartDriver,
-  RestartEvidence,
-  RestartRecord,
-  RestartStore,
-} from '../model/restart.ts'
+import type { CriEvidence, RestartDriver, RestartEvidence, RestartRecord, RestartStore } from '../model/restart.ts'
+import { configOf, hashOf, isOthers } from './config-evidence.ts'
 import { type CriAnswers, criEvidence, type DaemonWatch, watchDaemon } from './evidence.ts'
 import { type Action, decide, isOver, isSameFile, LONGEST_START_MS } from './machine.ts'
 import { putAway } from './put-away.ts'
@@ -21,6 +14,7 @@ import { withoutOurs } from './without-ours.ts'
 /** A driver that has recorded nothing for so long is taken for dead, whatever keeps it. */
 export const LEASE_MS = 3_000
 const HEARTBEAT_MS = 1_000
+const MOST_KEPT = 5
 const PUT_BACK_PAUSE_MS = 1_000
 const NOT_ASKED: CriEvidence = { state: 'silent', text: 'CRI was not asked' }
 
@@ -290,13 +284,9 @@ export class Machine {
     const { configFile, before, merged } = this.#record
     try {
       const now = await files.readFollowing(configFile)
-      const theirs = whole || configOf(now, this.#record) !== 'other' ? undefined : now
-      if (theirs?.kind === 'file') {
-        const aside = await restarts.setAside(configFile)
-        log.warn('others-edit-kept', { path: configFile, keptAs: aside })
-        await this.#audit({ event: 'set-aside', path: configFile, keptAs: aside })
-        if (await this.#putMerged(theirs)) return
-      }
+      if (!whole) await this.#keepOthers(now)
+      const isEdited = !whole && configOf(now, this.#record) === 'other'
+      if (isEdited && now.kind === 'file' && (await this.#putMerged(now))) return
       const isBack =
         before === null ? await restarts.remove(configFile).then(() => true) : await restarts.putBack(configFile)
       if (!isBack)
@@ -313,6 +303,31 @@ export class Machine {
       }
       await clock.sleep(PUT_BACK_PAUSE_MS)
     }
+  }
+
+  /** What others made of config.toml since it was written gets a name beside it, and is told with the outcome. */
+  async #keepOthers(now: FileState): Promise<void> {
+    const { restarts, files, log } = this.#ports
+    const { configFile, others = [] } = this.#record
+    // Where going back fails it is tried every second: theirs is kept, and so is what they do next.
+    if (others.length >= MOST_KEPT) return
+    await this.#quietly(async () => {
+      const [{ before }, itself] = await Promise.all([restarts.versions(configFile), files.read(configFile)])
+      const isLinked = itself.kind === 'link' && before.kind === 'file'
+      if (!isLinked && !isOthers(now, before, this.#record)) return
+      if (itself.kind === 'absent') {
+        log.warn('others-edit-kept', { path: configFile, removed: true })
+        await this.#change({ others: [...others, `${configFile} had been removed by others; it was put back`] })
+        return
+      }
+      const aside = await restarts.setAside(configFile)
+      log.warn('others-edit-kept', { path: configFile, keptAs: aside })
+      await this.#audit({ event: 'set-aside', path: configFile, keptAs: aside })
+      const what = itself.kind === 'file' ? 'changed' : 'replaced'
+      await this.#change({
+        others: [...others, `${configFile} had been ${what} by others; theirs is kept as ${aside}`],
+      })
+    })
   }
 
   /** The original with what others wrote since. False: it cannot be told apart, or it cannot be written. */
@@ -429,16 +444,4 @@ export class Machine {
       this.#ports.log.error('not-recorded', { code, error: message })
     }
   }
-}
-
-function hashOf(state: FileState): string | null {
-  return state.kind === 'file' ? createHash('sha256').update(state.bytes).digest('hex') : null
-}
-
-function configOf(state: FileState, { before, after, merged }: RestartRecord): ConfigEvidence {
-  if (state.kind !== 'file' && state.kind !== 'absent') return 'unreadable'
-  const now = hashOf(state)
-  if (now === before) return 'before'
-  if (now === after) return 'after'
-  return now === merged ? 'merged' : 'other'
 }

@@ -150,7 +150,10 @@ export function restartStore(options: {
         try {
           linkSync(open.entry(name), open.entry(other))
         } catch (error) {
-          if (errnoOf(error) !== 'EEXIST') throw error
+          const code = errnoOf(error)
+          // A folder has no second name: it is moved, as the original could not take its place.
+          if (code === 'EPERM' || code === 'EISDIR') renameSync(open.entry(name), open.entry(other))
+          else if (code !== 'EEXIST') throw error
         }
         await open.sync()
         return posix.join(posix.dirname(configFile), other)

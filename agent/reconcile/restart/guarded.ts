@@ -13,7 +13,7 @@ import { type Driven, Machine, type RestartOrder, TakenOver } from '../../restar
 import { settle } from '../../restart/settle.ts'
 import { sha256 } from '../../targets/files/files.ts'
 import type { Transaction } from '../transaction/transaction.ts'
-import { isUndone } from '../transaction/undo-report.ts'
+import { isUndone, othersFindings } from '../transaction/undo-report.ts'
 import type { Permission } from './gate.ts'
 import { machinePorts } from './machine-ports.ts'
 import { rememberDaemon } from './restart.ts'
@@ -164,6 +164,7 @@ class GuardedRestart implements OpenRestart {
   /** Config.toml and containerd are back, or stuck: now the rest, path by path. */
   async #undoRest(driven: Driven): Promise<boolean> {
     const { transaction } = this.#attempt
+    if (driven.end !== 'ready') transaction.tell(othersFindings(driven.record))
     const isWhole = isUndone(await transaction.undo())
     const isBack = driven.end === 'reverted' || (driven.end === 'stuck' && (await this.#onceMore()))
     this.#machine.leave()

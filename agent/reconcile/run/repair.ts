@@ -8,6 +8,7 @@ import { putAway } from '../../restart/put-away.ts'
 import { settle } from '../../restart/settle.ts'
 import { machinePorts } from '../restart/machine-ports.ts'
 import { type Recovery, recover } from '../transaction/recover.ts'
+import { othersFindings } from '../transaction/undo-report.ts'
 
 export type Repaired = {
   /** The newest restart that was recorded, and where it has come to. */
@@ -21,8 +22,11 @@ export async function repair(ports: RunPorts, signal?: AbortSignal): Promise<Rep
   // at.
   const restart = await settle(machinePorts(ports), 'agent', { isMine: true, isPatient: false, signal })
   await tidy(restart, ports)
+  const ended = await ports.store.journal.read().catch(() => undefined)
   const recovered = await recover(ports, { committed: restart?.phase === 'committed' ? restart.id : undefined })
-  return { restart, recovered }
+  // Told once, by the run that takes up the transaction: the record stays until the next restart.
+  const others = restart !== undefined && ended?.transaction === restart.id ? othersFindings(restart) : []
+  return { restart, recovered: { ...recovered, problems: [...others, ...recovered.problems] } }
 }
 
 /**

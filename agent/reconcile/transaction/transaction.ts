@@ -59,6 +59,11 @@ export class Transaction {
     return this.#findings
   }
 
+  /** What the restart of this transaction has to tell. */
+  tell(findings: readonly Problem[]): void {
+    this.#findings = [...this.#findings, ...findings]
+  }
+
   /**
    * Executes changes, in order, where nobody wrote since they were planned (FILE_CHANGED_MEANWHILE). When one fails all
    * that this transaction did so far is undone and the error is thrown.

@@ -1,6 +1,8 @@
 // How an undo went with each path: as a value, as lines of the log, and as what a person should know.
+
 import { asAgentError, type ErrorCode, type Problem, problem } from '../../model/errors.ts'
 import type { JournalStep, Log } from '../../model/ports.ts'
+import type { RestartRecord } from '../../model/restart.ts'
 
 /** How it went with one path. `copy` is where what others wrote was kept, a path on the node. */
 export type PathUndone =
@@ -80,6 +82,11 @@ function pathProblems(report: UndoReport): readonly Problem[] {
         throw one satisfies never
     }
   })
+}
+
+/** What the restart found of others' hand in config.toml when it went back. */
+export function othersFindings({ others = [] }: Pick<RestartRecord, 'others'>): readonly Problem[] {
+  return others.map((text) => problem('UNDO_KEPT_OTHERS', text))
 }
 
 function copied(copy: string | undefined): string {

@@ -6,6 +6,7 @@ import {
   chmodSync,
   existsSync,
   lstatSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -251,8 +252,6 @@ t.test('a file that others replace, remove or chmod stays as they made it, and a
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const { dead, before } = await deadNode(folder)
   const root = join(folder, 'node')
-  // config.toml goes back first and by one rename, whatever stands there: containerd must start. What others wrote in
-  // it is kept, as above.
   const changed = Object.keys(treeOf(dead)).filter(
     (path) => !path.startsWith(CONFIG) && lstatSync(join(dead, path)).isFile() && treeOf(dead)[path] !== before[path],
   )
@@ -282,3 +281,39 @@ t.test('a file that others replace, remove or chmod stays as they made it, and a
       t.equal(isTold, theirs !== before[path], `${path} ${name}: told`)
     }
 })
+
+t.test(
+  'config.toml goes back whatever others made of it: theirs is kept beside it and named in the outcome',
+  async (t) => {
+    const folder = mkdtempSync(join(FAST, 'rt-others-'))
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+    const { dead, before } = await deadNode(folder)
+    const root = join(folder, 'node')
+    const acts: typeof FAULTS = {
+      ...FAULTS,
+      'is replaced by a folder': (full) => {
+        rmSync(full)
+        mkdirSync(full)
+      },
+      'is replaced by other text': (full) => writeFileSync(full, '# theirs\n'),
+    }
+    for (const [name, act] of Object.entries(acts)) {
+      copyNode(dead, root)
+      act(join(root, CONFIG))
+      const theirs = treeOf(root)[CONFIG]
+      const { problems } = (await repair(scratchPorts(root))).recovered
+      t.equal(treeOf(root)[CONFIG], before[CONFIG], `${name}: the original is back`)
+      const told = problems.filter(({ code }) => code === 'UNDO_KEPT_OTHERS').map(({ message }) => message)
+      t.match(told, [CONFIG], `${name}: told`)
+      t.equal(told.length, 1, `${name}: once`)
+      const aside = Object.keys(treeOf(root)).find((path) => path.startsWith(`${CONFIG}.registry-trust-other-`))
+      if (name === 'is removed') {
+        t.equal(aside, undefined)
+        continue
+      }
+      t.match(told.join(), aside ?? 'a name', `${name}: by its name`)
+      t.equal(treeOf(root)[aside ?? ''], theirs, `${name}: kept as they made it`)
+      t.same((await repair(scratchPorts(root))).recovered.problems, [], `${name}: and not told again`)
+    }
+  },
+)
