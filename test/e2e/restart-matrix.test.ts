@@ -4,7 +4,7 @@ import t from 'tap'
 import { type Cell, RestartLab } from '../fixtures/e2e/restart-cell.ts'
 import { newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(process.env['REGISTRY_TRUST_FULL'] === '1' ? 900_000 : 180_000)
 
 const SCALE = 40
 const SAMPLE: readonly Cell[] = [
@@ -12,6 +12,11 @@ const SAMPLE: readonly Cell[] = [
   { victim: 'agent', fault: 'stop', phase: 'written', start: 'ends' },
   { victim: 'restarter', fault: 'kill', phase: 'restarting', start: 'no-cri' },
   { victim: 'both', fault: 'kill', phase: 'verifying', start: 'loops' },
+]
+/** One start, which is waited for and stays. */
+const HARMLESS_SAMPLE: readonly Cell[] = [
+  { victim: 'both', fault: 'clock-ahead', phase: 'restarting', start: '40' },
+  { victim: 'both', fault: 'clock-back', phase: 'verifying', start: '40' },
 ]
 
 newestSystemdGeneration(t, 'a sample of the restart matrix', async (t, generation) => {
@@ -22,4 +27,21 @@ newestSystemdGeneration(t, 'a sample of the restart matrix', async (t, generatio
     const name = Object.values(cell).join(' ')
     t.same(faults, [], `${name}: down ${downMs} ms, ${commands} commands, ${config}`)
   }
+  for (const cell of HARMLESS_SAMPLE) {
+    const { commands, config, faults } = await lab.run(cell)
+    t.same({ commands, config, faults }, { commands: 1, config: 'new', faults: [] }, Object.values(cell).join(' '))
+  }
 })
+
+if (process.env['REGISTRY_TRUST_FULL'] === '1')
+  newestSystemdGeneration(t, 'a start of 40 s and one of 80 s are made once and waited for', async (t, generation) => {
+    t.setTimeout(600_000)
+    const lab = await RestartLab.open(generation, 1)
+    t.teardown(() => lab.close())
+    for (const start of ['40', '80'] as const) {
+      const cell = { victim: 'agent', fault: 'none', phase: 'restarting', start } as const
+      const { downMs, honestMs, commands, config, faults } = await lab.run(cell)
+      t.same({ commands, config, faults }, { commands: 1, config: 'new', faults: [] }, `${start} s: down ${downMs} ms`)
+      t.ok(downMs <= honestMs + 5_000, `${downMs} ms, an honest start takes ${honestMs} ms`)
+    }
+  })
