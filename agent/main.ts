@@ -18,6 +18,7 @@ import { connectCri } from './node/cri/client.ts'
 import { nodeFiles } from './node/files/files.ts'
 import { inputFiles } from './node/files/input-files.ts'
 import { mounts } from './node/files/mounts.ts'
+import { rememberedFiles } from './node/files/remembered-files.ts'
 import { processes } from './node/processes/processes.ts'
 import { rehearsalRunner } from './node/rehearsal/rehearsal.ts'
 import { fragmentStore } from './node/state/fragment-store.ts'
@@ -153,6 +154,7 @@ function wire(options: Wired, command: Command): Wiring {
     version: VERSION,
     node,
     files,
+    remembered: rememberedFiles(files, { root: options.root }),
     inputs,
     grants: grantStore({ files, folder: options.stateDir }),
     log,

@@ -5,7 +5,16 @@
 
 import type { LoadResult } from '../config/load.ts'
 import type { ClusterApi } from '../model/cluster.ts'
-import type { FragmentStore, GrantStore, InputFiles, Log, Mounts, NodeFiles, Watcher } from '../model/ports.ts'
+import type {
+  FragmentStore,
+  GrantStore,
+  InputFiles,
+  Log,
+  Mounts,
+  NodeFiles,
+  RememberedFiles,
+  Watcher,
+} from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
 import type { LogLevels } from '../telemetry/log-level.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -18,6 +27,7 @@ export type Wiring = {
   readonly node: string
   readonly ports: RunPorts
   readonly files: NodeFiles
+  readonly remembered: RememberedFiles
   readonly inputs: InputFiles
   readonly watcher: Watcher
   readonly mounts: Mounts

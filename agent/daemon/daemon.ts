@@ -5,7 +5,7 @@
 // May touch: ports that it is handed; a run changes the node, the loop never does.
 import type { LoadResult } from '../config/load.ts'
 import { breaksTrust, provesTrust } from '../model/finding.ts'
-import type { InputFiles, Mounts, Watcher } from '../model/ports.ts'
+import type { InputFiles, Mounts, RememberedFiles, Watcher } from '../model/ports.ts'
 import type { ProofResult } from '../model/proof.ts'
 import type { Run } from '../model/run.ts'
 import type { RunPorts } from '../model/run-ports.ts'
@@ -35,6 +35,8 @@ export type DaemonOptions = {
   readonly watcher: Watcher
   readonly mounts: Mounts
   readonly metrics: Metrics
+  /** Absent: every look reads everything. */
+  readonly remembered?: RememberedFiles
   readonly beside: Beside
 }
 
@@ -54,12 +56,12 @@ export type Daemon = {
 }
 
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { ports, inputs, watcher, mounts, metrics, beside, config, ...rest } = options
+  const { ports, inputs, watcher, mounts, metrics, beside, config, remembered, ...rest } = options
   const logins = new Map<string, boolean | undefined>()
   const served = servedWatch({ ...ports, onChanged: (host) => loop.proveSoon(host) })
   let dependsOn: readonly WatchedFolder[] = []
 
-  const tellFacts = ({ registries }: NodeStatus) =>
+  const tellFacts = ({ registries }: { readonly registries: readonly { readonly host: string }[] }) =>
     metrics.registryFacts(
       registries.map(({ host }) => ({
         registry: host,
@@ -69,7 +71,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       })),
     )
   const lookAtServed = (failed?: ReadonlySet<string>) =>
-    void served.look(loop.registries(), failed === undefined ? {} : { failed }).then(() => tellFacts(loop.status()))
+    void served
+      .look(loop.registries(), failed === undefined ? {} : { failed })
+      .then(() => tellFacts({ registries: loop.registries() }))
   const onProofs = (proofs: readonly ProofResult[]) => {
     for (const { host, level, finding, durationMs, loginAccepted } of proofs) {
       metrics.proof({ registry: host, level, code: finding.code, durationMs })
@@ -91,7 +95,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
   const loop = startLoop({
     ...rest,
-    ports,
+    ports:
+      remembered === undefined ? ports : { ...ports, memory: { files: remembered, last: { unchanged: undefined } } },
+    forget: () => remembered?.forget(),
     advisories: (desired) => [
       ...served.changed(),
       ...staleSources(desired?.sources ?? [], mounts()),

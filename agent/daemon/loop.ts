@@ -57,6 +57,8 @@ export type LoopOptions = {
   readonly advisories?: (desired: DesiredState | undefined) => readonly DriftStatus[]
   /** Why only a new process can do the work; undefined: nothing is. */
   readonly isBlind?: () => string | undefined
+  /** Before a look that nothing has asked for: everything is read anew, whatever seems to be as it was. */
+  readonly forget?: () => void
 }
 
 /** What the loop is asked for between two turns. */
@@ -156,7 +158,9 @@ export class Loop {
     const startedAt = this.#now()
     this.#runStartedAt = startedAt
     try {
-      if (look || byHand || prove || this.#resync.at <= this.#now()) await this.#look(byHand, prove)
+      const isResync = this.#resync.at <= startedAt
+      if (isResync || byHand) this.#options.forget?.()
+      if (look || byHand || prove || isResync) await this.#look(byHand, prove)
       else await this.#proveDue()
     } catch (thrown) {
       const error = asAgentError(thrown)

@@ -119,6 +119,12 @@ export type NodeFiles = {
   hostPath(path: string): string
 }
 
+/** Reads as `NodeFiles`; what has the same identity as when it was read before is not read again. */
+export type RememberedFiles = NodeFiles & {
+  /** The next reads are of the node itself. */
+  forget(): void
+}
+
 export type MountPoint = {
   /** In the agent's own view. */
   readonly path: string

@@ -2,6 +2,7 @@
 
 import type { DesiredState, Registry } from './desired-state.ts'
 import type { Finding } from './finding.ts'
+import type { Planned } from './plan.ts'
 import type {
   CallOptions,
   Clock,
@@ -79,6 +80,20 @@ export type LoginDesk = {
   forgive(): void
 }
 
+/** What one look leaves to the next, in a process that stays. */
+export type LookMemory = {
+  /** Reads of the node for a look; never for what is about to be written. */
+  readonly files: NodeFiles
+  /** The last plan, where it had nothing to do. */
+  readonly last: { unchanged: UnchangedPlan | undefined }
+}
+
+export type UnchangedPlan = {
+  readonly planned: Planned
+  /** Whether it is the plan for this request too: everything that it was made from is the same. */
+  isFor(request: object, files: NodeFiles): Promise<boolean>
+}
+
 export type RunPorts = ObservePorts &
   RehearsePorts &
   RestartPorts &
@@ -90,6 +105,8 @@ export type RunPorts = ObservePorts &
     readonly targets?: readonly Target[]
     /** Absent: proofs are made without credentials. */
     readonly logins?: LoginDesk
+    /** Absent: every look reads everything. */
+    readonly memory?: LookMemory | undefined
     /** Absent: no note of a fleet component is read. */
     readonly fleet?: FleetGate
   }

@@ -9,6 +9,7 @@ import { guardedLoad } from '../../agent/config/guarded-load.ts'
 import { startDaemon } from '../../agent/daemon/daemon.ts'
 import type { TlsSight } from '../../agent/model/ports.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
+import { rememberedFiles } from '../../agent/node/files/remembered-files.ts'
 import { readingThread } from '../../agent/node/threads/reading-thread.ts'
 import { watcher } from '../../agent/node/watch/watch.ts'
 import { applyRun, planRun } from '../../agent/reconcile/run/entry.ts'
@@ -95,6 +96,7 @@ async function measure(): Promise<ScaleCost> {
     config: [config],
     loadConfig: load,
     ports,
+    remembered: rememberedFiles(ports.files, { root }),
     inputs: inputFiles(),
     watcher: watcher(),
     mounts: () => [],

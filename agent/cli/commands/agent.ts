@@ -20,6 +20,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     config: options.config,
     loadConfig: () => loadConfig(wiring, fleet),
     ports: { ...ports, fleet: fleet.desk },
+    remembered: wiring.remembered,
     inputs,
     watcher,
     mounts,

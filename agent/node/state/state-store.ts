@@ -30,13 +30,17 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
     await ensureFolder(files, dirname(path))
     await files.put(path, ownFile(bytes), { folder })
   }
+  let last: { readonly bytes: Buffer; readonly state: AgentState } | undefined
+  // The file is read each time; the same bytes are parsed and checked once.
   const loadState = async () => {
-    const text = await readText(files, statePath)
-    return text === undefined ? EMPTY_STATE : parseState(text, statePath)
+    const bytes = await readBytes(files, statePath)
+    if (bytes === undefined) return EMPTY_STATE
+    if (last?.bytes.equals(bytes) !== true) last = { bytes, state: parseState(bytes.toString('utf8'), statePath) }
+    return last.state
   }
   const loadJournal = async () => {
-    const text = await readText(files, journalPath)
-    return text === undefined ? undefined : parseJournal(text, journalPath)
+    const bytes = await readBytes(files, journalPath)
+    return bytes === undefined ? undefined : parseJournal(bytes.toString('utf8'), journalPath)
   }
   const asideUnless = async (load: () => Promise<unknown>, path: string) => {
     try {
@@ -158,10 +162,10 @@ export async function ensureFolder(files: NodeFiles, folder: string): Promise<vo
   await files.put(folder, { kind: 'folder', mode: 0o700 }, { folder: dirname(folder) })
 }
 
-async function readText(files: NodeFiles, path: string): Promise<string | undefined> {
+async function readBytes(files: NodeFiles, path: string): Promise<Buffer | undefined> {
   const state = await readAgain(files, path)
   if (state.kind === 'absent') return undefined
-  if (state.kind === 'file') return state.bytes.toString('utf8')
+  if (state.kind === 'file') return state.bytes
   const why = state.kind === 'unreadable' ? state.reason : `it is a ${state.kind}`
   throw new AgentError('STATE_UNREADABLE', `cannot read ${path}: ${why}`)
 }

@@ -186,10 +186,12 @@ export async function withNode(
       const problems = [...recovered.problems, ...(await asideProblems(given)), ...run.problems]
       return { ...run, problems }
     }
-    const { files, reads } = recordReads(given.files)
-    const ports = { ...given, files, reads }
+    const { files, seen: through, reads } = recordReads(given.files, given.memory?.files)
+    const memory = given.memory === undefined ? undefined : { ...given.memory, files: through }
+    const ports = { ...given, files, reads, memory }
     if (options.address === NO_RUNTIME) return await told(await offline({ desired, state, options, ports }))
-    const observe = () => observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
+    const observe = () =>
+      observeContainerd({ address: options.address, unit: desired.restart.unit }, { ...ports, files: through })
     let seen = await observe()
     if (seen.state === 'down' && seen.socket !== undefined && recovered.mayRunUndone && restart === undefined) {
       // The journal of an agent that recorded no restart.

@@ -8,26 +8,32 @@ import type { ReadSet } from '../../model/run-ports.ts'
 import type { Before, StepRecord } from '../../model/state.ts'
 import { sha256 } from '../../targets/files/files.ts'
 
-/** Reads through `files` and remembers the first answer for each path. */
-export function recordReads(files: NodeFiles): { readonly files: NodeFiles; readonly reads: ReadSet } {
+/**
+ * Reads through `files` and remembers the first answer for each path. `seen`: the same, through what was remembered
+ * from earlier looks, where there is such.
+ */
+export function recordReads(
+  files: NodeFiles,
+  remembered: NodeFiles = files,
+): { readonly files: NodeFiles; readonly seen: NodeFiles; readonly reads: ReadSet } {
   const direct = new Map<string, FileState>()
   // What a link at the path led to: says nothing of the link.
   const followed = new Map<string, FileState>()
   const listed = new Map<string, readonly string[]>()
-  const recorded: NodeFiles = {
-    ...files,
-    read: async (path) => first(direct, path, await files.read(path)),
-    readSettled: async (path, isWhole) => first(direct, path, await files.readSettled(path, isWhole)),
-    readFollowing: async (path) => first(followed, path, await files.readFollowing(path)),
-    list: async (folder) => first(listed, folder, await files.list(folder)),
-  }
+  const recorded = (from: NodeFiles): NodeFiles => ({
+    ...from,
+    read: async (path) => first(direct, path, await from.read(path)),
+    readSettled: async (path, isWhole) => first(direct, path, await from.readSettled(path, isWhole)),
+    readFollowing: async (path) => first(followed, path, await from.readFollowing(path)),
+    list: async (folder) => first(listed, folder, await from.list(folder)),
+  })
   const hasChanged = (path: string, now: Before) => {
     const isMissing = listed.get(posix.dirname(path))?.includes(posix.basename(path)) === false
     const was = direct.get(path) ?? (isMissing ? { kind: 'absent' as const } : undefined)
     const target = now.kind === 'link' ? undefined : followed.get(path)
     return [was, target].some((state) => state !== undefined && differs(state, now))
   }
-  return { files: recorded, reads: { hasChanged } }
+  return { files: recorded(files), seen: recorded(remembered), reads: { hasChanged } }
 }
 
 /** Remembers the first answer, gives back this one. */
