@@ -33,7 +33,7 @@ import { systemd } from './node/systemd/systemd.ts'
 import { readingThread } from './node/threads/reading-thread.ts'
 import { registryLogin } from './node/tls/registry-login.ts'
 import { tlsProbe } from './node/tls/tls.ts'
-import { watcher } from './node/watch/watch.ts'
+import { nodeWatcher, watcher } from './node/watch/watch.ts'
 import { observeNodeFacts } from './reconcile/observe/node-facts.ts'
 import { createLoginDesk } from './reconcile/prove/login.ts'
 import { withoutPrivateKeys } from './reconcile/transaction/private-keys.ts'
@@ -160,6 +160,7 @@ function wire(options: Wired, command: Command): Wiring {
     log,
     levels: logLevels({ log, clock }),
     watcher: watcher({ log }),
+    nodeWatcher: nodeWatcher({ log }),
     mounts: mounts(),
     signal: stopping.signal,
     createMetrics: async () => (await import('./telemetry/metrics.ts')).createMetrics({ version: VERSION }),

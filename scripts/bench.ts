@@ -1,5 +1,6 @@
 // The benchmark: each part measures one promise on real nodes. A measurement whose result is wrong ends the run.
 import { spawnSync } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import { cpus, loadavg, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -7,7 +8,9 @@ import { findGenerations, fixturesUnavailable, type Generation } from '../test/f
 import { measureDrift } from './benchmark/drift.ts'
 import { measureIdle } from './benchmark/idle.ts'
 import { measureApply, measureDaemon, measureGap, type Setting } from './benchmark/install.ts'
+import { keepRatios, measureRatios, type Pairs, ratioRows, regressions } from './benchmark/ratio.ts'
 import { measureRotation } from './benchmark/rotation.ts'
+import { measureScale } from './benchmark/scale.ts'
 import { formatSummary, summarize } from './benchmark/statistics.ts'
 import { measureStorm } from './benchmark/storm.ts'
 import { formatRows, type Row } from './benchmark/table.ts'
@@ -17,6 +20,9 @@ type Part = (
   options: { readonly newest: Generation; readonly idleSeconds: number },
 ) => Promise<readonly Row[]>
 
+/** Of the last run on this machine; not part of the sources. */
+const KEPT = join(import.meta.dirname, '../dist/bench.json')
+
 const PARTS: { readonly [name: string]: Part } = {
   apply: async (setting) => [...(await measureApply(setting, 'unset')), ...(await measureApply(setting, 'set'))],
   daemon: async (setting) => [...(await measureDaemon(setting, 'unset')), ...(await measureDaemon(setting, 'set'))],
@@ -25,6 +31,17 @@ const PARTS: { readonly [name: string]: Part } = {
   idle: ({ bundle }, { newest, idleSeconds }) => measureIdle(newest, bundle, idleSeconds),
   drift: ({ bundle, runs }, { newest }) => measureDrift(newest, bundle, runs * 3),
   storm: ({ bundle }, { newest }) => measureStorm(newest, bundle),
+  ratio: async ({ bundle, runs }, { newest }) => {
+    const measured = await measureRatios(newest, bundle, runs)
+    const text = await readFile(KEPT, 'utf8').catch(() => '[]')
+    for (const line of regressions(measured, JSON.parse(text) as readonly Pairs[])) console.error(`SLOWER: ${line}`)
+    await keepRatios(KEPT, measured)
+    return ratioRows(measured)
+  },
+  scale: async ({ bundle }, { newest }) => [
+    ...(await measureScale(newest, bundle, { registries: 100, anchors: 50 })),
+    ...(await measureScale(newest, bundle, { registries: 1_000, anchors: 500 })),
+  ],
 }
 
 const { values } = parseArgs({

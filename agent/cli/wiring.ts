@@ -30,6 +30,7 @@ export type Wiring = {
   readonly remembered: RememberedFiles
   readonly inputs: InputFiles
   readonly watcher: Watcher
+  readonly nodeWatcher: Watcher
   readonly mounts: Mounts
   readonly grants: GrantStore
   readonly log: Log

@@ -32,7 +32,10 @@ export type DaemonOptions = {
   readonly loadConfig: () => Promise<LoadResult>
   readonly ports: RunPorts
   readonly inputs: InputFiles
+  /** For the configuration. */
   readonly watcher: Watcher
+  /** For folders of the node. */
+  readonly nodeWatcher: Watcher
   readonly mounts: Mounts
   readonly metrics: Metrics
   /** Absent: every look reads everything. */
@@ -56,7 +59,7 @@ export type Daemon = {
 }
 
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { ports, inputs, watcher, mounts, metrics, beside, config, remembered, ...rest } = options
+  const { ports, inputs, watcher, nodeWatcher, mounts, metrics, beside, config, remembered, ...rest } = options
   const logins = new Map<string, boolean | undefined>()
   const served = servedWatch({ ...ports, onChanged: (host) => loop.proveSoon(host) })
   let dependsOn: readonly WatchedFolder[] = []
@@ -128,7 +131,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
       },
     },
   })
-  const node = watchNode(watcher, ports.files, () => loop.poke())
+  const node = watchNode(nodeWatcher, ports.files, () => loop.poke())
   function follow({ facts, planned, state }: Run): void {
     if (facts === undefined && planned === undefined) return
     const { targets } = ports

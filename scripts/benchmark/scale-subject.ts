@@ -11,7 +11,7 @@ import type { TlsSight } from '../../agent/model/ports.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
 import { rememberedFiles } from '../../agent/node/files/remembered-files.ts'
 import { readingThread } from '../../agent/node/threads/reading-thread.ts'
-import { watcher } from '../../agent/node/watch/watch.ts'
+import { nodeWatcher, watcher } from '../../agent/node/watch/watch.ts'
 import { applyRun, planRun } from '../../agent/reconcile/run/entry.ts'
 import { createMetrics } from '../../agent/telemetry/metrics.ts'
 import { CERTS_D, CONFIG, SOCKET, scratchPorts } from '../../test/fixtures/scratch/scratch-runtime.ts'
@@ -99,6 +99,7 @@ async function measure(): Promise<ScaleCost> {
     remembered: rememberedFiles(ports.files, { root }),
     inputs: inputFiles(),
     watcher: watcher(),
+    nodeWatcher: nodeWatcher(),
     mounts: () => [],
     metrics,
     beside: { watched: [], told() {}, ran: async () => void runs++, changed: async (takeUp) => takeUp() },

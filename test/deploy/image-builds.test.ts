@@ -57,7 +57,9 @@ if (IS_FULL)
     const { registry, authority } = await startPrivateRegistry(node, HOST)
     const agent = await AgentOnNode.on(node)
     await agent.configure({ registries: [{ host: HOST, ca: 'corp-root.pem' }] }, { 'corp-root.pem': authority.pem })
-    const [interpreter = '', bundle = ''] = config.config.Entrypoint.map((path) => join(root, path))
+    const [interpreter = '', bundle = ''] = config.config.Entrypoint.filter((one) => !one.startsWith('-')).map((path) =>
+      join(root, path),
+    )
     // The image's own loader and libraries; an emulated root (qemu's -L) would show the agent the image's folders as
     // the node's.
     const libraries = ['lib', 'usr/lib'].map((folder) => join(root, folder, 'aarch64-linux-gnu'))

@@ -21,6 +21,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     loadConfig: () => loadConfig(wiring, fleet),
     ports: { ...ports, fleet: fleet.desk },
     remembered: wiring.remembered,
+    nodeWatcher: wiring.nodeWatcher,
     inputs,
     watcher,
     mounts,

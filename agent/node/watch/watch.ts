@@ -7,6 +7,7 @@ import type { FSWatcher } from 'chokidar'
 import type { Log, Watcher } from '../../model/ports.ts'
 import { STAGING } from '../files/staging.ts'
 import { coalesce } from './coalesce.ts'
+import { watchFolder } from './folder-watch.ts'
 
 export function watcher({ log }: { readonly log?: Log } = {}): Watcher {
   return {
@@ -18,6 +19,35 @@ export function watcher({ log }: { readonly log?: Log } = {}): Watcher {
         async close() {
           coalesced.cancel()
           await Promise.all(watched.map(async (each) => (await each).watching.close()))
+        },
+      }
+    },
+  }
+}
+
+/**
+ * The same for folders of the node, of which there are thousands: one watch a folder. What the kubelet swaps by links is
+ * chokidar's.
+ */
+export function nodeWatcher({ log }: { readonly log?: Log } = {}): Watcher {
+  return {
+    watch(folders, onChange) {
+      const coalesced = coalesce(onChange)
+      const watched = folders.map(({ path, depth }) =>
+        watchFolder(resolved(path), depth, {
+          onChange: coalesced.poke,
+          onFailure(error) {
+            // Usually no inotify watch is left: the periodic resync sees what this watcher cannot.
+            log?.warn('watch-failed', { path, reason: error instanceof Error ? error.message : String(error) })
+            coalesced.poke()
+          },
+        }),
+      )
+      return {
+        ready: Promise.resolve(),
+        async close() {
+          coalesced.cancel()
+          for (const each of watched) each.close()
         },
       }
     },
