@@ -8,7 +8,7 @@ import { rehearse } from '../rehearse/rehearse.ts'
 import { Transaction } from '../transaction/transaction.ts'
 import { type Attempt, isLegacy } from './attempt.ts'
 import { carryOut } from './carry-out.ts'
-import { planAgain } from './plan-again.ts'
+import { planLook } from './planning.ts'
 import { foresee, settle } from './preflight.ts'
 import { readySandboxImage } from './sandbox-image.ts'
 import { ignoredHosts, isLoadUncertain, notLoaded } from './stale-load.ts'
@@ -22,7 +22,7 @@ export async function applyTo(given: Context): Promise<Run> {
 async function applyReady(context: Context): Promise<Run> {
   const { desired, state, facts, options, ports } = context
   const { migrateAll = false } = options
-  const planned = settle(await planAgain({ desired, state, facts, migrateAll }, ports, ports.memory), context)
+  const planned = settle(await planLook({ desired, state, facts, migrateAll }, ports), context)
   if (planned.plan.changes.length === 0 && !planned.plan.restart.required) return proveUnchanged(context, planned)
   if (state.refusedGeneration === desired.generation && !options.byHand) return refuseAgain(context, planned)
   const { before, ...kept } = await foresee(planned, context)

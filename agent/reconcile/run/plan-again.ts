@@ -1,26 +1,33 @@
 // The plan of a look at a node on which nothing has changed: where the last plan had nothing to do, and everything that
 // it was made from is the same, it is the plan again. A plan is pure, so this is no guess (model/target.ts).
 import { isDeepStrictEqual } from 'node:util'
+import type { DesiredState } from '../../model/desired-state.ts'
+import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Planned } from '../../model/plan.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { LookMemory, UnchangedPlan } from '../../model/run-ports.ts'
-import { makePlan, type PlanningPorts, type PlanRequest } from './planning.ts'
+import type { AgentState } from '../../model/state.ts'
+import type { TargetInput } from '../../model/target.ts'
 
 /** Whether these files give the answer that the plan was made from. */
 type Reading = (files: NodeFiles) => Promise<boolean>
 
-/** As makePlan. Everything that the last plan read is asked for again, and only then that plan is believed. */
-export async function planAgain(
+export type PlanRequest = {
+  readonly desired: DesiredState
+  readonly state: AgentState
+  readonly facts: ContainerdFacts
+} & Partial<Pick<TargetInput, 'unverified' | 'migrateAll'>>
+
+/** Everything that the last plan read is asked for again, and only then that plan is believed. */
+export async function unlessUnchanged(
   request: PlanRequest,
-  ports: PlanningPorts,
-  memory: LookMemory | undefined,
+  { files, last }: LookMemory,
+  make: (files: NodeFiles) => Promise<Planned>,
 ): Promise<Planned> {
-  if (memory === undefined) return await makePlan(request, ports)
-  const { files, last } = memory
   const before = last.unchanged
   if (before !== undefined && (await before.isFor(request, files))) return before.planned
   const readings = new Map<string, Reading>()
-  const planned = await makePlan(request, { ...ports, files: recorded(files, readings) })
+  const planned = await make(recorded(files, readings))
   const { changes, restart } = planned.plan
   const isUnchanged = changes.length === 0 && !restart.required && planned.leftOut.length === 0
   last.unchanged = isUnchanged ? unchanged(request, planned, [...readings.values()]) : undefined

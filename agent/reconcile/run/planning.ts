@@ -1,21 +1,14 @@
 // The plan for this node now: look at every target, fold what they would change, leave out what must not be written
 // where it would land.
-import type { DesiredState } from '../../model/desired-state.ts'
-import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Planned } from '../../model/plan.ts'
-import type { AgentState } from '../../model/state.ts'
-import type { Target, TargetInput, TargetPorts } from '../../model/target.ts'
+import type { LookMemory } from '../../model/run-ports.ts'
+import type { Target, TargetPorts } from '../../model/target.ts'
 import { withoutLinkedFolders } from '../../targets/guards/linked-folders.ts'
 import { withoutUnmounted } from '../../targets/guards/unmounted.ts'
 import { namesServingHosts } from '../../targets/targets.ts'
 import { observeTargets } from '../observe/targets.ts'
 import { planTargets, withoutChanges } from '../plan/plan.ts'
-
-export type PlanRequest = {
-  readonly desired: DesiredState
-  readonly state: AgentState
-  readonly facts: ContainerdFacts
-} & Partial<Pick<TargetInput, 'unverified' | 'migrateAll'>>
+import { type PlanRequest, unlessUnchanged } from './plan-again.ts'
 
 export type PlanningPorts = TargetPorts & { readonly targets?: readonly Target[] }
 
@@ -28,4 +21,14 @@ export async function makePlan(request: PlanRequest, ports: PlanningPorts): Prom
   const seen = withoutChanges(planned, withoutUnmounted(planned.plan.changes, ports.files))
   const hosts = namesServingHosts(ports.targets)
   return withoutChanges(seen, await withoutLinkedFolders(seen.plan.changes, hosts, ports.files))
+}
+
+/** The same for a look at the node: where nothing has changed since the last look, its plan is the plan. */
+export async function planLook(
+  request: PlanRequest,
+  ports: PlanningPorts & { readonly memory?: LookMemory | undefined },
+): Promise<Planned> {
+  const { memory } = ports
+  if (memory === undefined) return await makePlan(request, ports)
+  return await unlessUnchanged(request, memory, (files) => makePlan(request, { ...ports, files }))
 }

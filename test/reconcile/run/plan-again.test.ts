@@ -9,7 +9,7 @@ import { EMPTY_STATE } from '../../../agent/model/state.ts'
 import type { Target, TargetPlan } from '../../../agent/model/target.ts'
 import { nodeFiles } from '../../../agent/node/files/files.ts'
 import { rememberedFiles } from '../../../agent/node/files/remembered-files.ts'
-import { planAgain } from '../../../agent/reconcile/run/plan-again.ts'
+import { planLook } from '../../../agent/reconcile/run/planning.ts'
 
 const NOTHING: TargetPlan = { changes: [], problems: [] }
 const CHANGE = {
@@ -50,7 +50,7 @@ t.test('asks the targets again only when something that they read has changed', 
   }
   const store = { backup: async () => Buffer.alloc(0) }
   const look = async (changed: Partial<typeof request> = {}) => {
-    await planAgain({ ...request, ...changed }, { files: real, store, targets: [target] }, memory)
+    await planLook({ ...request, ...changed }, { files: real, store, targets: [target], memory })
     return observed
   }
   t.equal(await look(), 1)
