@@ -173,12 +173,13 @@ function watchAll({ config, core, namespace, digestOf, log, onChange }: Watched)
 function seenPod(object: KubernetesObject): SeenPod {
   const { metadata, spec, status } = object as V1Pod
   const ports = spec?.containers?.flatMap((container) => container.ports ?? []) ?? []
+  const portNamed = (wanted: string) => ports.find(({ name }) => name === wanted)
   return {
     name: metadata?.name ?? '',
     uid: metadata?.uid ?? '',
     node: spec?.nodeName ?? '',
     ip: status?.podIP ?? '',
-    port: ports.find(({ name }) => name === 'http')?.containerPort ?? AGENT_PORT,
+    port: (portNamed('https') ?? portNamed('http'))?.containerPort ?? AGENT_PORT,
     note: metadata?.annotations?.[FLEET_ANNOTATION] ?? '',
     isLeaving: metadata?.deletionTimestamp !== undefined,
   }

@@ -267,11 +267,46 @@ const agent: readonly Alert[] = [
   },
 ]
 
+const UNDER_WAY = 'registry_trust_fleet_nodes{state=~"waiting|restart-pending|restarting"}'
+
+/** Told by the fleet component alone: where there is none, they are silent. */
+const fleet: readonly Alert[] = [
+  {
+    name: 'RegistryTrustFleetHalted',
+    severity: 'warning',
+    expr: 'registry_trust_fleet_halted == 1',
+    summary: 'The roll-out of restarts is halted.',
+    description:
+      'Restarts of containerd have failed, so the fleet component grants no more. The nodes that were not granted one keep their former configuration.',
+  },
+  {
+    name: 'RegistryTrustFleetNodesUnreachable',
+    severity: 'warning',
+    for: '10m',
+    expr: 'registry_trust_fleet_nodes{state="unreachable"} > 0',
+    summary: '{{ $value }} nodes do not answer the fleet component.',
+    description:
+      'Their agents have not answered for two minutes or longer: nothing is known about trust there, and no restart is granted to them.',
+  },
+  {
+    name: 'RegistryTrustFleetRolloutStuck',
+    severity: 'warning',
+    for: '1h',
+    expr: `sum without (state) (${UNDER_WAY}) > 0
+  and sum without (state) (changes(registry_trust_fleet_nodes{state="trusted"}[1h])) == 0
+  unless registry_trust_fleet_halted == 1`,
+    summary: 'A change has not got any further for an hour: {{ $value }} nodes wait.',
+    description:
+      'Nodes have not taken up the configuration in force, or wait for their restart, and no node has become trusted meanwhile.',
+  },
+]
+
 export const ALERT_GROUPS: readonly AlertGroup[] = [
   { name: 'registry-trust.registries', alerts: registries },
   { name: 'registry-trust.certificates', alerts: certificates },
   { name: 'registry-trust.node', alerts: node },
   { name: 'registry-trust.agent', alerts: agent },
+  { name: 'registry-trust.fleet', alerts: fleet },
 ]
 
 export const ALERTS: readonly Alert[] = ALERT_GROUPS.flatMap(({ alerts }) => alerts)

@@ -72,9 +72,29 @@ testWithHelm(t, 'publish: the chart makes the objects of daemonset/publish', asy
   t.same(sameObjects(unlabelled(own)), sameObjects(unlabelled(expected)))
 })
 
+testWithHelm(t, 'fleet: the chart makes the objects of daemonset/fleet, and of the startup taint', async (t) => {
+  const isOwn = ({ metadata }: KubernetesObject) => metadata.name.startsWith('registry-trust-fleet')
+  const unlabelled = (them: readonly KubernetesObject[]) =>
+    them.map(({ metadata: { labels: _, ...metadata }, ...object }) => ({ ...object, metadata }) as KubernetesObject)
+  for (const [startupTaint, folder] of [
+    [false, 'fleet'],
+    [true, '../test/fixtures/fleet/fleet-and-taint'],
+  ] as const) {
+    const objects = await templated({ ...GIVEN, fleet: { enabled: true, startupTaint } })
+    const own = sameObjects(unlabelled(objects.filter(isOwn)))
+    t.same(own, sameObjects(unlabelled(await render(folder))), folder)
+  }
+  const elsewhere = { ...GIVEN, fullnameOverride: 'registry-trust', fleet: { enabled: true } }
+  const other = await templated(elsewhere, { name: 'pool-a', namespace: 'trust' })
+  const account = 'system:serviceaccount:trust:registry-trust-fleet'
+  t.match(JSON.stringify(other.find(({ kind }) => kind === 'ValidatingAdmissionPolicy')), account)
+  const named = await template({ config: CONFIG, nameOverride: 'trust', fleet: { enabled: true } })
+  t.match(named, { status: 1, stderr: /fleet\.enabled needs objects named registry-trust, not / })
+})
+
 testWithHelm(t, 'monitoring: the chart makes the objects of daemonset/monitoring', async (t) => {
   const on = { enabled: true }
-  const objects = await templated({ ...GIVEN, podMonitor: on, prometheusRule: on, dashboards: on })
+  const objects = await templated({ ...GIVEN, podMonitor: on, prometheusRule: on, dashboards: on, fleet: on })
   const own = ['PodMonitor', 'PrometheusRule']
   const isOwn = ({ kind, metadata }: KubernetesObject) => own.includes(kind) || metadata.name.endsWith('-dashboards')
   t.same(sameObjects(objects.filter(isOwn)), sameObjects(await render('monitoring')))
@@ -204,7 +224,7 @@ testWithHelm(t, 'every misspelt value is refused by its name', async (t) => {
   const places = placesOf(DEFAULTS)
   t.ok(places.length > 60, `${places.length} places`)
   const free =
-    /^(config|podAnnotations|podLabels|nodeSelector|affinity|resources\.(agent|sidecar)|publish\.resources|.*\.labels)(\.|$)/
+    /^(config|podAnnotations|podLabels|nodeSelector|affinity|resources\.(agent|sidecar)|(publish|fleet)\.resources|.*\.labels)(\.|$)/
   const check = new Ajv({ strict: false }).compile(SCHEMA)
   for (const place of places.filter((name) => !free.test(name))) {
     const misspelt = misspell(DEFAULTS, place.split('.'))

@@ -5,6 +5,7 @@ import { get } from 'node:http'
 import { get as getSecure } from 'node:https'
 import { connect, type Socket } from 'node:net'
 import t from 'tap'
+import { agentClient } from '../../agent/cluster/agent-client.ts'
 import { fetchStatus } from '../../agent/http/client.ts'
 import { createServer, type ServerOptions } from '../../agent/http/server.ts'
 import type { NodeStatus } from '../../agent/model/status.ts'
@@ -169,6 +170,10 @@ t.test('HTTPS: a renewed certificate is served without a restart, a broken one l
     fetchStatus({ address, certificate: make('another').cert.toString() }),
     'another certificate is not trusted',
   )
+  const pod = { name: 'p', uid: 'u', node: SAMPLE.node, ip: '127.0.0.1', port, note: '', isLeaving: false }
+  const asFleet = (cert: Buffer) => agentClient({ certificate: async () => cert.toString() }).ask(pod, undefined)
+  t.match(await asFleet(pair.cert), { kind: 'summary' }, 'the fleet component trusts it too')
+  await t.rejects(asFleet(make('another').cert), 'and no other one')
 
   let secured = ''
   const target = {

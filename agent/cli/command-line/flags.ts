@@ -197,8 +197,8 @@ export const FLAGS = {
     kind: 'text',
     value: 'FILE',
     default: 'none',
-    help: 'serve HTTPS with this PEM file, read again when it changes; status trusts it',
-    commands: ['agent', 'status'],
+    help: 'serve HTTPS with this PEM file, read again when it changes; status and fleet trust it',
+    commands: ['agent', 'status', 'fleet'],
   },
   'tls-key-file': {
     kind: 'text',

@@ -50,7 +50,7 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
   const settings = () => config.desired()?.fleet ?? DEFAULT_FLEET
   const controller: Controller = createController({
     ...{ api, me: node, settings, clock, log },
-    client: agentClient(),
+    client: agentClient({ certificate: () => agentsCertificate(wiring) }),
     newId: () => randomBytes(8).toString('hex'),
     onProved: (seconds) => metrics.proved(seconds),
     wake: () => wake.abort(),
@@ -89,6 +89,13 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
     await server.close()
   }
   return 0
+}
+
+/** Where the Secret registry-trust-http has none, agents serve HTTP. */
+async function agentsCertificate({ options, inputs }: Wiring): Promise<string | undefined> {
+  if (options.tlsCertFile === undefined) return undefined
+  const file = await inputs.read(options.tlsCertFile, { maxBytes: 256 * 1024 })
+  return file.kind === 'file' ? file.bytes.toString('utf8') : undefined
 }
 
 function readiness(controller: Controller) {
