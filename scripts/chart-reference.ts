@@ -8,7 +8,8 @@ import { isMap, type Pair, parseDocument, type Scalar, type YAMLMap } from 'yaml
 const CHART = new URL('../daemonset/chart/', import.meta.url)
 const [BEGIN, END] = ['<!-- values: written by scripts/chart-reference.ts -->', '<!-- end of values -->']
 /** Shown as one value: what is in them is Kubernetes' own. */
-const WHOLE = /^(nodeSelector|tolerations|updateStrategy|resources\.\w+|(?:publish|fleet)\.resources|dashboards\.labels)$/
+const WHOLE =
+  /^(nodeSelector|tolerations|updateStrategy|resources\.\w+|(?:publish|fleet)\.resources|dashboards\.labels)$/
 
 export function chartReference(values = readFileSync(new URL('values.yaml', CHART), 'utf8')): string {
   const root = parseDocument(values).contents

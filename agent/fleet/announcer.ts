@@ -58,7 +58,9 @@ export function createAnnouncer(
           room -= 1
           const isNew = condition.status !== node.condition?.status
           void attempt(`condition ${name}`, nowMs, () => api.setCondition(name, condition, isNew))
-          if (isNew) this.tell(changeOf(node, condition))
+          // That a node is well from the start is no news: thousands of Events would say it after an installation.
+          const isNews = isNew && (node.condition !== undefined || condition.status !== 'True')
+          if (isNews) this.tell(changeOf(node, condition))
         }
         if (removesTaint && node.isTainted && state === 'trusted' && !isQuiet(`taint ${name}`, nowMs)) {
           room -= 1

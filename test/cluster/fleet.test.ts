@@ -1,89 +1,20 @@
 // The fleet component as it is shipped (its bundle, its ServiceAccount's rights, its admission policies) on Kubernetes'
 // own API server with a real etcd; the nodes are played by test/fixtures/fleet/agents.ts.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t, { type Test } from 'tap'
-import type { FleetReport } from '../../agent/fleet/report.ts'
+import t from 'tap'
 import type { Kubernetes, Tree } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { Agents, NAMESPACE } from '../fixtures/fleet/agents.ts'
+import { declare, fleetOf, install, MAP, startComponent, until } from '../fixtures/fleet/component.ts'
 
 const root = join(import.meta.dirname, '../..')
-const MAP = `/api/v1/namespaces/${NAMESPACE}/configmaps/registry-trust`
 const LEASE = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases/registry-trust-fleet`
 
 t.setTimeout(300_000)
 const clusters = onKubernetes(t)
-
-async function install(kubernetes: Kubernetes): Promise<void> {
-  await kubernetes.request('POST', '/api/v1/namespaces', { metadata: { name: NAMESPACE } })
-  const overlay = join(root, 'test/fixtures/fleet/with-taint')
-  const { status, stderr } = await kubernetes.sh(`kubectl kustomize ${overlay} | kubectl apply -f -`, root)
-  if (status !== 0) throw new Error(stderr)
-}
-
-async function declare(kubernetes: Kubernetes, text: string): Promise<void> {
-  const found = await kubernetes.request('GET', MAP)
-  const annotations = (found.body as { metadata?: { annotations?: Tree } }).metadata?.annotations ?? {}
-  const body = { metadata: { name: 'registry-trust', annotations }, data: { 'trust.yaml': text } }
-  const answer =
-    found.status === 404
-      ? await kubernetes.request('POST', `/api/v1/namespaces/${NAMESPACE}/configmaps`, body)
-      : await kubernetes.request('PUT', MAP, body)
-  if (answer.status > 201) throw new Error(JSON.stringify(answer.body))
-}
-
-type Component = { readonly url: string; readonly child: ChildProcess; stop(signal?: NodeJS.Signals): Promise<void> }
-
-async function startComponent(t: Test, kubernetes: Kubernetes, name: string, settings: string): Promise<Component> {
-  const config = t.testdir({ [name]: { 'trust.yaml': settings } })
-  const env = { ...process.env, REGISTRY_TRUST_NODE_NAME: name }
-  const args = [
-    'fleet',
-    '--kubeconfig',
-    kubernetes.kubeconfig('fleet'),
-    '--namespace',
-    NAMESPACE,
-    '--listen',
-    '127.0.0.1:0',
-  ]
-  const program = join(root, 'dist/registry-trust.cjs')
-  const child = spawn(process.execPath, [program, ...args, '--config', join(config, name)], {
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let log = ''
-  child.stderr?.on('data', (chunk: Buffer) => {
-    log += chunk.toString()
-  })
-  const stop = async (signal: NodeJS.Signals = 'SIGTERM') => {
-    if (child.exitCode !== null || child.signalCode !== null) return
-    child.kill(signal)
-    await once(child, 'exit')
-  }
-  t.teardown(async () => {
-    await stop()
-    if (!t.passing()) process.stderr.write(log.slice(-6000))
-  })
-  await until(() => /"address":"127.0.0.1:\d+"/.test(log), 'the component listens')
-  const port = /"address":"127.0.0.1:(\d+)"/.exec(log)?.[1]
-  return { url: `http://127.0.0.1:${port}`, child, stop }
-}
-
-async function until(holds: () => boolean | Promise<boolean>, what: string, ms = 30_000): Promise<void> {
-  const deadline = Date.now() + ms
-  while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`not within ${ms} ms: ${what}`)
-    await sleep(50)
-  }
-}
-
-async function fleetOf({ url }: Component, query = ''): Promise<FleetReport> {
-  const answer = await fetch(`${url}/fleet${query}`)
-  return (await answer.json()) as FleetReport
-}
 
 async function conditionOf(kubernetes: Kubernetes, node: string): Promise<Tree | undefined> {
   const { body } = await kubernetes.request('GET', `/api/v1/nodes/${node}`)

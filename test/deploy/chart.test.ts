@@ -78,7 +78,7 @@ testWithHelm(t, 'fleet: the chart makes the objects of daemonset/fleet, and of t
     them.map(({ metadata: { labels: _, ...metadata }, ...object }) => ({ ...object, metadata }) as KubernetesObject)
   for (const [startupTaint, folder] of [
     [false, 'fleet'],
-    [true, '../test/fixtures/fleet/fleet-and-taint'],
+    [true, '../test/fixtures/fleet/with-taint'],
   ] as const) {
     const objects = await templated({ ...GIVEN, fleet: { enabled: true, startupTaint } })
     const own = sameObjects(unlabelled(objects.filter(isOwn)))

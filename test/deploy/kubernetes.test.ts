@@ -14,7 +14,10 @@ import { SILENT } from '../fixtures/scratch/carry-out.ts'
 import { anchor, desired, makeCa, registry } from '../fixtures/scratch/sample.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-const FOLDERS = ['base', 'example', ...OVERLAYS.map((name) => `overlays/${name}`), 'publish', 'tekton', 'monitoring']
+const FOLDERS = [
+  ...['base', 'example', ...OVERLAYS.map((name) => `overlays/${name}`), 'overlays/fleet', 'fleet', 'publish'],
+  ...['tekton', 'monitoring'],
+]
 const CONFIG_MAPS = '/api/v1/namespaces/builds/configmaps'
 
 t.setTimeout(480_000)
@@ -32,7 +35,6 @@ kubernetes.test(
     await makeNamespaces(on, ['builds', 'tekton-pipelines'])
     for (const folder of FOLDERS) await defineCustomKinds(on, await render(folder))
     const overlays = readdirSync(join(DAEMONSET_FOLDER, 'overlays'))
-    // The fleet component has a test of its own, with its rights and policies: test/cluster/fleet.test.ts.
     t.same([...OVERLAYS, 'fleet'].toSorted(), overlays.toSorted(), 'every overlay')
     for (const folder of FOLDERS) {
       const apply = ['apply', '--validate=strict', '-k', join(DAEMONSET_FOLDER, folder)]
