@@ -86,7 +86,7 @@ ${bar(totals.current, totals.nodes, halted === null ? 'ok' : 'bad', 'nodes that 
     return html`<p class="text">Generation <code>${generation}</code>: ${words}</p>
 ${bar(done, total, failed > 0 ? 'bad' : 'ok', `nodes of generation ${generation} that are done`)}`
   })
-  const limit = html`<p class="text quiet">${unavailable} unavailable, at most ${maxUnavailable} are allowed; ${grants.length} restarts are granted now.</p>`
+  const limit = html`<p class="text quiet">${unavailable} unavailable, at most ${maxUnavailable} are allowed; restarts granted now: ${grants.length}.</p>`
   const halt =
     halted === null
       ? null
