@@ -4,6 +4,7 @@ import t from 'tap'
 import { sampledGenerations } from '../fixtures/e2e/agent-on-node.ts'
 import { placeOn, serve } from '../fixtures/e2e/served.ts'
 import { createAuthority, issueClient, issueServer } from '../fixtures/node/certificates.ts'
+import { startRegistry } from '../fixtures/node/registry.ts'
 import { startFaultServer } from '../fixtures/node/tls-servers.ts'
 
 const HOST = 'harbor.example.net'
@@ -93,5 +94,43 @@ for (const generation of sampledGenerations()) {
         t.equal(left.stdout, '', 'no private key is left anywhere, backups included')
       },
     )
+
+    t.test('a fragment gets no CA before a forbidden host: neither by a mirror nor by the system store', async (t) => {
+      const PUBLIC = 'public.example.net'
+      const team = await serve(place, 'team-b.example.net', 5002)
+      // Team B's own server, with a certificate of Team B's CA for the public name.
+      const impostor = await startRegistry(node, {
+        host: PUBLIC,
+        certificate: await issueServer(team.authority, place.pki, [PUBLIC]),
+      })
+      const trust = { registries: [], policy: { forbidAnchorsFor: [PUBLIC] } }
+      const fragment = (registries: readonly object[]) =>
+        JSON.stringify({ anchors: { b: { file: 'b.pem' } }, registries })
+      const own = { host: team.registry.host, anchors: ['b'] }
+      const mirrored = { host: PUBLIC, mirrors: [{ url: `https://${team.registry.host}`, anchors: ['b'] }] }
+
+      const files = { 'registries.d/b.pem': team.authority.pem }
+      await agent.configure(trust, { ...files, 'registries.d/b.yaml': fragment([own, mirrored]) })
+      const refused = await agent.apply()
+      t.equal(refused.code, 3, 'what is refused is no success')
+      t.match(refused.stderr, /ANCHOR_FORBIDDEN/)
+      t.match(
+        refused.stderr,
+        /registries\.d\/b\.yaml:\d+:\d+: registries\[1\]\.mirrors\[0\]\.anchors are for a mirror of public/,
+      )
+
+      await agent.configure(trust, { 'registries.d/b.yaml': fragment([own]) })
+      t.equal((await agent.apply()).code, 0)
+      await node.stopContainerd()
+      await node.startContainerd()
+      t.match(await node.pull(team.registry.reference()), { ok: true }, 'its own registry is trusted')
+      const asked = (await team.registry.accessLog()).length
+      t.match(await node.pull(impostor.reference()), { ok: false, message: /x509|certificate/ })
+      t.equal((await team.registry.accessLog()).length, asked, 'no mirror was asked')
+      t.same(await impostor.accessLog(), [], 'and the impostor got no request')
+      const curl = await node.exec(['curl', '--silent', '--max-time', '10', `https://${PUBLIC}/v2/`])
+      t.equal(curl.code, 60, 'curl on the node does not trust it either')
+      await agent.configure({ registries: [] }, { 'registries.d/b.yaml': undefined, 'registries.d/b.pem': undefined })
+    })
   })
 }

@@ -6,12 +6,68 @@ import { BY_SIGNAL, newestToTest, startPrivateRegistry } from '../fixtures/e2e/a
 import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { byNode, type Firing, impatientRules, settle } from '../fixtures/monitoring/firing.ts'
 import { besideNode, startPrometheus } from '../fixtures/monitoring/prometheus.ts'
+import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
 
 const HOST = 'harbor.example.net'
 const CERTS_D = `/etc/containerd/certs.d/${HOST}`
 const CONFIG = '/etc/containerd/config.toml'
 const STATE = '/var/lib/registry-trust'
 const generation = newestToTest()
+
+const FRAGMENT = 'registries.d/team-b.yaml'
+
+/** Long keys above many values, of three sizes; the last is as large as a ConfigMap may be. */
+const HOSTILE: { readonly [name: string]: string } = {
+  '200 KB': keysAndValues(200_000),
+  '1 MB': keysAndValues(1_000_000),
+  'the largest ConfigMap': keysAndValues(1_048_576),
+}
+
+function keysAndValues(size: number): string {
+  const line = (at: number) => ` ${'k'.repeat(500)}${at}: [${'1,'.repeat(300)}]\n`
+  const lines = Array.from({ length: Math.floor(size / 1_120) }, (_, at) => line(at)).join('')
+  return `a:\n${lines}`.padEnd(size, '#').slice(0, size)
+}
+
+/**
+ * Asks /livez twenty times a second. What its own event loop had to wait meanwhile, and the time for which the agent's
+ * main thread stood ready and got no processor (schedstat), is the machine's and not the agent's.
+ */
+const ASKING = `
+const { get } = require('node:http')
+const { readFileSync } = require('node:fs')
+const waited = () => Number(readFileSync('/proc/' + PID + '/task/' + PID + '/schedstat', 'utf8').split(' ')[1]) / 1e6
+let [answers, longest, late, seen] = [0, 0, 0, performance.now()]
+setInterval(() => { late = Math.max(late, performance.now() - seen - 10); seen = performance.now() }, 10)
+const ask = () => new Promise((resolve) => {
+  const [started, before] = [performance.now(), waited()]
+  late = 0
+  const end = (isAnswer) => {
+    if (isAnswer) answers += 1
+    longest = Math.max(longest, isAnswer ? performance.now() - started - Math.max(late, waited() - before) : 60_000)
+    resolve()
+  }
+  get('http://127.0.0.1:9461/livez', (answer) => answer.resume().on('end', () => end(answer.statusCode === 200)))
+    .on('error', () => end(false))
+})
+process.on('SIGTERM', () => { console.log('asked', answers, Math.round(longest)); process.exit() })
+console.log('asking')
+const loop = () => void ask().then(() => setTimeout(loop, 50))
+loop()
+`
+
+async function startAsking(node: FixtureNode, pid: number) {
+  const service = await node.start([process.execPath, '-e', `const PID = ${pid}\n${ASKING}`])
+  await service.waitFor(/asking/)
+  return {
+    async stop() {
+      await service.stop()
+      await service.settled()
+      const [, answers, longest] = /asked (\d+) (\d+)/.exec(service.stdout) ?? []
+      return { answers: Number(answers), longest: Number(longest) }
+    },
+  }
+}
 
 t.test('what goes wrong on a node is an alert, and its cure ends it', async (t) => {
   const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
@@ -45,6 +101,19 @@ t.test('what goes wrong on a node is an alert, and its cure ends it', async (t) 
   await see('a broken trust.yaml', 'RegistryTrustConfigRejected warning')
   await agent.configure(trust)
   await see('the file is good again')
+
+  for (const [name, text] of Object.entries(HOSTILE)) {
+    const asking = await startAsking(node, daemon.service.pid)
+    await agent.configure(trust, { [FRAGMENT]: text })
+    const during = await daemon.until(({ problems }) => problems.some(({ message }) => message.includes(FRAGMENT)))
+    await see(`a fragment of ${name}`, 'RegistryTrustConfigRejected warning')
+    t.match((await daemon.get('/metrics')).body, /^registry_trust_config_valid 0$/m)
+    t.match(during, { registries: [{ host: HOST, state: 'trusted' }] }, 'the last good configuration is in force')
+    const { answers, longest } = await asking.stop()
+    t.ok(answers >= 5 && longest < 1_000, `${name}: /livez answered ${answers} times, after ${longest} ms at most`)
+    await agent.configure(trust, { [FRAGMENT]: undefined })
+    await see('the fragment is gone')
+  }
 
   await node.run(['chmod', '600', `${CERTS_D}/hosts.toml`])
   await see('drift that is only reported', 'RegistryTrustDriftNotHealed warning containerd-hosts')
