@@ -238,3 +238,18 @@ t.test('destroy forgets everything but the lock of whoever calls it', async (t) 
   t.same(Object.keys(tree(folder)), ['lock'])
   t.same(await store.load(), EMPTY_STATE)
 })
+
+t.test('a backup that one call cannot read is read again', async (t) => {
+  const files = nodeFiles({ root: t.testdir({ var: { lib: {} } }) })
+  const sha256 = await stateStore({ files, folder: FOLDER }).keep(Buffer.from('original'))
+  let isFirst = true
+  const failingOnce: typeof files = {
+    ...files,
+    async read(path) {
+      if (!path.endsWith(sha256) || !isFirst) return files.read(path)
+      isFirst = false
+      return { kind: 'unreadable', reason: 'EIO' }
+    },
+  }
+  t.equal(String(await stateStore({ files: failingOnce, folder: FOLDER }).backup(sha256)), 'original')
+})
