@@ -1,19 +1,29 @@
-// /etc/crictl.yaml: which socket it names, and how the right one gets into it and out again. A flat file of `key:
-// value` lines, so it is read line by line. Lines of ours carry a mark; a line that they replace stays as a comment, so
+// /etc/crictl.yaml: which socket it names, and how the right one gets into it and out again. It is edited only as a flat
+// file of `key: value` lines, and read in the other forms that crictl reads too. Lines of ours carry a mark; a line that they replace stays as a comment, so
 // that taking ours out gives its bytes back.
 const MARK = '# registry-trust-agent'
 const REPLACED = '# replaced by registry-trust-agent: '
 
 export const CRICTL_FILE = '/etc/crictl.yaml'
+/** Where /etc has none, crictl reads the one beside its own program. */
+export const CRICTL_FILES = [CRICTL_FILE, '/usr/local/bin/crictl.yaml', '/usr/bin/crictl.yaml'] as const
 export const CRICTL_KEYS = ['runtime-endpoint', 'image-endpoint'] as const
 export type CrictlKey = (typeof CRICTL_KEYS)[number]
 
-/** What a key names: a path for a unix socket, other addresses as they stand; undefined where it names nothing. */
+/**
+ * What a key names, as crictl reads it (YAML: quoted or indented keys, one map in braces): a path for a unix socket,
+ * other addresses as they stand; undefined where it names nothing.
+ */
 export function crictlEndpointOf(text: string, key: CrictlKey): string | undefined {
-  const lines = text.split('\n').filter((line) => line.startsWith(`${key}:`))
-  const match = /^[a-z-]+:[ \t]*(?:"([^"]*)"|'([^']*)'|([^\s#"']\S*))[ \t]*(?:#.*)?\r?$/.exec(lines[0] ?? '')
-  const value = match?.[1] ?? match?.[2] ?? match?.[3] ?? ''
-  return value === '' ? undefined : value.replace(/^unix:(?:\/\/)?(?=\/)/, '')
+  const content = text.split(/\r?\n/).filter((line) => !/^\s*(#|$)|^---\s*$/.test(line))
+  const indent = /^ */.exec(content[0] ?? '')?.[0] ?? ''
+  const isFlow = content[0]?.trimStart().startsWith('{') === true
+  // A key that is indented further belongs to another one.
+  const before = isFlow ? '[{,]\\s*' : `^${indent}`
+  const value = `(?:"([^"]*)"|'([^']*)'|([^\\s#"'][^\\s${isFlow ? ',}' : ''}]*))`
+  const match = new RegExp(`${before}(["']?)${key}\\1\\s*:[ \\t]*${value}`, 'm').exec(content.join('\n'))
+  const found = match?.[2] ?? match?.[3] ?? match?.[4] ?? ''
+  return found === '' ? undefined : found.replace(/^unix:(?:\/\/)?(?=\/)/, '')
 }
 
 /** /var/run is a link to /run nearly everywhere. */

@@ -31,8 +31,8 @@ export const DEPRECATIONS: { readonly [id: string]: Deprecation } = {
     remedy: 'Upgrade the kubelet or crictl that uses it to CRI v1; containerd 2.0 has v1 alone.',
   },
   'cri-criu-path': {
-    meaning: 'config.toml sets criu_path.',
-    remedy: 'Remove criu_path and put the criu binary on the PATH of containerd.',
+    meaning: 'config.toml sets CriuPath in the options of a runtime.',
+    remedy: 'Remove CriuPath and put the criu binary on the PATH of containerd.',
   },
   'cri-systemd-cgroup-v1': {
     meaning: 'config.toml sets systemd_cgroup of the CRI plugin.',
@@ -58,9 +58,9 @@ export const DEPRECATIONS: { readonly [id: string]: Deprecation } = {
     meaning: 'config.toml sets bin_dir of the CNI section.',
     remedy: 'Write bin_dirs = ["…"] in the same section, and remove bin_dir.',
   },
-  'cri-enable-cdi': {
+  'enable-cdi': {
     meaning: 'config.toml sets enable_cdi.',
-    remedy: 'Remove enable_cdi: CDI is always on in later versions.',
+    remedy: 'Remove enable_cdi: a containerd that does not know the key has CDI always on.',
   },
   'aufs-snapshotter': {
     meaning: 'The aufs snapshotter is used.',
@@ -76,11 +76,11 @@ export const DEPRECATIONS: { readonly [id: string]: Deprecation } = {
   },
   'runtime-runc-v1': {
     meaning: 'A container runs with io.containerd.runc.v1.',
-    remedy: 'Use io.containerd.runc.v2 for it, and start it anew before the upgrade to containerd 2.',
+    remedy: 'Set runtime_type = "io.containerd.runc.v2" for its runtime; the options stay as they are.',
   },
   'go-plugin-library': {
-    meaning: 'containerd loads plugins as Go libraries (path of plugins in its root).',
-    remedy: 'Use a proxy plugin or a binary plugin instead; containerd 2.0 loads no Go libraries.',
+    meaning: 'A runtime is a plugin in the form of a Go library.',
+    remedy: 'Use a runtime that is a program of its own (a shim); containerd 2.1 loads no Go libraries.',
   },
   'tracing-processor-config': {
     meaning: 'config.toml configures the OTLP exporter.',
@@ -93,6 +93,22 @@ export const DEPRECATIONS: { readonly [id: string]: Deprecation } = {
   'nri-v010-plugin': {
     meaning: 'An NRI plugin of the 0.1.0 style is used.',
     remedy: 'Replace it by a plugin of the current NRI, or run it through the v010-adapter plugin.',
+  },
+  'nri-plugin-interface': {
+    meaning: 'An NRI plugin speaks an older interface than that of containerd.',
+    remedy: 'Upgrade the NRI plugin; the log of containerd names it when it registers.',
+  },
+  'runc-options-task-api-address': {
+    meaning: 'A client sets task_api_address in the options of runc.',
+    remedy: 'Upgrade the client that creates the task: it has to set task_api_address in CreateTaskRequest.',
+  },
+  'runc-options-task-api-version': {
+    meaning: 'A client sets task_api_version in the options of runc.',
+    remedy: 'Upgrade the client that creates the task: it has to set task_api_version in CreateTaskRequest.',
+  },
+  'cri-create-container-checkpoint-restore': {
+    meaning: 'A container was restored from a checkpoint by an ordinary CreateContainer.',
+    remedy: 'Stop restoring checkpoints by the image of a Pod; containerd 2.4 does not do it any more.',
   },
   'cgroup-v1': {
     meaning: 'The node runs with cgroup v1.',

@@ -1,6 +1,10 @@
 // /etc/crictl.yaml: the socket it names, read, written and taken out again.
+import { writeFileSync } from 'node:fs'
 import t from 'tap'
 import { crictlEndpointOf, isSameSocket, nameSocket, withoutSocket } from '../../agent/containerd/crictl.ts'
+import type { ContainerdFacts } from '../../agent/model/observed-state.ts'
+import { nodeFiles } from '../../agent/node/files/files.ts'
+import { examineCrictl } from '../../agent/targets/crictl/examine.ts'
 
 const SOCKET = '/run/containerd/containerd.sock'
 const RUNTIME = `runtime-endpoint: unix://${SOCKET} # registry-trust-agent\n`
@@ -58,4 +62,38 @@ t.test('what is not a flat list of settings is left alone', async (t) => {
   t.match(nameSocket('{"runtime-endpoint": "x"}\n', SOCKET), { ok: false, reason: /line 1/ })
   t.match(nameSocket('a: 1\n  b: 2\n', SOCKET), { ok: false, reason: /line 2/ })
   t.match(nameSocket('image-endpoint: a\nimage-endpoint: b\n', SOCKET), { ok: false, reason: /2 times/ })
+})
+
+t.test('an endpoint is read in every form that crictl reads', async (t) => {
+  const socket = '/run/other.sock'
+  const table: readonly (readonly [string, string | undefined])[] = [
+    ['runtime-endpoint: unix:///run/other.sock\n', socket],
+    ['"runtime-endpoint": "unix:///run/other.sock"\n', socket],
+    ["'runtime-endpoint' : 'unix:///run/other.sock' # why\n", socket],
+    ['---\n# ours\n  timeout: 2\n  runtime-endpoint: unix:///run/other.sock\n', socket],
+    ['{runtime-endpoint: unix:///run/other.sock, timeout: 2}\n', socket],
+    ['{"timeout": 2, "runtime-endpoint": "unix:///run/other.sock"}', socket],
+    ['{\n  timeout: 2,\n  runtime-endpoint: unix:///run/other.sock\n}\n', socket],
+    ['timeout: 2\r\nruntime-endpoint: unix:///run/other.sock\r\n', socket],
+    ['nested:\n  runtime-endpoint: unix:///run/other.sock\n', undefined],
+    ['# runtime-endpoint: unix:///run/other.sock\n', undefined],
+    ['runtime-endpoint: ""\n', undefined],
+    ['runtime-endpoint:\nimage-endpoint: unix:///run/other.sock\n', undefined],
+    ['xruntime-endpoint: unix:///run/other.sock\n', undefined],
+  ]
+  for (const [text, found] of table) t.equal(crictlEndpointOf(text, 'runtime-endpoint'), found, JSON.stringify(text))
+})
+
+t.test('where /etc has no crictl.yaml, the one beside the program is judged', async (t) => {
+  const root = t.testdir({
+    usr: { local: { bin: { 'crictl.yaml': 'runtime-endpoint: unix:///run/other.sock\n' } } },
+    etc: {},
+  })
+  const files = nodeFiles({ root })
+  const facts = { socket: '/run/containerd/containerd.sock' } as ContainerdFacts
+  t.match(await examineCrictl(facts, files), [
+    { where: '/usr/local/bin/crictl.yaml', what: /runtime-endpoint names \/run\/other\.sock/ },
+  ])
+  writeFileSync(`${root}/etc/crictl.yaml`, 'runtime-endpoint: unix:///run/containerd/containerd.sock\n')
+  t.same(await examineCrictl(facts, files), [], 'that of /etc comes first')
 })

@@ -1,18 +1,21 @@
 // What is wrong with /etc/crictl.yaml, whether or not it is a target.
-import { CRICTL_FILE, CRICTL_KEYS, crictlEndpointOf, isSameSocket } from '../../containerd/crictl.ts'
+import { CRICTL_FILES, CRICTL_KEYS, crictlEndpointOf, isSameSocket } from '../../containerd/crictl.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { NodeFiles } from '../../model/ports.ts'
 import type { TargetAilment } from '../../model/target.ts'
 
 /** Pods do not care, but whoever looks for the cause of a failed pull with crictl would look at another runtime. */
 export async function examineCrictl({ socket }: ContainerdFacts, files: NodeFiles): Promise<readonly TargetAilment[]> {
-  const state = await files.readFollowing(CRICTL_FILE)
-  if (state.kind !== 'file') return []
+  const states = await Promise.all(CRICTL_FILES.map(async (path) => ({ path, state: await files.readFollowing(path) })))
+  // crictl goes on to the next one only where there is none.
+  const first = states.find(({ state }) => state.kind !== 'absent')
+  if (first?.state.kind !== 'file') return []
+  const { path: where, state } = first
   const text = state.bytes.toString('utf8')
   const remedy = `Set it to unix://${socket}, or let the agent do it with targets.crictl.enabled: true.`
   const finding = (severity: TargetAilment['severity'], what: string): TargetAilment => ({
     severity,
-    where: CRICTL_FILE,
+    where,
     what,
     remedy,
   })
