@@ -139,7 +139,8 @@ t.test('what goes wrong on a node is an alert, and its cure ends it', async (t) 
   await see('somebody has looked at it')
 
   await node.run(['mount', '-o', 'bind,ro', STATE, STATE])
-  await see('every run fails, as the state folder is read-only', 'RegistryTrustReconcileFailing warning')
+  const failing = ['RegistryTrustProblem warning TARGET_READ_ONLY', 'RegistryTrustReconcileFailing warning']
+  await see('every run fails, as the state folder is read-only', ...failing)
   await node.run(['umount', STATE])
   await daemon.until(({ state }) => state === 'converged')
 
