@@ -91,13 +91,13 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
     'CONFIG_INVALID trust.yaml:2:10: drift.zzz is an unknown key; known here: resync, heal, spread, stopAfterFights',
   ],
   'registries: []\n<<: { mode: audit }': [
-    'CONFIG_INVALID trust.yaml:2:1: ["<<"] is an unknown key; known here: mode, anchors, registries, distrust, targets, restart, policy, fleet, publish, log, drift',
+    'CONFIG_INVALID trust.yaml:2:1: ["<<"] is an unknown key; known here: mode, anchors, registries, distrust, targets, containerd, restart, policy, fleet, publish, log, drift',
   ],
   'registries: []\nlog: { level: loud }': [
     'CONFIG_INVALID trust.yaml:2:15: log.level must be debug, info, warn or error, found "loud"',
   ],
   'registries: []\n__proto__: 1': [
-    'CONFIG_INVALID trust.yaml:2:1: __proto__ is an unknown key; known here: mode, anchors, registries, distrust, targets, restart, policy, fleet, publish, log, drift',
+    'CONFIG_INVALID trust.yaml:2:1: __proto__ is an unknown key; known here: mode, anchors, registries, distrust, targets, containerd, restart, policy, fleet, publish, log, drift',
   ],
   // values
   'registries: []\nmode: Audit': [
