@@ -9,7 +9,7 @@ import {
   AppsV1Api,
   CoordinationV1Api,
   CoreV1Api,
-  KubeConfig,
+  type KubeConfig,
   PatchStrategy,
   setHeaderOptions,
   type V1ConfigMap,
@@ -21,6 +21,7 @@ import {
 import { type ClusterApi, type ConfigMapState, type DeploymentName, FIELD_MANAGER } from '../model/cluster.ts'
 import { AgentError } from '../model/errors.ts'
 import type { Log } from '../model/ports.ts'
+import { KeptConnections } from './kept-connections.ts'
 import { LeaseObservations } from './lease-observations.ts'
 import { watchWhile } from './watch-while.ts'
 
@@ -36,7 +37,7 @@ export type KubernetesOptions = {
 
 /** Throws AgentError CLUSTER_UNREACHABLE where there is neither a kubeconfig that can be read nor a service account. */
 export function credentialsFrom(kubeconfig: string | undefined): KubeConfig {
-  const config = new KubeConfig()
+  const config = new KeptConnections()
   try {
     if (kubeconfig === undefined) config.loadFromCluster()
     else config.loadFromFile(kubeconfig)

@@ -10,6 +10,8 @@ const FIRST_PAUSE_MS = 500
 const LAST_PAUSE_MS = 30_000
 /** The server ends a watch by itself after this. */
 const WATCH_SECONDS = 290
+/** One that ends sooner was refused in some way, and is not begun anew at once. */
+const SHORTEST_WATCH_MS = 1_000
 
 export type Source<Kept> = {
   readonly config: KubeConfig
@@ -42,7 +44,9 @@ export function reflect<Kept>(source: Source<Kept>): Reflection<Kept> {
           isSynced = true
           source.onChange()
         }
+        const begunMs = performance.now()
         version = await watchFrom(source, objects, version, closing.signal)
+        if (performance.now() - begunMs < SHORTEST_WATCH_MS) throw new Error('the watch ended at once')
         pauseMs = FIRST_PAUSE_MS
       } catch (thrown) {
         const reason = thrown instanceof Error ? thrown.message : String(thrown)

@@ -15,13 +15,11 @@ import { createPoller, type Poller } from './poller.ts'
 import type { Pace } from './polls.ts'
 import { type FleetNode, type LeaderMemory, NEW_MEMORY, NEW_RECORD, type RolloutRecord } from './record.ts'
 import { adoptGrants, type RolloutStep, stepRollout } from './rollout.ts'
-import { TokenBucket } from './token-bucket.ts'
-import { noteOf as parsedNote, touchesDue } from './touches.ts'
+import { createToucher } from './toucher.ts'
+import { noteOf as parsedNote } from './touches.ts'
 import { conditionOf, fleetState } from './verdict.ts'
 import { isCanary } from './waves.ts'
 
-/** A touch that the watch has not shown yet is not made again. */
-const TOUCH_SETTLE_MS = 10_000
 /** A kubelet mounts what was told within this. */
 const MOUNT_MS = 500
 /** Conditions say nothing before the agents had the time to answer a new leader. */
@@ -60,13 +58,11 @@ export function createController(options: ControllerOptions): Controller {
   const leadership = createLeadership({ api, me, now, log })
   const poller = createPoller({ client: options.client, now, onAnswer: options.wake })
   const announcer = createAnnouncer(api, log)
-  const bucket = new TokenBucket()
-  const told = new Map<string, { readonly note: string; readonly atMs: number }>()
+  const toucher = createToucher({ api, now, log })
   let memory: LeaderMemory = NEW_MEMORY
   let halted: string | undefined
   let ledSinceMs = 0
   let wasLeading = false
-  let touches = 0
   const change = { config: '', sinceMs: 0, proved: new Set<string>() }
 
   const lines = () => linesOf(view, poller, leadership.record(), now())
@@ -93,7 +89,7 @@ export function createController(options: ControllerOptions): Controller {
     memory = step.memory
     tellHalt(step)
     halted = step.halted
-    touch(nowMs)
+    touch()
     const all = lines()
     poller.poll(
       view.pods().values(),
@@ -105,38 +101,19 @@ export function createController(options: ControllerOptions): Controller {
       announcer.announce(spoken(all, view), { removesTaint: settings().startupTaint === 'remove' }, nowMs)
   }
 
-  function touch(nowMs: number): void {
-    const { canary } = settings().rollout
-    const nodes = view.nodes()
-    const pods = [...view.pods().values()].filter(({ name, note }) => {
-      const last = told.get(name)
-      return last === undefined || last.note === note || nowMs - last.atMs > TOUCH_SETTLE_MS
-    })
-    const due = touchesDue({
-      pods,
-      agents: view.pods().size,
-      config: view.config()?.digest,
-      record: leadership.record(),
-      isCanary: (node) => isCanary(canary, nodes.get(node) ?? { labels: {} }),
-      limit: bucket.available(settings().touchesPerSecond, nowMs),
-    })
-    bucket.spend(due.length)
-    for (const { pod, note } of due) {
-      touches += 1
-      told.set(pod.name, { note, atMs: nowMs })
-      api.annotatePod(pod, note).catch((thrown: unknown) => {
-        told.delete(pod.name)
-        log.warn('touch-failed', { pod: pod.name, error: asAgentError(thrown).message })
-      })
-    }
-    for (const name of told.keys()) if (!view.pods().has(name)) told.delete(name)
+  function touch(): void {
+    const { rollout, touchesPerSecond } = settings()
+    const [pods, nodes] = [view.pods(), view.nodes()]
+    const isFirst = (node: string) => isCanary(rollout.canary, nodes.get(node) ?? { labels: {} })
+    const [config, record] = [view.config()?.digest, leadership.record()]
+    toucher.touch({ agents: pods.size, config, record, isCanary: isFirst }, pods, touchesPerSecond)
   }
 
   /** Whether the node should have taken the change up by now: told, mounted by its kubelet, and its share awaited. */
   function isExpected({ pod, facts }: NodeLine, nowMs: number): boolean {
     const config = view.config()?.digest ?? ''
     if (parsedNote(pod)?.config !== config) return false
-    const atMs = told.get(pod.name)?.atMs
+    const atMs = toucher.toldAtMs(pod.name)
     if (atMs === undefined) return true
     return nowMs - atMs >= MOUNT_MS + spreadDelayMs(facts.node, config, { nodes: view.pods().size, spreadMs: 0 })
   }
@@ -193,7 +170,7 @@ export function createController(options: ControllerOptions): Controller {
       halted,
     }),
     get counts() {
-      return { touches, writes: announcer.writes, requests: poller.requests, failures: poller.failures }
+      return { touches: toucher.count, writes: announcer.writes, requests: poller.requests, failures: poller.failures }
     },
     async stop() {
       view.close()

@@ -1,0 +1,68 @@
+import { setImmediate as soon } from 'node:timers/promises'
+import t from 'tap'
+import { NEW_RECORD } from '../../agent/fleet/record.ts'
+import { createToucher } from '../../agent/fleet/toucher.ts'
+import { AgentError } from '../../agent/model/errors.ts'
+import type { SeenPod } from '../../agent/model/fleet-cluster.ts'
+import { SILENT } from '../fixtures/scratch/carry-out.ts'
+
+const INPUT = { config: 'c'.repeat(64), record: NEW_RECORD, isCanary: () => false }
+
+/** Pods whose patches are refused as `refuses` says; the watch shows what was accepted at once. */
+function fleet(count: number, refuses: (pod: string, nowMs: number) => boolean) {
+  let nowMs = 0
+  const pods = new Map<string, SeenPod>()
+  for (let index = 0; index < count; index += 1) {
+    const name = `pod-${index}`
+    pods.set(name, { name, uid: name, node: `n${index}`, ip: '10.0.0.1', port: 1, note: '', isLeaving: false })
+  }
+  const api = {
+    async annotatePod({ name }: { readonly name: string }, note: string) {
+      if (refuses(name, nowMs)) throw new AgentError('CLUSTER_FAILED', 'the API server answered 429')
+      const pod = pods.get(name)
+      if (pod !== undefined) pods.set(name, { ...pod, note })
+      return true
+    },
+  }
+  const toucher = createToucher({ api, now: () => nowMs, log: SILENT })
+  return {
+    toucher,
+    told: () => [...pods.values()].filter(({ note }) => note !== '').length,
+    async pass(seconds: number) {
+      for (let turn = 0; turn < seconds; turn += 1) {
+        toucher.touch({ ...INPUT, agents: count }, pods, 50)
+        await soon()
+        nowMs += 1_000
+      }
+    },
+  }
+}
+
+t.test('every Pod is told once, as many a second as allowed', async (t) => {
+  const { toucher, told, pass } = fleet(1_000, () => false)
+  await pass(10)
+  t.equal(told(), 500)
+  await pass(20)
+  t.same([told(), toucher.count], [1_000, 1_000])
+})
+
+t.test(
+  'an API server that refuses everything for a minute is asked ever less, and then everything is told',
+  async (t) => {
+    const { toucher, told, pass } = fleet(1_000, (_, nowMs) => nowMs < 60_000)
+    await pass(60)
+    t.equal(told(), 0)
+    t.ok(toucher.count <= 7 * 50, `${toucher.count} patches while it refused`)
+    await pass(90)
+    t.equal(told(), 1_000)
+  },
+)
+
+t.test('Pods that are refused for ever hold nobody else up, and are tried once a minute', async (t) => {
+  const { toucher, told, pass } = fleet(200, (pod) => /^pod-.[0-4]$/.test(pod))
+  await pass(60)
+  t.equal(told(), 155)
+  const before = toucher.count
+  await pass(120)
+  t.ok(toucher.count - before <= 45 * 3, `${toucher.count - before} patches in two minutes`)
+})
