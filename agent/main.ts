@@ -18,8 +18,10 @@ import { connectCri } from './node/cri/client.ts'
 import { nodeFiles } from './node/files/files.ts'
 import { inputFiles } from './node/files/input-files.ts'
 import { mounts } from './node/files/mounts.ts'
+import { outputFile } from './node/files/output-file.ts'
 import { rememberedFiles } from './node/files/remembered-files.ts'
 import { processes } from './node/processes/processes.ts'
+import { unitLog } from './node/processes/unit-log.ts'
 import { rehearsalRunner } from './node/rehearsal/rehearsal.ts'
 import { fragmentStore } from './node/state/fragment-store.ts'
 import { grantStore } from './node/state/grant-store.ts'
@@ -59,6 +61,7 @@ const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number
   inspect: async (wiring) => (await import('./cli/commands/inspect.ts')).inspectCommand(wiring),
   explain: async (wiring) => (await import('./cli/commands/explain.ts')).explainCommand(wiring),
   doctor: async (wiring) => (await import('./cli/commands/doctor.ts')).doctorCommand(wiring),
+  'support-bundle': async (wiring) => (await import('./cli/commands/support-bundle.ts')).supportBundleCommand(wiring),
   migrate: async (wiring) => (await import('./cli/commands/migrate.ts')).migrateCommand(wiring),
   rollback: async (wiring) => (await import('./cli/commands/rollback.ts')).rollbackCommand(wiring),
   uninstall: async (wiring) => (await import('./cli/commands/uninstall.ts')).uninstallCommand(wiring),
@@ -76,6 +79,7 @@ const SPEAKS_ONCE: ReadonlySet<Command> = new Set<Command>([
   'apply',
   'explain',
   'doctor',
+  'support-bundle',
   'migrate',
   'rollback',
   'uninstall',
@@ -166,6 +170,10 @@ function wire(options: Wired, command: Command): Wiring {
     createMetrics: async () => (await import('./telemetry/metrics.ts')).createMetrics({ version: VERSION }),
     paint: painter(process.stdout.isTTY === true, process.env),
     print: (text) => process.stdout.write(text),
+    note: (text) => process.stderr.write(text),
+    printBytes: (bytes) => process.stdout.write(bytes),
+    outputFile,
+    unitLog: unitLog({ root: options.root }),
     screen: process.stdout.isTTY
       ? { columns: () => process.stdout.columns || 80, rows: () => process.stdout.rows || 24 }
       : undefined,

@@ -12,7 +12,9 @@ import type {
   Log,
   Mounts,
   NodeFiles,
+  OutputFile,
   RememberedFiles,
+  UnitLog,
   Watcher,
 } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
@@ -44,6 +46,11 @@ export type Wiring = {
   readonly paint: Paint
   /** Standard output: the command's answer and nothing else. */
   readonly print: (text: string) => void
+  /** Standard error: what a person reads beside an answer that is no text. */
+  readonly note: (text: string) => void
+  readonly printBytes: (bytes: Buffer) => void
+  readonly outputFile: OutputFile
+  readonly unitLog: UnitLog
   /** The terminal that standard output is; undefined: it is none. */
   readonly screen?: { columns(): number; rows(): number } | undefined
   /** Aborted by SIGTERM or SIGINT. */

@@ -395,6 +395,15 @@ export type InputFile =
   /** `isOutside`: a link leads out of the folder in which the file must lie. */
   | { readonly kind: 'unreadable'; readonly reason: string; readonly isOutside?: boolean }
 
+/**
+ * Creates a file for the person who asked, in the agent's own file system, readable by its owner alone. Throws
+ * AgentError WRITE_FAILED, also where something is there already.
+ */
+export type OutputFile = (path: string, bytes: Buffer) => Promise<void>
+
+/** The newest lines that systemd keeps of a unit; empty where that cannot be asked. */
+export type UnitLog = (unit: string, lines: number) => Promise<string>
+
 /** The fragments of the configuration when they were last good, by path. */
 export type FragmentStore = {
   /** Empty where nothing is kept, and where what is kept cannot be read. */

@@ -1,6 +1,7 @@
 // A marked secret in every field that names one, in the agent's own token, and in the logins that other tools leave in
 // their files: none shows in anything the agent says, serves, leaves behind, or hands to a program it starts, whether
 // the login is right, wrong or broken.
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
@@ -78,6 +79,40 @@ function withLegacyLogins(generation: Generation, canaries: Canaries): string {
 [${registry}.mirrors."${at('legacy')}"]
   endpoint = ["https://${at('auth')}"]
 ${isOne ? `[${registry}.auths."https://${at('old')}"]\n  password = "${canaries.of('config.toml auths')}"\n` : ''}`
+}
+
+/** Makes one as a file, and one through standard output, and reads every part of them. */
+async function bundlesOn(
+  agent: AgentOnNode,
+  flags: readonly string[],
+  silent: (where: string, text: string) => void,
+  where: string,
+) {
+  const folder = join(agent.config, '..', where.replaceAll(' ', '-'))
+  await mkdir(folder)
+  const [file, piped] = [join(folder, 'file.tar.gz'), join(folder, 'piped.tar.gz')]
+  const made = await agent.command('support-bundle', '--output', file, ...flags)
+  t.equal(made.code, 0, made.stderr)
+  t.equal((await agent.command('support-bundle', '--output', file, ...flags)).code, 1, 'what is there is not replaced')
+  const argv = agent.argv('support-bundle', '--output', '-', ...flags)
+  const through = await agent.node.exec(['sh', '-c', '"$@" > "$0"', piped, ...argv], { timeoutMs: 90_000 })
+  t.equal(through.code, 0, through.stderr)
+  silent(`${where}: what is printed`, made.stdout + made.stderr + through.stderr)
+  for (const archive of [file, piped]) {
+    const parts = execFileSync('tar', ['--list', '--file', archive], { encoding: 'utf8' }).split('\n').filter(Boolean)
+    const wanted = ['containerd-config', 'configuration', 'host-directories', 'plan', 'doctor', 'audit', 'status']
+    for (const name of wanted) {
+      t.ok(
+        parts.some((part) => part.endsWith(`/${name}.json`)),
+        `${where} holds ${name}`,
+      )
+      t.match(made.stdout, `${name}.json`, `the list tells of ${name}`)
+    }
+    const text = execFileSync('tar', ['--extract', '--to-stdout', '--file', archive], { encoding: 'utf8' })
+    t.match(text, '[redacted]')
+    t.match(text, at('auth'), 'and yet it tells of the registries')
+    silent(where, text)
+  }
 }
 
 const generations = generationsToTest()
@@ -292,12 +327,14 @@ for (const [generation, format] of runs) {
       t.not(stdout + stderr, '', name)
       silent(name, stdout + stderr)
     }
+    if (format === 'json') await bundlesOn(agent, FLAGS, silent, 'a support bundle')
     await node.writeFile(CONFIG, `${original}\npassword = "${c('a broken config.toml')}\n`)
     for (const name of format === 'json' ? ['plan', 'doctor'] : []) {
       const { stdout, stderr } = await agent.command(name, ...FLAGS)
       t.match(stdout + stderr, /config\.toml/, `${name} tells of a broken config.toml`)
       silent(`${name} with a broken config.toml`, stdout + stderr)
     }
+    if (format === 'json') await bundlesOn(agent, FLAGS, silent, 'a support bundle with a broken config.toml')
     silent(
       'what is recorded',
       await node.run(['sh', '-c', 'cd /var/lib/registry-trust && cat *.json* journal/*']).catch(() => ''),

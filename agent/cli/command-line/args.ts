@@ -53,6 +53,8 @@ export type Options = {
   readonly diff: boolean
   /** Of `plan`: path of another containerd's program on the node. */
   readonly withContainerd?: string
+  /** Of `support-bundle`; `-`: standard output. */
+  readonly output?: string
   readonly kubeconfig?: string
   readonly namespace?: string
   readonly watch: boolean
@@ -164,7 +166,7 @@ function readFlag(
     return [typed, 'true']
   }
   if (value === undefined || value === '') throw usage(`${raw} needs a value: ${raw} ${flag(typed).value ?? 'VALUE'}`)
-  if (!isInline && value.startsWith('-'))
+  if (!isInline && value.startsWith('-') && value !== '-')
     throw usage(`${raw} needs a value, but "${value}" follows; if that is the value, write ${raw}=${value}`)
   return [typed, value]
 }
@@ -204,6 +206,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
   const namespace = last(source, 'namespace')
   const fleet = last(source, 'fleet')
   const passwordFile = last(source, 'password-file')
+  const output = last(source, 'output')
   const listen = last(source, 'listen') ?? (command === 'fleet' ? ':9462' : ':9461')
   const target = readChoice(source, 'for', FLAGS.for.choices)
   const withContainerd = last(source, 'with-containerd')
@@ -231,6 +234,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     ...(tlsKeyFile !== undefined && { tlsKeyFile }),
     ...(fleet !== undefined && { fleet }),
     ...(passwordFile !== undefined && { passwordFile }),
+    ...(output !== undefined && { output }),
     ...(format !== undefined && { format }),
     ...(target !== undefined && { for: target }),
     consentUnrehearsed: readSwitch(source, 'consent-unrehearsed'),

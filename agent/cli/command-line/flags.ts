@@ -92,6 +92,10 @@ export const COMMANDS = {
     summary: 'look for everything that is wrong on this node, worst first',
     exits: ['0  nothing is wrong', '3  something is', '1  error'],
   },
+  'support-bundle': {
+    summary: 'write one .tar.gz with what a maintainer asks for about this node, without secrets',
+    exits: ['0  written; the list says which parts could not be had', '1  error: nothing was written'],
+  },
   migrate: {
     summary: 'turn legacy registry sections of config.toml into hosts.toml files that behave the same',
     exits: [
@@ -165,14 +169,14 @@ export const FLAGS = {
     value: 'SOCKET',
     default: 'none; as a sidecar /run/registry-trust/cri.sock',
     help: "the sidecar's socket, in place of containerd's own",
-    commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'cri-proxy'],
+    commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'cri-proxy', 'support-bundle'],
   },
   'restarter-socket': {
     kind: 'text',
     value: 'SOCKET',
     default: 'none; as a sidecar /run/registry-trust/restarter.sock',
     help: "the sidecar's socket, in place of D-Bus",
-    commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'restarter'],
+    commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'restarter', 'support-bundle'],
   },
   'state-dir': {
     kind: 'text',
@@ -198,7 +202,7 @@ export const FLAGS = {
     value: 'FILE',
     default: 'none',
     help: 'serve HTTPS with this PEM file, read again when it changes; status and fleet trust it',
-    commands: ['agent', 'status', 'fleet'],
+    commands: ['agent', 'status', 'fleet', 'support-bundle'],
   },
   'tls-key-file': {
     kind: 'text',
@@ -213,7 +217,7 @@ export const FLAGS = {
     value: 'FILE',
     default: 'none',
     help: 'labels of this node for `when`, one KEY="VALUE" a line, as the downward API writes them',
-    commands: ['agent', 'plan', 'apply', 'doctor', 'explain', 'migrate'],
+    commands: ['agent', 'plan', 'apply', 'doctor', 'explain', 'migrate', 'support-bundle'],
   },
   fleet: {
     kind: 'text',
@@ -302,6 +306,13 @@ export const FLAGS = {
     default: 'off',
     help: 'also show each text file that would change, as a unified diff without secrets',
     commands: ['plan'],
+  },
+  output: {
+    kind: 'text',
+    value: 'FILE',
+    default: 'a new file here',
+    help: 'a file that does not exist yet, for the archive; -: standard output',
+    commands: ['support-bundle'],
   },
   json: {
     kind: 'switch',

@@ -69,6 +69,9 @@ insecure_skip_verify, -k …) with the one that keeps it on. A line with "regist
 trusts for each. Then it pulls the image and says where that fails.`,
   doctor: `Looks at the configuration, containerd's config.toml, its host directories and environment, the restart, the sandbox image and
 each declared registry, and prints what is wrong with what to do about it. Files that containerd ignores without a word are named.`,
+  'support-bundle': `Collects status, plan, doctor, versions, the configuration as read, containerd's config.toml and host directories, unit
+facts, the newest log and audit lines, prints the list of contents, and writes one .tar.gz. Files are parsed, never copied: secrets
+are taken out, and what cannot be parsed is left out. It changes nothing on the node. In a Pod: --output - > FILE.`,
   migrate: `Moves registry.mirrors and registry.configs of config.toml into hosts.toml files that behave the same on this containerd, and
 sets config_path, in one transaction with one restart. What cannot be expressed is refused before anything is written.`,
   completion: `Prints a script to source, e.g. in ~/.bashrc: source <(registry-trust completion bash)`,

@@ -102,6 +102,8 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
     ['plan', { REGISTRY_TRUST_JSON: 'True' }, { json: true }],
     ['plan --no-json', { REGISTRY_TRUST_JSON: 'true' }, { json: false }],
     ['plan --diff', {}, { diff: true }],
+    ['support-bundle', { REGISTRY_TRUST_OUTPUT: 'bundle.tar.gz' }, { output: 'bundle.tar.gz' }],
+    ['support-bundle --output -', {}, { output: '-' }],
     ['bootstrap', { REGISTRY_TRUST_FOR: 'talos' }, { for: 'talos' }],
     ['plan', { REGISTRY_TRUST_DIFF: 'true' }, { diff: true }],
     ['plan', { REGISTRY_TRUST_WITH_CONTAINERD: '/opt/containerd' }, { withContainerd: '/opt/containerd' }],
