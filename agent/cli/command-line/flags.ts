@@ -265,7 +265,7 @@ export const FLAGS = {
     kind: 'text',
     value: 'FILE',
     default: 'none',
-    help: 'first line: the password of a PKCS#12 store',
+    help: 'first line: the password of a PKCS#12 store or a Java keystore',
     commands: ['inspect'],
   },
   kubeconfig: {

@@ -55,7 +55,7 @@ in the state folder. If the agent dies in the middle of a restart, it finishes i
   probe: `Shakes hands with the registry from this node and judges its certificates as containerd would: with the declared anchors (for a
 registry that is not declared: all of them) and the node's own trust store. Works without containerd and without trust.yaml;
 sends no credentials. Follows the token service and redirects too, because a pull needs them as well.`,
-  inspect: `Recognises PEM, DER, base64 (once or twice), PKCS#7 and PKCS#12 by their content, never by the file's name, and prints every
+  inspect: `Recognises PEM, DER, base64 (once or twice), PKCS#7, PKCS#12, JKS and JCEKS by their content, never by the file's name, and prints every
 certificate with whether it can serve as an anchor and what to know about it. A private key is never read and never shown.`,
   publish: `Writes the anchors to ConfigMaps by server-side apply, Tekton's config-registry-cert among them, and restarts the Deployments named
 when they may have read something else. For programs that no node's trust reaches: controllers and build Pods. With --watch

@@ -31,7 +31,7 @@ const anchor = {
   properties: {
     file: fileName('File with the certificates: PEM, DER or base64 of one of them, recognised by content.'),
     pem: { description: 'The certificates themselves, as PEM text.', type: 'string', minLength: 1 },
-    passwordFile: fileName('File with the password of a PKCS#12 store.'),
+    passwordFile: fileName('File with the password of a PKCS#12 store or a Java keystore.'),
     when: condition,
     scope: {
       description:

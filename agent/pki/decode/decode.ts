@@ -9,12 +9,13 @@ import type { Secret } from '../../model/secret.ts'
 import { type DecodedCertificate, readCertificate } from '../certificate/certificate.ts'
 import { childrenOf, type DerElement, readElements, TAG } from '../encoding/der.ts'
 import { decodeBase64, PEM_MARKER, type PemBlock, splitPem } from '../encoding/pem.ts'
+import { type JavaKeystoreReason, type JavaKeystoreType, javaKeystoreType, openJavaKeystore } from './java-keystore.ts'
 import { readTrustedCertificate } from './openssl-trusted.ts'
 import { certificatesInPkcs7 } from './pkcs7.ts'
 import { openPkcs12, type Pkcs12Reason } from './pkcs12.ts'
 
 /** Outermost first: `["base64", "base64", "pem"]` is what TKG stores. */
-export type Encoding = 'data-uri' | 'base64' | 'pem' | 'der' | 'pkcs7' | 'pkcs12'
+export type Encoding = 'data-uri' | 'base64' | 'pem' | 'der' | 'pkcs7' | 'pkcs12' | JavaKeystoreType
 
 export type Decoded = {
   readonly certificates: readonly DecodedCertificate[]
@@ -25,7 +26,7 @@ export type Decoded = {
 }
 
 export type DecodeOptions = {
-  /** Of a PKCS#12 store; anything else needs none. */
+  /** Of a PKCS#12 store; of a Java keystore, to check that it is whole. Anything else needs none. */
   readonly password?: Secret | undefined
 }
 
@@ -52,6 +53,8 @@ function inside({ outer, password }: Place, ...forms: readonly Encoding[]): Plac
 
 function unwrap(bytes: Buffer, place: Place): Decoded {
   const { outer } = place
+  const keystore = javaKeystoreType(bytes)
+  if (keystore !== undefined) return fromJavaKeystore(bytes, inside(place, keystore), keystore)
   const text = textOf(bytes)
   if (text === undefined && bytes[0] === TAG.sequence) return fromDer(bytes, place)
   const content = text ?? bytes.toString('latin1')
@@ -194,6 +197,24 @@ function fromPkcs12(bytes: Buffer, { outer, password }: Place): Decoded {
   return parts.length > ANCHOR_MAX_CERTIFICATES ? tooMany(outer) : collect(parts, outer)
 }
 
+const KEYSTORE_CODES = {
+  malformed: 'ANCHOR_NOT_A_CERTIFICATE',
+  'private-key': 'ANCHOR_PRIVATE_KEY',
+  'password-wrong': 'ANCHOR_PASSWORD',
+  unsupported: 'ANCHOR_NOT_SUPPORTED_YET',
+  'too-many': 'ANCHOR_TOO_LARGE',
+} as const satisfies { readonly [reason in JavaKeystoreReason]: string }
+
+function fromJavaKeystore(bytes: Buffer, { outer, password }: Place, type: JavaKeystoreType): Decoded {
+  const opened = openJavaKeystore(bytes, password, ANCHOR_MAX_CERTIFICATES)
+  const subject = `the input is a Java keystore (${type.toUpperCase()})`
+  if (!opened.ok && opened.reason === 'private-key') return privateKey(outer)
+  if (!opened.ok) return nothing(outer, problem(KEYSTORE_CODES[opened.reason], `${subject}: ${opened.detail}`))
+  if (opened.certificates.length === 0)
+    return nothing(outer, problem('ANCHOR_EMPTY', `${subject} without a certificate in it`))
+  return collect(numbered(opened.certificates, 'the keystore'), outer)
+}
+
 function readDer(der: Buffer, place: string): Part {
   if (isPrivateKey(der)) return { problem: problem('ANCHOR_PRIVATE_KEY', `${place} is a private key`) }
   const container = containerOf(der)
@@ -238,9 +259,7 @@ function garbage(bytes: Buffer, outer: readonly Encoding[]): Decoded {
   const found =
     start.startsWith('<!doctype html') || start.startsWith('<html')
       ? 'it is an HTML page: the download got a web page in place of the certificate'
-      : bytes.subarray(0, 4).equals(Buffer.from('feedfeed', 'hex'))
-        ? 'it is a Java keystore: export the certificate with `keytool -exportcert -rfc`'
-        : 'neither PEM, DER nor base64 of one of them begins at byte 0'
+      : 'neither PEM, DER nor base64 of one of them begins at byte 0'
   return nothing(outer, problem('ANCHOR_NOT_A_CERTIFICATE', `the input holds no certificate: ${found}`))
 }
 

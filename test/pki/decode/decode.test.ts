@@ -167,8 +167,8 @@ t.test('says what it found in place of a certificate', async (t) => {
     ],
     [
       Buffer.from('feedfeed00000002', 'hex'),
-      `${none} it is a Java keystore: export the certificate with \`keytool -exportcert -rfc\``,
-      [],
+      'ANCHOR_NOT_A_CERTIFICATE the input is a Java keystore (JKS): it is cut off, or malformed, at byte 0',
+      ['jks'],
     ],
     [
       derOf(one).subarray(0, 100),
