@@ -81,7 +81,7 @@ async function loadNamed(declared: DeclaredAnchor, lookup: InputLookup, options:
   const { name, entry, file, pointer } = declared
   const judging = { ...options, pins: entry.pins?.map(normalizePin) }
   if (entry.file !== undefined) {
-    const found = await lookup.find(entry.file, file)
+    const found = await lookup.findCertificates(entry.file, file)
     const where = {
       place: file.place(`${pointer}/file`, 'value'),
       subject: file.subject(`${pointer}/file`),
@@ -160,7 +160,7 @@ async function fromFile(
       return held(problem('ANCHOR_MISSING', `${at} names ${where.name}, which is not in ${folders}${hint}`))
     }
     case 'folder':
-      return held(problem('ANCHOR_UNREADABLE', `${at} names ${path}, which is a folder`))
+      return held(problem('ANCHOR_UNREADABLE', `${at} names ${path}, which is a folder without ca.crt: name the file`))
     case 'too-large':
       return held(problem('ANCHOR_TOO_LARGE', `${at} names ${path}, which has ${input.bytes} bytes`))
     case 'unreadable':
@@ -261,7 +261,7 @@ async function loadUnnamed(
   const users = new Map<string, { readonly found: FoundInput; readonly registries: DeclaredRegistry[] }>()
   for (const registry of registries) {
     if (registry.entry.ca === undefined) continue
-    const found = await lookup.find(registry.entry.ca, registry.file)
+    const found = await lookup.findCertificates(registry.entry.ca, registry.file)
     const known = users.get(found.path)
     if (known === undefined) users.set(found.path, { found, registries: [registry] })
     else known.registries.push(registry)
@@ -271,7 +271,7 @@ async function loadUnnamed(
   // In the order of paths, so that names do not depend on the order of registries.
   for (const [path, use] of [...users].sort(([left], [right]) => (left < right ? -1 : 1))) {
     const declared = named.find((one) => one.path === path)
-    const name = declared?.anchor.name ?? freeName(path, taken)
+    const name = declared?.anchor.name ?? freeName(use.found.chosenIn ?? path, taken)
     for (const registry of use.registries) nameOf.set(registry, name)
     const [first] = use.registries
     if (declared !== undefined || first === undefined) continue

@@ -12,6 +12,8 @@ export type FoundInput = {
   readonly input: InputFile
   /** Folders that were looked through, in order. */
   readonly lookedIn: readonly string[]
+  /** The folder that was named, where the file was chosen in it. */
+  readonly chosenIn?: string
 }
 
 /** The file that names another one. */
@@ -26,6 +28,10 @@ export type Namer = {
 export function reachOf({ folder, isFragment, reach }: Namer): string | undefined {
   return isFragment ? (reach ?? folder) : undefined
 }
+
+/** Keys of a Secret of type kubernetes.io/tls, and the one that cert-manager adds. */
+const CA_KEY = 'ca.crt'
+const SERVER_KEYS: ReadonlySet<string> = new Set(['tls.crt', 'tls.key'])
 
 export class InputLookup {
   readonly #files: InputFiles
@@ -54,6 +60,22 @@ export class InputLookup {
       input: { kind: 'absent' },
       lookedIn: lookedIn.map((folder) => folder || posix.dirname(first)),
     }
+  }
+
+  /**
+   * As `find`; of a folder, which a mounted Secret or ConfigMap is, the certificates in it: `ca.crt`, as cert-manager
+   * writes it, else its only file, as the target of a trust-manager Bundle has it. The folder itself where neither is
+   * there.
+   */
+  async findCertificates(name: string, namer: Namer): Promise<FoundInput> {
+    const found = await this.find(name, namer)
+    if (found.input.kind !== 'folder') return found
+    const names = (await listQuietly(this.#files, found.path)).filter((one) => !one.startsWith('.'))
+    const chosen = names.includes(CA_KEY) ? CA_KEY : names.length === 1 ? names[0] : undefined
+    // The only file of a Secret of a server is its certificate: nobody's authority.
+    if (chosen === undefined || SERVER_KEYS.has(chosen)) return found
+    const path = posix.join(found.path, chosen)
+    return { ...found, path, input: await this.#readOnce(path, reachOf(namer)), chosenIn: found.path }
   }
 
   /** Where the file is, without keeping what it holds; beside the file that names it where it is nowhere. */

@@ -49,8 +49,10 @@ t.test('a broken anchor file holds that anchor alone', async (t) => {
     ],
     [
       'a folder',
-      { 'lab.pem/x': '' },
-      ['ANCHOR_UNREADABLE trust.yaml:4:9: registries[1].ca names lab.pem, which is a folder'],
+      { 'lab.pem/x': '', 'lab.pem/y': '' },
+      [
+        'ANCHOR_UNREADABLE trust.yaml:4:9: registries[1].ca names lab.pem, which is a folder without ca.crt: name the file',
+      ],
       0,
     ],
     [

@@ -121,6 +121,62 @@ t.test(
   },
 )
 
+t.test(
+  'the folder of a mounted Secret of cert-manager is its ca.crt, that of a trust-manager target its only file',
+  async (t) => {
+    const folder = t.testdir()
+    const files = {
+      'trust.yaml': `anchors: { corp: { file: bundle } }
+registries: [{ host: a.example.net, ca: harbor-tls }, { host: b.example.net, ca: harbor-tls }, { host: c.example.net, anchors: [corp] }]`,
+      'harbor-tls/ca.crt': caA.pem,
+      'harbor-tls/tls.crt': caB.pem,
+      'harbor-tls/tls.key': 'never read',
+      'bundle/trust-bundle.pem': caB.pem,
+      'bundle/..data/trust-bundle.pem': caB.pem,
+    }
+    t.same(await registries(folder, files, ['.']), [
+      { host: 'a.example.net', trusts: [caA.fingerprint] },
+      { host: 'b.example.net', trusts: [caA.fingerprint] },
+      { host: 'c.example.net', trusts: [caB.fingerprint] },
+    ])
+    const { anchors, sources } = desiredOf(await loadFiles(t.testdir(), files, ['.']))
+    t.same(
+      anchors.map(({ name }) => name),
+      ['corp', 'harbor-tls'],
+      'the name on the node is that of the Secret, not "ca"',
+    )
+    t.match(sources.join(' '), /harbor-tls\/ca\.crt/, 'the file itself is watched')
+  },
+)
+
+t.test('a Secret without ca.crt gives no anchor: tls.crt is the certificate of a server', async (t) => {
+  for (const names of [['tls.crt'], ['tls.crt', 'tls.key'], ['a.pem', 'b.pem'], ['..data']]) {
+    const folder = t.testdir()
+    const secret = Object.fromEntries(names.map((name) => [`tls/${name}`, caA.pem]))
+    const files = { 'trust.yaml': 'registries: [{ host: a.example.net, ca: tls }]', ...secret }
+    const result = await loadFiles(folder, files, ['.'])
+    t.match(
+      told(result.problems, folder),
+      [/registries\[0\]\.ca names tls, which is a folder without ca\.crt/],
+      names.join(),
+    )
+  }
+})
+
+t.test('a fragment finds the folder of its own Secret alone', async (t) => {
+  const own = {
+    'trust.yaml': 'registries: []',
+    'tls/ca.crt': caA.pem,
+    'registries.d/team.yaml': 'registries: [{ host: a.example.net, ca: own }]',
+    'registries.d/own/ca.crt': caB.pem,
+  }
+  t.same(await registries(t.testdir(), own, ['.']), [{ host: 'a.example.net', trusts: [caB.fingerprint] }])
+  const folder = t.testdir()
+  const others = { ...own, 'registries.d/team.yaml': 'registries: [{ host: a.example.net, ca: tls }]' }
+  const result = await loadFiles(folder, others, ['.'])
+  t.match(result.ok ? told(result.refused, folder) : [], [/ca names tls, which is tls: a fragment may name files/])
+})
+
 t.test('an endpoint with a path stands in place of /v2, as k3s writes it', async (t) => {
   const mirrorsOf = async (endpoint: string) => {
     const files = { 'registries.yaml': `mirrors: { docker.io: { endpoint: ["${endpoint}"] } }` }
