@@ -97,7 +97,7 @@ function partsOf(wiring: Wiring, loaded: LoadResult): readonly Part[] {
       what: 'hosts.toml and CA files',
       make: async () => hostDirectories(await facts(), files),
     },
-    { name: 'versions.json', what: 'agent, Node.js, kernel, flags', make: async () => versionsOf(wiring) },
+    { name: 'versions.json', what: 'agent, Node.js, operating system, flags', make: async () => versionsOf(wiring) },
     {
       name: 'containerd.json',
       what: 'process, unit and status of containerd',
@@ -117,9 +117,10 @@ function partsOf(wiring: Wiring, loaded: LoadResult): readonly Part[] {
   ]
 }
 
-function versionsOf({ version, node, options }: Wiring): object {
-  const { node: runtime } = process.versions
-  return { agent: version, node, runtime, arch: process.arch, platform: process.platform, options }
+async function versionsOf({ version, node, options, files }: Wiring): Promise<object> {
+  const release = await files.readFollowing('/etc/os-release')
+  const os = release.kind === 'file' ? /^PRETTY_NAME="?([^"\n]*)/m.exec(release.bytes.toString('utf8'))?.[1] : undefined
+  return { agent: version, node, runtime: process.versions.node, arch: process.arch, os, options }
 }
 
 /** Looked at once, whether containerd answers or not; asked again it fails in the same way. */
