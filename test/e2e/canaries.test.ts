@@ -51,6 +51,8 @@ t.test('every key that names a file is one that is tried here', async (t) => {
     'anchors.NAME.file',
     'anchors.NAME.passwordFile',
     'anchors.NAME.pem',
+    // Certificates of the distribution, as anchors are read.
+    'distrust[].file',
     // The name of a key of a ConfigMap.
     'publish.configMaps[].key',
     'registries[].ca',
