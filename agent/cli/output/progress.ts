@@ -81,12 +81,12 @@ function pulling(cri: CriClient, line: ProgressLine): CriClient {
 }
 
 /** A log line goes to the same terminal: not behind the line. */
-function aside(log: Log, line: ProgressLine): Log {
+function aside(given: Log, line: ProgressLine): Log {
   const after =
     (level: keyof Log): Log[keyof Log] =>
     (event, fields) => {
       line.clear()
-      log[level](event, fields)
+      given[level](event, fields)
     }
   return { debug: after('debug'), info: after('info'), warn: after('warn'), error: after('error') }
 }
