@@ -5,7 +5,7 @@ import type { ContainerdFacts, SystemRootsFacts } from '../model/observed-state.
 import type { Run } from '../model/run.ts'
 import type { AgentState } from '../model/state.ts'
 import type { DriftStatus } from '../model/status.ts'
-import { ignoredHosts, rootsAreNewer } from '../reconcile/run/stale-load.ts'
+import { rootsAreNewer, unreadHosts } from '../reconcile/run/stale-load.ts'
 import { stillTrusted } from '../reconcile/run/withdrawn-anchors.ts'
 
 /**
@@ -27,7 +27,7 @@ export function outdatedRoots(
     .filter((registry) => trustOf(registry, desired).certificates.length === 0)
     .map(({ host }) => host)
     .filter((host) => codeOf(host) === 'unknown-authority')
-  const ignored = rehearsal === undefined ? [] : ignoredHosts(proofs, rehearsal)
+  const ignored = rehearsal === undefined ? [] : unreadHosts(proofs, rehearsal)
   const untrusted = [...new Set([...bySystem, ...ignored])].join(', ')
   if (untrusted === '' || !rootsAreNewer(facts)) return withdrawn
   const changed = `it changed at ${instant(facts.systemRoots.changedAt)}`

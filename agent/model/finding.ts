@@ -43,7 +43,8 @@ export const FINDINGS = {
   'blob-host-untrusted':
     'Layers come from another host with another certificate: add its CA to the anchors of this registry.',
   'ca-file-unreadable': 'containerd cannot read the CA file named in hosts.toml: restore it or let the agent heal it.',
-  'hosts-file-ignored': 'containerd ignores hosts.toml: config_path is not loaded, or the file does not parse.',
+  'hosts-file-ignored':
+    'Restart containerd where it has not loaded config_path (profile full does so, within the limits of `restart`); correct hosts.toml where it does not parse.',
   'bad-credentials-file': 'Correct the credentials file: it cannot be decoded.',
   'sandbox-image-missing': "Pull or preload the sandbox (pause) image named in containerd's configuration.",
   'containerd-down': 'Start containerd; the agent goes on when its socket answers.',

@@ -132,7 +132,9 @@ newestSystemdGeneration(t, 'strategy never: the restart is told as due, and made
   const trust = { restart: { strategy: 'never' } }
   const { node, agent } = await agentOnSystemd(t, generation, { trust })
   const pid = await node.containerdPid()
-  t.match(await agent.apply(), { code: 6, report: { restartPending: 'restart.strategy is never' } })
+  const message = /does not read the files of .*config_path is not set.*not restarted: restart\.strategy is never/
+  const findings = [{ host: HOST, finding: { code: 'hosts-file-ignored', message } }]
+  t.match(await agent.apply(), { code: 6, report: { restartPending: 'restart.strategy is never', findings } })
   const daemon = await agent.startDaemon()
   // Not by HTTP: the tree of this node has no curl.
   let status = { state: '', restart: { pending: false } }

@@ -29,8 +29,9 @@ export async function chooseRestart(
   if (settings.strategy === 'signal') return chooseSignal(facts, processes)
   if (!(await systemd.isAvailable()))
     return none(
-      'systemd does not answer on D-Bus, so nothing is known to start containerd again: in a Pod of profile hosts-proof, run profile ' +
-        'full on this node once; set restart.strategy to signal if a supervisor does',
+      'the agent has no way to restart containerd here: systemd does not answer on D-Bus, and only profile full has ' +
+        'that way in a Pod. Run profile full on this node once; set restart.strategy to signal if a supervisor ' +
+        'starts containerd again',
     )
   const name =
     settings.unit === 'auto' ? (facts.process?.unit ?? facts.unit?.name ?? 'containerd.service') : settings.unit

@@ -15,7 +15,7 @@ import { isUndone } from '../transaction/undo-report.ts'
 import { type Attempt, base, isLegacy, proveFresh, record } from './attempt.ts'
 import { failedToRestart, failedToWrite, undoUnrecorded, undoWorse } from './give-up.ts'
 import { isPureHealing, isTrusted } from './preflight.ts'
-import { ignoredHosts, isLoadUncertain, notLoaded } from './stale-load.ts'
+import { ignoredHosts, isLoadUncertain, notLoaded, whileUnread } from './stale-load.ts'
 import { rememberSystemAnchors } from './withdrawn-anchors.ts'
 
 /** What one pass is to do. */
@@ -129,7 +129,8 @@ async function finish({ task, applied, restarts, open, denied, proofs }: Proved,
     return undoUnrecorded(asAgentError(thrown), newConfigOf(applied, facts.configFile), restarts, attempt)
   }
   const run = { ...base(attempt), state: saved, proofs, applied, restarts }
-  if (denied !== undefined) return { ...run, outcome: 'deferred', ...pendingOf(denied) }
+  if (denied !== undefined)
+    return { ...run, proofs: told(proofs, task, denied, attempt), outcome: 'deferred', ...pendingOf(denied) }
   return { ...run, outcome: isDone ? 'applied' : 'unchanged' }
 }
 
@@ -161,6 +162,12 @@ function keepPrevious(next: AgentState, { previous }: AgentState, isHealingOnly:
   if (!isHealingOnly) return next
   const { previous: _, ...rest } = next
   return previous === undefined ? rest : { ...rest, previous }
+}
+
+/** A restart that nobody planned has suspects beside config_path, which the words of the pull leave open. */
+function told(proofs: readonly ProofResult[], { restart }: Task, denied: Denied, { planned, rehearsal }: Attempt) {
+  if (!planned.plan.restart.required) return proofs
+  return whileUnread(proofs, rehearsal, { due: restart.reason, waitsFor: denied.reason })
 }
 
 function pendingOf({ reason, waitMs }: Denied): Pick<Run, 'restartPending' | 'restartWaitMs'> {

@@ -1,6 +1,6 @@
 // Whether the running containerd has loaded what lies on the node: known by the effect only, by what a fresh start of
 // it trusts and it does not. Pure.
-import { provesTrust } from '../../model/finding.ts'
+import { type FindingCode, finding, provesTrust } from '../../model/finding.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Rehearsal } from '../../model/plan.ts'
 import type { ProofResult } from '../../model/proof.ts'
@@ -32,11 +32,39 @@ function isConfigUncertain({ status }: ContainerdFacts, isLegacy: boolean): bool
  * they changed.
  */
 export function ignoredHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): readonly string[] {
+  return trustedByAFreshStart(proofs, rehearsal, ['unknown-authority'])
+}
+
+/** The same, of proofs that may have been through `whileUnread`. */
+export function unreadHosts(proofs: readonly ProofResult[], rehearsal: Rehearsal): readonly string[] {
+  return trustedByAFreshStart(proofs, rehearsal, ['unknown-authority', 'hosts-file-ignored'])
+}
+
+function trustedByAFreshStart(
+  proofs: readonly ProofResult[],
+  rehearsal: Rehearsal,
+  codes: readonly FindingCode[],
+): readonly string[] {
   if (rehearsal.verdict !== 'passed') return []
   const trusted = new Set(rehearsal.proofs.filter(({ finding }) => provesTrust(finding.code)).map(({ host }) => host))
-  return proofs
-    .filter(({ host, finding }) => finding.code === 'unknown-authority' && trusted.has(host))
-    .map(({ host }) => host)
+  return proofs.filter(({ host, finding }) => codes.includes(finding.code) && trusted.has(host)).map(({ host }) => host)
+}
+
+/**
+ * The proofs while a restart that was planned has to wait. What those registries lack is the restart, and no CA, as
+ * containerd's own words would have it. `waitsFor`: why it may not be restarted now.
+ */
+export function whileUnread(
+  proofs: readonly ProofResult[],
+  rehearsal: Rehearsal,
+  { due, waitsFor }: { readonly due: string; readonly waitsFor: string },
+): readonly ProofResult[] {
+  const ignored = new Set(ignoredHosts(proofs, rehearsal))
+  return proofs.map((proof) => {
+    if (!ignored.has(proof.host)) return proof
+    const message = `containerd does not read the files of ${proof.host} before its next start (${due}); not restarted: ${waitsFor}`
+    return { ...proof, finding: finding('hosts-file-ignored', message, proof.finding.evidence) }
+  })
 }
 
 export function notLoaded(facts: ContainerdFacts, isLegacy: boolean, hosts: readonly string[]): string {
