@@ -1,12 +1,13 @@
 // Three clients before the same broken servers: the proof of `apply`, `probe` and `explain` name one fault, the same in
-// all three.
+// all three, and ask its server for no more than that needs: the servers' own logs of requests judge that.
 import { join } from 'node:path'
 import t from 'tap'
 import type { Explanation } from '../../agent/diagnose/explain-image.ts'
+import { breaksTrust } from '../../agent/model/finding.ts'
 import { AgentOnNode } from '../fixtures/e2e/agent-on-node.ts'
 import { newestGeneration, sandboxNode } from '../fixtures/node/node-tests.ts'
 import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
-import { startFaultServer } from '../fixtures/node/tls-servers.ts'
+import { type SeenRequest, startFaultServer } from '../fixtures/node/tls-servers.ts'
 import { brokenServers, ISSUER_HOST, type Row } from '../fixtures/probe/broken-servers.ts'
 import { probeOn, pullCode } from '../fixtures/probe/probe-order.ts'
 import { orderOf, registryOf, startServers } from '../fixtures/probe/start-servers.ts'
@@ -21,7 +22,7 @@ newestGeneration(t, 'apply, probe and explain say the same', async (t, generatio
   // One trust.yaml for all rows declares the intermediate that this row is about, for another registry.
   const rows = all.filter(({ host }) => host !== 'unproven')
   await node.writeFile('/etc/ssl/certs/matrix-system.pem', systemRoot.pem)
-  const registries = await startServers(node, rows)
+  const { registries, requests } = await startServers(node, rows)
   const answer = { status: 200, body: issuing.pem }
   await startFaultServer(node, { host: ISSUER_HOST, port: 80, fault: 'plain-http', answer })
 
@@ -42,14 +43,18 @@ newestGeneration(t, 'apply, probe and explain say the same', async (t, generatio
     stderr,
   } = await agent.apply()
   t.ok(findings.length === rows.length, `${findings.length} of ${rows.length} are proved: ${stderr}`)
+  const afterApply = await requests()
 
   const reports = await probeOn(
     node,
     rows.map((row) => orderOf(row, registries)),
   )
+  const afterProbe = await requests()
   const images = rows.map((row) => `${registryOf(row, registries)}/registry-trust/probe:does-not-exist`)
   const argv = [process.execPath, join(import.meta.dirname, '../fixtures/probe/run-explains.ts'), agent.config]
   const explanations = JSON.parse(await node.run(argv, { input: JSON.stringify(images), timeoutMs: 120_000 })) as Told[]
+  const afterExplain = await requests()
+  t.ok(rows.filter(reachesHttp).length >= 20, 'so many are judged by their requests')
   rows.forEach((row, index) => {
     const host = registryOf(row, registries)
     const [proof, report, explained] = [
@@ -63,8 +68,34 @@ newestGeneration(t, 'apply, probe and explain say the same', async (t, generatio
     const said = explained?.finding.code
     t.equal(said === 'not-found' ? 'trusted' : said, row.code, `${host}: explain`, seen)
     t.equal(explained?.endpoints[0]?.finding?.code, row.code, `${host}: the endpoint in explain`, seen)
+    const logs = [new Map<string, readonly SeenRequest[]>(), afterApply, afterProbe, afterExplain].map(
+      (log) => log.get(host) ?? [],
+    )
+    const asked = [1, 2, 3].map((phase) => logs[phase]?.slice(logs[phase - 1]?.length) ?? [])
+    const counts = asked.map(({ length }) => length).join(', ')
+    if (reachesHttp(row)) {
+      t.ok(
+        asked.every(({ length }) => length > 0),
+        `${host} was asked by each of the three: ${counts}`,
+      )
+      t.ok(asked[0]?.some(isByContainerd), `${host}: the proof of apply is a pull of containerd`)
+    } else t.equal(asked[0]?.length, 0, `${host}: apply sends no request over a connection that is not trusted`)
+    t.ok(
+      asked.flat().every(({ method, authorization }) => /^(GET|HEAD)$/.test(method) && !authorization),
+      `${host}: nobody sends it a login, or more than a question`,
+    )
   })
 })
+
+/** TLS is well, so what is wrong is told by the answers to requests. */
+function reachesHttp({ code, server }: Row): boolean {
+  const faults = ['answer', 'asks-for-certificate', 'silent-http']
+  return faults.includes(server?.fault ?? '') && !breaksTrust(code) && code !== 'tls-version'
+}
+
+function isByContainerd({ headers }: SeenRequest): boolean {
+  return headers['user-agent']?.startsWith('containerd/') ?? false
+}
 
 /** The anchors of a row in one file. */
 function fileOf({ host }: Row): string {

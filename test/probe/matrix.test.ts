@@ -24,7 +24,7 @@ eachGeneration(t, 'names every broken server as containerd does, and the remedy 
   ])
   t.ok(rows.length >= 60, `${rows.length} cases`)
   await node.writeFile('/etc/ssl/certs/matrix-system.pem', systemRoot.pem)
-  const registries = await startServers(node, rows)
+  const { registries } = await startServers(node, rows)
   await startFaultServer(node, {
     host: ISSUER_HOST,
     port: 80,
