@@ -1,6 +1,7 @@
 // The benchmark: each part measures one promise on real nodes. A measurement whose result is wrong ends the run.
 import { spawnSync } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
 import { cpus, loadavg, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -8,10 +9,11 @@ import { findGenerations, fixturesUnavailable, type Generation } from '../test/f
 import { measureDrift } from './benchmark/drift.ts'
 import { measureIdle } from './benchmark/idle.ts'
 import { measureApply, measureDaemon, measureGap, type Setting } from './benchmark/install.ts'
+import { keep, type Machine, type Measured } from './benchmark/measured.ts'
 import { keepRatios, measureRatios, type Pairs, ratioRows, regressions } from './benchmark/ratio.ts'
 import { measureRotation } from './benchmark/rotation.ts'
 import { measureScale } from './benchmark/scale.ts'
-import { formatSummary, summarize } from './benchmark/statistics.ts'
+import { formatSummary, type Summary, summarize } from './benchmark/statistics.ts'
 import { measureStorm } from './benchmark/storm.ts'
 import { formatRows, type Row } from './benchmark/table.ts'
 
@@ -51,6 +53,7 @@ const { values } = parseArgs({
     generation: { type: 'string', multiple: true },
     bundle: { type: 'string', default: join(import.meta.dirname, '../dist/registry-trust.cjs') },
     'idle-seconds': { type: 'string', default: '30' },
+    keep: { type: 'string' },
   },
 })
 const unavailable = fixturesUnavailable()
@@ -68,8 +71,11 @@ const began = performance.now()
 const rows: Row[] = []
 for (const name of names) {
   process.stderr.write(`measuring ${name} …\n`)
-  rows.push({ what: `${name}; meanwhile Node.js alone starts in`, measured: yardstick() })
-  rows.push(...((await PARTS[name]?.(setting, { newest, idleSeconds: Number(values['idle-seconds']) })) ?? []))
+  const alone = yardstick()
+  const measured = (await PARTS[name]?.(setting, { newest, idleSeconds: Number(values['idle-seconds']) })) ?? []
+  rows.push({ what: `${name}; meanwhile Node.js alone starts in`, measured: formatSummary(alone) }, ...measured)
+  // After each part, so that a run that is cut off has not lost the parts before.
+  if (values.keep !== undefined) await keepIn(values.keep, name, measured, alone)
 }
 console.log(formatRows(rows))
 const [load = 0] = loadavg()
@@ -80,11 +86,28 @@ console.log(
 process.exit(0)
 
 /** Tells how busy the machine is with other work: numbers are compared only where this one is the same. */
-function yardstick(): string {
+function yardstick(): Summary {
   const times = Array.from({ length: 9 }, () => {
     const since = performance.now()
     spawnSync(process.execPath, ['--eval', '0'])
     return performance.now() - since
   })
-  return formatSummary(summarize(times))
+  return summarize(times)
+}
+
+async function keepIn(path: string, part: string, measured: readonly Row[], alone: Summary): Promise<void> {
+  const before = await readFile(path, 'utf8').catch(() => undefined)
+  const origin = {
+    date: new Date().toISOString().slice(0, 10),
+    command: `./scripts/bench --only ${part} --runs ${setting.runs}`,
+    node: process.versions.node,
+    yardstickMs: Math.round(alone.median),
+  }
+  const kept = keep(measured, origin, machine(), before === undefined ? undefined : (JSON.parse(before) as Measured))
+  await writeFile(path, `${JSON.stringify(kept, null, 2)}\n`)
+}
+
+function machine(): Machine {
+  const system = /^PRETTY_NAME="(.*)"$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'Linux'
+  return { cores: cpus().length, memoryGiB: Math.round(totalmem() / 2 ** 30), system }
 }

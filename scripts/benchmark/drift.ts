@@ -4,15 +4,15 @@ import { chmodSync, lstatSync, readdirSync, readFileSync, readlinkSync, rmSync, 
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Generation } from '../../test/fixtures/node/generations.ts'
 import { RIVALS } from './rivals.ts'
-import { formatSummary, summarize } from './statistics.ts'
 import { HOST, HOST_FOLDER, Subject } from './subject.ts'
-import type { Row } from './table.ts'
+import { type Row, series } from './table.ts'
 
 const POLL_MS = 2
 /** Damages come apart from each other: the agent answers the first of a series at once and the rest with a pause. */
 const APART_MS = 600
 
 type Damage = {
+  readonly id: string
   readonly what: string
   readonly rivals: string
   readonly watched: readonly string[]
@@ -26,32 +26,43 @@ const BUNDLE = '/etc/ssl/certs/ca-certificates.crt'
 
 function damages(bundleWithout: Buffer): readonly Damage[] {
   return [
-    { what: 'the CA file is deleted', rivals: RIVALS.driftDeleted, watched: [CA], hit: (at) => rmSync(at(CA)) },
     {
+      id: 'drift-ca-file',
+      what: 'the CA file is deleted',
+      rivals: RIVALS.driftDeleted,
+      watched: [CA],
+      hit: (at) => rmSync(at(CA)),
+    },
+    {
+      id: 'drift-host-folder',
       what: 'the host folder is deleted',
       rivals: RIVALS.driftDeleted,
       watched: [HOST_FOLDER, CA, HOSTS],
       hit: (at) => rmSync(at(HOST_FOLDER), { recursive: true }),
     },
     {
+      id: 'drift-hosts-toml',
       what: 'hosts.toml is altered',
       rivals: RIVALS.driftAltered,
       watched: [HOSTS],
       hit: (at) => writeFileSync(at(HOSTS), 'server = "https://elsewhere.invalid"\n'),
     },
     {
+      id: 'drift-mode',
       what: 'the mode of hosts.toml is changed',
       rivals: RIVALS.driftOther,
       watched: [HOSTS],
       hit: (at) => chmodSync(at(HOSTS), 0o600),
     },
     {
+      id: 'drift-link',
       what: 'the link in /etc/ssl/certs is deleted',
       rivals: RIVALS.driftOther,
       watched: [LINK],
       hit: (at) => rmSync(at(LINK)),
     },
     {
+      id: 'drift-bundle',
       what: 'the CA is taken out of the bundle',
       rivals: RIVALS.driftOther,
       watched: [BUNDLE],
@@ -72,7 +83,7 @@ export async function measureDrift(generation: Generation, bundle: string, runs:
     await subject.untilPullWorks(performance.now())
     await sleep(APART_MS)
     const rows: Row[] = []
-    for (const { what, rivals, watched, hit } of damages(bundleWithout)) {
+    for (const { id, what, rivals, watched, hit } of damages(bundleWithout)) {
       const good = watched.map((path) => look(at(path)))
       const times: number[] = []
       for (let run = 0; run < runs; run++) {
@@ -83,12 +94,7 @@ export async function measureDrift(generation: Generation, bundle: string, runs:
         )
         await sleep(APART_MS)
       }
-      rows.push({
-        what: `drift → healed: ${what}`,
-        measured: formatSummary(summarize(times)),
-        target: 'p95 100 ms',
-        rivals,
-      })
+      rows.push(series({ id, what: `drift → healed: ${what}`, values: times, target: 'p95 100 ms', rivals }))
     }
     return rows
   } finally {

@@ -2,9 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Generation } from '../../test/fixtures/node/generations.ts'
 import { RIVALS } from './rivals.ts'
-import { formatSummary, round, summarize } from './statistics.ts'
-import { cpuMs, HOST, type MemoryUse, memoryOf, Subject } from './subject.ts'
-import type { Row } from './table.ts'
+import { cpuMs, HOST, memoryOf, Subject } from './subject.ts'
+import { type Row, series } from './table.ts'
 
 const SETTLE_MS = 5_000
 const READY_POLL_MS = 2
@@ -36,24 +35,30 @@ export async function measureIdle(
     const ours = await memoryOf(subject, daemon.pid)
     const floor = await memoryOf(subject, bare.pid)
     return [
-      {
-        what: 'daemon: start → /readyz 200, nothing to change',
-        measured: formatSummary(summarize(starts)),
+      series({
+        id: 'ready',
+        what: 'start of the daemon → `/readyz` 200, nothing to change',
+        values: starts,
         target: '250 ms',
-      },
-      { what: 'daemon: memory, idle', measured: words(ours), rivals: RIVALS.memory },
-      { what: '  Node.js alone', measured: words(floor) },
-      {
-        what: `daemon: CPU, idle, over ${idleSeconds} s`,
-        measured: `${round(cpu)} ms per minute`,
+      }),
+      series({
+        id: 'idle-resident',
+        what: 'idle daemon, resident memory',
+        values: [ours.rssMiB],
+        unit: 'MiB',
+        rivals: RIVALS.memory,
+      }),
+      series({ id: 'idle-own', what: 'idle daemon, memory of its own', values: [ours.anonMiB], unit: 'MiB' }),
+      series({ id: 'node-resident', what: 'Node.js alone, resident memory', values: [floor.rssMiB], unit: 'MiB' }),
+      series({ id: 'node-own', what: 'Node.js alone, memory of its own', values: [floor.anonMiB], unit: 'MiB' }),
+      series({
+        id: 'idle-cpu',
+        what: `idle daemon, CPU a minute, over ${idleSeconds} s`,
+        values: [cpu],
         rivals: RIVALS.idle,
-      },
+      }),
     ]
   } finally {
     await subject.dispose()
   }
-}
-
-function words({ rssMiB, anonMiB }: MemoryUse): string {
-  return `${round(rssMiB)} MiB RSS, ${round(anonMiB)} MiB of it anonymous`
 }

@@ -3,9 +3,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Generation } from '../../test/fixtures/node/generations.ts'
 import { RIVALS } from './rivals.ts'
-import { formatSummary, summarize } from './statistics.ts'
 import { type ApplyReport, type ConfigPath, HOST, Subject } from './subject.ts'
-import type { Row } from './table.ts'
+import { type Row, series } from './table.ts'
 
 const GAP_POLL_MS = 5
 /** A daemon that has just started looks once more as soon as its watches are in place. */
@@ -35,14 +34,30 @@ export async function measureApply(
         pulls.push(await subject.timeOfAnotherPull())
       })
     }
-    rows.push({
-      what: `apply → pull works, ${generation.version}, ${words(configPath)}`,
-      measured: formatSummary(summarize(times)),
-      target: TARGET[configPath],
-      rivals: configPath === 'unset' ? RIVALS.restart : RIVALS.noRestart,
-    })
-    rows.push({ what: '  of it the pull itself, with unpacking', measured: formatSummary(summarize(pulls)) })
-    rows.push({ what: '  of it the rehearsal', measured: formatSummary(summarize(rehearsals)), rivals: 'none has one' })
+    const on = generation.version
+    rows.push(
+      series({
+        id: `apply-${configPath}`,
+        what: `\`apply\` → pull works, ${words(configPath)}`,
+        on,
+        values: times,
+        target: TARGET[configPath],
+        rivals: configPath === 'unset' ? RIVALS.restart : RIVALS.noRestart,
+      }),
+      series({
+        id: `apply-${configPath}-pull`,
+        what: '  of it the pull itself, with unpacking',
+        on,
+        values: pulls,
+      }),
+      series({
+        id: `apply-${configPath}-rehearsal`,
+        what: '  of it the rehearsal',
+        on,
+        values: rehearsals,
+        rivals: 'none has one',
+      }),
+    )
   }
   return rows
 }
@@ -65,12 +80,16 @@ export async function measureDaemon(
         times.push(await subject.untilPullWorks(since))
       })
     }
-    rows.push({
-      what: `ConfigMap change → pull works, ${generation.version}, ${words(configPath)}`,
-      measured: formatSummary(summarize(times)),
-      target: TARGET[configPath],
-      rivals: configPath === 'unset' ? RIVALS.restart : RIVALS.noRestart,
-    })
+    rows.push(
+      series({
+        id: `daemon-${configPath}`,
+        what: `ConfigMap change → pull works, ${words(configPath)}`,
+        on: generation.version,
+        values: times,
+        target: TARGET[configPath],
+        rivals: configPath === 'unset' ? RIVALS.restart : RIVALS.noRestart,
+      }),
+    )
   }
   return rows
 }
@@ -88,11 +107,15 @@ export async function measureGap({ generations, bundle, runs }: Setting): Promis
         expect(await applied, 'unset')
       })
     }
-    rows.push({
-      what: `CRI does not answer during the restart, ${generation.version}`,
-      measured: formatSummary(summarize(gaps)),
-      rivals: RIVALS.gap,
-    })
+    rows.push(
+      series({
+        id: 'gap',
+        what: 'CRI does not answer during the restart',
+        on: generation.version,
+        values: gaps,
+        rivals: RIVALS.gap,
+      }),
+    )
   }
   return rows
 }

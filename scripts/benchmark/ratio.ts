@@ -68,8 +68,14 @@ export function ratioRows(all: readonly Pairs[]): readonly Row[] {
   return all.map(({ what, ours, theirs }) => {
     const [mine, other] = [summarize(ours), summarize(theirs)]
     const ratio = summarize(ours.map((ms, index) => ms / (theirs[index] ?? Number.NaN)))
+    const id = what.includes('floor') ? 'floor' : 'usual'
     return {
       what,
+      kept: [
+        { id: `ratio-${id}-ours`, name: `${what}: the agent`, unit: 'ms', summary: mine },
+        { id: `ratio-${id}-theirs`, name: `${what}: the ${id}`, unit: 'ms', summary: other },
+        { id: `ratio-${id}`, name: `${what}: ratio, pair by pair`, unit: '', summary: ratio },
+      ],
       measured: `${round(mine.median)} ms [p95 ${round(mine.p95)}] against ${round(other.median)} ms [p95 ${round(other.p95)}]`,
       rivals: `ratio, pair by pair: ${round(ratio.median)} [min ${round(ratio.min)}, p95 ${round(ratio.p95)}] n=${ratio.n}`,
     }

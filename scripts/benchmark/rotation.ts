@@ -6,9 +6,8 @@ import { createAuthority, issueServer } from '../../test/fixtures/node/certifica
 import type { Generation } from '../../test/fixtures/node/generations.ts'
 import { startRegistry } from '../../test/fixtures/node/registry.ts'
 import { RIVALS } from './rivals.ts'
-import { formatSummary, summarize } from './statistics.ts'
 import { HOST, Subject } from './subject.ts'
-import type { Row } from './table.ts'
+import { type Row, series } from './table.ts'
 
 const TRUST = { registries: [{ host: HOST, ca: 'ca.pem' }] }
 
@@ -37,12 +36,14 @@ export async function measureRotation(generation: Generation, bundle: string, ru
       times.push(await subject.untilPullWorks(since))
     }
     return [
-      {
-        what: `CA rotated in the ConfigMap → pull works, ${generation.version}`,
-        measured: formatSummary(summarize(times)),
+      series({
+        id: 'rotation',
+        what: 'CA rotated in the ConfigMap → pull works',
+        on: generation.version,
+        values: times,
         target: '200 ms',
         rivals: RIVALS.rotation,
-      },
+      }),
     ]
   } finally {
     await subject.dispose()

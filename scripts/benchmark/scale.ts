@@ -7,9 +7,8 @@ import { issueServer } from '../../test/fixtures/node/certificates.ts'
 import type { Generation } from '../../test/fixtures/node/generations.ts'
 import { startRegistry } from '../../test/fixtures/node/registry.ts'
 import { scaleAnchors } from './scale-config.ts'
-import { round } from './statistics.ts'
 import { cpuMs, memoryOf, Subject } from './subject.ts'
-import type { Row } from './table.ts'
+import { type Row, series } from './table.ts'
 
 const SETTLE_MS = 20_000
 const LOOKS = 20
@@ -59,14 +58,15 @@ export async function measureScale(
     const look = ((await cpuMs(subject, daemon.pid)) - before) / LOOKS
     const { rssMiB, anonMiB, peakRssMiB } = await memoryOf(subject, daemon.pid)
     const size = `${registries} registries, ${anchors} anchors`
+    const row = (name: string, what: string, value: number, unit = 'ms') =>
+      series({ id: `scale-${registries}-${name}`, what: `${size}: ${what}`, values: [value], unit })
     return [
-      { what: `${size}: first apply`, measured: `${round(first.ms)} ms` },
-      { what: `${size}: apply with nothing to do`, measured: `${round(again.ms)} ms` },
-      { what: `${size}: a look without change`, measured: `${round(look)} ms of CPU` },
-      {
-        what: `${size}: memory of the daemon`,
-        measured: `${round(rssMiB)} MiB RSS, ${round(anonMiB)} MiB of it anonymous, peak ${round(peakRssMiB)} MiB`,
-      },
+      row('apply', 'first `apply`', first.ms),
+      row('nothing', '`apply` with nothing to do', again.ms),
+      row('look', 'CPU of a look without change', look),
+      row('resident', 'resident memory of the daemon', rssMiB, 'MiB'),
+      row('own', 'memory of its own', anonMiB, 'MiB'),
+      row('peak', 'resident memory at most', peakRssMiB, 'MiB'),
     ]
   } finally {
     await subject.dispose()

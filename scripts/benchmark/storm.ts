@@ -3,13 +3,13 @@
 import { appendFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Generation } from '../../test/fixtures/node/generations.ts'
-import { round } from './statistics.ts'
 import { cpuMs, HOST, HOST_FOLDER, type MemoryUse, memoryOf, Subject } from './subject.ts'
-import type { Row } from './table.ts'
+import { type Row, series } from './table.ts'
 
 const EVENTS = 10_000
 const SECONDS = 10
 const STEP_MS = 10
+const STORM = `${EVENTS} file events in ${SECONDS} s`
 const FOREIGN = '/etc/containerd/certs.d/busy.example.net'
 
 /** What a storm costs; `healedMs` counts from the last event, `runs` and `cpuMs` from the first. */
@@ -24,17 +24,18 @@ export type Storm = {
 export async function measureStorm(generation: Generation, bundle: string): Promise<readonly Row[]> {
   const { runs, cpuMs, healedMs, before, after } = await runStorm(generation, bundle)
   return [
-    {
-      what: `${EVENTS} file events in ${SECONDS} s: runs of the agent`,
-      measured: `${runs}`,
+    series({
+      id: 'storm-runs',
+      what: `${STORM}: runs of the agent`,
+      values: [runs],
+      unit: 'runs',
       target: 'bounded, end state right',
-    },
-    { what: '  CPU used', measured: `${round(cpuMs)} ms` },
-    {
-      what: '  memory',
-      measured: `${round(before.rssMiB)} → ${round(after.rssMiB)} MiB RSS, peak ${round(after.peakRssMiB)}`,
-    },
-    { what: '  damage in the midst, healed after the storm', measured: `${round(healedMs)} ms` },
+    }),
+    series({ id: 'storm-cpu', what: `${STORM}: CPU`, values: [cpuMs] }),
+    series({ id: 'storm-before', what: `${STORM}: resident before`, values: [before.rssMiB], unit: 'MiB' }),
+    series({ id: 'storm-after', what: `${STORM}: resident after`, values: [after.rssMiB], unit: 'MiB' }),
+    series({ id: 'storm-peak', what: `${STORM}: resident at most`, values: [after.peakRssMiB], unit: 'MiB' }),
+    series({ id: 'storm-healed', what: `${STORM}: damage in the midst, healed after the last`, values: [healedMs] }),
   ]
 }
 

@@ -3,8 +3,9 @@
 import t from 'tap'
 import type { RunningContainer } from '../fixtures/deploy/cri-pod.ts'
 import { deployedNode, HOST, isVersion2, untilStatus } from '../fixtures/deploy/deployed-node.ts'
-import { imageUnavailable } from '../fixtures/deploy/image.ts'
+import { imageArchive, imageUnavailable } from '../fixtures/deploy/image.ts'
 import { podSpec, render } from '../fixtures/deploy/objects.ts'
+import { readImage } from '../fixtures/deploy/oci-archive.ts'
 import { contents, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
 import { eachSystemdGeneration } from '../fixtures/node/node-tests.ts'
 
@@ -55,7 +56,12 @@ t.test(
   },
 )
 
-if (imageUnavailable() === undefined)
+if (imageUnavailable() === undefined) {
+  t.test('the image is as small as docs/deployment.md says', async (t) => {
+    const { compressedBytes } = readImage(await imageArchive())
+    t.ok(compressedBytes > 20_000_000 && compressedBytes < 60_000_000, `${compressedBytes} bytes of layers`)
+  })
+
   eachSystemdGeneration(t, 'full', async (t, generation) => {
     const { node, witness, registry, pod: run } = await deployedNode(t, generation)
     const before = await witness.facts()
@@ -189,3 +195,4 @@ if (imageUnavailable() === undefined)
       t.equal(await contents(node, ...TRUST_FOLDERS), tree)
     })
   })
+}
