@@ -3,7 +3,14 @@
 import t from 'tap'
 import { type FindingCode, finding } from '../../../agent/model/finding.ts'
 import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
-import { ignoredHosts, isLoadUncertain, notLoaded, rootsAreNewer, unreadHosts, whileUnread } from '../../../agent/reconcile/run/stale-load.ts'
+import {
+  ignoredHosts,
+  isLoadUncertain,
+  notLoaded,
+  rootsAreNewer,
+  unreadHosts,
+  whileUnread,
+} from '../../../agent/reconcile/run/stale-load.ts'
 
 const NOW = Date.parse('2026-11-21T10:00:00Z')
 
