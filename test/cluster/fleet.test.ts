@@ -5,7 +5,8 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import type { Kubernetes, Tree } from '../fixtures/cluster/kubernetes.ts'
+import { parseAllDocuments } from 'yaml'
+import type { AuditLine, Kubernetes, Tree } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { Agents, NAMESPACE } from '../fixtures/fleet/agents.ts'
 import { declare, fleetOf, install, MAP, startComponent, until } from '../fixtures/fleet/component.ts'
@@ -104,7 +105,52 @@ clusters.test(
   },
 )
 
-clusters.test('what it may do is what it does: the policies deny the neighbour of each', async (t, kubernetes) => {
+/** `GROUP RESOURCE[/NAME] VERB` of every rule that the manifests give to the ServiceAccount; names where RBAC has them. */
+async function granted(kubernetes: Kubernetes): Promise<readonly string[]> {
+  const { stdout } = await kubernetes.sh(`kubectl kustomize ${join(root, 'test/fixtures/fleet/with-taint')}`, root)
+  const roles = parseAllDocuments(stdout)
+    .map((document) => document.toJS() as { readonly kind: string; readonly rules?: readonly Rule[] })
+    .filter(({ kind }) => kind === 'Role' || kind === 'ClusterRole')
+  return roles
+    .flatMap(({ rules = [] }) => rules)
+    .flatMap(({ apiGroups, resources, verbs, resourceNames = [''] }) =>
+      apiGroups.flatMap((group) =>
+        resources.flatMap((resource) =>
+          resourceNames.flatMap((name) => verbs.map((verb) => `${group} ${resource} ${name} ${verb}`)),
+        ),
+      ),
+    )
+}
+
+type Rule = {
+  readonly apiGroups: readonly string[]
+  readonly resources: readonly string[]
+  readonly verbs: readonly string[]
+  readonly resourceNames?: readonly string[]
+}
+
+/** What the audit log has of it, in the same words. */
+function done({ path, verb, query }: AuditLine, names: ReadonlySet<string>): string {
+  const [, group = '', rest = ''] = /^\/(?:api|apis\/([^/]+))\/[^/]+\/(?:namespaces\/[^/]+\/)?(.*)$/.exec(path) ?? []
+  const [resource, named, part] = rest.split('/')
+  const field = /^metadata\.name=(.*)$/.exec(query.get('fieldSelector') ?? '')?.[1]
+  const name = named ?? field ?? ''
+  const full = part === undefined ? resource : `${resource}/${part}`
+  return `${group} ${full} ${names.has(`${group} ${full} ${name}`) ? name : ''} ${verb}`
+}
+
+clusters.test(
+  'what it may do is what it does: the audit log has each right, and nothing else',
+  async (t, kubernetes) => {
+    const rights = await granted(kubernetes)
+    const names = new Set(rights.map((right) => right.slice(0, right.lastIndexOf(' '))))
+    const own = kubernetes.audit().filter(({ user }) => user.endsWith(':registry-trust-fleet'))
+    t.ok(own.length > 50)
+    t.same([...new Set(own.map((line) => done(line, names)))].sort(), [...new Set(rights)].sort())
+  },
+)
+
+clusters.test('the policies deny the neighbour of each right', async (t, kubernetes) => {
   await install(kubernetes)
   const pod = `/api/v1/namespaces/${NAMESPACE}/pods/agent-n1`
   const patch = async (path: string, type: 'merge' | 'strategic-merge', body: object) => {
@@ -118,6 +164,9 @@ clusters.test('what it may do is what it does: the policies deny the neighbour o
   t.match(await onPod({ metadata: { annotations: { other: 'x' } } }), /only the annotation registry-trust.io\/fleet/)
   t.match(await onPod({ metadata: { labels: { other: 'x' } } }), /no label, owner, finalizer or part of the spec/)
   t.match(await onPod({ metadata: { finalizers: ['a.b/c'] } }), /no label, owner, finalizer or part of the spec/)
+  const owner = { apiVersion: 'v1', kind: 'Pod', name: 'x', uid: 'x' }
+  t.match(await onPod({ metadata: { ownerReferences: [owner] } }), /no label, owner, finalizer or part of the spec/)
+  t.match(await onPod({ metadata: { annotations: { 'registry-trust.io/fleet-2': 'x' } } }), /only the annotation/)
   t.match(await onPod({ spec: { activeDeadlineSeconds: 1 } }), /no label, owner, finalizer or part of the spec/)
   const other = { metadata: { name: 'other', annotations: {} }, spec: { containers: [{ name: 'x', image: 'x' }] } }
   await kubernetes.request('POST', `/api/v1/namespaces/${NAMESPACE}/pods`, other)
@@ -133,6 +182,17 @@ clusters.test('what it may do is what it does: the policies deny the neighbour o
   t.equal(await onStatus(condition('RegistryTrustReady')), 'allowed')
   t.match(await onStatus(condition('Ready')), /only the condition RegistryTrustReady/)
   t.match(await onStatus({ status: { capacity: { cpu: '1' } } }), /only the condition RegistryTrustReady/)
+  for (const status of [
+    { phase: 'Terminated' },
+    { addresses: [{ type: 'InternalIP', address: '192.0.2.1' }] },
+    { images: [{ names: ['x'], sizeBytes: 1 }] },
+    { volumesInUse: ['x'] },
+    { runtimeHandlers: [{ name: 'x' }] },
+    { features: { supplementalGroupsPolicy: true } },
+    { config: { lastKnownGood: {}, error: 'x' } },
+  ])
+    t.match(await onStatus({ status }), /only the condition RegistryTrustReady/, Object.keys(status)[0] ?? '')
+  t.match(await onStatus({ metadata: { annotations: { a: 'b' } } }), /labels, annotations, owners and finalizers/)
   t.match(await onStatus({ metadata: { labels: { a: 'b' } } }), /labels, annotations, owners and finalizers/)
 
   const taints = (list: readonly object[]) => patch('/api/v1/nodes/n1', 'merge', { spec: { taints: list } })
@@ -154,7 +214,13 @@ clusters.test('what it may do is what it does: the policies deny the neighbour o
     await taints([ours, theirs, { key: 'c/d', effect: 'NoSchedule' }]),
     /only the taint registry-trust.io\/untrusted/,
   )
-  t.match(await patch('/api/v1/nodes/n1', 'merge', { spec: { unschedulable: true } }), /only taints may be changed/)
+  for (const body of [
+    { spec: { unschedulable: true } },
+    { spec: { providerID: 'x://y' } },
+    { metadata: { labels: { a: 'b' } } },
+    { metadata: { annotations: { a: 'b' } } },
+  ])
+    t.match(await patch('/api/v1/nodes/n1', 'merge', body), /only taints may be changed/, JSON.stringify(body))
   t.equal(await taints([theirs]), 'allowed')
 
   const refused = ['get secrets', 'delete pod agent-n1', 'get configmap other', 'delete node n1', 'create configmap x']
