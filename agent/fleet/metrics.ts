@@ -13,7 +13,11 @@ export type FleetMetrics = {
   proved(seconds: number): void
 }
 
-export function createFleetMetrics(version: string, controller: () => Controller): FleetMetrics {
+export function createFleetMetrics(
+  version: string,
+  controller: () => Controller,
+  configProblem: () => string | undefined = () => undefined,
+): FleetMetrics {
   const registry = new Registry()
   const registers = [registry]
   const gauge = <Label extends string>(name: string, help: string, labelNames: readonly Label[] = []) =>
@@ -34,6 +38,10 @@ export function createFleetMetrics(version: string, controller: () => Controller
   const halted = gauge('registry_trust_fleet_halted', '1: restarts failed, and no more are granted.')
   const outstanding = gauge('registry_trust_fleet_grants_outstanding', 'Grants that are not over.')
   const leading = gauge('registry_trust_fleet_leading', '1: this component holds the Lease.')
+  const configValid = gauge(
+    'registry_trust_fleet_config_valid',
+    '0: something else is in force than what trust.yaml declares for the component; GET /fleet says why.',
+  )
   gauge('registry_trust_fleet_info', 'Version of the component.', ['version']).set({ version }, 1)
   const propagation = new Histogram({
     name: 'registry_trust_fleet_propagation_seconds',
@@ -62,6 +70,7 @@ export function createFleetMetrics(version: string, controller: () => Controller
       for (const phase of PHASES) rollout.set({ generation: one.generation, phase }, one[phase])
     halted.set(picture.halted === undefined ? 0 : 1)
     outstanding.set(Object.keys(picture.record.grants).length)
+    configValid.set(configProblem() === undefined ? 1 : 0)
     leading.set(picture.isLeading ? 1 : 0)
   }
   return {

@@ -75,7 +75,7 @@ function section(id: string, title: string, content: Html): Html {
 <div id="${id}-content" data-live>${content}</div></section>`
 }
 
-function rollout({ totals, rollout: state }: FleetReport): Html {
+function rollout({ totals, rollout: state, configProblem }: FleetReport): Html {
   const { generations, halted, unavailable, maxUnavailable, grants } = state
   const told = html`<p class="text">${totals.current} of ${totals.nodes} nodes have answered for the configuration in force.</p>
 ${bar(totals.current, totals.nodes, halted === null ? 'ok' : 'bad', 'nodes that have answered for the configuration in force')}`
@@ -91,7 +91,11 @@ ${bar(done, total, failed > 0 ? 'bad' : 'ok', `nodes of generation ${generation}
     halted === null
       ? null
       : html`<p class="text tone-bad"><strong>${halted}</strong></p><p class="remedy">Look at the failed nodes, then declare a new generation or run registry-trust fleet resume.</p>`
-  return html`${halt}${told}${rows}${limit}`
+  const config =
+    configProblem === null
+      ? null
+      : html`<p class="text tone-warn"><strong>The component's own configuration: ${configProblem}</strong></p>`
+  return html`${halt}${config}${told}${rows}${limit}`
 }
 
 function bar(done: number, total: number, tone: Tone, label: string): Html {

@@ -19,4 +19,6 @@ export type FleetPicture = {
   readonly nodes: readonly FleetNode[]
   readonly record: RolloutRecord
   readonly halted: string | undefined
+  /** Why something else is in force than what is declared for the component. */
+  readonly configProblem?: string | undefined
 }

@@ -2,7 +2,7 @@
 import type { FleetReport, NodeReport } from './report.ts'
 import { type FleetState, TONES, type Tone } from './verdict.ts'
 
-export function fleetVerdict({ totals, rollout: { halted }, isLeading }: FleetReport): {
+export function fleetVerdict({ totals, rollout: { halted }, isLeading, configProblem }: FleetReport): {
   readonly tone: Tone
   readonly sentence: string
 } {
@@ -15,10 +15,9 @@ export function fleetVerdict({ totals, rollout: { halted }, isLeading }: FleetRe
   const trusted = (counts['trusted'] ?? 0) + (counts['audit'] ?? 0)
   if (trusted < nodes)
     return { tone: 'warn', sentence: `${trusted} of ${nodes} nodes are as wanted; a change is under way.` }
-  return {
-    tone: 'ok',
-    sentence: wellSentence(nodes),
-  }
+  if (typeof configProblem === 'string')
+    return { tone: 'warn', sentence: `${wellSentence(nodes)} But ${configProblem}` }
+  return { tone: 'ok', sentence: wellSentence(nodes) }
 }
 
 function wellSentence(nodes: number): string {

@@ -50,6 +50,8 @@ export type GenerationReport = {
 
 export type FleetReport = {
   readonly config: string | null
+  /** Why something else is in force than what trust.yaml declares for the component. */
+  readonly configProblem: string | null
   readonly isLeading: boolean
   readonly totals: {
     readonly nodes: number
@@ -80,6 +82,7 @@ export function fleetReport(picture: FleetPicture, settings: RolloutSettings, qu
   const matching = lines.filter((line) => matches(line, query)).toSorted(worstFirst)
   return {
     config: picture.config ?? null,
+    configProblem: picture.configProblem ?? null,
     isLeading: picture.isLeading,
     totals: { nodes: lines.length, current: lines.filter(({ facts }) => facts.isCurrent).length, states },
     rollout: {
@@ -156,6 +159,10 @@ const count: JsonSchema = { type: 'integer', minimum: 0 }
 
 export const FLEET_SCHEMA = objectSchema('The fleet as the component sees it.', {
   config: { ...textOrNull, description: 'digest of the ConfigMap; null: there is none' },
+  configProblem: {
+    ...textOrNull,
+    description: 'why something else is in force than what trust.yaml declares for this component',
+  },
   isLeading: { type: 'boolean' },
   totals: objectSchema('All agents.', {
     nodes: count,

@@ -272,6 +272,15 @@ const UNDER_WAY = 'registry_trust_fleet_nodes{state=~"waiting|restart-pending|re
 /** Told by the fleet component alone: where there is none, they are silent. */
 const fleet: readonly Alert[] = [
   {
+    name: 'RegistryTrustFleetConfigRejected',
+    severity: 'warning',
+    for: '10m',
+    expr: 'registry_trust_fleet_config_valid == 0',
+    summary: 'The fleet component does not follow what trust.yaml declares for it.',
+    description:
+      'Its settings (fleet) or what it publishes (publish) cannot be taken from the mounted configuration: the last valid ones, or the defaults, are in force.',
+  },
+  {
     name: 'RegistryTrustFleetHalted',
     severity: 'warning',
     expr: 'registry_trust_fleet_halted == 1',

@@ -1,6 +1,7 @@
 // The Grafana dashboard of all nodes: who does not trust what, who drifts, who waits, what expires.
 import { JOB } from './alerts.ts'
 import { dashboard, orZero, p95 } from './dashboard.ts'
+import { fleetComponentRow } from './fleet-component-row.ts'
 import { m } from './metric-names.ts'
 import {
   bars,
@@ -236,6 +237,7 @@ const rows: readonly Row[] = [
       }),
     ],
   },
+  fleetComponentRow(FLEET),
 ]
 
 export const FLEET_DASHBOARD = dashboard('registry-trust-fleet', 'Registry trust / fleet', rows)

@@ -1,6 +1,6 @@
 // `status --all` as a person runs it. What stands for the API server answers the one path of its proxy of Services, as
 // `kubectl proxy` does, over plain HTTP.
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -15,8 +15,12 @@ import { lineOf, rollingOut, WELL } from '../fixtures/fleet/pictures.ts'
 const PATH = '/api/v1/namespaces/registry-trust/services/registry-trust-fleet:http/proxy/fleet'
 const PROGRAM = join(import.meta.dirname, '../../dist/registry-trust.cjs')
 
-async function proxy(t: Test, answer: FleetPicture | number): Promise<string> {
+type Answer = FleetPicture | number
+
+/** One that is a function is asked for each answer. */
+async function proxy(t: Test, answers: Answer | (() => Answer)): Promise<string> {
   const server = createServer((request, response) => {
+    const answer = typeof answers === 'function' ? answers() : answers
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://proxy')
     if (pathname !== PATH || typeof answer === 'number')
       return void response.writeHead(typeof answer === 'number' ? answer : 404).end('{}')
@@ -69,5 +73,50 @@ t.test(
     t.match(notReady, { code: 1, stderr: /no Pod of the fleet component is ready/ })
     const folder = t.testdir({ none: 'clusters: []' })
     t.match(await statusAll(join(folder, 'none')), { code: 1, stderr: /no current context with a cluster/ })
+  },
+)
+
+/** Until it has written what matches, then as with Ctrl+C; everything that it wrote, and its exit code. */
+async function watching(kubeconfig: string, isEnough: (stdout: string) => boolean, ...flags: string[]) {
+  const env = { ...process.env, KUBECONFIG: kubeconfig }
+  const child = spawn(process.execPath, [PROGRAM, 'status', '--all', '--watch', ...flags], { env })
+  const { promise, resolve } = Promise.withResolvers<{ code: unknown; stdout: string; stderr: string }>()
+  let [stdout, stderr] = ['', '']
+  child.stdout.on('data', (chunk: Buffer) => {
+    stdout += chunk.toString()
+    if (isEnough(stdout)) child.kill('SIGINT')
+  })
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString()
+  })
+  child.on('exit', (code) => resolve({ code, stdout, stderr }))
+  return await promise
+}
+
+t.test(
+  '--watch writes what has changed, outlives a component that is away, and ends as the last picture',
+  async (t) => {
+    const well = { ...rollingOut(0), lines: [lineOf('n1', { ...WELL, node: 'n1' })] }
+    const answers: readonly Answer[] = [rollingOut(20), rollingOut(20), 503, well]
+    const next = () => {
+      let turn = 0
+      return () => answers[Math.min(turn++, answers.length - 1)] ?? 500
+    }
+    const isWell = (stdout: string) => stdout.includes('trusts every declared registry')
+    const isJsonWell = (stdout: string) => stdout.trim().endsWith('"matching":1}')
+    const [text, json, forbidden] = await Promise.all([
+      watching(await proxy(t, next()), isWell),
+      watching(await proxy(t, next()), isJsonWell, '--json'),
+      watching(await proxy(t, 403), () => false),
+    ])
+    t.equal(text.code, 0, 'the last picture was of a fleet that is well')
+    const [progress, away, last] = ['of 20', 'no Pod of the fleet component is ready', 'The one node trusts']
+    t.equal(text.stdout.split(away).length, 2, text.stdout)
+    t.ok(text.stdout.indexOf(progress) < text.stdout.indexOf(away))
+    t.ok(text.stdout.indexOf(away) < text.stdout.indexOf(last))
+    t.notMatch(text.stdout, '\u001b[H', 'nothing is drawn over where nobody looks at a terminal')
+    t.equal(json.code, 0)
+    t.equal((JSON.parse(json.stdout.split('\n')[0] ?? '') as { matching: number }).matching, 20)
+    t.match(forbidden, { code: 1, stderr: /verb get on services\/proxy/ })
   },
 )

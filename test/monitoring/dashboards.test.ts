@@ -5,7 +5,7 @@ import t from 'tap'
 import { JOB } from '../../scripts/monitoring/alerts.ts'
 import { FLEET_DASHBOARD } from '../../scripts/monitoring/fleet-dashboard.ts'
 import { NODE_DASHBOARD } from '../../scripts/monitoring/node-dashboard.ts'
-import { startAgent } from '../fixtures/monitoring/agents.ts'
+import { startAgent, startFleetComponent } from '../fixtures/monitoring/agents.ts'
 import { certificateOf } from '../fixtures/monitoring/certificate.ts'
 import { startPrometheus } from '../fixtures/monitoring/prometheus.ts'
 import { healthy, SCENARIOS } from '../fixtures/monitoring/scenarios.ts'
@@ -49,7 +49,9 @@ t.test('every query of every panel has an answer', async (t) => {
     healthy(metrics, at)
     SCENARIOS.find(({ name }) => name === 'lost')?.trouble(metrics, at)
   })
+  const component = await startFleetComponent(t)
   const targets = [
+    { job: 'registry-trust-fleet', address: component, labels: {} },
     { job: JOB, address: everything.address, labels: { node: 'worker-1' } },
     { job: JOB, address: other.address, labels: { node: 'worker-2', cluster: 'other' } },
   ]

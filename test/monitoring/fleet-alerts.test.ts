@@ -16,6 +16,7 @@ const MINUTE = 60
 const WELL_FOR = 20
 const MINUTES = 260
 
+/** `configProblem` is told by the component's own configuration. */
 type Trouble = Partial<FleetPicture>
 
 const restart = { pending: true, awaitsGrant: true, reason: "waits for the fleet's grant", last: null }
@@ -31,7 +32,11 @@ const waits = [...well.slice(1), lineOf('a', { ...WELL, node: 'a', state: 'resta
 async function recorded(trouble: Trouble): Promise<readonly { series: string; values: string }[]> {
   let now = picture({})
   const counts = { touches: 0, writes: 0, requests: 0, failures: 0 }
-  const metrics = createFleetMetrics('1', () => ({ picture: () => now, counts }) as unknown as Controller)
+  const metrics = createFleetMetrics(
+    '1',
+    () => ({ picture: () => now, counts }) as unknown as Controller,
+    () => now.configProblem,
+  )
   const before = samples(await metrics.text())
   now = picture(trouble)
   const after = samples(await metrics.text())
@@ -57,6 +62,11 @@ function samples(text: string): ReadonlyMap<string, string> {
 type Case = { readonly name: string; readonly trouble: Trouble; readonly afterMinutes: number; readonly value: string }
 
 const CASES: readonly Case[] = [
+  {
+    name: 'RegistryTrustFleetConfigRejected',
+    trouble: { configProblem: 'trust.yaml is not valid' },
+    ...{ afterMinutes: 10, value: '0' },
+  },
   {
     name: 'RegistryTrustFleetHalted',
     trouble: { halted: 'one node failed (a)', lines: waits },

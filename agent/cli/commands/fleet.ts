@@ -6,13 +6,14 @@ import { fleetApi } from '../../cluster/fleet-api.ts'
 import { kubernetesApi } from '../../cluster/kubernetes-api.ts'
 import { publishAll } from '../../cluster/publish.ts'
 import { digestOfConfigMap } from '../../config/config-digest.ts'
+import { loadOwnSettings } from '../../config/own-settings.ts'
 import { type Controller, createController } from '../../fleet/controller.ts'
 import { createFleetMetrics } from '../../fleet/metrics.ts'
+import { createOwnConfig } from '../../fleet/own-config.ts'
 import { fleetReport } from '../../fleet/report.ts'
 import { createFleetServer } from '../../fleet/server.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'
-import { DEFAULT_FLEET } from '../../model/fleet.ts'
 import type { Wiring } from '../wiring.ts'
 
 /** In the same bundle, since both speak to the API server. */
@@ -45,9 +46,12 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
   const { clock } = ports
   let wake = new AbortController()
   let lastTurnMs = clock.monotonic()
-  const config = configReader(wiring)
+  const config = createOwnConfig({
+    ...{ log, loadConfig: wiring.loadConfig },
+    loadOwnSettings: () => loadOwnSettings(options.config, wiring.inputs),
+  })
   await config.read()
-  const settings = () => config.desired()?.fleet ?? DEFAULT_FLEET
+  const { settings } = config
   const controller: Controller = createController({
     ...{ api, me: node, settings, clock, log },
     client: agentClient({ certificate: () => agentsCertificate(wiring) }),
@@ -55,10 +59,11 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
     onProved: (seconds) => metrics.proved(seconds),
     wake: () => wake.abort(),
   })
-  const metrics = createFleetMetrics(version, () => controller)
+  const metrics = createFleetMetrics(version, () => controller, config.problem)
   const server = createFleetServer({
     version,
-    report: (query) => fleetReport(controller.picture(), settings().rollout, query),
+    report: (query) =>
+      fleetReport({ ...controller.picture(), configProblem: config.problem() }, settings().rollout, query),
     metrics,
     readiness: () => readiness(controller),
     liveness: () => check('loop', clock.monotonic() - lastTurnMs < STUCK_MS, 'no turn of the loop has ended for long'),
@@ -107,24 +112,6 @@ function readiness(controller: Controller) {
 
 function check(name: string, ok: boolean, message: string) {
   return { ready: ok, checks: [{ name, ok, message: ok ? '' : message }] }
-}
-
-/**
- * The mounted trust.yaml: settings of the fleet, and what is published. A broken one changes nothing, and is told once.
- */
-function configReader({ loadConfig, log }: Wiring) {
-  let last: DesiredState | undefined
-  let told = ''
-  return {
-    desired: () => last,
-    async read() {
-      const loaded = await loadConfig()
-      const text = loaded.ok ? '' : loaded.problems.map(({ message }) => message).join('; ')
-      if (text !== '' && text !== told) log.warn('config-invalid', { problems: text })
-      told = text
-      if (loaded.ok) last = loaded.desired
-    },
-  }
 }
 
 /** The ConfigMaps of the section publish: after a change, and now and then anyway. */
