@@ -5,7 +5,7 @@ import t from 'tap'
 import type { RolloutSettings } from '../../agent/model/fleet.ts'
 import { type Machine, World } from '../fixtures/fleet/world.ts'
 
-const RUNS = Number(process.env['REGISTRY_TRUST_SEQUENCES'] ?? 300)
+const RUNS = Number(process.env['REGISTRY_TRUST_SEQUENCES'] ?? 1000)
 t.setTimeout(3_600_000)
 
 type Step = (world: World, pick: number) => void
