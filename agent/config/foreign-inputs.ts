@@ -203,13 +203,14 @@ class K3sReader {
 
   #endpoints(host: string, settings: Table): readonly object[] {
     for (const key of Object.keys(settings)) {
-      if (key === 'endpoint') continue
-      const text =
-        key === 'rewrite'
-          ? 'has no counterpart: containerd itself does not rewrite paths'
-          : 'is not a key that k3s reads'
-      this.#refuse(['mirrors', host, key], text)
+      if (key !== 'endpoint' && key !== 'rewrite') this.#refuse(['mirrors', host, key], 'is not a key that k3s reads')
     }
+    const prefix = prefixOf(settings['rewrite'])
+    if (prefix === undefined)
+      this.#refuse(
+        ['mirrors', host, 'rewrite'],
+        'has no counterpart: containerd can put a path before all names, no more',
+      )
     const endpoints = Array.isArray(settings['endpoint']) ? settings['endpoint'].map(String) : []
     return endpoints.flatMap((endpoint, index) => {
       const parsed = parseMirrorEndpoint(endpoint)
@@ -218,10 +219,11 @@ class K3sReader {
         return []
       }
       // Any other path stands in place of /v2 (k3s normalizeEndpointAddress).
-      const isDefaultPath = ['', '/', '/v2'].includes(parsed.path)
+      const path = prefix ? `${parsed.path.replace(/\/+$/, '') || '/v2'}/${prefix}` : parsed.path
+      const isDefaultPath = ['', '/', '/v2'].includes(path)
       if (parsed.host === host && isDefaultPath) return []
       this.#refuseTlsOfMirror(parsed.host)
-      const url = `${parsed.scheme}://${parsed.host}${isDefaultPath ? '' : parsed.path}`
+      const url = `${parsed.scheme}://${parsed.host}${isDefaultPath ? '' : path}`
       return [{ url, anchors: this.#anchorsOf(parsed.host), ...(!isDefaultPath && { overridePath: true }) }]
     })
   }
@@ -235,6 +237,24 @@ class K3sReader {
       this.#refuse(['configs', host, 'tls', key], text)
     }
   }
+}
+
+/** A pattern that is every name as a whole, as Go's regexp reads it. */
+const EVERY_NAME = /^\^?\((?:\.\*|\.\+)\)\$?$/
+/** `PREFIX/$1`; Go reads `$1` and `${1}` alike where no letter, digit or `_` follows. */
+const BEFORE_THE_NAME = /^([a-z0-9]+(?:[._-]+[a-z0-9]+)*(?:\/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*)\/(?:\$1|\$\{1\})$/
+
+/**
+ * What a `rewrite` of k3s puts before every name of a repository: the one form that containerd can express, as the path
+ * of the mirror. Empty: no rewrite; undefined: another form.
+ */
+function prefixOf(rewrite: unknown): string | undefined {
+  if (rewrite === undefined || rewrite === null) return ''
+  const rules = isTable(rewrite) ? Object.entries(rewrite) : undefined
+  if (rules?.length === 0) return ''
+  const [pattern, replacement] = (rules?.length === 1 ? rules[0] : undefined) ?? []
+  if (pattern === undefined || typeof replacement !== 'string' || !EVERY_NAME.test(pattern)) return undefined
+  return BEFORE_THE_NAME.exec(replacement)?.[1]
 }
 
 type Table = { readonly [key: string]: unknown }

@@ -191,6 +191,34 @@ t.test('an endpoint with a path stands in place of /v2, as k3s writes it', async
   t.same(await mirrorsOf('https://m.example.net/x/v2'), [['https://m.example.net/x/v2', true]])
 })
 
+t.test('a rewrite of k3s that puts a path before every name is the path of the mirror', async (t) => {
+  const mirrorsOf = async (rewrite: string, endpoint = 'https://m.example.net') => {
+    const files = { 'registries.yaml': `mirrors: { docker.io: { endpoint: ["${endpoint}"], rewrite: ${rewrite} } }` }
+    const result = await loadFiles(t.testdir(), files, ['registries.yaml'])
+    if (!result.ok) return result.problems.map(({ code }) => code).join()
+    return result.desired.registries[0]?.mirrors?.map(({ url, overridePath }) => `${url} ${overridePath}`).join()
+  }
+  const table: readonly (readonly [string, string | undefined, string])[] = [
+    ['{ "^(.*)$": "proxy-docker/$1" }', undefined, 'https://m.example.net/v2/proxy-docker true'],
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the form of Go
+    ['{ "(.*)": "a/b-c/${1}" }', undefined, 'https://m.example.net/v2/a/b-c true'],
+    ['{ "^(.+)": "p/$1" }', 'https://m.example.net/v2', 'https://m.example.net/v2/p true'],
+    ['{ "^(.*)": "p/$1" }', 'https://m.example.net/x/v2/', 'https://m.example.net/x/v2/p true'],
+    ['{ "^(.*)": "p/$1" }', 'https://docker.io', 'https://docker.io/v2/p true'],
+    ['{}', undefined, 'https://m.example.net false'],
+    // Everything else would ask for other names than k3s does.
+    ['{ "^rancher/(.*)": "p/$1" }', undefined, 'CONFIG_NOT_SUPPORTED_YET'],
+    ['{ "^(.*)": "p/$1/x" }', undefined, 'CONFIG_NOT_SUPPORTED_YET'],
+    ['{ "^(.*)": "p/$2" }', undefined, 'CONFIG_NOT_SUPPORTED_YET'],
+    ['{ "^(.*)": "p$1" }', undefined, 'CONFIG_NOT_SUPPORTED_YET'],
+    ['{ "^(.*)": "$1" }', undefined, 'CONFIG_NOT_SUPPORTED_YET'],
+    ['{ "^(.*)": "../p/$1" }', undefined, 'CONFIG_NOT_SUPPORTED_YET'],
+    ['{ "^(.*)": "p/$1", "^a": "b" }', undefined, 'CONFIG_NOT_SUPPORTED_YET'],
+    ['"p/$1"', undefined, 'CONFIG_NOT_SUPPORTED_YET'],
+  ]
+  for (const [rewrite, endpoint, expected] of table) t.equal(await mirrorsOf(rewrite, endpoint), expected, rewrite)
+})
+
 t.test(
   'what registries.yaml says of the host of a mirror is refused at its place where it has no counterpart',
   async (t) => {

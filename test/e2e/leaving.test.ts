@@ -98,3 +98,54 @@ t.test('rollback by command: one state back, and the daemon leaves it so', async
   t.equal((await agent.apply()).code, 0, 'apply by hand goes forward again')
   t.match(await node.pull(other.registry.reference()), { ok: true })
 })
+
+// An older version of the agent and this one take over from each other on the same node, both ways: neither refuses what
+// the other remembers, containerd is not restarted again, and whoever uninstalls gives the node back.
+// REGISTRY_TRUST_OLDER names the bundle of the older version; docs/upgrade.md has the last outcome.
+const OLDER = process.env['REGISTRY_TRUST_OLDER'] ?? ''
+
+type Version = 'older' | 'this'
+type UpgradeReport = {
+  readonly outcome: string
+  readonly changes: readonly { readonly path: string }[]
+  readonly restarts: readonly object[]
+  readonly problems: readonly { readonly code: string }[]
+}
+
+async function runVersion(agent: AgentOnNode, version: Version, command: string, ...flags: readonly string[]) {
+  const [program = '', bundle = '', ...more] = agent.argv(command, ...flags)
+  const argv = [program, version === 'older' ? OLDER : bundle, ...more]
+  return agent.node.exec(argv, { timeoutMs: 90_000 })
+}
+
+const ORDERS: readonly (readonly [Version, Version])[] = [
+  ['older', 'this'],
+  ['this', 'older'],
+]
+for (const [first, second] of OLDER === '' ? [] : ORDERS)
+  t.test(
+    `${first} version first, then ${second} version, and back, and the latter uninstalls`,
+    { timeout: 200_000 },
+    async (t) => {
+      const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
+      const before = await contents(node, ...TRUST_FOLDERS)
+      await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
+      const apply = async (version: Version, isFirst: boolean) => {
+        const { code, stdout, stderr } = await runVersion(agent, version, 'apply', '--json')
+        const { changes, restarts, problems } = JSON.parse(stdout) as UpgradeReport
+        t.comment(`${version}: ${changes.length} changes`, changes.map(({ path }) => path).join(' '))
+        t.equal(code, 0, `${version}: ${stdout}${stderr}`)
+        t.same(problems, [], `${version} takes what is remembered as it is`)
+        if (!isFirst) t.same(restarts, [], `${version} restarts nothing`)
+      }
+      await apply(first, true)
+      await apply(second, false)
+      await apply(first, false)
+      await apply(second, false)
+      const { code, stdout, stderr } = await runVersion(agent, second, 'uninstall')
+      // A version that knows fewer folders of the state folder may leave it there, and says so.
+      const leavesFolder = second === 'older' && /can not remove \/var\/lib\/registry-trust\//.test(stdout + stderr)
+      t.ok(code === 0 || leavesFolder, stdout + stderr)
+      t.equal(await contents(node, ...TRUST_FOLDERS), before, 'the node is as before')
+    },
+  )
