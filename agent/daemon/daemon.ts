@@ -9,7 +9,6 @@ import type { InputFiles, Mounts, RememberedFiles, Watcher } from '../model/port
 import type { ProofResult } from '../model/proof.ts'
 import type { Run } from '../model/run.ts'
 import type { RunPorts } from '../model/run-ports.ts'
-import type { NodeStatus } from '../model/status.ts'
 import type { WatchedFolder } from '../model/target.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { restartCounter } from './count-restarts.ts'
@@ -47,7 +46,7 @@ export type DaemonOptions = {
 export type Beside = {
   /** Watched together with the folders of the configuration. */
   readonly watched: readonly WatchedFolder[]
-  told(status: NodeStatus): void
+  told(now: { readonly isApplying: boolean }): void
   ran(run: Run): Promise<void>
   /** Calls back when it is this node's turn to take up what has changed. */
   changed(takeUp: () => void): Promise<void>
@@ -58,6 +57,10 @@ export type Daemon = {
   stop(): Promise<void>
 }
 
+/** A first look that restarts containerd or waits for it holds up nobody who asks after the agent's health. */
+const FIRST_TURN_MS = 400
+
+/** Resolves when the first look has ended or takes long: whoever asks can be answered then. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { ports, inputs, watcher, nodeWatcher, mounts, metrics, beside, config, remembered, ...rest } = options
   const logins = new Map<string, boolean | undefined>()
@@ -113,10 +116,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     },
     events: {
       onConfig: (valid) => metrics.config(valid),
-      onStatus(status) {
-        metrics.observeStatus(status)
-        beside.told(status)
-        tellFacts(status)
+      onStatus(now) {
+        beside.told(now)
+        tellFacts({ registries: loop.registries() })
       },
       onProofs,
       onRun(run, facts) {
@@ -143,6 +145,9 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     socket: () => loop.status().containerd.socket,
     onLost: () => loop.poke(),
   })
+  // The node comes first: what watches and answers takes as long to load as a look takes. What changes meanwhile is
+  // looked at when the watch has begun.
+  await Promise.race([loop.firstTurn(), ports.clock.sleep(FIRST_TURN_MS)])
   const folders = [...(await foldersOfSources(config, inputs)), ...beside.watched]
   const sources = watcher.watch(folders, () => void beside.changed(() => loop.poke()))
   void sources.ready.then(() => loop.poke())

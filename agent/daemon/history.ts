@@ -163,7 +163,7 @@ export function statusOf(
 ): NodeStatus {
   const { desired, run, configProblems } = memory
   const overdue = overdueProblems(memory, now)
-  const drift = [...driftOf(memory), ...rootsOf(memory, state), ...advisories]
+  const drift = allDrift(memory, state, advisories)
   return {
     node,
     version,
@@ -245,6 +245,15 @@ function nodeState({ run, desired, isApplying }: Memory, state: AgentState, drif
   if (run.restartPending !== undefined) return 'restart-pending'
   if (drift.some(({ kind }) => !ADVISORY_KINDS.has(kind))) return 'drifted'
   return (run.planned?.plan.blocked ?? []).length > 0 ? 'failed' : 'converged'
+}
+
+/** `advisories`: drift that was seen beside the runs. */
+export function allDrift(
+  memory: Memory,
+  state: AgentState,
+  advisories: readonly DriftStatus[],
+): readonly DriftStatus[] {
+  return [...driftOf(memory), ...rootsOf(memory, state), ...advisories]
 }
 
 function rootsOf({ run, desired, registries }: Memory, state: AgentState): readonly DriftStatus[] {

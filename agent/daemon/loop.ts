@@ -17,6 +17,7 @@ import { applyRun, auditRun, failedRun } from '../reconcile/run/entry.ts'
 import { detectedDrift } from './detected.ts'
 import { AT_ONCE, freshProofs, isNewInput, isProofDue, proofDueAt, type Resync, resyncAfter, waitMs } from './due.ts'
 import {
+  allDrift,
   asDrift,
   driftOf,
   type Memory,
@@ -43,7 +44,8 @@ export type LoopEvents = {
     },
   ): void
   onProofs(proofs: readonly ProofResult[]): void
-  onStatus(status: NodeStatus): void
+  /** What `Loop.status` tells may have changed; it is made when somebody asks. */
+  onStatus(now: { readonly isApplying: boolean }): void
 }
 
 export type LoopOptions = {
@@ -85,6 +87,7 @@ export class Loop {
   #running: Promise<void> = Promise.resolve()
   #runStartedAt: number | undefined
   #firstEndedAt: number | undefined
+  readonly #firstTurn = Promise.withResolvers<void>()
   #lastTold = ''
   #advised: ReadonlySet<string> = new Set()
   readonly #detected = detectedDrift()
@@ -97,10 +100,17 @@ export class Loop {
     this.#running = this.#run()
   }
 
+  /** Resolves when the first look has ended, however it went. */
+  firstTurn(): Promise<void> {
+    return this.#firstTurn.promise
+  }
+
   status(): NodeStatus {
-    const { identity, advisories } = this.#options
-    const advised = advisories?.(this.#memory.desired) ?? []
-    return statusOf(this.#memory, this.#state, identity, advised, this.#now())
+    return statusOf(this.#memory, this.#state, this.#options.identity, this.#advisories(), this.#now())
+  }
+
+  #advisories(): readonly DriftStatus[] {
+    return this.#options.advisories?.(this.#memory.desired) ?? []
   }
 
   /** Of the configuration in force. */
@@ -143,6 +153,7 @@ export class Loop {
   async #run(): Promise<void> {
     while (!this.#isStopped) {
       await this.#turn()
+      this.#firstTurn.resolve()
       if (this.#isStopped) return
       const { look, byHand, prove } = this.#pending
       // A writer that never rests must not make the agent run without a pause; the first event is answered at once.
@@ -257,9 +268,9 @@ export class Loop {
 
   #publish(): void {
     const { events, ports } = this.#options
-    const status = this.status()
-    this.#advised = tellAdvisories(ports.log, status.drift, this.#advised)
-    events.onStatus(status)
+    const drift = allDrift(this.#memory, this.#state, this.#advisories())
+    this.#advised = tellAdvisories(ports.log, drift, this.#advised)
+    events.onStatus({ isApplying: this.#memory.isApplying })
   }
 
   #resyncBy(at: number): void {

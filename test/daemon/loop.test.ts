@@ -51,6 +51,8 @@ async function atRest(t: Test, more: Partial<DesiredState> = {}) {
     },
   })
   t.teardown(() => loop.stop())
+  await loop.firstTurn()
+  t.equal(runs, 1, 'the first look has ended, and there was no other')
   await until(() => (runs > 0 && loop.status().state === 'converged') || loop.status().state === 'audit')
   // Nothing is due before the interval of the proofs, which is minutes: a look proves nothing again.
   loop.poke()

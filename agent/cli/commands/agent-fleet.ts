@@ -19,7 +19,7 @@ export type AgentFleet = {
   beforeLoad(): Promise<void>
   configured(desired: DesiredState): void
   ran(run: Run): Promise<void>
-  told(status: NodeStatus): void
+  told(now: { readonly isApplying: boolean }): void
   /** Calls back when it is this node's turn to take up what has changed. */
   changed(takeUp: () => void): Promise<void>
   summary(status: NodeStatus): Promise<NodeSummary>
@@ -73,8 +73,8 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
         ok: run.outcome === 'applied' || run.outcome === 'unchanged',
       })
     },
-    told({ state }) {
-      if (state !== 'applying') finished = loading
+    told({ isApplying }) {
+      if (!isApplying) finished = loading
     },
     async changed(takeUp) {
       await look()

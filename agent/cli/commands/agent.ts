@@ -28,7 +28,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     metrics,
     beside: fleet,
   })
-  // The node comes first: loading the server takes as long as the first look at containerd.
+  // After the first look: loading the server takes as long as that, and would hold it up.
   const { createServer } = await import('../../http/server.ts')
   const { tokenFile, tlsCertFile, tlsKeyFile, healthListen } = options
   const serving: ServerOptions = {

@@ -81,8 +81,22 @@ export type ContainerdConfig = {
   readonly unquoted: readonly { readonly table: string; readonly reason: string }[]
 }
 
-/** Throws AgentError CONTAINERD_CONFIG_UNREADABLE with path:line:column. */
+/** Half a dozen places ask what one file says in each look, and the bytes of a file that was read never change. */
+const readAlready = new WeakMap<Buffer, ContainerdConfig>()
+
+/**
+ * The same bytes object is parsed once.
+ * @throws AgentError CONTAINERD_CONFIG_UNREADABLE with path:line:column.
+ */
 export function readContainerdConfig(bytes: Buffer, { path }: { readonly path: string }): ContainerdConfig {
+  const known = readAlready.get(bytes)
+  if (known?.path === path) return known
+  const config = parseConfig(bytes, path)
+  readAlready.set(bytes, config)
+  return config
+}
+
+function parseConfig(bytes: Buffer, path: string): ContainerdConfig {
   const source = { path, code: 'CONTAINERD_CONFIG_UNREADABLE' } as const
   const text = decodeText(bytes, source)
   const parsed = parseToml(text, source)

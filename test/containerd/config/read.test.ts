@@ -157,3 +157,12 @@ t.test('throws with path, line and column for what is not TOML', async (t) => {
     new AgentError('CONTAINERD_CONFIG_UNREADABLE', `${path}:3:7: unterminated string`, { path, line: 3, column: 7 }),
   )
 })
+
+t.test('what was read once is parsed once; other bytes and another place are read anew', async (t) => {
+  const bytes = Buffer.from('version = 3\nimports = ["conf.d/*.toml"]\n')
+  const first = readContainerdConfig(bytes, { path: '/etc/containerd/config.toml' })
+  t.equal(readContainerdConfig(bytes, { path: '/etc/containerd/config.toml' }), first)
+  t.same(readContainerdConfig(bytes, { path: '/opt/config.toml' }).imports, ['/opt/conf.d/*.toml'])
+  const others = Buffer.from('version = 2\n')
+  t.equal(readContainerdConfig(others, { path: '/etc/containerd/config.toml' }).declaredVersion, 2)
+})
