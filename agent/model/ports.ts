@@ -290,6 +290,8 @@ export type UnitFacts = {
   readonly startedAt?: number
   /** The same by Clock.monotonic; also of a process that has ended since. */
   readonly executedAt?: number
+  /** When systemd had started everything after the boot, by Clock.monotonic; absent: not yet. */
+  readonly bootedAt?: number
   /** A job of systemd for the unit is waiting or under way. */
   readonly hasJob: boolean
   /** Exit code or signal of the last main process. */

@@ -1,6 +1,7 @@
 // Limits of restarts, from the ledger. Pure. Ages are measured by the clock that does not step, where the entry is of
 // this boot.
 import type { RestartSettings } from '../model/desired-state.ts'
+import type { UnitFacts } from '../model/ports.ts'
 import type { RestartEntry } from '../model/restart.ts'
 
 const HOUR_MS = 3_600_000
@@ -23,6 +24,22 @@ export type Moment = {
 export function ageOf({ bootId, uptimeMs, at }: RestartEntry, now: Moment): number {
   if (bootId === now.bootId && bootId !== '') return Math.max(0, now.uptimeMs - uptimeMs)
   return Math.max(now.uptimeMs, now.wall - Date.parse(at))
+}
+
+/**
+ * The entries; where there are none, the last start of containerd by systemd's own account, as if the ledger had been
+ * removed or damaged since. A start that belongs to the boot of the node is not a restart.
+ */
+export function withLastStart(
+  entries: readonly RestartEntry[],
+  unit: Pick<UnitFacts, 'executedAt' | 'bootedAt'> | undefined,
+  now: Moment,
+): readonly RestartEntry[] {
+  const { executedAt, bootedAt } = unit ?? {}
+  if (entries.length > 0 || executedAt === undefined || bootedAt === undefined || executedAt <= bootedAt) return entries
+  const at = new Date(now.wall - Math.max(0, now.uptimeMs - executedAt)).toISOString()
+  const start = { id: '', at, bootId: now.bootId, uptimeMs: executedAt, kind: 'forward', by: 'agent' } as const
+  return [{ ...start, reason: 'the last start that systemd tells', result: 'ok' }]
 }
 
 /** Why containerd may not be restarted now; undefined: nothing speaks against it. */

@@ -1,6 +1,6 @@
 // The restarter sidecar: the only container that sees D-Bus. The rules: three verbs, no other; only units that run a
 // containerd, by a fixed table or the `restart.unit` of its own copy of the configuration; only restarts that are
-// recorded, each once; its own limits, from what it remembers and from what is on disk.
+// recorded, each once; its own limits, from what it remembers, from what is on disk and from what systemd tells.
 // This room: the two small helpers of a Pod: cri-proxy and restarter, each with one privilege and nothing else.
 // Begin here; then cri-proxy.ts, the other one.
 // May touch: the CRI socket (cri-proxy), systemd over D-Bus (restarter).
@@ -12,7 +12,7 @@ import type { RestartRecord } from '../model/restart.ts'
 import { MAX_LINE_BYTES, type RestarterReply, type RestarterRequest } from '../model/restarter-protocol.ts'
 import { readLines, writeLine } from '../node/systemd/line-socket.ts'
 import type { MachinePorts } from '../restart/driver.ts'
-import { ageOf, LEAST_PAUSE_MS } from '../restart/ledger.ts'
+import { ageOf, LEAST_PAUSE_MS, withLastStart } from '../restart/ledger.ts'
 import { isOver, LONGEST_START_MS } from '../restart/machine.ts'
 import type { Declared } from './declared.ts'
 import { startGuardian } from './guardian.ts'
@@ -105,7 +105,7 @@ class Sessions {
         return { ok: true }
       case 'restart': {
         const record = await this.#recorded(request)
-        await this.#withinLimits(record)
+        await this.#withinLimits(record, unit)
         this.#remember(record)
         const timeoutMs = Math.min(LONGEST_START_MS, Math.max(1, request.timeoutMs))
         await systemd.resetFailed(unit)
@@ -126,7 +126,9 @@ class Sessions {
     if (isOver(record)) throw refuse(`is over: it is ${record.phase}`)
     if (record.driver !== 'agent') throw refuse('has been taken over by the restarter')
     if (record.unit !== unit) throw refuse(`is of ${record.unit ?? 'no unit'}`)
-    if (record.commandedAt === undefined || this.#given.has(commandOf(record))) throw refuse('has no command to give')
+    // A command that was refused is not one of the way back, which no pause holds up.
+    const isCommanded = record.phase === 'reverting' ? record.starts.back > 0 : record.commandedAt !== undefined
+    if (!isCommanded || this.#given.has(commandOf(record))) throw refuse('has no command to give')
     await this.#requireWayBack(record)
     return record
   }
@@ -147,14 +149,17 @@ class Sessions {
   }
 
   /** Each restart that is due may need a second one to take it back; a person may ask for one beyond the budget. */
-  async #withinLimits({ id, phase }: RestartRecord): Promise<void> {
+  async #withinLimits({ id, phase }: RestartRecord, unit: string): Promise<void> {
     const { declared, ports } = this.#options
     const { restart } = await declared.current()
     if (restart?.strategy === 'never') throw new AgentError('RESTART_REFUSED', 'restart.strategy is never')
-    const { clock, restarts } = ports
+    const { clock, restarts, systemd } = ports
     const now = { wall: clock.now(), uptimeMs: clock.monotonic(), bootId: restarts.bootId }
     const others = (await restarts.ledger.read()).filter((entry) => entry.id !== id)
-    const ages = others.map((entry) => ageOf(entry, now))
+    // Nothing is asked where the ledger tells, and what saves the node does not hang on an answer.
+    const isSilent = phase !== 'reverting' && others.length === 0
+    const known = isSilent ? withLastStart(others, await systemd.unit(unit), now) : others
+    const ages = known.map((entry) => ageOf(entry, now))
     const most = 2 * (restart?.maxPerHour ?? DEFAULT_MAX_PER_HOUR) + 2
     const isTooMany = ages.filter((age) => age < HOUR_MS).length >= most
     // What saves the node is not held up by the pause.

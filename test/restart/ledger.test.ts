@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import type { RestartEntry } from '../../agent/model/restart.ts'
-import { ageOf, ledgerLimit } from '../../agent/restart/ledger.ts'
+import { ageOf, ledgerLimit, withLastStart } from '../../agent/restart/ledger.ts'
 
 const SETTINGS = { maxPerHour: 3, backoffMinMs: 60_000, backoffMaxMs: 600_000 }
 const NOW = { wall: Date.parse('2026-11-21T12:00:00Z'), uptimeMs: 100 * 3_600_000, bootId: 'this' }
@@ -66,4 +66,20 @@ t.test('of another boot an entry is never younger than this boot', async (t) => 
     }),
   )
   t.pass('for any clocks')
+})
+
+t.test('without an entry the last start by systemd counts, unless the boot made it', async (t) => {
+  const started = (secondsAgo: number, bootedAt?: number) => ({
+    executedAt: NOW.uptimeMs - secondsAgo * 1_000,
+    ...(bootedAt !== undefined && { bootedAt }),
+  })
+  const limit = (...given: Parameters<typeof withLastStart>) =>
+    ledgerLimit(SETTINGS, withLastStart(...given), NOW)?.reason
+  t.match(limit([], started(30, 0), NOW), /less than a minute ago; the next time is 2026-11-21T12:00:30/)
+  t.equal(limit([], started(61, 0), NOW), undefined, 'longer ago')
+  t.equal(limit([], started(30, NOW.uptimeMs - 10_000), NOW), undefined, 'a start of the boot')
+  t.equal(limit([], started(30), NOW), undefined, 'the boot is under way')
+  t.equal(limit([], undefined, NOW), undefined, 'systemd is not there')
+  t.equal(limit([restart(5, 'ok')], started(30, 0), NOW), undefined, 'the ledger tells')
+  t.equal(withLastStart([], started(30, 0), NOW).length, 1, 'one of those of the hour')
 })

@@ -98,8 +98,16 @@ async function armed(node: SystemdNode, socket: string, content: string): Promis
   return machine
 }
 
-/** The next test may restart at once. */
+/** The next test may restart at once: all that the ledger tells is a restart of ten minutes ago. */
 async function forgetLedger(node: SystemdNode): Promise<void> {
+  await removeLedger(node)
+  const [{ ledger, bootId }, clock] = [portsOf(node, SILENT).restarts, systemClock()]
+  const uptimeMs = clock.monotonic() - 600_000
+  const at = new Date(clock.now() - 600_000).toISOString()
+  await ledger.add({ id: 'earlier', at, bootId, uptimeMs, kind: 'forward', by: 'agent', reason: 'test', result: 'ok' })
+}
+
+async function removeLedger(node: SystemdNode): Promise<void> {
   await node.run(['rm', '-f', `${STATE}/restart/ledger.jsonl`])
 }
 
@@ -188,6 +196,43 @@ newestSystemdGeneration(t, 'the restarter', async (t, generation) => {
     t.equal(await node.readFile(CONTAINERD_CONFIG), good)
     await forgetLedger(node)
   })
+
+  t.test(
+    'the ledger is removed and the restarter begins anew: no flood brings a restart within the minute',
+    async (t) => {
+      await node.manager('RestartUnit', 'ss', UNIT, 'replace')
+      await until(() => node.ready().then(({ ok }) => ok))
+      const pid = await node.containerdPid()
+      const good = await node.readFile(CONTAINERD_CONFIG)
+      for (let time = 0; time < 2; time += 1) {
+        const { socket, events, close } = await restarterOn(t, node)
+        await removeLedger(node)
+        const machine = await armed(node, socket, `${good}# flood ${time}\n`)
+        const { id } = (await portsOf(node, SILENT).restarts.read()) ?? {}
+        const line = JSON.stringify({ verb: 'restart', unit: UNIT, timeoutMs: 20_000, machine: id })
+        let isDriven = false
+        let asked = 0
+        const flood = async () => {
+          while (!isDriven) {
+            const answers = await say(socket, ...Array.from({ length: 20 }, () => line))
+            asked += answers.filter((answer) => (answer as { ok: boolean }).ok === false).length
+          }
+        }
+        const flooding = Promise.all(Array.from({ length: 8 }, flood))
+        const driven = await machine.restart()
+        machine.leave()
+        isDriven = true
+        await flooding
+        t.match(driven, { end: 'reverted', record: { failure: { message: /less than a minute ago/ } } })
+        t.ok(asked >= 160, `${asked} questions were refused`)
+        t.notOk(events.includes('restarted'))
+        t.equal(await node.containerdPid(), pid)
+        t.equal(await node.readFile(CONTAINERD_CONFIG), good)
+        await close()
+      }
+      await forgetLedger(node)
+    },
+  )
 
   t.test('restart.strategy never is its own word too', async (t) => {
     const { socket } = await restarterOn(t, node, { restart: { ...RESTART, strategy: 'never' } })

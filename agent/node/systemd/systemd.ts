@@ -27,11 +27,7 @@ export function systemd({ busSocket }: { readonly busSocket: string }): Systemd 
       if (!existsSync(busSocket)) return false
       try {
         return await withBus(busSocket, {}, async (bus) => {
-          const version = await ask(bus, MANAGER.path, 'org.freedesktop.DBus.Properties', 'Get', 'ss', [
-            MANAGER.interface,
-            'Version',
-          ])
-          return typeof version === 'string'
+          return typeof (await ofManager(bus, 'Version')) === 'string'
         })
       } catch {
         // No bus, no systemd behind it, or not permitted: all the same to the caller.
@@ -57,6 +53,7 @@ async function unitFacts(bus: MessageBus, name: string): Promise<UnitFacts | und
   const unit = await allProperties(bus, path, `${SYSTEMD}.Unit`)
   if (text(unit['LoadState']) === 'not-found') return undefined
   const service = name.endsWith('.service') ? await allProperties(bus, path, `${SYSTEMD}.Service`) : {}
+  const finished = await ofManager(bus, 'FinishTimestampMonotonic').catch(() => undefined)
   return {
     name,
     loadState: text(unit['LoadState']),
@@ -70,6 +67,7 @@ async function unitFacts(bus: MessageBus, name: string): Promise<UnitFacts | und
     result: text(service['Result']),
     ...startOf(service['ExecMainStartTimestamp']),
     ...executionOf(service['ExecMainStartTimestampMonotonic']),
+    ...bootOf(finished),
     hasJob: Array.isArray(unit['Job']) && Number(unit['Job'][0] ?? 0) > 0,
     exitStatus: Number(service['ExecMainStatus'] ?? 0),
     ...limitOf(service['TimeoutStartUSec']),
@@ -79,6 +77,12 @@ async function unitFacts(bus: MessageBus, name: string): Promise<UnitFacts | und
 function executionOf(value: unknown): { readonly executedAt?: number } {
   const microseconds = Number(value ?? 0)
   return microseconds > 0 ? { executedAt: microseconds / 1000 } : {}
+}
+
+/** 0 until the jobs of the boot are done. */
+function bootOf(value: unknown): { readonly bootedAt?: number } {
+  const microseconds = Number(value ?? 0)
+  return microseconds > 0 ? { bootedAt: microseconds / 1000 } : {}
 }
 
 /** systemd writes infinity as the largest 64-bit number. */
@@ -167,6 +171,10 @@ async function withBus<T>(
 
 function manager(bus: MessageBus, member: string, signature: string, body: readonly unknown[]): Promise<unknown> {
   return ask(bus, MANAGER.path, MANAGER.interface, member, signature, body)
+}
+
+function ofManager(bus: MessageBus, property: string): Promise<unknown> {
+  return ask(bus, MANAGER.path, 'org.freedesktop.DBus.Properties', 'Get', 'ss', [MANAGER.interface, property])
 }
 
 async function ask(

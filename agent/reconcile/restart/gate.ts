@@ -5,7 +5,7 @@ import type { Rehearsal } from '../../model/plan.ts'
 import type { FleetGate } from '../../model/ports.ts'
 import type { RuntimeMemory } from '../../model/restart.ts'
 import type { Context } from '../../model/run.ts'
-import { ledgerLimit } from '../../restart/ledger.ts'
+import { ledgerLimit, withLastStart } from '../../restart/ledger.ts'
 import { WAITS_FOR_GRANT } from './grant.ts'
 import { awaitQuiet, QUIET_PATIENCE_BY_HAND_MS, QUIET_PATIENCE_MS } from './idle.ts'
 import { outsideWindow } from './maintenance-window.ts'
@@ -90,13 +90,14 @@ async function fullFileSystem({ ports: { files } }: Context): Promise<string | u
 /** A person who asks for the run now overrides every limit; the preflight of the unit and the rehearsal stay. */
 async function limitOf({
   desired,
+  facts,
   options,
   ports,
 }: Context): Promise<{ readonly reason: string; readonly waitMs?: number } | undefined> {
   if (options.byHand) return undefined
   const { clock, restarts } = ports
   const now = { wall: clock.now(), uptimeMs: clock.monotonic(), bootId: restarts.bootId }
-  const limit = ledgerLimit(desired.restart, await restarts.ledger.read(), now)
+  const limit = ledgerLimit(desired.restart, withLastStart(await restarts.ledger.read(), facts.unit, now), now)
   if (limit !== undefined) return limit
   return desired.restart.window === undefined ? undefined : outsideWindow(desired.restart.window, now.wall)
 }
