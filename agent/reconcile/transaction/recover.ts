@@ -3,6 +3,7 @@
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { TransactionPorts } from '../../model/run-ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
+import { auditedPaths } from './audited-paths.ts'
 import { tidy } from './tidy.ts'
 import { undoSteps } from './undo.ts'
 import { exceptionsOf, failedSteps, undoProblems } from './undo-report.ts'
@@ -49,6 +50,8 @@ export async function recover(
   const steps = [...(state.unrestored ?? []), ...(entry === undefined || isCommitted ? [] : entry.steps)]
   // Before: a folder with something left behind in it could not be removed.
   await tidy([...steps, ...(entry?.steps ?? [])], ports)
+  const paths = steps.map(({ path }) => path)
+  const changes = await auditedPaths(paths, ports.files)
   const report = await undoSteps(steps, ports)
   problems.push(...undoProblems(report))
   const failed = failedSteps(report, steps)
@@ -64,7 +67,8 @@ export async function recover(
   if (isSaved) await orProblem(() => store.journal.clear(), undefined)
   const at = new Date(clock.now()).toISOString()
   const told = { transaction: entry.transaction, kept: isCommitted, ...exceptionsOf(report) }
-  await orProblem(() => store.audit({ at, event: 'recovered', ...told }), undefined)
+  const line = { at, event: 'recovered', ...told, paths, changes: await changes() }
+  await orProblem(() => store.audit(line), undefined)
   log.warn('transaction-recovered', { steps: entry.steps.length, ...told })
   return { state: next, mayRunUndone: entry.restarted && !isCommitted, problems }
 }

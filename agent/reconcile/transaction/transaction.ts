@@ -10,6 +10,7 @@ import type { Change } from '../../model/plan.ts'
 import type { JournalStep, NodeFiles, PutOptions } from '../../model/ports.ts'
 import type { TransactionPorts } from '../../model/run-ports.ts'
 import type { AgentState, Before, Ownership, TransactionRecord } from '../../model/state.ts'
+import { auditedPaths } from './audited-paths.ts'
 import { captureBefore, captureSteps, requireAsCaptured, requireUnchanged } from './capture.ts'
 import { isSameRecord } from './read-set.ts'
 import { orLog, tidy } from './tidy.ts'
@@ -95,6 +96,8 @@ export class Transaction {
     this.#meant = undefined
     if (this.#isJournalled && !isAsJournalled) await orLog(ports, () => this.#writeJournal())
     await tidy(undone, ports)
+    const paths = undone.map(({ path }) => path)
+    const changes = await auditedPaths(paths, ports.files)
     const report = await undoSteps(undone, ports)
     this.#findings = [...this.#findings, ...undoProblems(report)]
     const failed = failedSteps(report, undone)
@@ -105,8 +108,8 @@ export class Transaction {
       await orLog(ports, () => (failed.length === 0 ? ports.store.journal.clear() : this.#writeJournal()))
     this.#isJournalled = failed.length > 0
     await tidy(undone, ports)
-    const paths = undone.map(({ path }) => path)
-    if (paths.length > 0) await this.#audit({ event: 'undone', paths, ...exceptionsOf(report) })
+    if (paths.length > 0)
+      await this.#audit({ event: 'undone', paths, changes: await changes(), ...exceptionsOf(report) })
     return report
   }
 
@@ -178,10 +181,12 @@ export class Transaction {
     if (reads !== undefined) requireUnchanged(captured, reads)
     await this.#capture(captured)
     this.#steps = captured
+    const paths = past.map(({ path }) => path)
+    const changes = await auditedPaths(paths, files)
     const report = await undoSteps(past, this.#ports, { isOurs: (path) => owned[path]?.kind === 'whole' })
     requireReverted(report)
     this.#findings = [...this.#findings, ...undoProblems(report)]
-    await this.#audit({ event: 'reverted', paths: past.map(({ path }) => path) })
+    await this.#audit({ event: 'reverted', paths, changes: await changes() })
   }
 
   async #orUndo(work: () => Promise<void>): Promise<void> {

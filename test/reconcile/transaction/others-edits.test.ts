@@ -21,10 +21,13 @@ import { AgentError } from '../../../agent/model/errors.ts'
 import type { RunPorts } from '../../../agent/model/run-ports.ts'
 import { applyRun } from '../../../agent/reconcile/run/entry.ts'
 import { repair } from '../../../agent/reconcile/run/repair.ts'
+import { sha256 } from '../../../agent/targets/files/files.ts'
 import { treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { copyNode, layOut } from '../../fixtures/scratch/fault-scenes.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
 import { CERTS_D, CONFIG, STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
+
+t.setTimeout(120_000)
 
 const FAST = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 const HOST = 'harbor.example.net'
@@ -238,6 +241,56 @@ t.test('what others write while a restart goes wrong is kept by the way back of 
     }
 })
 
+t.test(
+  'what others write while a restart goes well stays, and the next run keeps what is also of others',
+  async (t) => {
+    const folder = mkdtempSync(join(FAST, 'rt-others-'))
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+    const root = join(folder, 'node')
+    const options = { address: undefined, byHand: true, consentUnrehearsed: false }
+    for (const edit of EDITS)
+      for (const moment of MOMENTS) {
+        layOut(root)
+        rmSync(`${root}.started`, { force: true })
+        const name = `${edit.name}, ${moment}`
+        const full = join(root, edit.path)
+        const ports = scratchPorts(root)
+        let theirs: string | undefined
+        const write = (now: (typeof MOMENTS)[number]) => {
+          if (now !== moment || theirs !== undefined) return
+          edit.act(full)
+          theirs = readFileSync(full, 'utf8')
+        }
+        const edited: RunPorts = {
+          ...ports,
+          systemd: {
+            ...ports.systemd,
+            async restart(...given) {
+              write('before the command')
+              const done = await ports.systemd.restart(...given)
+              write('when the new file is loaded')
+              return done
+            },
+          },
+          connectCri(socket) {
+            if (existsSync(`${root}.started`)) write('while CRI is asked')
+            return ports.connectCri(socket)
+          },
+        }
+        const run = await applyRun(WANTED, options, edited)
+        t.equal(run.outcome, 'applied', name)
+        t.ok(theirs !== undefined, `${name}: somebody wrote`)
+        const text = () => (existsSync(full) ? readFileSync(full, 'utf8') : '')
+        t.equal(text(), theirs, `${name}: it stays as they made it`)
+        // What the agent alone owns is healed by the next run, as at any other time.
+        if (edit.path !== CONFIG && edit.path !== BUNDLE) continue
+        await applyRun(WANTED, options, ports)
+        const isThere = edit.merged === undefined ? text() === theirs : text().includes(edit.merged)
+        t.ok(isThere, `${name}: nothing of theirs is taken out by the next run`)
+      }
+  },
+)
+
 const FAULTS: { readonly [name: string]: (full: string) => void } = {
   'is replaced by a link': (full) => {
     rmSync(full)
@@ -314,6 +367,38 @@ t.test(
       t.match(told.join(), aside ?? 'a name', `${name}: by its name`)
       t.equal(treeOf(root)[aside ?? ''], theirs, `${name}: kept as they made it`)
       t.same((await repair(scratchPorts(root))).recovered.problems, [], `${name}: and not told again`)
+    }
+  },
+)
+
+t.test(
+  'the audit log tells of each path what lay there before it was put back, and what lies there since',
+  async (t) => {
+    const folder = mkdtempSync(join(FAST, 'rt-others-'))
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+    const { dead } = await deadNode(folder)
+    const hashAt = (root: string, path: string) => {
+      const full = join(root, path)
+      return existsSync(full) && lstatSync(full).isFile() ? sha256(readFileSync(full)) : null
+    }
+    const root = join(folder, 'node')
+    copyNode(dead, root)
+    appendFileSync(join(root, BUNDLE), THEIR_CA.pem)
+    const lay = new Map([CONFIG, BUNDLE, HOSTS_TOML, HOST_CA, SOURCE].map((path) => [path, hashAt(root, path)]))
+    await repair(scratchPorts(root))
+    const lines = readFileSync(join(root, STATE, 'audit.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+    const told = lines.map((line) => JSON.parse(line)).findLast(({ event }) => event === 'recovered')
+    for (const [path, beforeSha256] of lay) {
+      const expected = {
+        path,
+        beforeSha256: path === CONFIG ? undefined : beforeSha256,
+        afterSha256: hashAt(root, path),
+      }
+      const found = told.changes.find((each: { path: string }) => each.path === path)
+      t.match(found, expected.beforeSha256 === undefined ? { path, afterSha256: expected.afterSha256 } : expected, path)
+      if (path !== CONFIG) t.not(found.beforeSha256, found.afterSha256, `${path} was changed`)
     }
   },
 )
