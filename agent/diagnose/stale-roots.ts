@@ -27,7 +27,7 @@ export const DAEMONS: readonly Daemon[] = [
 
 export type StaleRoots = { readonly where: string; readonly what: string; readonly remedy: string }
 
-/** Empty where units cannot be seen. */
+/** Empty where units cannot be seen; the restarter of a Pod shows those of containerd alone. */
 export async function staleRoots(
   roots: SystemRootsFacts | undefined,
   systemd: Pick<Systemd, 'isAvailable' | 'unit'>,
@@ -35,7 +35,7 @@ export async function staleRoots(
   if (roots === undefined || !(await systemd.isAvailable())) return []
   const found: StaleRoots[] = []
   for (const { unit: name, remedy } of DAEMONS) {
-    const unit = await systemd.unit(name)
+    const unit = await systemd.unit(name).catch(() => undefined)
     if (unit === undefined || unit.mainPid === 0 || unit.startedAt === undefined) continue
     if (unit.startedAt >= roots.changedAt) continue
     const [since, changed] = [unit.startedAt, roots.changedAt].map((ms) => new Date(ms).toISOString())

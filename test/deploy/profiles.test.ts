@@ -45,7 +45,7 @@ if (imageUnavailable() === undefined) {
     const blind = await run(inThePod)
     const told = await untilStatus(
       blind.container('agent'),
-      ({ registries: [first] }) => first?.finding.code !== 'not-proved-yet',
+      ({ registries: [first] }) => first !== undefined && first.finding.code !== 'not-proved-yet',
     )
     t.match(told.registries, [{ finding: { code: 'dns' } }], 'it is unknown without the mount of that file')
     await blind.remove()

@@ -43,3 +43,12 @@ t.test('one that started later, does not run, or does not tell when it started i
   t.strictSame(await staleRoots(undefined, systemd), [])
   t.strictSame(await staleRoots(ROOTS, { ...systemd, isAvailable: async () => false }), [])
 })
+
+t.test('a unit that the restarter does not show is left out, and the others are told', async (t) => {
+  const systemd = systemdWith({ 'k3s.service': { mainPid: 7, startedAt: CHANGED - 1 } })
+  const unit = async (name: string) => {
+    if (!name.startsWith('k3s')) throw new Error(`${name} is none of k3s.service`)
+    return await systemd.unit(name)
+  }
+  t.match(await staleRoots(ROOTS, { ...systemd, unit }), [{ where: 'k3s.service' }])
+})
