@@ -29,6 +29,11 @@ export type Ownership = {
   readonly before: Before
   /** Of config.toml: the sandbox image that the agent set there. */
   readonly sandboxImage?: string
+  /**
+   * Others edited the file between two edits of the agent, so that `before` lacks their work: going back takes the
+   * agent's part out of what is there.
+   */
+  readonly hasOthers?: boolean
 }
 
 export type TransactionRecord = {

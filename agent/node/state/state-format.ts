@@ -111,6 +111,7 @@ const owned = byPath(
     sha256: isHash,
     before,
     sandboxImage: optional(isText),
+    hasOthers: optional(isFlag),
   }),
 )
 

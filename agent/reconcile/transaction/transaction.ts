@@ -286,10 +286,19 @@ function ownedAfter(
         subject,
         sha256,
         ...(sandboxImage === undefined ? {} : { sandboxImage }),
+        ...(kind === 'edited' && hasOthers(owned[path], before.get(path)) ? { hasOthers: true } : {}),
         before: owned[path]?.before ?? before.get(path) ?? { kind: 'absent' },
       }
   }
   return next
+}
+
+/** What was there when the agent came to edit it again is neither what it wrote nor what it had found. */
+function hasOthers(owner: Ownership | undefined, found: Before | undefined): boolean {
+  if (owner === undefined) return false
+  if (owner.hasOthers === true) return true
+  if (found?.kind !== 'file' || found.sha256 === owner.sha256) return false
+  return owner.before.kind !== 'file' || found.sha256 !== owner.before.sha256
 }
 
 function requireReverted(report: UndoReport): void {

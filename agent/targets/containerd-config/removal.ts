@@ -35,7 +35,7 @@ export async function planConfigRemoval(
   const { bytes: current, ...attributes } = facts.config
   const { before, isLost } = await originalOf(owner, ports)
   // Without the original the agent's key is taken out, as where others edited the file since.
-  const isAsWritten = sha256(current) === owner.sha256 && !isLost
+  const isAsWritten = sha256(current) === owner.sha256 && owner.hasOthers !== true && !isLost
   if (!isAsWritten && moved.folders > 0) {
     const text = `${facts.configFile}: changed since the agent moved its registry sections to hosts.toml files; both stay as they are`
     return { ...nothing, problems: [problem('CONFIG_PATH_IN_USE', text)] }

@@ -128,7 +128,7 @@ function edit(
   // Without a change of the registries' part, the file is ours still where config_path is.
   const isOursBeside = other === undefined ? setsConfigPath(bytes, observed) : other.owns.length > 0
   const isOurs = wanted !== undefined || isOursBeside
-  const original = !isOurs && isAsWritten ? originalOf(owner, observed) : undefined
+  const original = !isOurs && isAsWritten && owner?.hasOthers !== true ? originalOf(owner, observed) : undefined
   const now = original === undefined ? bytes : original.bytes
   const { mode, uid, gid } = original?.attributes ?? (file.kind === 'file' ? file : rootFile(''))
   const action = now === undefined ? 'delete' : file.kind === 'absent' ? 'create' : 'edit'
