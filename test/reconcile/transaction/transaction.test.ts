@@ -295,7 +295,8 @@ t.test('a heal that somebody came into is tried again, three times in a row at m
   for (const failures of [2, 4]) {
     const { root, ports } = node(t)
     const hostsFile = join(root, CERTS_D, HOST, 'hosts.toml')
-    const writeTheirs = (text: string) => writeFileSync(hostsFile, `# ${text}\nserver = "https://${HOST}"\n`)
+    const theirs = `server = "https://${HOST}"\n\n[host."https://${HOST}"]\n  capabilities = ["pull", "resolve"]\n`
+    const writeTheirs = (text: string) => writeFileSync(hostsFile, `# ${text}\n${theirs}`)
     mkdirSync(join(root, CERTS_D, HOST), { recursive: true })
     writeFileSync(join(root, CERTS_D, HOST, 'ca.crt'), 'theirs')
     writeTheirs('theirs')
