@@ -2,13 +2,14 @@
 // that the running containerd needs a restart that nobody foresaw. Then all is committed, or put back.
 import { asAgentError } from '../../model/errors.ts'
 import { breaksTrust } from '../../model/finding.ts'
-import type { Change, RestartNeed } from '../../model/plan.ts'
+import type { Change, Rehearsal, RestartNeed } from '../../model/plan.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { RestartReport, Run } from '../../model/run.ts'
 import type { AgentState } from '../../model/state.ts'
 import { isLegacyRemoval } from '../../targets/containerd-config/legacy-files.ts'
 import { isHealing, rememberHeals } from '../plan/drift.ts'
 import { proveDeclared } from '../prove/prove.ts'
+import { rehearse } from '../rehearse/rehearse.ts'
 import { mayRestart, type Permission } from '../restart/gate.ts'
 import { newConfigOf, type OpenRestart, restartWith } from '../restart/guarded.ts'
 import { isUndone } from '../transaction/undo-report.ts'
@@ -44,14 +45,18 @@ type Proved = {
   readonly proofs: readonly ProofResult[]
 }
 
+type Unforeseen = { readonly restart: RestartNeed; readonly rehearsal: Rehearsal }
+
 /** Never throws for what the node does: the run that it returns tells how it went. */
 export async function carryOut(changes: readonly Change[], restart: RestartNeed, attempt: Attempt): Promise<Run> {
   const first = await makePass({ changes, written: [], restart }, attempt)
   if (first.kind === 'ended') return first.run
-  const unforeseen = unforeseenRestart(first.proved, attempt)
+  const unforeseen = await unforeseenRestart(first.proved, attempt)
   if (unforeseen === undefined) return finish(first.proved, attempt)
-  const second = await makePass({ changes: [], written: first.proved.applied, restart: unforeseen }, attempt)
-  return second.kind === 'ended' ? second.run : finish(second.proved, attempt)
+  const { restart: due, rehearsal } = unforeseen
+  const again = { ...attempt, rehearsal }
+  const second = await makePass({ changes: [], written: first.proved.applied, restart: due }, again)
+  return second.kind === 'ended' ? second.run : finish(second.proved, again)
 }
 
 async function makePass(task: Task, attempt: Attempt): Promise<Pass> {
@@ -102,13 +107,19 @@ async function unlessWorse(proved: Proved, attempt: Attempt): Promise<Pass> {
   return { kind: 'ended', run: await undoWorse(worse, proved.open, proved.restarts, attempt) }
 }
 
-/** The running containerd does not trust what a fresh start of it does. */
-function unforeseenRestart({ task, proofs }: Proved, attempt: Attempt): RestartNeed | undefined {
-  const { facts, planned, rehearsal } = attempt
+/** The running containerd does not trust what a fresh start of it does; with the rehearsal that shows it. */
+async function unforeseenRestart({ task, proofs }: Proved, attempt: Attempt): Promise<Unforeseen | undefined> {
+  const { desired, facts, planned, ports, options } = attempt
   if (task.restart.required || !isLoadUncertain(facts, isLegacy(planned))) return undefined
+  if (!proofs.some(({ finding }) => finding.code === 'unknown-authority')) return undefined
+  const rehearsal =
+    attempt.rehearsal.verdict === 'passed'
+      ? attempt.rehearsal
+      : // What only puts right again was not rehearsed.
+        await rehearse(desired, facts, planned, ports, options.signal, { always: true })
   const ignored = ignoredHosts(proofs, rehearsal)
   if (ignored.length === 0) return undefined
-  return { required: true, reason: notLoaded(facts, isLegacy(planned), ignored) }
+  return { restart: { required: true, reason: notLoaded(facts, isLegacy(planned), ignored) }, rehearsal }
 }
 
 async function finish({ task, applied, restarts, open, denied, proofs }: Proved, attempt: Attempt): Promise<Run> {

@@ -8,7 +8,7 @@ import type { Change } from '../../model/plan.ts'
 import type { Context } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import type { AgentState, Ownership } from '../../model/state.ts'
-import { sha256 } from '../files/files.ts'
+import { sha256 } from '../../targets/files/files.ts'
 
 type ConfigRemoval = {
   readonly changes: readonly Change[]
