@@ -38,7 +38,8 @@ export type ToucherOptions = {
 }
 
 export function createToucher({ api, now, log }: ToucherOptions): Toucher {
-  const bucket = new TokenBucket()
+  // Turns come about once a second: one that is late must not cost a part of the rate.
+  const bucket = new TokenBucket(2)
   const told = new Map<string, Told>()
   let count = 0
   let pauseMs = 0
@@ -73,7 +74,8 @@ export function createToucher({ api, now, log }: ToucherOptions): Toucher {
         return last === undefined || last.note === note || nowMs > last.quietUntilMs
       })
       const due = touchesDue({ ...input, pods: free, limit })
-      bucket.spend(due.length)
+      // What nobody needed in time is not saved up.
+      bucket.spend(Math.max(due.length, limit - perSecond))
       for (const { pod, note } of due) void tell(pod, note)
     },
     toldAtMs: (pod) => told.get(pod)?.atMs,

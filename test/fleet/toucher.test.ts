@@ -28,11 +28,11 @@ function fleet(count: number, refuses: (pod: string, nowMs: number) => boolean) 
   return {
     toucher,
     told: () => [...pods.values()].filter(({ note }) => note !== '').length,
-    async pass(seconds: number) {
-      for (let turn = 0; turn < seconds; turn += 1) {
+    async pass(turns: number, turnMs = 1_000) {
+      for (let turn = 0; turn < turns; turn += 1) {
         toucher.touch({ ...INPUT, agents: count }, pods, 50)
         await soon()
-        nowMs += 1_000
+        nowMs += turnMs
       }
     },
   }
@@ -52,7 +52,7 @@ t.test(
     const { toucher, told, pass } = fleet(1_000, (_, nowMs) => nowMs < 60_000)
     await pass(60)
     t.equal(told(), 0)
-    t.ok(toucher.count <= 7 * 50, `${toucher.count} patches while it refused`)
+    t.ok(toucher.count <= 7 * 100, `${toucher.count} patches while it refused`)
     await pass(90)
     t.equal(told(), 1_000)
   },
@@ -66,3 +66,16 @@ t.test('Pods that are refused for ever hold nobody else up, and are tried once a
   await pass(120)
   t.ok(toucher.count - before <= 45 * 3, `${toucher.count - before} patches in two minutes`)
 })
+
+t.test(
+  'turns that come late cost nothing of the rate, and never more than two seconds of it come at once',
+  async (t) => {
+    const { told, pass } = fleet(2_000, () => false)
+    await pass(11, 1_500)
+    t.equal(told(), 50 + 10 * 75)
+    const idle = fleet(300, () => false)
+    await idle.pass(1, 60_000)
+    await idle.pass(1)
+    t.equal(idle.told(), 50 + 100)
+  },
+)
