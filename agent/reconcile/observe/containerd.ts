@@ -41,13 +41,12 @@ export async function observeContainerd(
   const cri = ports.connectCri(socket)
   try {
     const { runtimeVersion } = await cri.version({ timeoutMs: CALL_MS })
-    const [status, listeners] = await Promise.all([
-      cri.status({ timeoutMs: CALL_MS }),
-      ports.processes.listeningOn(socket),
-    ])
-    const process = onlyOne(listeners)
     const candidates = layoutsOfSocket(socket)
-    const unit = await findUnit(options.unit, process, candidates, ports.systemd)
+    // systemd is asked while containerd answers.
+    const [status, { process, unit }] = await Promise.all([
+      cri.status({ timeoutMs: CALL_MS }),
+      findDaemon(socket, options.unit, candidates, ports),
+    ])
     const layout = chooseLayout(await presentOf(candidates, ports.files), unit?.name ?? process?.unit)
     const configFile = configFileOf(process, unit, layout)
     const config = await ports.files.readFollowing(configFile)
@@ -76,6 +75,16 @@ export async function observeContainerd(
     cri.close()
     return { state: 'down', socket, error: await withoutCri(asAgentError(thrown), socket, ports.files) }
   }
+}
+
+async function findDaemon(
+  socket: string,
+  setting: string,
+  candidates: readonly NodeLayout[],
+  { processes, systemd }: ObservePorts,
+): Promise<{ readonly process: ProcessInfo | undefined; readonly unit: UnitFacts | undefined }> {
+  const process = onlyOne(await processes.listeningOn(socket))
+  return { process, unit: await findUnit(setting, process, candidates, systemd) }
 }
 
 /** containerd logs nothing of a plugin that its file switches off: the file says it. */
