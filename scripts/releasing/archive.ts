@@ -1,7 +1,7 @@
 // Archives that are the same whenever and by whomever they are made.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, lstatSync, readdirSync } from 'node:fs'
+import { chmodSync, lstatSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 
@@ -15,6 +15,15 @@ export function tarOf(
   const more = [...(follows ? ['--dereference'] : []), ...exclude.map((pattern) => `--exclude=${pattern}`)]
   const args = [...same, ...more, '--create', '--file=-', `--directory=${folder}`, ...entries]
   return execFileSync('tar', args, { maxBuffer: 1024 * 1024 * 1024 })
+}
+
+/** Writes the tar archive `file` anew as `tarOf` does: buildah puts the time at which it wrote each file into it. */
+export function rewriteTar(file: string, scratch: string): void {
+  const folder = mkdtempSync(join(scratch, 'archive-'))
+  execFileSync('tar', ['--extract', `--file=${file}`, `--directory=${folder}`])
+  normalizeModes(folder)
+  writeFileSync(file, tarOf(folder, readdirSync(folder).sort()))
+  rmSync(folder, { recursive: true })
 }
 
 export function gzip(bytes: Buffer): Buffer {

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { parse } from 'yaml'
+import { rewriteTar } from './archive.ts'
 import { changelogSection } from './changelog.ts'
 import { packChart } from './chart.ts'
 import { joinImages } from './image-index.ts'
@@ -99,6 +100,7 @@ function release({ version, image, basePackages, skipImages, out }: Wanted): voi
           cwd: ROOT,
           stdio: ['ignore', 'ignore', 'inherit'],
         })
+        rewriteTar(archive, scratch)
         return archive
       })
       joinImages({ archives, version, out, scratch })

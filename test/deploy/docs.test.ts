@@ -85,6 +85,31 @@ t.test('every link leads to something', async (t) => {
       t.ok(existsSync(join(ROOT, dirname(path), target)), `${path}: ${target}`)
 })
 
+/** What a heading can be linked by: as GitHub makes it. */
+function headingsOf(path: string): ReadonlySet<string> {
+  const withoutCode = read(path).replaceAll(/^```[\s\S]*?^```/gm, '')
+  const slugs = [...withoutCode.matchAll(/^#+ (.+)$/gm)].map(([, title = '']) =>
+    title
+      .replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
+      .replaceAll(/\s/g, '-'),
+  )
+  return new Set(slugs)
+}
+
+t.test('every link to a part of a page leads to a heading', async (t) => {
+  let links = 0
+  for (const path of DOCS)
+    for (const [, target = '', heading = ''] of read(path).matchAll(/\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)/g)) {
+      const page = target === '' ? path : join(dirname(path), target)
+      if (!page.endsWith('.md') || !existsSync(join(ROOT, page))) continue
+      links += 1
+      t.ok(headingsOf(page).has(heading), `${path}: ${target}#${heading}`)
+    }
+  t.ok(links > 20, `${links} links`)
+})
+
 t.test('every path of the repository that is named is there', async (t) => {
   const top = readdirSync(ROOT)
   for (const path of DOCS)

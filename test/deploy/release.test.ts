@@ -1,6 +1,6 @@
 // What scripts/release makes: the same bytes twice, parts that their own tools read, and a push to a real registry.
 // With REGISTRY_TRUST_FULL=1 it is made twice, and the image is pushed.
-import { execFile, spawn } from 'node:child_process'
+import { execFile, execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { gunzipSync } from 'node:zlib'
 import t from 'tap'
+import { rewriteTar } from '../../scripts/releasing/archive.ts'
 import { changelogSection } from '../../scripts/releasing/changelog.ts'
 import { helm, testWithHelm } from '../fixtures/deploy/helm.ts'
 import { OVERLAYS } from '../fixtures/deploy/objects.ts'
@@ -149,6 +150,29 @@ if (IS_FULL)
       t.equal(readFileSync(join(folder, stored), 'utf8'), digest, name)
     },
   )
+
+t.test('an archive that tells when it was written becomes the same as another one', async (t) => {
+  const folder = t.testdir({ content: { 'index.json': '{}', blobs: { sha256: { abc: 'a blob' } } }, scratch: {} })
+  const files = ['2001-01-01', '2002-02-02'].map((day) => {
+    const file = join(folder, `${day}.tar`)
+    execFileSync('tar', [
+      '--create',
+      `--mtime=${day}`,
+      `--file=${file}`,
+      '-C',
+      join(folder, 'content'),
+      'index.json',
+      'blobs',
+    ])
+    return file
+  })
+  const [first = '', second = ''] = files
+  t.not(sha256(first), sha256(second))
+  for (const file of files) rewriteTar(file, join(folder, 'scratch'))
+  t.equal(sha256(first), sha256(second))
+  const { stdout } = await run('tar', ['--list', `--file=${first}`])
+  t.equal(stdout, 'blobs/\nblobs/sha256/\nblobs/sha256/abc\nindex.json\n')
+})
 
 t.test('a version that the sources do not have is refused, with the places', async (t) => {
   const refused = run(join(ROOT, 'scripts/release'), ['9.9.9', '--output', join(t.testdir({}), 'out')], { cwd: ROOT })

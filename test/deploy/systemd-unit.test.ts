@@ -1,8 +1,11 @@
-// Without Kubernetes: the unit as it is shipped, on a real systemd, does the whole job with no capability.
-import { readFileSync } from 'node:fs'
+// Without Kubernetes: the unit as it is shipped, on a real systemd, does the whole job with no capability. With
+// REGISTRY_TRUST_FULL=1 from the Debian package too, which takes half a minute to pack.
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import { startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
+import { packDebian } from '../../scripts/releasing/programs.ts'
+import { contents, startPrivateRegistry, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
 import { newestSystemdGeneration, systemdNode } from '../fixtures/node/node-tests.ts'
 import { until } from '../fixtures/node/private-containerd.ts'
 
@@ -48,3 +51,57 @@ newestSystemdGeneration(t, 'the systemd unit', async (t, generation) => {
   t.match(await node.exec(['/usr/local/bin/registry-trust', 'uninstall'], { timeoutMs: 60_000 }), { code: 0 })
   t.match(await node.pull(`${HOST}/library/other:1`), { ok: false, message: /x509/ })
 })
+
+const ARCHITECTURE = process.arch === 'arm64' ? 'arm64' : 'amd64'
+/** Where a file of the package may lie. */
+const PLACES = ['/usr', '/lib/systemd', '/etc', '/var/lib/registry-trust', '/var/lib/dpkg/info']
+
+// dpkg installs it and starts nothing, an upgrade goes on with the new program, and after uninstall and purge nothing of
+// it is left.
+if (process.env['REGISTRY_TRUST_FULL'] === '1')
+  newestSystemdGeneration(t, 'the Debian package', async (t, generation) => {
+    const out = t.testdir({})
+    const folder = join(out, 'content')
+    execFileSync(process.execPath, [join(ROOT, 'scripts/image-content.ts'), folder, ARCHITECTURE], { cwd: ROOT })
+    for (const version of ['0.1.0', '0.1.1']) {
+      const scratch = join(out, version)
+      mkdirSync(scratch)
+      packDebian({ folder, architecture: ARCHITECTURE, version, out, scratch })
+    }
+    const node = await systemdNode(t, { generation, runContainers: true, binds: [out] })
+    const dpkg = (...args: readonly string[]) => node.exec(['dpkg', ...args], { timeoutMs: 60_000 })
+    const names = async () =>
+      // One of the places is not there at the beginning and at the end.
+      (await node.exec(['find', ...PLACES, '-name', '*registry-trust*'])).stdout.trim()
+    const packageOf = (version: string) => join(out, `registry-trust_${version}_${ARCHITECTURE}.deb`)
+    const { registry, authority } = await startPrivateRegistry(node, HOST)
+    const [before, namesBefore] = [await contents(node, ...TRUST_FOLDERS), await names()]
+
+    t.match(await dpkg('--install', packageOf('0.1.0')), { code: 0 })
+    t.match(await names(), '/usr/bin/registry-trust')
+    t.equal(await node.unitProperty('ActiveState', UNIT), 'inactive', 'installing starts nothing')
+    t.equal(await contents(node, ...TRUST_FOLDERS), before, 'and changes nothing')
+    await node.writeFile('/etc/registry-trust/ca.pem', authority.pem)
+    const trust = { registries: [{ host: HOST, ca: 'ca.pem' }] }
+    await node.writeFile('/etc/registry-trust/trust.yaml', JSON.stringify(trust))
+    await node.run(['systemctl', 'enable', '--now', UNIT])
+    const status = async () => (await node.exec(['registry-trust', 'status', '--json'])).stdout
+    await until(async () => (await status()).includes('"converged"'), 40_000)
+    t.match(await node.pull(registry.reference()), { ok: true })
+
+    const pid = await node.unitProperty('MainPID', UNIT)
+    t.match(await dpkg('--install', packageOf('0.1.1')), { code: 0 })
+    t.not(await node.unitProperty('MainPID', UNIT), pid, 'an upgrade goes on with the new program')
+    await until(async () => (await status()).includes('"converged"'), 40_000)
+
+    const removed = await dpkg('--remove', 'registry-trust')
+    t.match(removed, { code: 0, stderr: /what it wrote stays on this node/ })
+    t.match(await node.pull(registry.reference()), { ok: true }, 'removing takes nothing off')
+    t.match(await dpkg('--install', packageOf('0.1.1')), { code: 0 })
+    t.match(await node.exec(['registry-trust', 'uninstall'], { timeoutMs: 60_000 }), { code: 0 })
+    t.equal(await contents(node, ...TRUST_FOLDERS), before, 'the node is as before')
+    await node.run(['rm', '/etc/registry-trust/ca.pem', '/etc/registry-trust/trust.yaml'])
+    t.match(await dpkg('--purge', 'registry-trust'), { code: 0 })
+    t.equal(await names(), namesBefore, 'nothing with its name is left')
+    t.match(await dpkg('--audit'), { code: 0, stdout: '' })
+  })
