@@ -1,7 +1,7 @@
 // Brings the values of docs/measured.json to the pages that quote them. A page names a value in a comment,
 // `<!-- measured: ID -->…<!-- /measured -->` (or `ID@VERSION` of containerd, or `ID p95`), and `tables` stands for all.
 // usage: node scripts/measured-pages.ts (a test says when it has to be run)
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Measured, MeasuredValue } from './benchmark/measured.ts'
@@ -9,11 +9,15 @@ import type { Measured, MeasuredValue } from './benchmark/measured.ts'
 const ROOT = join(import.meta.dirname, '..')
 const SOURCE = 'docs/measured.json'
 const PAGES = ['docs/performance.md', 'docs/security.md', 'docs/deployment.md']
+/** Before the first run that is kept: no page may quote anything. */
+const NOTHING: Measured = { machine: { cores: 0, memoryGiB: 0, system: '' }, values: [] }
 const QUOTE = /<!-- measured: ([^>]*?) -->.*?<!-- \/measured -->/gs
 
 /** The pages by their path in the repository. @throws Error for a quote of a value that was not measured. */
 export function measuredPages(): ReadonlyMap<string, string> {
-  const measured = JSON.parse(readFileSync(join(ROOT, SOURCE), 'utf8')) as Measured
+  const measured = existsSync(join(ROOT, SOURCE))
+    ? (JSON.parse(readFileSync(join(ROOT, SOURCE), 'utf8')) as Measured)
+    : NOTHING
   return new Map(PAGES.map((path) => [path, quoting(readFileSync(join(ROOT, path), 'utf8'), measured)]))
 }
 

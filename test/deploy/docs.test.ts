@@ -13,6 +13,7 @@ import { inputFiles } from '../../agent/node/files/input-files.ts'
 import { apiReference } from '../../scripts/api-reference.ts'
 import { codePages } from '../../scripts/code-pages.ts'
 import { withReference } from '../../scripts/config-reference.ts'
+import { measuredPages, quoting } from '../../scripts/measured-pages.ts'
 import { ANCHORS, fencedTrust, inlineTrust, pages } from '../fixtures/deploy/documented-yaml.ts'
 import { createAuthority } from '../fixtures/node/certificates.ts'
 
@@ -63,6 +64,20 @@ async function problemsOf(t: Test, text: string): Promise<readonly unknown[]> {
   for (const name of ANCHORS) writeFileSync(join(folder, `${name}.pem`), authority.pem)
   return (await loadDesiredState({ paths: [folder], files: inputFiles(), now: Date.now() })).problems
 }
+
+t.test('every quoted number is the one that was measured', async (t) => {
+  for (const [path, page] of measuredPages()) t.equal(read(path), page, 'otherwise run: node scripts/measured-pages.ts')
+
+  const one = { median: 2.5, min: 1, p95: 4, n: 3, date: '2026-11-26', command: 'c', node: '24', yardstickMs: 30 }
+  const values = ['1.7.24', '2.1.9'].map((on) => ({ ...one, id: 'gap', name: 'the gap', on, unit: 'ms' }))
+  const measured = { machine: { cores: 2, memoryGiB: 8, system: 'Debian' }, values }
+  const quoted = (asked: string) => quoting(`a <!-- measured: ${asked} -->old<!-- /measured --> b`, measured)
+  t.equal(quoted('gap@2.1.9'), 'a <!-- measured: gap@2.1.9 -->2.5 ms<!-- /measured --> b')
+  t.equal(quoted('gap@2.1.9 p95'), 'a <!-- measured: gap@2.1.9 p95 -->4 ms<!-- /measured --> b')
+  t.match(quoted('tables'), '| the gap | 2.5 ms [1, 4] | 2.5 ms [1, 4] | 3 |')
+  for (const unknown of ['gap', 'gap@9', 'gap@2.1.9 mean', 'other', ''])
+    t.throws(() => quoted(unknown), { message: /measured\.json/ }, unknown)
+})
 
 t.test('every error, finding and deprecation has its line on a page, and no page has another', async (t) => {
   for (const [path, page] of codePages()) t.equal(read(path), page, 'otherwise run: node scripts/code-pages.ts')
