@@ -142,7 +142,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
   const pulse = watchPulse({
     ...ports,
-    socket: () => loop.status().containerd.socket,
+    socket: () => loop.socket() ?? null,
     onLost: () => loop.poke(),
   })
   // The node comes first: what watches and answers takes as long to load as a look takes. What changes meanwhile is

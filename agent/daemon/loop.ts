@@ -113,6 +113,11 @@ export class Loop {
     return this.#options.advisories?.(this.#memory.desired) ?? []
   }
 
+  /** Where containerd answered in the last run; the watch on it asks at each beat, so this makes no status. */
+  socket(): string | undefined {
+    return this.#memory.run?.facts?.socket
+  }
+
   /** Of the configuration in force. */
   registries(): readonly Registry[] {
     return this.#memory.desired?.registries ?? []
