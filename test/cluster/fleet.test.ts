@@ -14,7 +14,10 @@ import { declare, fleetOf, install, MAP, startComponent, until } from '../fixtur
 const root = join(import.meta.dirname, '../..')
 const LEASE = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases/registry-trust-fleet`
 
-t.setTimeout(300_000)
+/** More of them: FLEET_HAND_OVERS=20. */
+const HAND_OVERS = Number(process.env['FLEET_HAND_OVERS'] ?? 2)
+
+t.setTimeout(600_000)
 const clusters = onKubernetes(t)
 
 async function conditionOf(kubernetes: Kubernetes, node: string): Promise<Tree | undefined> {
@@ -84,8 +87,37 @@ clusters.test(
     t.ok(agents.mostRestarting <= 2)
     const page = await (await fetch(component.url)).text()
     t.match(page, /1 of 6 nodes is not well/)
+
+    // The component ends, or is killed, at random moments of further roll-outs.
+    agents.mostRestarting = 0
+    let running = component
+    let handedOver = 0
+    for (let round = 0; handedOver < HAND_OVERS; round += 1) {
+      const before = restartsOf(agents)
+      await declare(kubernetes, `round-${round}: 1`)
+      for (let turn = 0; turn < 2 && handedOver < HAND_OVERS; turn += 1) {
+        await sleep(200 + Math.random() * 2_500)
+        handedOver += 1
+        await running.stop(handedOver % 4 === 0 ? 'SIGKILL' : 'SIGTERM')
+        running = await startComponent(t, kubernetes, `next-${handedOver}`, SETTINGS)
+      }
+      const states = async () => (await fleetOf(running)).totals
+      await until(async () => (await states()).current === 6, 'all have taken it up', 90_000)
+      await until(async () => (await states()).states['trusted'] === 6, 'the roll-out ends', 90_000)
+      const each = [...restartsOf(agents)].map(([name, count]) => count - (before.get(name) ?? 0))
+      t.same(each, [1, 1, 1, 1, 1, 1], `round ${round}: every node restarted once`)
+    }
+    t.ok(
+      agents.mostRestarting <= 2,
+      `${agents.mostRestarting} restarted at the same time over ${handedOver} hand-overs`,
+    )
+    await running.stop()
   },
 )
+
+function restartsOf({ machines }: Agents): ReadonlyMap<string, number> {
+  return new Map([...machines].map(([name, { restarts }]) => [name, restarts.length]))
+}
 
 clusters.test(
   'a component that ends hands over at once, one that is killed after the Lease is over',
