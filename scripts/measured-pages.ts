@@ -47,7 +47,8 @@ function tables({ machine, values }: Measured): string {
   )
   const several = rows.filter((of) => of.length > 1)
   const single = rows.filter((of) => of.length === 1)
-  return `${measuredOn(values)} on ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.system}, by
+  return `${measuredOn(values)}
+on ${machine.cores} cores, ${machine.memoryGiB} GiB, ${machine.system}, by
 
 \`\`\`sh
 ${[...new Set(values.map(({ command }) => command))].join('\n')}
