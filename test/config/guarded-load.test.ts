@@ -7,6 +7,7 @@ import { guardedLoad } from '../../agent/config/guarded-load.ts'
 import type { ReadingThread } from '../../agent/model/ports.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
 import { readingThread } from '../../agent/node/threads/reading-thread.ts'
+import { blockedBy } from '../fixtures/blocked-by.ts'
 import { createKey, createRoot, openssl, readIn } from '../fixtures/pki/openssl.ts'
 
 const program = join(import.meta.dirname, '../../agent/main-reader.ts')
@@ -41,27 +42,6 @@ function loading(folder: string, limits: { readonly heapMb?: number; readonly pa
   return { load, threads: () => threads }
 }
 
-/**
- * The longest time for which nothing else could run here, in milliseconds of this thread's own CPU time: what other
- * programs of a busy machine take is not the loader's.
- */
-async function blockedBy(work: () => Promise<unknown>): Promise<number> {
-  const spent = () => {
-    const { user, system } = process.threadCpuUsage()
-    return (user + system) / 1000
-  }
-  let [longest, last] = [0, spent()]
-  const look = () => {
-    longest = Math.max(longest, spent() - last)
-    last = spent()
-  }
-  const timer = setInterval(look, 5)
-  await work()
-  look()
-  clearInterval(timer)
-  return longest
-}
-
 const MAIN = 'registries:\n  - host: harbor.example.net\n    ca: corp-root.pem\n'
 
 /** Each is a product of two lengths that are small by themselves, or as large as a ConfigMap may be. */
@@ -87,7 +67,7 @@ for (const [name, text] of Object.entries(HOSTILE)) {
     const { load } = loading(folder)
     globalThis.gc?.()
     const before = process.memoryUsage().heapUsed
-    const blocked = await blockedBy(load)
+    const blocked = await blockedBy(load, 5)
     t.ok(blocked < 1000, `the event loop was held for ${Math.round(blocked)} ms`)
     t.ok(process.memoryUsage().heapUsed - before < 16 * MB, 'the heap of this process is as before')
     const result = await load()
@@ -165,7 +145,7 @@ t.test('a costly store is opened once, apart from the process, and its key never
   writeFileSync(join(folder, 'trust.yaml'), `${declared}registries: [{ host: a.example.net, anchors: [a] }]\n`)
   const { load, threads } = loading(folder)
   const started = performance.now()
-  const blocked = await blockedBy(load)
+  const blocked = await blockedBy(load, 5)
   const cold = performance.now() - started
   t.ok(blocked < 1000, `the event loop waited ${Math.round(blocked)} ms of ${Math.round(cold)}`)
   t.equal(threads(), 1)

@@ -9,6 +9,7 @@ import { agentClient } from '../../agent/cluster/agent-client.ts'
 import { fetchStatus } from '../../agent/http/client.ts'
 import { createServer, type ServerOptions } from '../../agent/http/server.ts'
 import type { NodeStatus } from '../../agent/model/status.ts'
+import { blockedBy } from '../fixtures/blocked-by.ts'
 import { SAMPLE, SUMMARY, UNTRUSTED } from '../fixtures/http/sample-status.ts'
 import { createKey, createRoot, issue, readIn } from '../fixtures/pki/openssl.ts'
 
@@ -66,32 +67,6 @@ for (const [what, peers] of [
     for (let count = 0; count < 35; count += 1) t.equal((await ask(port, '/livez')).status, 200)
     for (const socket of sockets) socket.destroy()
   })
-}
-
-/**
- * The longest time that this thread worked without a pause, in milliseconds of the processor: other programs do not
- * count.
- */
-async function blockedBy(work: () => Promise<unknown>): Promise<number> {
-  const spent = () => {
-    const { user, system } = process.threadCpuUsage()
-    return (user + system) / 1000
-  }
-  let [longest, last] = [0, spent()]
-  const look = () => {
-    longest = Math.max(longest, spent() - last)
-    last = spent()
-  }
-  let isDone = false
-  const watch = () => {
-    look()
-    if (!isDone) setImmediate(watch)
-  }
-  watch()
-  await work()
-  isDone = true
-  look()
-  return longest
 }
 
 /** By another process: reading nine megabytes is not what is measured. */

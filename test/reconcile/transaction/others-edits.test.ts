@@ -23,6 +23,7 @@ import { applyRun } from '../../../agent/reconcile/run/entry.ts'
 import { repair } from '../../../agent/reconcile/run/repair.ts'
 import { sha256 } from '../../../agent/targets/files/files.ts'
 import { treeOf } from '../../fixtures/scratch/carry-out.ts'
+import { dyingAt } from '../../fixtures/scratch/dying-ports.ts'
 import { copyNode, layOut } from '../../fixtures/scratch/fault-scenes.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
 import { CERTS_D, CONFIG, STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
@@ -110,22 +111,8 @@ async function deadNode(
  * that.
  */
 async function recoverUntil(root: string, at: number): Promise<boolean> {
-  const ports = scratchPorts(root)
-  const { promise, resolve } = Promise.withResolvers<true>()
-  let changes = 0
-  const counted = async (path: string, change: () => Promise<void>): Promise<void> => {
-    if (!path.startsWith(STATE)) changes += 1
-    if (changes <= at) return change()
-    resolve(true)
-    return new Promise<never>(() => undefined)
-  }
-  const files: RunPorts['files'] = {
-    ...ports.files,
-    put: (path, content, options) => counted(path, () => ports.files.put(path, content, options)),
-    removeFolder: (path, options) => counted(path, () => ports.files.removeFolder(path, options)),
-    putFolder: (path, members, options) => counted(path, () => ports.files.putFolder(path, members, options)),
-  }
-  return Promise.race([promise, repair({ ...ports, files }).then(() => false)])
+  const { ports, death } = dyingAt(scratchPorts(root), at)
+  return Promise.race([death, repair(ports).then(() => false)])
 }
 
 function copies(root: string): readonly { readonly path: string; readonly text: string }[] {
@@ -186,6 +173,29 @@ t.test('what others write while a run goes back is never lost, whichever step of
 
 /** When somebody writes while a restart is under way that will go back. */
 const MOMENTS = ['before the command', 'when the new file is loaded', 'while CRI is asked'] as const
+type Moment = (typeof MOMENTS)[number]
+
+/** A node before its restart, and somebody who writes once, at this moment of it. */
+function someoneWriting(root: string, edit: (typeof EDITS)[number], moment: Moment) {
+  layOut(root)
+  rmSync(`${root}.started`, { force: true })
+  const full = join(root, edit.path)
+  const ports = scratchPorts(root)
+  let theirs: string | undefined
+  const write = (now: Moment) => {
+    if (now !== moment || theirs !== undefined) return
+    edit.act(full)
+    theirs = readFileSync(full, 'utf8')
+  }
+  const restart: RunPorts['systemd']['restart'] = async (...given) => {
+    write('before the command')
+    const done = await ports.systemd.restart(...given)
+    write('when the new file is loaded')
+    return done
+  }
+  const restarting: RunPorts = { ...ports, systemd: { ...ports.systemd, restart } }
+  return { name: `${edit.name}, ${moment}`, full, ports, restarting, write, theirs: () => theirs }
+}
 
 t.test('what others write while a restart goes wrong is kept by the way back of the same run', async (t) => {
   const folder = mkdtempSync(join(FAST, 'rt-others-'))
@@ -193,29 +203,10 @@ t.test('what others write while a restart goes wrong is kept by the way back of 
   const root = join(folder, 'node')
   for (const edit of EDITS)
     for (const moment of MOMENTS) {
-      layOut(root)
-      rmSync(`${root}.started`, { force: true })
-      const name = `${edit.name}, ${moment}`
-      const full = join(root, edit.path)
-      const ports = scratchPorts(root)
-      let theirs: string | undefined
-      const write = (now: (typeof MOMENTS)[number]) => {
-        if (now !== moment || theirs !== undefined) return
-        edit.act(full)
-        theirs = readFileSync(full, 'utf8')
-      }
+      const { name, full, ports, restarting, write, theirs } = someoneWriting(root, edit, moment)
       const isNew = () => existsSync(`${root}.loaded`) && readFileSync(`${root}.loaded`, 'utf8').includes(CERTS_D)
       const failing: RunPorts = {
-        ...ports,
-        systemd: {
-          ...ports.systemd,
-          async restart(...given) {
-            write('before the command')
-            const done = await ports.systemd.restart(...given)
-            write('when the new file is loaded')
-            return done
-          },
-        },
+        ...restarting,
         connectCri(socket) {
           const cri = ports.connectCri(socket)
           if (!isNew()) return cri
@@ -227,7 +218,7 @@ t.test('what others write while a restart goes wrong is kept by the way back of 
       const options = { address: undefined, byHand: true, consentUnrehearsed: false }
       const run = await applyRun(WANTED, options, failing)
       t.equal(run.outcome, 'rolled-back', name)
-      t.ok(theirs !== undefined, `${name}: somebody wrote`)
+      t.ok(theirs() !== undefined, `${name}: somebody wrote`)
       const now = existsSync(full) ? readFileSync(full, 'utf8') : ''
       const aside = readdirSync(join(full, '..')).filter((each) => each.includes('.registry-trust-other-'))
       const kept = [
@@ -235,7 +226,7 @@ t.test('what others write while a restart goes wrong is kept by the way back of 
         ...aside.map((each) => readFileSync(join(full, '..', each), 'utf8')),
       ]
       const isThere =
-        now === theirs || (edit.merged !== undefined && now.includes(edit.merged)) || kept.includes(theirs ?? '')
+        now === theirs() || (edit.merged !== undefined && now.includes(edit.merged)) || kept.includes(theirs() ?? '')
       t.ok(isThere, `${name}: nothing of theirs is lost`)
       t.notOk(isNew(), `${name}: containerd has its old file`)
     }
@@ -250,28 +241,9 @@ t.test(
     const options = { address: undefined, byHand: true, consentUnrehearsed: false }
     for (const edit of EDITS)
       for (const moment of MOMENTS) {
-        layOut(root)
-        rmSync(`${root}.started`, { force: true })
-        const name = `${edit.name}, ${moment}`
-        const full = join(root, edit.path)
-        const ports = scratchPorts(root)
-        let theirs: string | undefined
-        const write = (now: (typeof MOMENTS)[number]) => {
-          if (now !== moment || theirs !== undefined) return
-          edit.act(full)
-          theirs = readFileSync(full, 'utf8')
-        }
+        const { name, full, ports, restarting, write, theirs } = someoneWriting(root, edit, moment)
         const edited: RunPorts = {
-          ...ports,
-          systemd: {
-            ...ports.systemd,
-            async restart(...given) {
-              write('before the command')
-              const done = await ports.systemd.restart(...given)
-              write('when the new file is loaded')
-              return done
-            },
-          },
+          ...restarting,
           connectCri(socket) {
             if (existsSync(`${root}.started`)) write('while CRI is asked')
             return ports.connectCri(socket)
@@ -279,13 +251,13 @@ t.test(
         }
         const run = await applyRun(WANTED, options, edited)
         t.equal(run.outcome, 'applied', name)
-        t.ok(theirs !== undefined, `${name}: somebody wrote`)
+        t.ok(theirs() !== undefined, `${name}: somebody wrote`)
         const text = () => (existsSync(full) ? readFileSync(full, 'utf8') : '')
-        t.equal(text(), theirs, `${name}: it stays as they made it`)
+        t.equal(text(), theirs(), `${name}: it stays as they made it`)
         // What the agent alone owns is healed by the next run, as at any other time.
         if (edit.path !== CONFIG && edit.path !== BUNDLE) continue
         await applyRun(WANTED, options, ports)
-        const isThere = edit.merged === undefined ? text() === theirs : text().includes(edit.merged)
+        const isThere = edit.merged === undefined ? text() === theirs() : text().includes(edit.merged)
         t.ok(isThere, `${name}: nothing of theirs is taken out by the next run`)
       }
   },
