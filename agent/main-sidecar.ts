@@ -45,11 +45,13 @@ async function main(): Promise<number> {
   const wiring = { options, log, loadConfig, signal: stopping.signal }
   switch (command) {
     case 'cri-proxy': {
-      const [{ criProxyCommand }, { connectCri }] = await Promise.all([
+      const [{ criProxyCommand }, { connectCri }, { criPulse }] = await Promise.all([
         import('./cli/commands/cri-proxy.ts'),
         import('./node/cri/client.ts'),
+        import('./node/cri/pulse.ts'),
       ])
-      return criProxyCommand({ ...wiring, ports: { clock, connectCri: (path) => connectCri(files.hostPath(path)) } })
+      const ports = { clock, connectCri: (path: string) => connectCri(files.hostPath(path)) }
+      return criProxyCommand({ ...wiring, pulse: criPulse(files.hostPath), ports })
     }
     case 'restarter': {
       const [{ restarterCommand }, { systemd }, { restartStore }, { stateStore }] = await Promise.all([

@@ -7,7 +7,7 @@ import { join, posix } from 'node:path'
 import { type Options, parseCommandLine } from './cli/command-line/args.ts'
 import type { Command } from './cli/command-line/flags.ts'
 import { painter } from './cli/output/terminal.ts'
-import { DEFAULT_CONTAINERD } from './cli/sockets.ts'
+import { DEFAULT_CONTAINERD, pulseSocketOf } from './cli/sockets.ts'
 import type { Wiring } from './cli/wiring.ts'
 import { forThisNode } from './config/for-node.ts'
 import { guardedLoad } from './config/guarded-load.ts'
@@ -15,6 +15,7 @@ import { asAgentError } from './model/errors.ts'
 import type { CriConnector, RestartPermit } from './model/ports.ts'
 import { systemClock } from './node/clock.ts'
 import { connectCri } from './node/cri/client.ts'
+import { criPulse, proxiedPulse } from './node/cri/pulse.ts'
 import { nodeFiles } from './node/files/files.ts'
 import { inputFiles } from './node/files/input-files.ts'
 import { mounts } from './node/files/mounts.ts'
@@ -166,6 +167,7 @@ function wire(options: Wired, command: Command): Wiring {
     watcher: watcher({ log }),
     nodeWatcher: nodeWatcher({ log }),
     mounts: mounts(),
+    pulse: behindProxy === undefined ? criPulse(files.hostPath) : proxiedPulse(pulseSocketOf(behindProxy)),
     signal: stopping.signal,
     createMetrics: async () => (await import('./telemetry/metrics.ts')).createMetrics({ version: VERSION }),
     paint: painter(process.stdout.isTTY === true, process.env),

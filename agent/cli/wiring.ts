@@ -14,6 +14,7 @@ import type {
   NodeFiles,
   OutputFile,
   RememberedFiles,
+  RuntimePulse,
   UnitLog,
   Watcher,
 } from '../model/ports.ts'
@@ -34,6 +35,7 @@ export type Wiring = {
   readonly watcher: Watcher
   readonly nodeWatcher: Watcher
   readonly mounts: Mounts
+  readonly pulse: RuntimePulse
   readonly grants: GrantStore
   readonly log: Log
   readonly levels: LogLevels

@@ -5,7 +5,7 @@
 // May touch: ports that it is handed; a run changes the node, the loop never does.
 import type { LoadResult } from '../config/load.ts'
 import { breaksTrust, provesTrust } from '../model/finding.ts'
-import type { InputFiles, Mounts, RememberedFiles, Watcher } from '../model/ports.ts'
+import type { InputFiles, Mounts, RememberedFiles, RuntimePulse, Watcher } from '../model/ports.ts'
 import type { ProofResult } from '../model/proof.ts'
 import type { Run } from '../model/run.ts'
 import type { RunPorts } from '../model/run-ports.ts'
@@ -36,6 +36,7 @@ export type DaemonOptions = {
   /** For folders of the node. */
   readonly nodeWatcher: Watcher
   readonly mounts: Mounts
+  readonly pulse: RuntimePulse
   readonly metrics: Metrics
   /** Absent: every look reads everything. */
   readonly remembered?: RememberedFiles
@@ -62,7 +63,7 @@ const FIRST_TURN_MS = 400
 
 /** Resolves when the first look has ended or takes long: whoever asks can be answered then. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
-  const { ports, inputs, watcher, nodeWatcher, mounts, metrics, beside, config, remembered, ...rest } = options
+  const { ports, inputs, watcher, nodeWatcher, mounts, pulse, metrics, beside, config, remembered, ...rest } = options
   const logins = new Map<string, boolean | undefined>()
   const served = servedWatch({ ...ports, onChanged: (host) => loop.proveSoon(host) })
   let dependsOn: readonly WatchedFolder[] = []
@@ -127,6 +128,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         telling = telling.then(() => tellCertificates(run)).catch(() => undefined)
         void countRestarts().catch(() => undefined)
         follow(run)
+        runtime.see(loop.socket())
         void beside.ran(run)
         // Beside the loop: a registry that does not answer holds up nothing.
         lookAtServed()
@@ -140,11 +142,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     dependsOn = foldersToWatch({ facts, certsDirectory: planned?.plan.certsDirectory, owned: state.owned, targets })
     node.follow(dependsOn)
   }
-  const pulse = watchPulse({
-    ...ports,
-    socket: () => loop.socket() ?? null,
-    onLost: () => loop.poke(),
-  })
+  const runtime = watchPulse({ ...ports, pulse, onLost: (reason) => loop.lost(reason) })
   // The node comes first: what watches and answers takes as long to load as a look takes. What changes meanwhile is
   // looked at when the watch has begun.
   await Promise.race([loop.firstTurn(), ports.clock.sleep(FIRST_TURN_MS)])
@@ -156,7 +154,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     async stop() {
       await sources.close()
       await node.close()
-      await pulse.close()
+      runtime.close()
       await loop.stop()
     },
   }

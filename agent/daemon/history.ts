@@ -44,6 +44,8 @@ export type Memory = {
   readonly registries: ReadonlyMap<string, RegistryMemory>
   readonly lastRestart: LastRestart | undefined
   readonly isApplying: boolean
+  /** containerd stopped answering `at` this time, monotonic, and nobody has looked at the node since. */
+  readonly silent: { readonly problem: Problem; readonly at: number } | undefined
 }
 
 export const NOTHING_REMEMBERED: Memory = {
@@ -55,10 +57,16 @@ export const NOTHING_REMEMBERED: Memory = {
   registries: new Map(),
   lastRestart: undefined,
   isApplying: false,
+  silent: undefined,
 }
 
-/** `now`: monotonic. */
-export function rememberRun(memory: Memory, desired: DesiredState, run: Run, now: number): Memory {
+/** `at`: when the run began and ended, monotonic. */
+export function rememberRun(
+  memory: Memory,
+  desired: DesiredState,
+  run: Run,
+  { began, ended: now }: { readonly began: number; readonly ended: number },
+): Memory {
   // On a node without containerd nothing tells more of a registry than a handshake.
   const isAlone = run.facts === undefined && !wantsContainerd(desired)
   const hosts = new Set(desired.registries.map(({ host }) => host))
@@ -80,6 +88,8 @@ export function rememberRun(memory: Memory, desired: DesiredState, run: Run, now
     registries: run.outcome === 'no-containerd' ? withoutRuntime(registries, desired, run) : registries,
     lastRestart: last ?? memory.lastRestart,
     isApplying: false,
+    // A run that had looked before does not know; one that restarted containerd waited until it answered.
+    silent: last === undefined && memory.silent !== undefined && memory.silent.at >= began ? memory.silent : undefined,
   }
 }
 
@@ -161,7 +171,7 @@ export function statusOf(
   advisories: readonly DriftStatus[],
   now: number,
 ): NodeStatus {
-  const { desired, run, configProblems } = memory
+  const { desired, run, configProblems, silent } = memory
   const overdue = overdueProblems(memory, now)
   const drift = allDrift(memory, state, advisories)
   return {
@@ -188,7 +198,12 @@ export function statusOf(
       last: memory.lastRestart ?? null,
     },
     transactions: state.transactions,
-    problems: [...configProblems, ...(run?.problems ?? []), ...overdue],
+    problems: [
+      ...configProblems,
+      ...(run?.problems ?? []),
+      ...overdue,
+      ...(silent === undefined ? [] : [silent.problem]),
+    ],
     warnings: run?.planned?.plan.warnings ?? [],
     sources: desired?.sources ?? [],
   }
@@ -230,9 +245,13 @@ function registryStatus(host: string, known: RegistryMemory | undefined, run: Ru
   return { host, state, since, finding: found, lastProof }
 }
 
-function nodeState({ run, desired, isApplying }: Memory, state: AgentState, drift: readonly DriftStatus[]): NodeState {
+function nodeState(
+  { run, desired, isApplying, silent }: Memory,
+  state: AgentState,
+  drift: readonly DriftStatus[],
+): NodeState {
   if (isApplying) return 'applying'
-  if (run === undefined || isRuntimeDown(run)) return 'no-containerd'
+  if (run === undefined || isRuntimeDown(run) || silent !== undefined) return 'no-containerd'
   if (run.outcome === 'rollback-failed') return 'rollback-failed'
   if (run.outcome === 'failed') return 'failed'
   if (desired?.mode === 'audit') return 'audit'

@@ -3,7 +3,7 @@
 
 import type { LoadResult } from '../config/load.ts'
 import { type DesiredState, type Registry, wantsContainerd } from '../model/desired-state.ts'
-import { asAgentError } from '../model/errors.ts'
+import { asAgentError, problem } from '../model/errors.ts'
 import { provesTrust } from '../model/finding.ts'
 import { registryOf } from '../model/lookup.ts'
 import { NO_RUNTIME } from '../model/observed-state.ts'
@@ -113,7 +113,7 @@ export class Loop {
     return this.#options.advisories?.(this.#memory.desired) ?? []
   }
 
-  /** Where containerd answered in the last run; the watch on it asks at each beat, so this makes no status. */
+  /** Where containerd answered in the last run. */
   socket(): string | undefined {
     return this.#memory.run?.facts?.socket
   }
@@ -132,6 +132,19 @@ export class Loop {
   poke({ byHand = false, prove = false }: { readonly byHand?: boolean; readonly prove?: boolean } = {}): void {
     this.#pending = { look: true, byHand: this.#pending.byHand || byHand, prove: this.#pending.prove || prove }
     this.#wake.abort()
+  }
+
+  /**
+   * containerd ended, hangs or answers with an error, which `reason` says: status and metrics tell it from here on, not
+   * only when the look that follows has lost its patience.
+   */
+  lost(reason: string): void {
+    const socket = this.socket() ?? 'its socket'
+    const silent = problem('CRI_UNREACHABLE', `containerd at ${socket} stopped answering: ${reason}`)
+    this.#memory = { ...this.#memory, silent: { problem: silent, at: this.#now() } }
+    this.#options.ports.log.warn('containerd-silent', { socket, reason })
+    this.#publish()
+    this.poke()
   }
 
   /** One registry, without a look at the node. */
@@ -182,7 +195,7 @@ export class Loop {
       const error = asAgentError(thrown)
       log.error('reconcile-failed', { code: error.code, error: error.message, remedy: error.remedy })
       const run = failedRun(error)
-      this.#memory = { ...this.#memory, isApplying: false, run }
+      this.#memory = { ...this.#memory, isApplying: false, silent: undefined, run }
       const now = this.#now()
       this.#options.events.onRun(run, { detected: [], healed: [], durationMs: now - startedAt })
       this.#resync = { ...this.#resync, at: resyncAfter(run, 0, now, this.#resync).at }
@@ -225,7 +238,7 @@ export class Loop {
     const run = await (desired.mode === 'audit' ? auditRun : applyRun)(desired, options, ports)
     if (run.outcome !== 'failed') this.#state = run.state
     const ended = this.#now()
-    this.#memory = rememberRun({ ...this.#memory, generationBefore }, desired, run, ended)
+    this.#memory = rememberRun({ ...this.#memory, generationBefore }, desired, run, { began: now, ended })
     const drifted = generationBefore === desired.generation ? (run.planned?.plan.changes ?? []) : []
     const applied = new Set(run.applied)
     const healed = drifted.filter((change) => applied.has(change)).map(asDrift)

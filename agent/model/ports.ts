@@ -238,6 +238,12 @@ export type CriClient = {
 
 export type CallOptions = { readonly timeoutMs: number; readonly signal?: AbortSignal | undefined }
 
+/**
+ * Follows the runtime whose socket has this path on the node, and calls back once when it ends, hangs, or answers with
+ * an error: `reason` says which. Costs next to nothing meanwhile. Nothing is called back after `close`.
+ */
+export type RuntimePulse = (socket: string, onLost: (reason: string) => void) => { close(): void }
+
 /** Takes the socket's path on the node; --root is added by the implementation. */
 export type CriConnector = (socket: string) => CriClient
 

@@ -1,7 +1,8 @@
 // Brings a restart that somebody began to its end: by waiting for whoever drives it, and by driving where nobody does.
 import type { RestartDriver, RestartRecord } from '../model/restart.ts'
-import { type Driven, Machine, type MachinePorts, TakenOver } from './driver.ts'
+import { type Driven, Machine } from './driver.ts'
 import { isOver } from './machine.ts'
+import { type MachinePorts, TakenOver } from './own-record.ts'
 
 const POLL_MS = 200
 

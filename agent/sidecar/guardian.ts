@@ -4,8 +4,8 @@
 import { configFileOf } from '../containerd/unit-config.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { RestartRecord } from '../model/restart.ts'
-import type { MachinePorts } from '../restart/driver.ts'
 import { isOver } from '../restart/machine.ts'
+import type { MachinePorts } from '../restart/own-record.ts'
 import { isAbandoned, settle } from '../restart/settle.ts'
 
 const POLL_MS = 500

@@ -101,6 +101,7 @@ async function measure(): Promise<ScaleCost> {
     watcher: watcher(),
     nodeWatcher: nodeWatcher(),
     mounts: () => [],
+    pulse: () => ({ close() {} }),
     metrics,
     beside: { watched: [], told() {}, ran: async () => void runs++, changed: async (takeUp) => takeUp() },
   })

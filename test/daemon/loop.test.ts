@@ -68,6 +68,17 @@ async function atRest(t: Test, more: Partial<DesiredState> = {}) {
   return { loop, root, turns, lastProof, proved, look, found, put, runs: () => runs, owned: () => owned }
 }
 
+t.test('a containerd that stopped answering is told before the look that follows has begun', async (t) => {
+  const { loop, runs } = await atRest(t)
+  loop.lost('Version was not answered within 650 ms')
+  const { state, problems } = loop.status()
+  t.equal(state, 'no-containerd')
+  t.match(problems, [{ code: 'CRI_UNREACHABLE', message: /stopped answering: Version was not answered/ }])
+  // This one answers: the look finds it.
+  await until(() => runs() === 3)
+  t.match(loop.status(), { state: 'converged', problems: [] })
+})
+
 t.test('one registry soon: that one alone, without a look at the node', async (t) => {
   const { loop, turns, lastProof, proved, runs } = await atRest(t)
   const [mine, others] = [lastProof(HOST), lastProof(OTHER)]

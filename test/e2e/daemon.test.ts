@@ -8,8 +8,6 @@ import { BY_SIGNAL, contents, newestToTest, TRUST_FOLDERS } from '../fixtures/e2
 import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 
 const HOST = 'harbor.example.net'
-/** For a busy machine. */
-const SLACK_MS = 2_000
 const generation = newestToTest()
 
 t.test('from start to ready, through a change of CA, to the end', async (t) => {
@@ -106,21 +104,21 @@ t.test('containerd absent at the start and gone later: alive, not ready, and rec
   t.equal((await daemon.get('/readyz')).status, 200)
   t.match(await node.pull(registry.reference()), { ok: true })
 
-  // The pulse notices both within 2 s. A containerd that hangs has 5 s more to answer the loop, which a busy one needs.
+  // Both are told within 2 s, without waiting for the look that follows.
   const down = /^registry_trust_node_state\{state="no-containerd"\} 1$/m
   const signal = async (name: string) => node.run(['sh', '-c', `kill -s ${name} ${await node.containerdPid()}`])
   const faults = [
-    { name: 'ended', withinMs: 2_000, act: () => node.stopContainerd(), mend: () => node.startContainerd() },
-    { name: 'hangs', withinMs: 7_000, act: () => signal('STOP'), mend: () => signal('CONT') },
+    { name: 'ended', act: () => node.stopContainerd(), mend: () => node.startContainerd() },
+    { name: 'hangs', act: () => signal('STOP'), mend: () => signal('CONT') },
   ]
-  for (const { name, withinMs, act, mend } of faults) {
+  for (const { name, act, mend } of faults) {
     await act()
     const at = performance.now()
     await daemon.until(({ state }) => state === 'no-containerd')
     const statusMs = Math.round(performance.now() - at)
     await until(async () => (await daemon.get('/metrics')).body, down)
     const metricMs = Math.round(performance.now() - at)
-    t.ok(metricMs < withinMs + SLACK_MS, `${name}: status after ${statusMs} ms, metric after ${metricMs} ms`)
+    t.ok(metricMs < 2_000, `${name}: status after ${statusMs} ms, metric after ${metricMs} ms`)
     await mend()
     await daemon.until(({ state }) => state === 'converged')
   }

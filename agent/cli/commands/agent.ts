@@ -10,7 +10,7 @@ import { type AgentFleet, agentFleet } from './agent-fleet.ts'
 import { keepFragments } from './with-config.ts'
 
 export async function agentCommand(wiring: Wiring): Promise<number> {
-  const { options, version, node, ports, inputs, watcher, mounts, log, levels, signal } = wiring
+  const { options, version, node, ports, inputs, watcher, mounts, pulse, log, levels, signal } = wiring
   const metrics = await wiring.createMetrics()
   const fleet = agentFleet(wiring)
   const { loop, stop } = await startDaemon({
@@ -25,6 +25,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     inputs,
     watcher,
     mounts,
+    pulse,
     metrics,
     beside: fleet,
   })

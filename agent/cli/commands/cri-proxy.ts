@@ -1,9 +1,10 @@
 // `registry-trust cri-proxy`: the sidecar that shows the agent a small part of containerd's CRI. Ends on SIGTERM.
 import { startCriProxy } from '../../sidecar/cri-proxy.ts'
 import { declaredBy } from '../../sidecar/declared.ts'
-import { DEFAULT_CONTAINERD, DEFAULT_CRI_PROXY } from '../sockets.ts'
+import { serveLifelines } from '../../sidecar/lifelines.ts'
+import { DEFAULT_CONTAINERD, DEFAULT_CRI_PROXY, pulseSocketOf } from '../sockets.ts'
 import { stopped } from '../stopped.ts'
-import type { SidecarWiring } from '../wiring.ts'
+import type { SidecarWiring, Wiring } from '../wiring.ts'
 
 export async function criProxyCommand({
   options,
@@ -11,11 +12,19 @@ export async function criProxyCommand({
   log,
   loadConfig,
   signal,
-}: SidecarWiring<'connectCri'>): Promise<number> {
-  const cri = ports.connectCri(options.containerdAddress ?? DEFAULT_CONTAINERD)
+  pulse,
+}: SidecarWiring<'connectCri'> & Pick<Wiring, 'pulse'>): Promise<number> {
+  const containerd = options.containerdAddress ?? DEFAULT_CONTAINERD
+  const cri = ports.connectCri(containerd)
   const declared = declaredBy(loadConfig, { clock: ports.clock, log })
-  const proxy = await startCriProxy({ socket: options.criProxy ?? DEFAULT_CRI_PROXY, cri, declared, log })
+  const socket = options.criProxy ?? DEFAULT_CRI_PROXY
+  const proxy = await startCriProxy({ socket, cri, declared, log })
+  const lifelines = await serveLifelines({
+    socket: pulseSocketOf(socket),
+    pulse: (onLost) => pulse(containerd, onLost),
+  })
   await stopped(signal)
+  lifelines.close()
   await proxy.close()
   cri.close()
   return 0

@@ -1,7 +1,7 @@
 // `registry-trust restarter`: the sidecar that restarts containerd, and takes back what its holder cannot. Ends on
 // SIGTERM.
 import type { StateStore } from '../../model/ports.ts'
-import type { MachinePorts } from '../../restart/driver.ts'
+import type { MachinePorts } from '../../restart/own-record.ts'
 import { declaredBy } from '../../sidecar/declared.ts'
 import { startRestarter } from '../../sidecar/restarter.ts'
 import { DEFAULT_RESTARTER } from '../sockets.ts'

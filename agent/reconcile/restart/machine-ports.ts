@@ -1,6 +1,6 @@
 // What a run hands to the machine.
 import type { RunPorts } from '../../model/run-ports.ts'
-import type { MachinePorts } from '../../restart/driver.ts'
+import type { MachinePorts } from '../../restart/own-record.ts'
 
 export function machinePorts(
   ports: Pick<RunPorts, 'clock' | 'log' | 'files' | 'restarts' | 'systemd' | 'processes' | 'connectCri' | 'store'>,

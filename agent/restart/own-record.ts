@@ -1,0 +1,117 @@
+// The record of the restart under way and who owns it: each change is written under the next number, and a driver that
+// finds its number taken has lost the restart to another one. Beside it the heartbeat that renews the lease.
+import { asAgentError } from '../model/errors.ts'
+import type { Clock, Log, NodeFiles, Processes, Systemd } from '../model/ports.ts'
+import type { RestartDriver, RestartRecord, RestartStore } from '../model/restart.ts'
+import type { CriAnswers } from './evidence.ts'
+
+/** A driver that has recorded nothing for so long is taken for dead, whatever keeps it. */
+export const LEASE_MS = 3_000
+const HEARTBEAT_MS = 1_000
+
+export type MachinePorts = {
+  readonly clock: Clock
+  readonly log: Log
+  readonly files: NodeFiles
+  readonly restarts: RestartStore
+  readonly systemd: Systemd
+  readonly processes?: Processes
+  readonly connectCri: (socket: string) => CriAnswers
+  /** Appends a line to audit.jsonl. */
+  readonly audit: (line: object) => Promise<void>
+}
+
+/** Thrown where another driver went on meanwhile: follow what it does. */
+export class TakenOver extends Error {}
+
+export class OwnRecord {
+  readonly driver: RestartDriver
+  readonly #ports: MachinePorts
+  readonly #heart = new AbortController()
+  #record: RestartRecord
+  /** The newest number on disk. */
+  #written: number
+  #isLost = false
+  #last: Promise<void> = Promise.resolve()
+
+  constructor(ports: MachinePorts, driver: RestartDriver, record: RestartRecord, written: number) {
+    this.#ports = ports
+    this.driver = driver
+    this.#record = record
+    this.#written = written
+    void this.#beat()
+  }
+
+  get now(): RestartRecord {
+    return this.#record
+  }
+
+  /** Another driver went on, or this one is to do nothing any more. */
+  get isLost(): boolean {
+    return this.#isLost
+  }
+
+  /** One after the other: a heartbeat in between would take the number of a phase. Throws TakenOver. */
+  change(change: Partial<RestartRecord>, { durable = true } = {}): Promise<void> {
+    const mine = this.#last.then(() => this.#write(change, durable))
+    this.#last = mine.catch(() => undefined)
+    return mine
+  }
+
+  /** Ends the heartbeat. */
+  leave(): void {
+    this.#heart.abort()
+  }
+
+  /** Records nothing from here on, as if this process had ended. */
+  die(): void {
+    this.#isLost = true
+    this.#heart.abort()
+  }
+
+  audit(line: object): Promise<void> {
+    const { clock, audit } = this.#ports
+    const at = new Date(clock.now()).toISOString()
+    return this.quietly(() => audit({ at, transaction: this.#record.id, by: this.driver, ...line }))
+  }
+
+  /** For what must not stop a restart. */
+  async quietly(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work()
+    } catch (thrown) {
+      const { code, message } = asAgentError(thrown)
+      this.#ports.log.error('not-recorded', { code, error: message })
+    }
+  }
+
+  async #write(change: Partial<RestartRecord>, durable: boolean): Promise<void> {
+    const { clock, restarts, log } = this.#ports
+    if (this.#isLost) throw new TakenOver()
+    const sequence = this.#written + 1
+    const next: RestartRecord = { ...this.#record, ...change, sequence, leaseUntil: clock.monotonic() + LEASE_MS }
+    try {
+      if (await restarts.append(next, { durable })) {
+        this.#record = next
+        this.#written = sequence
+        return
+      }
+    } catch (thrown) {
+      if (next.phase !== 'reverting' && next.phase !== 'reverted') throw thrown
+      log.error('restart-not-recorded', { phase: next.phase, error: asAgentError(thrown).message })
+      this.#record = { ...next, sequence: this.#written }
+      return
+    }
+    this.die()
+    throw new TakenOver()
+  }
+
+  async #beat(): Promise<void> {
+    const { clock } = this.#ports
+    const { signal } = this.#heart
+    while (!signal.aborted) {
+      await clock.sleep(HEARTBEAT_MS, { signal }).catch(() => undefined)
+      if (!signal.aborted) await this.change({}, { durable: false }).catch(() => undefined)
+    }
+  }
+}

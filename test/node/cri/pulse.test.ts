@@ -1,0 +1,96 @@
+// A containerd that ends or hangs is noticed within two seconds, one that answers never: on every generation at once.
+import { once } from 'node:events'
+import { createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { connectCri } from '../../../agent/node/cri/client.ts'
+import { criPulse, proxiedPulse } from '../../../agent/node/cri/pulse.ts'
+import { serveLifelines } from '../../../agent/sidecar/lifelines.ts'
+import {
+  generations,
+  sanitisedConfig,
+  shortFolder,
+  startContainerd,
+  untilCriAnswers,
+} from '../../fixtures/node/private-containerd.ts'
+
+const pulse = criPulse((socket) => socket)
+/** Two beats and more: an answer that is not understood would be one that is missing. */
+const STEADY_MS = 3_000
+
+function following(t: Test, socket: string, by = pulse) {
+  const { promise, resolve } = Promise.withResolvers<{ readonly reason: string; readonly at: number }>()
+  let isLost = false
+  const { close } = by(socket, (reason) => {
+    isLost = true
+    resolve({ reason, at: performance.now() })
+  })
+  t.teardown(close)
+  return { lost: promise, isLost: () => isLost, close }
+}
+
+t.jobs = 4
+for (const generation of generations()) {
+  t.test(`containerd ${generation.label}`, { buffered: true }, async (t) => {
+    const folder = shortFolder(t)
+    const daemon = await startContainerd(t, generation, folder, sanitisedConfig(generation, folder))
+    const cri = connectCri(daemon.socket)
+    t.teardown(() => cri.close())
+    await untilCriAnswers(cri)
+
+    // Thousands of answers: after 64 KiB of them a peer falls silent that is not told that they were read.
+    const hasty = following(
+      t,
+      daemon.socket,
+      criPulse((socket) => socket, { everyMs: 0, patienceMs: 5_000 }),
+    )
+    const steady = following(t, daemon.socket)
+    await sleep(STEADY_MS)
+    t.notOk(steady.isLost(), 'it answers')
+    t.notOk(hasty.isLost(), 'it answers as often as it is asked')
+    hasty.close()
+
+    // Behind the proxy: the one that waits says nothing, and learns it all the same.
+    const lifeline = join(folder, 'p.sock')
+    const served = await serveLifelines({ socket: lifeline, pulse: (onLost) => pulse(daemon.socket, onLost) })
+    t.teardown(() => served.close())
+    const proxied = following(t, lifeline, proxiedPulse(lifeline))
+    await sleep(100)
+    const stopped = performance.now()
+    process.kill(daemon.pid(), 'SIGSTOP')
+    for (const one of [steady, proxied]) {
+      const { at, reason } = await one.lost
+      t.ok(at - stopped < 2_000, `it hangs: noticed after ${Math.round(at - stopped)} ms (${reason})`)
+    }
+    process.kill(daemon.pid(), 'SIGCONT')
+
+    for (const by of [pulse, proxiedPulse(lifeline)]) {
+      await untilCriAnswers(cri)
+      const again = following(t, daemon.socket, by)
+      await sleep(300)
+      t.notOk(again.isLost())
+      const ended = performance.now()
+      await (by === pulse ? daemon.restart() : daemon.stop())
+      const { at, reason } = await again.lost
+      t.ok(at - ended < 1_000, `it ends: noticed after ${Math.round(at - ended)} ms (${reason})`)
+    }
+  })
+}
+
+t.test('what is no containerd, or nothing at all, is lost at once', async (t) => {
+  const socket = join(shortFolder(t), 's.sock')
+  t.match(await following(t, socket).lost, { reason: /ENOENT/ })
+  const said: Socket[] = []
+  const server = createServer((connection) => {
+    said.push(connection.on('error', () => undefined))
+    connection.write('HTTP/1.1 400 Bad Request\r\n\r\n')
+  })
+  server.listen(socket)
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const connection of said) connection.destroy()
+    server.close()
+  })
+  t.match(await following(t, socket).lost, { reason: /no HTTP\/2/ })
+})
