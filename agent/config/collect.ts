@@ -3,9 +3,10 @@
 import { posix } from 'node:path'
 import { asAgentError } from '../model/errors.ts'
 import type { InputFile, InputFiles } from '../model/ports.ts'
-import { CONFIG_MAX_BYTES, type RawFile } from './config-file.ts'
-import { readForeignFolder, readK3sRegistries } from './foreign-inputs.ts'
+import { CONFIG_MAX_BYTES, decodeText, type RawFile } from './config-file.ts'
+import { readForeignFolder } from './foreign-inputs.ts'
 import { listQuietly, readInput } from './input-lookup.ts'
+import { readK3sRegistries } from './k3s-registries.ts'
 import type { Report } from './report.ts'
 
 const MAIN_FILE = 'trust.yaml'
@@ -95,10 +96,12 @@ class Collector {
   #addK3s(path: string, input: InputFile): boolean {
     if (input.kind !== 'file' || posix.basename(path) === MAIN_FILE || this.#harmful.has(path)) return false
     this.#onStep(path)
-    const k3s = readK3sRegistries(input.bytes.toString('utf8'))
+    const text = decodeText(input.bytes)
+    const k3s = 'reason' in text ? undefined : readK3sRegistries(text.text, posix.basename(path) === 'registries.yaml')
     if (k3s === undefined) return false
-    for (const { subject, text, ...place } of k3s.refused) {
-      this.#report.add('CONFIG_NOT_SUPPORTED_YET', { file: path, order: this.raw.length, ...place }, subject, text)
+    for (const { subject, text: why, ...place } of k3s.refused) {
+      const code = subject === '' ? 'CONFIG_INVALID' : 'CONFIG_NOT_SUPPORTED_YET'
+      this.#report.add(code, { file: path, order: this.raw.length, ...place }, subject, why)
     }
     if (k3s.refused.length === 0) this.#addDocument(path, k3s.document, '/', k3s.origins)
     return true

@@ -25,8 +25,11 @@ export type RawFile = {
    * Of a text that the agent made of somebody else's file: where a key (a JSON pointer) and what lies below it stand in
    * that file.
    */
-  readonly origins?: ReadonlyMap<string, { readonly line: number; readonly column: number }>
+  readonly origins?: ReadonlyMap<string, Origin>
 }
+
+/** `subject`: how the key is called in the user's file. */
+export type Origin = { readonly line: number; readonly column: number; readonly subject: string }
 
 export type ConfigFile = {
   readonly path: string
@@ -56,12 +59,7 @@ export function readConfigFile(file: RawFile, validate: Validator, report: Repor
     report.addFile('CONFIG_INVALID', file.path, file.order, EMPTY)
     return undefined
   }
-  const broken = reportSchema(
-    tree,
-    (pointer, offset) => (file.origins === undefined ? at(offset) : originOf(file, file.origins, pointer)),
-    validate,
-    report,
-  )
+  const broken = reportSchema(file, tree, at, validate, report)
   if (typeof tree.value !== 'object' || Array.isArray(tree.value)) return undefined
   const result = describeFile(file, tree, at, broken)
   if (file.isFragment) refuseSettings(result, report)
@@ -72,8 +70,9 @@ const EMPTY =
   'the file is empty; the smallest useful content is "registries: [{ host: harbor.example.net, ca: corp-root.pem }]"'
 
 function reportSchema(
+  file: RawFile,
   tree: YamlTree,
-  placeOf: (pointer: string, offset: number) => Place,
+  at: (offset: number) => Place,
   validate: Validator,
   report: Report,
 ): ReadonlySet<string> {
@@ -81,7 +80,8 @@ function reportSchema(
   for (const problem of validate(tree)) {
     const node = tree.nodes.get(problem.pointer)
     const offset = problem.at === 'key' ? node?.keyAt : node?.valueAt
-    report.add('CONFIG_INVALID', placeOf(problem.pointer, offset ?? 0), problem.subject, problem.text)
+    const place = file.origins === undefined ? at(offset ?? 0) : placeOf(file, problem.pointer)
+    report.add('CONFIG_INVALID', place, originOf(file, problem.pointer)?.subject ?? problem.subject, problem.text)
     if (problem.at === 'value' || problem.pointer.startsWith('/anchors/')) addWithParents(broken, problem.pointer)
   }
   return broken
@@ -104,21 +104,28 @@ function describeFile(
     ...(file.reach === undefined ? {} : { reach: file.reach }),
     value: tree.value as { readonly [key: string]: unknown },
     place: (pointer, which) => {
-      if (file.origins !== undefined) return originOf(file, file.origins, pointer)
+      if (file.origins !== undefined) return placeOf(file, pointer)
       const node = tree.nodes.get(pointer)
       return at((which === 'key' ? node?.keyAt : node?.valueAt) ?? 0)
     },
-    subject: (pointer) => tree.nodes.get(pointer)?.path ?? '',
+    subject: (pointer) => originOf(file, pointer)?.subject ?? tree.nodes.get(pointer)?.path ?? '',
     isSound: (pointer) => !broken.has(pointer),
   }
 }
 
-function originOf({ path, order }: RawFile, origins: NonNullable<RawFile['origins']>, pointer: string): Place {
+function placeOf(file: RawFile, pointer: string): Place {
+  const { line, column } = originOf(file, pointer) ?? { line: 1, column: 1 }
+  return { file: file.path, order: file.order, line, column }
+}
+
+/** Of the key itself, else of the nearest one above it. */
+function originOf({ origins }: RawFile, pointer: string): Origin | undefined {
+  if (origins === undefined) return undefined
   for (let end = pointer.length; end > 0; end = pointer.lastIndexOf('/', end - 1)) {
     const origin = origins.get(pointer.slice(0, end))
-    if (origin !== undefined) return { file: path, order, ...origin }
+    if (origin !== undefined) return origin
   }
-  return { file: path, order, line: 1, column: 1 }
+  return undefined
 }
 
 /** A team that may add its registries must not be able to change the policy for all. */
@@ -133,7 +140,8 @@ function refuseSettings(file: ConfigFile, report: Report): void {
 
 type DecodedText = { readonly text: string } | { readonly reason: string }
 
-function decodeText(bytes: Buffer): DecodedText {
+/** The text of a file, or the reason why it is none. */
+export function decodeText(bytes: Buffer): DecodedText {
   if ((bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)) {
     return { reason: 'the file is UTF-16: save it as UTF-8' }
   }

@@ -1,10 +1,8 @@
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
-import { readK3sRegistries } from '../../agent/config/foreign-inputs.ts'
+import { readK3sRegistries } from '../../agent/config/k3s-registries.ts'
 import { checkRegistryHost } from '../../agent/config/registry-host.ts'
 import { desiredOf, type Files, loadFiles, told, wrongWith } from '../fixtures/config/fixture.ts'
+import { clientPair } from '../fixtures/pki/client-pair.ts'
 import { makeCa } from '../fixtures/scratch/sample.ts'
 
 const [caA, caB] = [makeCa('Corp Root A'), makeCa('Corp Root B')]
@@ -102,7 +100,7 @@ t.test('insecure_skip_verify needs the policy here too', async (t) => {
   const folder = t.testdir()
   const files = { 'registries.yaml': 'configs: { h.example.net: { tls: { insecure_skip_verify: true } } }' }
   const result = await loadFiles(folder, files, ['registries.yaml'])
-  t.match(told(result.problems, folder), [/skipVerify is true, which needs policy\.allowSkipVerify/])
+  t.match(told(result.problems, folder), [/tls\.insecure_skip_verify is true, which needs policy\.allowSkipVerify/])
 })
 
 t.test(
@@ -204,7 +202,7 @@ t.test('a rewrite of k3s that puts a path before every name is the path of the m
     ['{ "(.*)": "a/b-c/${1}" }', undefined, 'https://m.example.net/v2/a/b-c true'],
     ['{ "^(.+)": "p/$1" }', 'https://m.example.net/v2', 'https://m.example.net/v2/p true'],
     ['{ "^(.*)": "p/$1" }', 'https://m.example.net/x/v2/', 'https://m.example.net/x/v2/p true'],
-    ['{ "^(.*)": "p/$1" }', 'https://docker.io', 'https://docker.io/v2/p true'],
+    ['{ "^(.*)": "p/$1" }', 'https://docker.io', 'https://registry-1.docker.io/v2/p true'],
     ['{}', undefined, 'https://m.example.net false'],
     // Everything else would ask for other names than k3s does.
     ['{ "^rancher/(.*)": "p/$1" }', undefined, 'CONFIG_NOT_SUPPORTED_YET'],
@@ -255,7 +253,7 @@ t.test("problems found later have the place in the user's registries.yaml too", 
 
 t.test("docker's client certificates are used, and one entry that is not does not hold up the others", async (t) => {
   const folder = t.testdir()
-  const { certificate, key } = clientPair()
+  const { certificate, key } = clientPair(t.testdir())
   const files = {
     'certs.d/harbor.example.net:5000/ca.crt': caA.pem,
     'certs.d/harbor.example.net:5000/client.cert': certificate,
@@ -294,13 +292,3 @@ t.test('a host may hold "_" where image references allow it', async (t) => {
     t.equal(checkRegistryHost(host) === undefined, isGood, host)
   }
 })
-
-function clientPair(): { readonly certificate: string; readonly key: string } {
-  mkdirSync(t.testdirName, { recursive: true })
-  const [cert, keyFile] = ['cert', 'key'].map((name) => join(t.testdirName, name)) as [string, string]
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', keyFile]
-  execFileSync('openssl', ['req', '-x509', ...key, '-subj', '/CN=node', '-days', '9', '-out', cert], {
-    stdio: 'ignore',
-  })
-  return { certificate: readFileSync(cert, 'utf8'), key: readFileSync(keyFile, 'utf8') }
-}
