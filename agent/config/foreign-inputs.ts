@@ -1,5 +1,5 @@
 // Folders of other tools as input, recognised by content: OpenShift's additional CAs (a folder of HOST or HOST..PORT
-// files) and a docker-style tree (HOST[:PORT]/*.crt). Each becomes what trust.yaml would say; pure, save for reading.
+// files) and a docker-style tree (HOST[:PORT]/*.crt), also with containerd's HOST_PORT_. Each becomes what trust.yaml would say; pure, save for reading.
 import { posix } from 'node:path'
 import type { InputFiles } from '../model/ports.ts'
 import { listQuietly, readInput } from './input-lookup.ts'
@@ -41,7 +41,8 @@ type Entry = { readonly trusted?: Trusted; readonly refused: ForeignFolder['refu
 
 async function readEntry(path: string, name: string, files: InputFiles): Promise<Entry> {
   if (CERTIFICATE_NAME.test(name)) return { refused: [] }
-  const host = name.replace(/\.\.(\d+)$/, ':$1')
+  // As OpenShift and as containerd write a port where a colon cannot stand.
+  const host = name.replace(/\.\.(\d+)$/, ':$1').replace(/_(\d+)_$/, ':$1')
   const wrong = FILE_NAME.test(name) ? 'must be the name of a registry host' : checkRegistryHost(host)?.text
   if (wrong !== undefined) return { refused: [{ path, text: `is not used: it ${wrong}` }] }
   const input = await readInput(files, path, MOST_BYTES)
@@ -57,9 +58,16 @@ async function readEntry(path: string, name: string, files: InputFiles): Promise
  * (docs.docker.com/engine/security/certificates).
  */
 async function readHostFolder(folder: string, host: string, files: InputFiles): Promise<Entry> {
-  const names = (await listQuietly(files, folder)).filter((name) => !name.startsWith('.'))
   const refused: { path: string; text: string }[] = []
   const refuse = (name: string, text: string) => refused.push({ path: posix.join(folder, name), text })
+  const names: string[] = []
+  for (const name of await listQuietly(files, folder)) {
+    // The kubelet's own: ..data and what it leads to.
+    if (name.startsWith('..')) continue
+    const { kind } = await readInput(files, posix.join(folder, name), 0)
+    if (kind === 'folder') refuse(name, 'is not used: it is a folder')
+    else names.push(name)
+  }
   const pairs = names.filter((name) => name.endsWith('.cert') && names.includes(name.replace(/\.cert$/, '.key')))
   const [pair, ...morePairs] = pairs
   for (const name of names) {

@@ -260,6 +260,8 @@ t.test("docker's client certificates are used, and one entry that is not does no
     'certs.d/harbor.example.net:5000/client.key': key,
     'certs.d/harbor.example.net:5000/lonely.key': key,
     'certs.d/harbor.example.net:5000/notes.txt': 'x',
+    'certs.d/harbor.example.net:5000/old.crt/ca.crt': caB.pem,
+    'certs.d/mirror.example.net_5000_/ca.crt': caB.pem,
     'certs.d/Quay.example.net/ca.crt': caB.pem,
     'certs.d/README.md': 'x',
   }
@@ -267,11 +269,15 @@ t.test("docker's client certificates are used, and one entry that is not does no
   const { registries: found } = desiredOf(result)
   t.same(
     found.map(({ host, clientCertificate }) => [host, clientCertificate?.certificate === certificate]),
-    [['harbor.example.net:5000', true]],
+    [
+      ['harbor.example.net:5000', true],
+      ['mirror.example.net:5000', false],
+    ],
   )
   const words = told([...result.problems, ...('refused' in result ? (result.refused ?? []) : [])], folder).join('\n')
   for (const expected of [
     /lonely\.key: is not used: lonely\.cert is not beside it/,
+    /old\.crt: is not used: it is a folder/,
     /notes\.txt: is not used: it is none of \*\.crt/,
     /Quay\.example\.net: is not used: it must be in lower case/,
     /README\.md: is not used: it must be the name of a registry host/,
