@@ -2,6 +2,8 @@
 // fortieth of what a client library spends on it.
 
 const HEAD_BYTES = 9
+/** Where a frame has the number of its stream. */
+export const STREAM_AT = 5
 /** The largest that a peer may send unasked (RFC 9113, 4.2). */
 const MAX_FRAME_BYTES = 16_384
 
@@ -14,7 +16,7 @@ export type Frame = {
   readonly type: number
   readonly flags: number
   readonly stream: number
-  readonly payload: Buffer
+  readonly payload: Uint8Array
 }
 
 /** RFC 9113, 4.1: length (24 bits), type, flags, stream (31 bits), payload. */
@@ -23,29 +25,41 @@ export function encodeFrame({ type, flags, stream, payload }: Frame): Buffer {
   head.writeUIntBE(payload.length, 0, 3)
   head[3] = type
   head[4] = flags
-  head.writeUInt32BE(stream, 5)
+  head.writeUInt32BE(stream, STREAM_AT)
   return Buffer.concat([head, payload])
 }
 
 /**
- * Takes what a connection brings, in whatever pieces, and hands on each frame that is whole. Throws RangeError for a
- * frame that is longer than any that was allowed: what speaks there is not HTTP/2.
+ * Takes what a connection brings, in whatever pieces, and hands on each frame that is whole; a payload is good until
+ * the next piece comes. Throws RangeError for a frame that is longer than any that was allowed: what speaks there is
+ * not HTTP/2.
  */
-export function frameReader(onFrame: (frame: Frame) => void): (chunk: Buffer) => void {
-  let rest: Buffer = Buffer.alloc(0)
-  return (chunk) => {
-    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk])
-    while (rest.length >= HEAD_BYTES) {
-      const length = rest.readUIntBE(0, 3)
+export function frameReader(onFrame: (frame: Frame) => void): (piece: Uint8Array) => void {
+  let rest: Uint8Array = Buffer.alloc(0)
+  return (piece) => {
+    const bytes = rest.length === 0 ? piece : Buffer.concat([rest, piece])
+    let at = 0
+    while (bytes.length - at >= HEAD_BYTES) {
+      const length = numberAt(bytes, at) >>> 8
       if (length > MAX_FRAME_BYTES) throw new RangeError(`a frame of ${length} bytes`)
-      if (rest.length < HEAD_BYTES + length) return
-      const [type = 0, flags = 0] = rest.subarray(3, 5)
-      const stream = rest.readUInt32BE(5) & 0x7fff_ffff
-      const payload = rest.subarray(HEAD_BYTES, HEAD_BYTES + length)
-      rest = rest.subarray(HEAD_BYTES + length)
-      onFrame({ type, flags, stream, payload })
+      const end = at + HEAD_BYTES + length
+      if (bytes.length < end) break
+      onFrame({
+        type: bytes[at + 3] ?? 0,
+        flags: bytes[at + 4] ?? 0,
+        stream: numberAt(bytes, at + STREAM_AT) & 0x7fff_ffff,
+        payload: bytes.subarray(at + HEAD_BYTES, end),
+      })
+      at = end
     }
+    // What is not whole is copied, as the caller uses its piece again.
+    rest = at === bytes.length ? bytes.subarray(at) : Buffer.from(bytes.subarray(at))
   }
+}
+
+function numberAt(bytes: Uint8Array, at: number): number {
+  const byte = (index: number) => bytes[at + index] ?? 0
+  return (byte(0) << 24) | (byte(1) << 16) | (byte(2) << 8) | byte(3)
 }
 
 /**

@@ -2,14 +2,14 @@
 // that hangs keeps the connection, so the smallest call of CRI goes over it all the time, as bytes that are made once.
 import { connect, type Socket } from 'node:net'
 import type { RuntimePulse } from '../../model/ports.ts'
-import { encodeFrame, encodeHeaders, FLAG, FRAME, type Frame, frameReader, PREFACE } from './http2-frames.ts'
+import { encodeFrame, encodeHeaders, FLAG, FRAME, type Frame, frameReader, PREFACE, STREAM_AT } from './http2-frames.ts'
 import { RUNTIME_PACKAGE } from './messages.ts'
 
-/** Together with the patience: what hangs is noticed within two seconds. */
-const EVERY_MS = 1_200
-const PATIENCE_MS = 650
+/** An answer has until the next question: what hangs is noticed within two of these. */
+const EVERY_MS = 900
 
-const NOTHING = Buffer.alloc(0)
+/** More than the frames of an answer have. */
+const READ_BYTES = 4_096
 const GREETING = Buffer.concat([
   PREFACE,
   // No pushes, and no table of headers to be kept (RFC 9113, 6.5.2: ENABLE_PUSH, HEADER_TABLE_SIZE).
@@ -33,14 +33,12 @@ const CALL_HEADERS = encodeHeaders([
 /** A gRPC message: not compressed, of no bytes. */
 const EMPTY_MESSAGE = Buffer.alloc(5)
 
-type Beat = { readonly everyMs: number; readonly patienceMs: number }
-
-/** `pathOf`: the socket's path as this process sees it; `beat`: for tests. */
+/** `pathOf`: the socket's path as this process sees it; `everyMs`: for tests. */
 export function criPulse(
   pathOf: (socket: string) => string,
-  { everyMs = EVERY_MS, patienceMs = PATIENCE_MS }: Partial<Beat> = {},
+  { everyMs = EVERY_MS }: { readonly everyMs?: number } = {},
 ): RuntimePulse {
-  return (socket, onLost) => follow(connect(pathOf(socket)), { everyMs, patienceMs }, onLost)
+  return (socket, onLost) => follow(pathOf(socket), everyMs, onLost)
 }
 
 /**
@@ -71,68 +69,87 @@ function ended(connection: Socket, onLost: (reason: string) => void): Following 
   return { lose, close: () => void end() }
 }
 
-function follow(connection: Socket, { everyMs, patienceMs }: Beat, onLost: (reason: string) => void): Following {
-  const { lose, close } = ended(connection, (reason) => {
-    clearTimeout(timer)
-    onLost(reason)
-  })
-  let stream = -1
-  let isAnswered = false
+function follow(path: string, everyMs: number, onLost: (reason: string) => void): Following {
+  const call = callBytes()
+  let isUnderWay = false
+  let hasMessage = false
   let consumed = 0
 
-  const beat = () => {
-    stream += 2
-    isAnswered = false
-    connection.write(Buffer.concat([...(consumed > 0 ? [windowUpdate(consumed)] : []), call(stream)]))
+  // One timer that is never set anew: each cancelled one would wake the process once more.
+  const beat = setInterval(() => {
+    if (isUnderWay) return setImmediate(unlessAnswered, call.stream())
+    isUnderWay = true
+    hasMessage = false
+    connection.write(call.next(consumed))
     consumed = 0
-    timer = setTimeout(() => lose(`Version was not answered within ${patienceMs} ms`), patienceMs)
+  }, everyMs)
+  // A process that was held up itself has the answer, but has not read it yet.
+  const unlessAnswered = (stream: number) => {
+    if (isUnderWay && stream === call.stream()) lose(`Version was not answered within ${everyMs} ms`)
   }
-  const answered = () => {
-    clearTimeout(timer)
-    if (!isAnswered) lose('Version was answered with an error')
-    else timer = setTimeout(beat, everyMs)
-  }
-  const onFrame = ({ type, flags, stream: of, payload }: Frame) => {
-    if (type === FRAME.goAway) return lose('the connection is being closed')
-    if (type === FRAME.ping && (flags & FLAG.ack) === 0)
-      connection.write(encodeFrame({ type, flags: FLAG.ack, stream: 0, payload }))
-    if (type === FRAME.settings && (flags & FLAG.ack) === 0)
-      connection.write(encodeFrame({ type, flags: FLAG.ack, stream: 0, payload: NOTHING }))
+  const onFrame = ({ type, flags, stream, payload }: Frame) => {
     if (type === FRAME.data) consumed += payload.length
-    if (of !== stream) return
-    // An answer without a message is an error: its trailers are all there is.
-    if (type === FRAME.data && payload.length > 0) isAnswered = true
-    const isEnd = (type === FRAME.data || type === FRAME.headers) && (flags & FLAG.endStream) !== 0
-    if (isEnd || type === FRAME.reset) answered()
+    if (stream === call.stream()) {
+      // An answer without a message is an error: its trailers are all there is.
+      if (type === FRAME.data && payload.length > 0) hasMessage = true
+      if (type !== FRAME.reset && (type > FRAME.headers || (flags & FLAG.endStream) === 0)) return
+      isUnderWay = false
+      if (!hasMessage) lose('Version was answered with an error')
+      return
+    }
+    if (type === FRAME.goAway) return lose('the connection is being closed')
+    const isAsked = (type === FRAME.ping || type === FRAME.settings) && (flags & FLAG.ack) === 0
+    if (isAsked) connection.write(acknowledgement(type, payload))
   }
   const read = frameReader(onFrame)
-  connection.on('data', (chunk: Buffer) => {
+  const callback = (length: number, bytes: Uint8Array): boolean => {
     try {
-      read(chunk)
+      read(bytes.subarray(0, length))
     } catch (error) {
       lose(`no HTTP/2: ${String(error)}`)
     }
+    return true
+  }
+  // A buffer of its own spares the machinery of streams at each beat.
+  const connection = connect({ path, onread: { buffer: Buffer.alloc(READ_BYTES), callback } })
+  const { lose, close } = ended(connection, (reason) => {
+    clearInterval(beat)
+    onLost(reason)
   })
   connection.write(GREETING)
-  let timer = setTimeout(beat, everyMs)
   return {
     close() {
-      clearTimeout(timer)
+      clearInterval(beat)
       close()
     },
   }
 }
 
-function call(stream: number): Buffer {
-  return Buffer.concat([
-    encodeFrame({ type: FRAME.headers, flags: FLAG.endHeaders, stream, payload: CALL_HEADERS }),
-    encodeFrame({ type: FRAME.data, flags: FLAG.endStream, stream, payload: EMPTY_MESSAGE }),
-  ])
+/**
+ * A call and, before it, how much may be sent again, as what was read is read: else the peer had to fall silent after
+ * 64 KiB of answers. Made once; each call is the same but for the numbers.
+ */
+function callBytes() {
+  const update = encodeFrame({ type: FRAME.windowUpdate, flags: 0, stream: 0, payload: Buffer.alloc(4) })
+  const headers = encodeFrame({ type: FRAME.headers, flags: FLAG.endHeaders, stream: 0, payload: CALL_HEADERS })
+  const data = encodeFrame({ type: FRAME.data, flags: FLAG.endStream, stream: 0, payload: EMPTY_MESSAGE })
+  const bytes = Buffer.concat([update, headers, data])
+  // An own number of a client is odd, and higher than every one before (RFC 9113, 5.1.1).
+  let stream = -1
+  return {
+    stream: () => stream,
+    /** To be written before the next one is made. */
+    next(consumed: number): Buffer {
+      stream += 2
+      bytes.writeUInt32BE(Math.max(1, consumed), update.length - 4)
+      bytes.writeUInt32BE(stream, update.length + STREAM_AT)
+      bytes.writeUInt32BE(stream, update.length + headers.length + STREAM_AT)
+      return bytes
+    },
+  }
 }
 
-/** What was read may be sent again: else the peer had to fall silent after 64 KiB of answers. */
-function windowUpdate(bytes: number): Buffer {
-  const payload = Buffer.alloc(4)
-  payload.writeUInt32BE(bytes)
-  return encodeFrame({ type: FRAME.windowUpdate, flags: 0, stream: 0, payload })
+function acknowledgement(type: number, payload: Uint8Array): Buffer {
+  const same = type === FRAME.ping ? Buffer.from(payload) : Buffer.alloc(0)
+  return encodeFrame({ type, flags: FLAG.ack, stream: 0, payload: same })
 }

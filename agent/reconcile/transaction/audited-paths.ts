@@ -1,5 +1,7 @@
 // What a way back made of each path, by hash, for the audit log: as it lay there, others' edits included.
+import type { Change } from '../../model/plan.ts'
 import type { NodeFiles } from '../../model/ports.ts'
+import type { Before } from '../../model/state.ts'
 import { sha256 } from '../../targets/files/files.ts'
 
 /** SHA-256 in hex; null: no file; undefined: it cannot be read. */
@@ -42,5 +44,18 @@ async function hashAt(path: string, files: Pick<NodeFiles, 'read'>): Promise<str
     return state.kind === 'file' ? sha256(state.bytes) : null
   } catch {
     return undefined
+  }
+}
+
+/** One change that was made. */
+export function auditOf(change: Change, before: ReadonlyMap<string, Before>) {
+  const was = before.get(change.path)
+  return {
+    target: change.target,
+    action: change.action,
+    path: change.path,
+    reason: change.reason,
+    beforeSha256: was?.kind === 'file' ? was.sha256 : null,
+    afterSha256: change.owns.find((own) => own.path === change.path)?.sha256 ?? null,
   }
 }

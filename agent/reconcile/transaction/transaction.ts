@@ -10,8 +10,9 @@ import type { Change } from '../../model/plan.ts'
 import type { JournalStep, NodeFiles, PutOptions } from '../../model/ports.ts'
 import type { TransactionPorts } from '../../model/run-ports.ts'
 import type { AgentState, Before, Ownership, TransactionRecord } from '../../model/state.ts'
-import { auditedPaths } from './audited-paths.ts'
+import { auditedPaths, auditOf } from './audited-paths.ts'
 import { captureBefore, captureSteps, requireAsCaptured, requireUnchanged } from './capture.ts'
+import { keepOthersWork } from './others-work.ts'
 import { isSameRecord } from './read-set.ts'
 import { orLog, tidy } from './tidy.ts'
 import { undoSteps } from './undo.ts'
@@ -164,11 +165,12 @@ export class Transaction {
     await this.#capture(all.map((step) => this.#asBeforeAll(step)))
     for (const { change, own } of captured) {
       await requireAsCaptured(own.filter(untouched), files)
+      const keptAs = await keepOthersWork(own.filter(untouched), this.#state.owned, this.#ports)
       this.#steps = [...this.#steps, ...own.map((step) => this.#asBeforeAll(step))]
       await executeChange(change, files, this.#keepingAttributes(change))
       for (const { path } of own) touched.add(path)
       this.#done.push(change)
-      await this.#audit(auditOf(change, this.#before))
+      await this.#audit({ ...auditOf(change, this.#before), ...keptAs })
     }
   }
 
@@ -182,11 +184,12 @@ export class Transaction {
     await this.#capture(captured)
     this.#steps = captured
     const paths = past.map(({ path }) => path)
+    const keptAs = await keepOthersWork(captured, owned, this.#ports)
     const changes = await auditedPaths(paths, files)
     const report = await undoSteps(past, this.#ports, { isOurs: (path) => owned[path]?.kind === 'whole' })
     requireReverted(report)
     this.#findings = [...this.#findings, ...undoProblems(report)]
-    await this.#audit({ event: 'reverted', paths, changes: await changes() })
+    await this.#audit({ event: 'reverted', paths, changes: await changes(), ...keptAs })
   }
 
   async #orUndo(work: () => Promise<void>): Promise<void> {
@@ -333,16 +336,4 @@ function backupsReferencedBy({ owned, previous, unrestored = [] }: AgentState): 
   const befores = [owned, previous?.owned ?? {}].flatMap((map) => Object.values(map).map(({ before }) => before))
   const all = [...befores, ...[...(previous?.steps ?? []), ...unrestored].map(({ before }) => before)]
   return new Set(all.flatMap((before) => (before.kind === 'file' ? [before.sha256] : [])))
-}
-
-function auditOf(change: Change, before: ReadonlyMap<string, Before>) {
-  const was = before.get(change.path)
-  return {
-    target: change.target,
-    action: change.action,
-    path: change.path,
-    reason: change.reason,
-    beforeSha256: was?.kind === 'file' ? was.sha256 : null,
-    afterSha256: change.owns.find((own) => own.path === change.path)?.sha256 ?? null,
-  }
 }

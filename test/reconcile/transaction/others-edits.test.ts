@@ -254,9 +254,16 @@ t.test(
         t.ok(theirs() !== undefined, `${name}: somebody wrote`)
         const text = () => (existsSync(full) ? readFileSync(full, 'utf8') : '')
         t.equal(text(), theirs(), `${name}: it stays as they made it`)
-        // What the agent alone owns is healed by the next run, as at any other time.
-        if (edit.path !== CONFIG && edit.path !== BUNDLE) continue
         await applyRun(WANTED, options, ports)
+        if (edit.path !== CONFIG && edit.path !== BUNDLE) {
+          // What the agent alone owns is put right, as at any other time: theirs is kept, and named.
+          t.not(text(), theirs(), `${name}: it is put right`)
+          const copy = copies(root).find((one) => one.text === theirs())
+          t.ok(copy !== undefined, `${name}: there is a copy of theirs`)
+          const audit = readFileSync(join(root, STATE, 'audit.jsonl'), 'utf8')
+          t.match(audit, `"keptAs":{"${edit.path}":"${copy?.path}"}`, `${name}: the audit log names it`)
+          continue
+        }
         const isThere = edit.merged === undefined ? text() === theirs() : text().includes(edit.merged)
         t.ok(isThere, `${name}: nothing of theirs is taken out by the next run`)
       }
