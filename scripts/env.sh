@@ -17,12 +17,10 @@ ensure_packages() {
 }
 
 ensure_bundle() {
-  local program bundle="$root/dist/registry-trust.cjs"
+  local bundle="$root/dist/registry-trust.cjs"
   if [ ! -e "$bundle" ] || [ -n "$(find "$root/agent" "$root/scripts/build.ts" "$root/package.json" -newer "$bundle" -print -quit)" ]; then
     (cd "$root" && rm -rf dist/compile-cache && node scripts/build.ts dist >&2)
-    # So that nobody compiles them again; a node of the tests sees this folder read-only.
-    for program in registry-trust registry-trust-sidecar; do
-      NODE_COMPILE_CACHE="$root/dist/compile-cache" node "$root/dist/$program.cjs" --version >/dev/null
-    done
+    # So that nobody compiles it again; a node of the tests sees this folder read-only.
+    NODE_COMPILE_CACHE="$root/dist/compile-cache" node "$bundle" --version >/dev/null
   fi
 }
