@@ -3,7 +3,7 @@
 // before anybody is told so.
 import { posix } from 'node:path'
 import { configDigest } from '../config/config-digest.ts'
-import { MAX_NOTE_BYTES, parseNote } from '../config/fleet-note.ts'
+import { MAX_NOTE_BYTES, NOTE_FILE, parseNote } from '../config/fleet-note.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { ClosedGrant, FleetNote, GrantReport } from '../model/fleet.ts'
 import type { Clock, FleetGate, GrantStore, InputFiles, Log } from '../model/ports.ts'
@@ -16,8 +16,6 @@ import {
   type SeenGrant,
 } from '../reconcile/restart/grant.ts'
 
-/** In the folder that --fleet names: the ConfigMap's keys beside it are names without a slash. */
-export const NOTE_FILE = 'registry-trust.io/fleet'
 /** A ConfigMap has at most 1 MiB. */
 const MAX_FILE_BYTES = 2 * 1024 * 1024
 
