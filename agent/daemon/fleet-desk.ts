@@ -21,7 +21,7 @@ const MAX_FILE_BYTES = 2 * 1024 * 1024
 
 export type FleetDesk = FleetGate & {
   /** Reads the note and the digest of the configuration anew. */
-  look(): Promise<void>
+  reread(): Promise<void>
   /** Looks at the clock alone: a grant may be over. */
   tick(): Promise<void>
   note(): FleetNote | undefined
@@ -61,7 +61,7 @@ export function fleetDesk({ inputs, folder, configFolder, store, clock, log }: D
     await close(expired)
     log.info('grant-expired', { grant: expired.id, generation: expired.generation })
   }
-  const look = async () => {
+  const reread = async () => {
     if (!isLoaded) closed = await store.load()
     isLoaded = true
     if (folder !== undefined) {
@@ -74,7 +74,7 @@ export function fleetDesk({ inputs, folder, configFolder, store, clock, log }: D
   }
   const answer = async (generation: string) => {
     try {
-      await look()
+      await reread()
       return permitByGrant(generation, seen, closed, clock.monotonic())
     } catch (thrown) {
       return {
@@ -84,7 +84,7 @@ export function fleetDesk({ inputs, folder, configFolder, store, clock, log }: D
     }
   }
   return {
-    look,
+    reread,
     tick,
     note: () => note,
     config: () => config,
