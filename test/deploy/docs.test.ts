@@ -16,6 +16,7 @@ import { withReference } from '../../scripts/config-reference.ts'
 import { measuredPages, quoting } from '../../scripts/measured-pages.ts'
 import { ANCHORS, fencedTrust, inlineTrust, pages } from '../fixtures/deploy/documented-yaml.ts'
 import { createAuthority } from '../fixtures/node/certificates.ts'
+import { findGenerations } from '../fixtures/node/generations.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const DOCS = pages()
@@ -77,6 +78,36 @@ t.test('every quoted number is the one that was measured', async (t) => {
   t.match(quoted('tables'), '| the gap | 2.5 ms [1, 4] | 2.5 ms [1, 4] | 3 |')
   for (const unknown of ['gap', 'gap@9', 'gap@2.1.9 mean', 'other', ''])
     t.throws(() => quoted(unknown), { message: /measured\.json/ }, unknown)
+})
+
+t.test('every amount of memory that a page or an alert names is a limit that is shipped', (t) => {
+  const manifests = readdirSync(join(ROOT, 'daemonset'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.ya?ml$/.test(name) && !name.includes('/templates/'))
+    .map((name) => read(`daemonset/${name}`))
+  const shipped = new Set(
+    manifests.flatMap((text) => [...text.matchAll(/memory: (\d+)Mi/g)].map(([, number]) => number)),
+  )
+  t.ok(shipped.size >= 4, [...shipped].join(', '))
+  const named = DOCS.flatMap((page) => [...read(page).matchAll(/(\d+) ?Mi\b/g)].map(([, number]) => ({ page, number })))
+  t.ok(named.length > 0)
+  for (const { page, number } of named) t.ok(shipped.has(number), `${page}: ${number}Mi`)
+  // The alert of an agent that is down speaks of the agent's own limit.
+  const agent = /agent:[\s\S]*?limits: \{ memory: (\d+)Mi/.exec(read('daemonset/chart/values.yaml'))?.[1]
+  t.match(read('docs/runbooks/RegistryTrustAgentDown.md'), `${agent}Mi as shipped`)
+  t.end()
+})
+
+t.test('the first page promises what is so', (t) => {
+  const readme = read('README.md')
+  const labels = findGenerations().found.filter(({ suite }) => suite !== 'brought')
+  const tested = /on real containerd ([\d., and]+?) and on a real/.exec(readme)?.[1]?.split(/, | and /)
+  t.same(tested, [...new Set(labels.map(({ label }) => label))], 'the generations that the tests fetch, and no others')
+  const sentences = readme.replaceAll('\n', ' ').split(/(?<=[.:]) /)
+  for (const sentence of sentences.filter((one) => /verification off/.test(one)))
+    t.match(sentence, /the known cures are/, 'what others do is not said of the agent')
+  for (const sentence of sentences.filter((one) => /only with your consent/.test(one)))
+    t.match(sentence, /`config\.toml`/, 'consent is asked for the edit of config.toml alone')
+  t.end()
 })
 
 t.test('every error, finding and deprecation has its line on a page, and no page has another', async (t) => {
