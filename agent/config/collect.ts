@@ -4,6 +4,7 @@ import { posix } from 'node:path'
 import { asAgentError } from '../model/errors.ts'
 import type { InputFile, InputFiles } from '../model/ports.ts'
 import { CONFIG_MAX_BYTES, decodeText, type RawFile } from './config-file.ts'
+import { readContainerdRegistries } from './containerd-registries.ts'
 import { readForeignFolder } from './foreign-inputs.ts'
 import { listQuietly, readInput } from './input-lookup.ts'
 import { readK3sRegistries } from './k3s-registries.ts'
@@ -69,7 +70,7 @@ class Collector {
     }
     if (this.#isKnown(path)) return
     this.folders.push(posix.dirname(path))
-    if (this.#addK3s(path, input)) return
+    if (await this.#addForeignFile(path, input)) return
     this.#addInput(path, input, this.#hasMain)
     await this.#addFragments(posix.dirname(path))
   }
@@ -93,17 +94,21 @@ class Collector {
     this.#addInput(path, { kind: 'file', bytes }, this.#hasMain, reach, origins)
   }
 
-  #addK3s(path: string, input: InputFile): boolean {
-    if (input.kind !== 'file' || posix.basename(path) === MAIN_FILE || this.#harmful.has(path)) return false
+  async #addForeignFile(path: string, input: InputFile): Promise<boolean> {
+    const name = posix.basename(path)
+    if (input.kind !== 'file' || name === MAIN_FILE || this.#harmful.has(path)) return false
     this.#onStep(path)
     const text = decodeText(input.bytes)
-    const k3s = 'reason' in text ? undefined : readK3sRegistries(text.text, posix.basename(path) === 'registries.yaml')
-    if (k3s === undefined) return false
-    for (const { subject, text: why, ...place } of k3s.refused) {
+    if ('reason' in text) return false
+    const foreign =
+      readK3sRegistries(text.text, name === 'registries.yaml') ??
+      (await readContainerdRegistries(text.text, name.endsWith('.toml')))
+    if (foreign === undefined) return false
+    for (const { subject, text: why, ...place } of foreign.refused) {
       const code = subject === '' ? 'CONFIG_INVALID' : 'CONFIG_NOT_SUPPORTED_YET'
       this.#report.add(code, { file: path, order: this.raw.length, ...place }, subject, why)
     }
-    if (k3s.refused.length === 0) this.#addDocument(path, k3s.document, '/', k3s.origins)
+    if (foreign.refused.length === 0) this.#addDocument(path, foreign.document, '/', foreign.origins)
     return true
   }
 

@@ -3,39 +3,30 @@
 // (getHostConfigs, normalizeEndpointAddress) and rancher/wharfie pkg/registries/types.go.
 import { parseUrl } from '../containerd/hosts/endpoint.ts'
 import { escapePointer, parseYaml } from '../text/yaml-tree.ts'
-import { freeName } from './foreign-inputs.ts'
-import { shapeProblems } from './k3s-shape.ts'
+import type { Origin } from './config-file.ts'
+import {
+  type DeclaredRegistry,
+  type ForeignFile,
+  ForeignReading,
+  isTable,
+  type Pointer,
+  type Table,
+  tableAt,
+} from './foreign-reading.ts'
+import { shapeProblems } from './foreign-shape.ts'
 import { checkRegistryHost } from './registry-host.ts'
-
-type Registry = { readonly host: string; readonly [key: string]: unknown }
-
-/** Where a key of the user's file stands, and how it is called there. */
-export type K3sPlace = { readonly line: number; readonly column: number; readonly subject: string }
-
-export type K3sResult = {
-  readonly document: {
-    readonly anchors: { readonly [name: string]: { readonly file: string } }
-    readonly registries: readonly Registry[]
-  }
-  readonly refused: readonly (K3sPlace & { readonly text: string })[]
-  /** Where a key of `document` (a JSON pointer) comes from; of what lies below it too. */
-  readonly origins: ReadonlyMap<string, K3sPlace>
-}
-
-type Table = { readonly [key: string]: unknown }
-type Pointer = readonly string[]
 
 /**
  * Undefined: another YAML file, or one that is not YAML. Logins in it are the node's business and not read.
  * `isNamed`: the file is called registries.yaml, which is enough for one with keys that k3s does not know.
  */
-export function readK3sRegistries(text: string, isNamed = false): K3sResult | undefined {
+export function readK3sRegistries(text: string, isNamed = false): ForeignFile | undefined {
   const { tree, position, problems } = parseYaml(text)
   if (tree === undefined || !isTable(tree.value)) return undefined
   const keys = Object.keys(tree.value)
   const isTheirs = (key: string) => key === 'mirrors' || key === 'configs'
   if (!keys.some(isTheirs) || !(isNamed || keys.every((key) => isTheirs(key) || key === 'auths'))) return undefined
-  const at = (pointer: Pointer): K3sPlace => {
+  const at = (pointer: Pointer): Origin => {
     const node = tree.nodes.get(pointer.map((part) => `/${escapePointer(part)}`).join(''))
     return { ...position(node?.keyAt ?? 0), subject: subjectOf(pointer) }
   }
@@ -57,85 +48,42 @@ class K3sReader {
   readonly #value: Table
   readonly #configs: Table
   readonly #mirrors: Table
-  readonly #at: (pointer: Pointer) => K3sPlace
-  readonly #refused: (K3sPlace & { readonly text: string })[] = []
-  readonly #anchors: { [name: string]: { file: string } } = {}
-  readonly #origins = new Map<string, K3sPlace>()
-  readonly #registries: Registry[] = []
+  readonly #reading: ForeignReading
+  readonly #registries: DeclaredRegistry[] = []
 
-  constructor(value: Table, at: (pointer: Pointer) => K3sPlace) {
+  constructor(value: Table, at: (pointer: Pointer) => Origin) {
     this.#value = value
     this.#configs = tableAt(value, 'configs')
     this.#mirrors = tableAt(value, 'mirrors')
-    this.#at = at
+    this.#reading = new ForeignReading(this.#configs, at)
   }
 
-  read(): K3sResult {
-    for (const { pointer, text } of shapeProblems(this.#value)) this.#refuse(pointer, text)
+  read(): ForeignFile {
+    for (const { pointer, text } of shapeProblems(this.#value, 'k3s')) this.#reading.refuse(pointer, text)
     for (const host of Object.keys(this.#configs)) this.#addHost(host, ['configs', host])
     for (const host of Object.keys(this.#mirrors))
       if (!Object.hasOwn(this.#configs, host)) this.#addHost(host, ['mirrors', host])
-    const document = { anchors: this.#anchors, registries: this.#registries }
-    return { document, refused: this.#refused, origins: this.#origins }
-  }
-
-  #refuse(pointer: Pointer, text: string): void {
-    this.#refused.push({ ...this.#at(pointer), text })
+    return this.#reading.file(this.#registries)
   }
 
   #addHost(host: string, pointer: Pointer): void {
     const wrong = host === '*' && pointer[0] === 'mirrors' ? undefined : checkRegistryHost(host)
     if (wrong !== undefined) {
-      this.#refuse(pointer, wrong.text)
+      this.#reading.refuse(pointer, wrong.text)
       return
     }
     const at = `/registries/${this.#registries.length}`
-    this.#origins.set(at, this.#at(pointer))
+    this.#reading.comesFrom(at, pointer)
     const { isOwnLast, ...asked } = this.#asked(host, at)
     // k3s takes the `configs` of the very name, and those of the address where it is an endpoint.
     const configured = Object.hasOwn(this.#configs, host) && !isOwnLast ? host : this.#configuredAs(host)
-    this.#registries.push({ host, ...this.#tls(configured, at), ...asked })
-  }
-
-  /** What `tls` of a host says for the host itself. */
-  #tls(configured: string, at: string): object {
-    const tls = this.#tlsOf(configured)
-    const from = (key: string, name: string) => {
-      if (tls[name] !== undefined) this.#origins.set(`${at}/${key}`, this.#at(['configs', configured, 'tls', name]))
-    }
-    const [certFile, keyFile] = [textAt(tls, 'cert_file'), textAt(tls, 'key_file')]
-    if ((certFile === undefined) !== (keyFile === undefined)) {
-      const [given, missing] = certFile === undefined ? ['key_file', 'cert_file'] : ['cert_file', 'key_file']
-      this.#refuse(['configs', configured, 'tls', given], `needs ${missing} beside it`)
-    }
-    const anchors = this.#anchorsOf(configured)
-    from('anchors', 'ca_file')
-    from('skipVerify', 'insecure_skip_verify')
-    from('clientCertificate', 'cert_file')
-    return {
-      ...(anchors.length > 0 && { anchors }),
-      ...(tls['insecure_skip_verify'] === true && { skipVerify: true }),
-      ...(certFile !== undefined && keyFile !== undefined && { clientCertificate: { certFile, keyFile } }),
-    }
-  }
-
-  #tlsOf(host: string): Table {
-    return tableAt(tableAt(this.#configs, host), 'tls')
+    this.#registries.push({ host, ...this.#reading.tls(configured, at), ...asked })
   }
 
   /** docker.io is asked at registry-1.docker.io, whose `configs` come first (configForHost). */
   #configuredAs(host: string): string {
     const asked = host === 'docker.io' ? DOCKER_HUB : host
     return Object.hasOwn(this.#configs, asked) ? asked : host
-  }
-
-  #anchorsOf(host: string): readonly string[] {
-    const file = textAt(this.#tlsOf(host), 'ca_file')
-    if (file === undefined) return []
-    const name = freeName(host, (taken) => (this.#anchors[taken]?.file ?? file) !== file)
-    this.#anchors[name] = { file }
-    this.#origins.set(`/anchors/${name}`, this.#at(['configs', host, 'tls', 'ca_file']))
-    return [name]
   }
 
   /** The endpoints in their order; the host itself comes last without being named. */
@@ -145,8 +93,7 @@ class K3sReader {
     const pointerOfRewrite = ['mirrors', host, 'rewrite']
     if (prefix === undefined) {
       const text = 'has no counterpart: containerd can put a path before all names, no more'
-      const isTold = this.#refused.some(({ subject }) => subject.startsWith(subjectOf(pointerOfRewrite)))
-      if (!isTold) this.#refuse(pointerOfRewrite, text)
+      if (!this.#reading.isRefused(subjectOf(pointerOfRewrite))) this.#reading.refuse(pointerOfRewrite, text)
       return { isOwnLast: false }
     }
     const endpoints: readonly unknown[] = Array.isArray(settings['endpoint']) ? settings['endpoint'] : []
@@ -157,13 +104,13 @@ class K3sReader {
       if (typeof endpoint !== 'string') continue
       const pointer = ['mirrors', host, 'endpoint', `${index}`]
       const found = normalizeEndpoint(endpoint)
-      if ('reason' in found) this.#refuse(pointer, found.reason)
+      if ('reason' in found) this.#reading.refuse(pointer, found.reason)
       if ('reason' in found || seen.has(found.url)) continue
       seen.add(found.url)
       const isOwn = index === endpoints.length - 1 && host !== '*' && found.url === `https://${askedAt(host)}`
       isOwnLast = isOwn
       if (isOwn && prefix === '') continue
-      this.#origins.set(`${at}/mirrors/${mirrors.length}`, this.#at(pointer))
+      this.#reading.comesFrom(`${at}/mirrors/${mirrors.length}`, pointer)
       mirrors.push(this.#mirror(found, prefix))
     }
     const isRewritten = isOwnLast && prefix !== ''
@@ -172,22 +119,10 @@ class K3sReader {
 
   #mirror({ url, path, registry }: Endpoint, prefix: string): object {
     const configured = this.#configuredAs(registry)
-    this.#refuseTlsOfMirror(configured)
-    const anchors = this.#anchorsOf(configured)
+    this.#reading.refuseTlsOfMirror(configured)
+    const anchors = this.#reading.anchorsOf(configured)
     const full = prefix === '' ? url : `${url.replace(/\/+$/, '')}${path === '' ? '/v2' : ''}/${prefix}`
     return { url: full, anchors, ...((path !== '' || prefix !== '') && { overridePath: true }) }
-  }
-
-  /** What k3s does for the host of an endpoint, and a mirror here cannot have. */
-  #refuseTlsOfMirror(host: string): void {
-    const tls = this.#tlsOf(host)
-    for (const key of ['insecure_skip_verify', 'cert_file', 'key_file']) {
-      if (tls[key] === undefined || tls[key] === null || tls[key] === false || tls[key] === '') continue
-      const text = `is for ${host} as a mirror, which has no counterpart: a mirror has anchors and headers alone`
-      const place = this.#at(['configs', host, 'tls', key])
-      const isTold = this.#refused.some((one) => one.subject === place.subject && one.text === text)
-      if (!isTold) this.#refused.push({ ...place, text })
-    }
   }
 }
 
@@ -235,18 +170,4 @@ function prefixOf(rewrite: unknown): string | undefined {
   const [pattern, replacement] = (rules?.length === 1 ? rules[0] : undefined) ?? []
   if (pattern === undefined || typeof replacement !== 'string' || !EVERY_NAME.test(pattern)) return undefined
   return BEFORE_THE_NAME.exec(replacement)?.[1]
-}
-
-function isTable(value: unknown): value is Table {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function tableAt(table: Table, key: string): Table {
-  const value = Object.hasOwn(table, key) ? table[key] : undefined
-  return isTable(value) ? value : {}
-}
-
-function textAt(table: Table, key: string): string | undefined {
-  const value = table[key]
-  return typeof value === 'string' && value !== '' ? value : undefined
 }

@@ -34,8 +34,7 @@ export const ERRORS = {
   },
   NOT_FOR_THIS_NODE: { remedy: 'Nothing is to be done; change `when` if it should count here.', retryable: false },
   CONDITION_UNKNOWN: {
-    remedy:
-      'Wait until the fact is known again (containerd answers, the file of --node-labels is there, fleet.nodeLabels names the label).',
+    remedy: 'Wait until the fact is known again (containerd answers, the file of --node-labels is there).',
     retryable: true,
   },
   ANCHOR_MISSING: {

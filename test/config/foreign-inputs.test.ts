@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { readContainerdRegistries } from '../../agent/config/containerd-registries.ts'
 import { readK3sRegistries } from '../../agent/config/k3s-registries.ts'
 import { checkRegistryHost } from '../../agent/config/registry-host.ts'
 import { desiredOf, type Files, loadFiles, told, wrongWith } from '../fixtures/config/fixture.ts'
@@ -94,6 +96,93 @@ t.test('what k3s can do and containerd cannot is refused as a whole', async (t) 
   t.match(told(result.problems, folder), [
     /^CONFIG_NOT_SUPPORTED_YET registries\.yaml:1:62: mirrors\["docker\.io"\]\.rewrite has no counterpart/,
   ])
+})
+
+const CRI = 'plugins."io.containerd.grpc.v1.cri".registry'
+
+t.test('the config.toml of another node, and blocks of it', async (t) => {
+  const blocks = `[${CRI}.mirrors."docker.io"]
+  endpoint = ["https://mirror.example.net:5000", "https://registry-1.docker.io"]
+[${CRI}.configs."harbor.example.net".tls]
+  ca_file = "corp.pem"
+[${CRI}.configs."mirror.example.net:5000".tls]
+  ca_file = "lab.pem"
+[${CRI}.configs."harbor.example.net".auth]
+  password = "hunter2"
+`
+  const root = `version = 2
+root = "/data/containerd"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "registry.k8s.io/pause:3.9"
+`
+  const expected = [
+    { host: 'docker.io', trusts: [], mirrors: [['https://mirror.example.net:5000', caB.fingerprint]] },
+    { host: 'harbor.example.net', trusts: [caA.fingerprint] },
+    { host: 'mirror.example.net:5000', trusts: [caB.fingerprint] },
+  ]
+  const version1 = `version = 1\n${blocks.replaceAll(CRI, 'plugins.cri.registry')}`
+  const cas = { 'corp.pem': caA.pem, 'lab.pem': caB.pem }
+  for (const [name, text] of Object.entries({
+    'config.toml': root + blocks,
+    'blocks.txt': blocks,
+    'v1.toml': version1,
+  }))
+    t.same(await registries(t.testdir(), { ...cas, [name]: text }, [name]), expected, name)
+  t.notMatch(JSON.stringify(await readContainerdRegistries(root + blocks, true)), /hunter2/)
+})
+
+t.test("what containerd's tables say beyond trust.yaml is refused as a whole, each key at its place", async (t) => {
+  const refusals = async (text: string) => {
+    const folder = t.testdir()
+    return told((await loadFiles(folder, { 'config.toml': text }, ['config.toml'])).problems, folder)
+  }
+  const text = `imports = ["/etc/containerd/conf.d/*.toml"]
+version = 2
+[${CRI}]
+  config_path = "/etc/containerd/certs.d"
+  colour = 1
+  headers.X-Team = ["a"]
+[${CRI}.mirrors.docker.io]
+  endpoint = ["https://m.example.net"]
+[${CRI}.mirrors."h.example.net"]
+  endpoint = ["https://m.example.net", "ftp://m.example.net", "https://u:hunter2@h.example.net"]
+[${CRI}.configs."m.example.net".tls]
+  insecure_skip_verify = true
+  cert_file = "client.pem"
+[${CRI}.configs."http.example.net".tls]
+  ca_file = "corp.pem"
+[${CRI}.mirrors."http.example.net"]
+  endpoint = ["http://http.example.net"]
+[plugins."io.containerd.cri.v1.images".registry.mirrors."a.example.net"]
+  endpoint = []
+`
+  const all = await refusals(text)
+  t.notMatch(all.join(), /hunter2/)
+  t.match(all, [
+    /^CONFIG_NOT_SUPPORTED_YET config\.toml:1:1: imports names other files/,
+    /:4:3: registry\.config_path names folders with a hosts\.toml/,
+    /:5:3: registry\.colour is not a key that containerd reads/,
+    /:6:3: registry\.headers is for every registry/,
+    /:7:1: registry\.mirrors\.docker\.io is not a key .* needs quotes, as in registry\.mirrors\."docker\.io"/,
+    /:10:40: registry\.mirrors\."h\.example\.net"\.endpoint\[1\] is an address that cannot be used/,
+    /:10:63: registry\.mirrors\."h\.example\.net"\.endpoint\[2\] must not hold a user or a password/,
+    /:12:3: registry\.configs\."m\.example\.net"\.tls\.insecure_skip_verify is for m\.example\.net as a mirror/,
+    /:13:3: registry\.configs\."m\.example\.net"\.tls\.cert_file is for m\.example\.net as a mirror/,
+    /:13:3: registry\.configs\."m\.example\.net"\.tls\.cert_file needs key_file beside it/,
+    /:14:1: registry\.configs\."http\.example\.net"\.tls has no use: http\.example\.net is asked over plain HTTP/,
+    /:18:1: plugins\."io\.containerd\.cri\.v1\.images"\.registry is a table of version 3, but the file has version = 2/,
+  ])
+  t.equal(all.length, 12)
+  const images = "plugins.'io.containerd.cri.v1.images'.registry"
+  t.match(await refusals(`version = 3\n[${images}.configs.'h.example.net'.tls]\nca_file = 'a.pem'\n`), [
+    /config\.toml:2:1: registry\.configs\."h\.example\.net"\.tls is not read by containerd 2/,
+  ])
+  t.match(await refusals('version = 2\n[plugins\n'), [/^CONFIG_INVALID config\.toml:\d+:\d+: the TOML cannot be read/])
+  t.match(await refusals('version = 7\n'), [/config\.toml:1:1: version must be 1, 2, 3 or 4/])
+  for (const version of ['1.6', '1.7', '2.1']) {
+    const written = readFileSync(new URL(`../containerd/golden/default-${version}.toml`, import.meta.url), 'utf8')
+    t.match(await refusals(written), [/^CONFIG_INVALID config\.toml:\d+:\d+: this config\.toml declares no registry/])
+  }
 })
 
 t.test('insecure_skip_verify needs the policy here too', async (t) => {

@@ -62,9 +62,9 @@ export function withProgress(ports: RunPorts, line: ProgressLine): RunPorts {
     },
     tls: {
       ...tls,
-      async inspect(target, options) {
+      async look(target, options) {
         line.show(`asking ${target.host}…`)
-        return tls.inspect(target, options)
+        return tls.look(target, options)
       },
     },
   }
