@@ -61,6 +61,25 @@ t.test('a wrong value and an unknown field are found', async (t) => {
   t.match(await unknownFields([unknown]), /dnsPolcy/)
 })
 
+t.test('every agent that serves HTTP is told of the file in which the optional Secret has its token', async (t) => {
+  const item = { key: 'token', path: 'http-token' }
+  for (const folder of FOLDERS) {
+    const spec = podSpec(objectsOf(folder))
+    const agent = allContainers(spec).find(({ name }) => name === 'agent')
+    if (agent === undefined) continue
+    t.match(
+      agent.env?.find(({ name }) => name === 'REGISTRY_TRUST_TOKEN_FILE'),
+      { value: `/etc/registry-trust/${item.path}` },
+      folder,
+    )
+    const sources = spec.volumes?.find(({ name }) => name === 'inputs')?.projected?.sources
+    const secret = sources?.flatMap((source) => ('secret' in source ? (source.secret ?? []) : []))
+    const http = secret?.find(({ name }) => name === 'registry-trust-http')
+    t.match(http, { optional: true }, folder)
+    t.ok(JSON.stringify(http?.items).includes(JSON.stringify(item)), folder)
+  }
+})
+
 const CLUSTER_WIDE =
   /^(Namespace|SecurityContextConstraints|ClusterRole(Binding)?|ValidatingAdmissionPolicy(Binding)?)$/
 

@@ -1,6 +1,7 @@
 // The other profiles, run as they are rendered: each does what it says with what it is given, and leaves the node when
 // it is told to.
 import t from 'tap'
+import { CriPod, type RunningContainer } from '../fixtures/deploy/cri-pod.ts'
 import { asCommand, deployedNode, untilStatus, withoutMount } from '../fixtures/deploy/deployed-node.ts'
 import { imageUnavailable } from '../fixtures/deploy/image.ts'
 import { podSpec, render } from '../fixtures/deploy/objects.ts'
@@ -8,6 +9,19 @@ import { contents, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
 import { configForContainers } from '../fixtures/node/fixture-node.ts'
 import { eachSystemdGeneration, newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
 import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
+
+const TOKEN = 'token-of-the-secret'
+
+/** What the agent answers to a command without a token, with a wrong one, and with that of the Secret. */
+async function posts(agent: RunningContainer): Promise<readonly number[]> {
+  const script = `const answers = []
+for (const token of [undefined, 'wrong', '${TOKEN}']) {
+  const headers = token === undefined ? {} : { authorization: 'Bearer ' + token }
+  answers.push((await fetch('http://127.0.0.1:9461/reconcile', { method: 'POST', headers })).status)
+}
+console.log(JSON.stringify(answers))`
+  return JSON.parse(await agent.script(script)) as readonly number[]
+}
 
 if (imageUnavailable() === undefined) {
   eachSystemdGeneration(t, 'hosts-proof: host directories alone, no restart', async (t, generation) => {
@@ -32,10 +46,11 @@ if (imageUnavailable() === undefined) {
 
   newestSystemdGeneration(t, 'hosts: without any socket, proved by rehearsal', async (t, generation) => {
     const config = withConfigPath(configForContainers(defaultConfig(generation)))
-    const { node, registry, pod: run } = await deployedNode(t, generation, { config })
+    const { node, registry, configMaps, pod: run } = await deployedNode(t, generation, { config })
     const pod = await run(podSpec(await render('overlays/hosts')))
     const { registries } = await untilStatus(pod.container('agent'), ({ state }) => state === 'converged')
     t.match(registries, [{ state: 'rehearsed', finding: { code: 'trusted' } }])
+    t.same(await posts(pod.container('agent')), [403, 403, 403], 'there is no Secret with a token')
     t.match(await node.pull(registry.reference()), { ok: true })
     await pod.remove()
     // From here on nothing but the node's hosts file knows the name.
@@ -50,8 +65,12 @@ if (imageUnavailable() === undefined) {
     t.match(told.registries, [{ finding: { code: 'dns' } }], 'it is unknown without the mount of that file')
     await blind.remove()
     const tree = await contents(node, ...TRUST_FOLDERS)
-    const audit = await run(podSpec(await render('overlays/audit')))
+    const secret = { 'registry-trust-http': { token: `${TOKEN}\n` } }
+    const audit = await CriPod.run(node, podSpec(await render('overlays/audit')), {
+      configMaps: { ...configMaps, ...secret },
+    })
     await untilStatus(audit.container('agent'), ({ registries: [first] }) => first?.state === 'rehearsed')
+    t.same(await posts(audit.container('agent')), [401, 401, 202])
     t.equal(await contents(node, ...TRUST_FOLDERS), tree)
   })
 

@@ -1,12 +1,11 @@
 // What a peer does to the sidecars by going away or by asking too much: nothing to anybody but itself.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { connectCri } from '../../agent/node/cri/client.ts'
 import { RUNTIME_PACKAGE } from '../../agent/node/cri/messages.ts'
 import { restarterClient } from '../../agent/node/systemd/restarter-client.ts'
@@ -17,68 +16,17 @@ import {
   startContainerd,
   untilCriAnswers,
 } from '../fixtures/node/private-containerd.ts'
+import { sidecar, stillRuns } from '../fixtures/sidecar/process.ts'
 
-const MAIN = join(import.meta.dirname, '../../agent/main-sidecar.ts')
-/** As in the manifest. */
-const HEAP = ['--max-old-space-size=32', '--max-semi-space-size=1']
 const FACTS = '{"verb":"facts"}\n'
 
 t.setTimeout(120_000)
-
-type Sidecar = { readonly process: ChildProcess; readonly socket: string; readonly stderr: () => string }
-
-/** A sidecar as a process of its own, with the heap that the manifest gives it. */
-async function sidecar(t: Test, command: 'restarter' | 'cri-proxy', containerd = '/run/none.sock'): Promise<Sidecar> {
-  const folder = shortFolder(t)
-  mkdirSync(join(folder, 'config'))
-  writeFileSync(join(folder, 'config/trust.yaml'), 'registries: []\n')
-  const socket = join(folder, 's.sock')
-  const child = spawn(process.execPath, [...HEAP, MAIN, command], {
-    env: {
-      REGISTRY_TRUST_ROOT: '/',
-      REGISTRY_TRUST_CONTAINERD_ADDRESS: containerd,
-      REGISTRY_TRUST_CONFIG: join(folder, 'config'),
-      REGISTRY_TRUST_RESTARTER_SOCKET: socket,
-      REGISTRY_TRUST_CRI_PROXY: socket,
-    },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  })
-  let stderr = ''
-  child.stderr?.on('data', (chunk) => {
-    stderr = `${stderr}${chunk}`.slice(-4_000)
-  })
-  t.teardown(async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return
-    const ended = once(child, 'exit')
-    child.kill('SIGKILL')
-    await ended
-  })
-  await once(child.stderr ?? child, 'data')
-  while (!(await accepts(socket))) await sleep(20)
-  return { process: child, socket, stderr: () => stderr }
-}
-
-async function accepts(socket: string): Promise<boolean> {
-  const connection = connect(socket)
-  try {
-    await once(connection, 'connect')
-    return true
-  } catch {
-    return false
-  } finally {
-    connection.destroy()
-  }
-}
 
 async function connected(socket: string): Promise<Socket> {
   const connection = connect(socket)
   connection.on('error', () => undefined)
   await once(connection, 'connect')
   return connection
-}
-
-function stillRuns(t: Test, { process: { exitCode, signalCode }, stderr }: Sidecar): void {
-  t.same({ exitCode, signalCode }, { exitCode: null, signalCode: null }, `it runs on: ${stderr()}`)
 }
 
 t.test('a client that is killed with an answer unread ends its own connection alone', async (t) => {

@@ -14,6 +14,7 @@ import {
   readFileSync,
   readlinkSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -42,7 +43,8 @@ t.setTimeout(60_000 + SEQUENCES * 1000)
 
 // Three of them have one subject, so that their hash links are numbered, and so has one of the distribution's.
 const CAS = ['Same', 'Same', 'Same', 'One', 'Two', 'Three'].map(makeCa)
-const FOREIGN = [makeCa('Same'), makeCa('Distribution')]
+const SHIPPED = makeCa('Distribution')
+const FOREIGN = [makeCa('Same'), SHIPPED]
 const ALL = [...CAS, ...FOREIGN]
 const CERTS = '/etc/ssl/certs'
 const CERTS_D = '/etc/containerd/certs.d'
@@ -53,6 +55,8 @@ type Layout = {
   readonly bundle?: string
   readonly folder?: string
   readonly folders: readonly string[]
+  /** Where certificates of the distribution lie that are not to be trusted, or how else it leaves them out. */
+  readonly distrust?: 'conf' | 'blocklist'
 }
 
 const LAYOUTS: readonly Layout[] = [
@@ -61,14 +65,21 @@ const LAYOUTS: readonly Layout[] = [
     bundle: `${CERTS}/ca-certificates.crt`,
     folder: CERTS,
     folders: ['/usr/local/share/ca-certificates'],
+    distrust: 'conf',
   },
   { name: 'plain', folder: CERTS, folders: [] },
   {
     name: 'rhel',
     bundle: '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
-    folders: ['/etc/pki/ca-trust/source/anchors'],
+    folders: ['/etc/pki/ca-trust/source/anchors', '/etc/pki/ca-trust/source/blocklist'],
+    distrust: 'blocklist',
   },
-  { name: 'suse', bundle: '/var/lib/ca-certificates/ca-bundle.pem', folders: ['/etc/pki/trust/anchors'] },
+  {
+    name: 'suse',
+    bundle: '/var/lib/ca-certificates/ca-bundle.pem',
+    folders: ['/etc/pki/trust/anchors', '/etc/pki/trust/blocklist'],
+    distrust: 'blocklist',
+  },
   { name: 'photon', bundle: '/etc/pki/tls/certs/ca-bundle.crt', folders: [] },
 ]
 
@@ -88,6 +99,12 @@ function layOut(root: string, layout: Layout): ScratchNode {
   if (layout.bundle !== undefined) write(layout.bundle, FOREIGN.map(({ pem }) => pem).join(''))
   if (layout.folder !== undefined)
     write(`${layout.folder}/${subjectHash(FOREIGN[0]?.pem ?? '')}.0`, FOREIGN[0]?.pem ?? '')
+  if (layout.distrust === 'conf') {
+    write('/etc/ca-certificates.conf', '# shipped\nmozilla/Distribution.crt\n')
+    write('/usr/share/ca-certificates/mozilla/Distribution.crt', SHIPPED.pem)
+    symlinkSync('/usr/share/ca-certificates/mozilla/Distribution.crt', join(root, CERTS, 'Distribution.pem'))
+    symlinkSync('Distribution.pem', join(root, CERTS, `${subjectHash(SHIPPED.pem)}.0`))
+  }
   return scratchNode(root)
 }
 
@@ -110,12 +127,12 @@ function isInFolder(root: string, folder: string, { pem }: Certificate): boolean
   }
 }
 
-function found(root: string, { folder, bundle }: Layout): ReadonlySet<Certificate> {
+function found(root: string, { folder, bundle, distrust }: Layout): ReadonlySet<Certificate> {
   const text = bundle === undefined ? '' : readFileSync(join(root, bundle), 'utf8')
   return new Set(
     ALL.filter(
       (ca) =>
-        (folder === undefined || isInFolder(root, folder, ca) || ca === FOREIGN[1]) &&
+        (folder === undefined || isInFolder(root, folder, ca) || (ca === SHIPPED && distrust === undefined)) &&
         (bundle === undefined || text.includes(ca.pem)),
     ),
   )
@@ -137,17 +154,21 @@ const configuration = fc.record({
     }),
     { selector: ({ host }) => host, maxLength: 3 },
   ),
+  isShippedDistrusted: fc.boolean(),
   fileName: fc.constantFrom('{name}.pem', '{name}.pem', '{name}.pem', 'x-{name}.pem', 'corp-{name}.pem'),
 })
 
 type Configuration = typeof configuration extends fc.Arbitrary<infer Value> ? Value : never
 
 /** An anchor without a certificate would hold its last good ones, which is another matter. */
-function desiredOf({ anchors: all, registries, fileName }: Configuration): DesiredState {
+function desiredOf({ anchors: all, registries, isShippedDistrusted, fileName }: Configuration): DesiredState {
   const base = desired()
   const anchors = all.filter(({ cas }) => cas.length > 0)
   const known = new Set(anchors.map(({ name }) => name))
+  // What is an anchor of the node cannot be distrusted: the configuration is refused.
+  const isAnchor = anchors.some(({ cas, scope }) => scope === 'system' && cas.includes(SHIPPED))
   return desired({
+    ...(isShippedDistrusted && !isAnchor && { distrust: { fingerprints: [SHIPPED.fingerprint], problems: [] } }),
     anchors: anchors.map(({ name, cas, scope }) =>
       scope === 'system' ? anchor(name, ...cas) : { ...anchor(name, ...cas), scope },
     ),
@@ -237,15 +258,18 @@ async function run(layout: Layout, configurations: readonly Configuration[]): Pr
     let state = EMPTY_STATE
     let declared: ReadonlySet<Certificate> = new Set()
     let forHosts: ReadonlySet<string> = new Set()
+    let wasOut = false
     const step = async (wanted: DesiredState) => {
       const next = declaredIn(wanted)
       const staying = [...declared].filter((ca) => next.has(ca))
+      const isOut = layout.distrust !== undefined && wanted.distrust !== undefined
+      const shipped = FOREIGN.filter((ca) => ca !== SHIPPED || !(isOut || wasOut))
       const nextForHosts = declaredForHosts(wanted)
       const stayingForHosts = [...forHosts].filter((one) => nextForHosts.has(one))
       for (const change of await plan(node, wanted, state)) {
         state = await node.carryOut([change], state)
         const now = found(root, layout)
-        const missed = [...staying, ...(layout.bundle === undefined ? [] : FOREIGN)].filter((ca) => !now.has(ca))
+        const missed = [...staying, ...(layout.bundle === undefined ? [] : shipped)].filter((ca) => !now.has(ca))
         if (missed.length > 0) throw new Error(`after ${change.action} ${change.path}: ${names(missed)} is missed`)
         const nowForHosts = foundForHosts(root)
         const lost = stayingForHosts.filter((one) => !nowForHosts.has(one))
@@ -256,6 +280,8 @@ async function run(layout: Layout, configurations: readonly Configuration[]): Pr
       const missing = [...next].filter((ca) => !now.has(ca))
       const toomany = [...now].filter((ca) => !next.has(ca) && !isForeign(ca))
       if (missing.length > 0) throw new Error(`${names(missing)} is declared and missing`)
+      if (layout.bundle !== undefined && now.has(SHIPPED) === isOut)
+        throw new Error(`what the distribution ships is ${isOut ? 'distrusted and there' : 'missing'}`)
       if (toomany.length > 0) throw new Error(`${names(toomany)} is there and not declared`)
       const [is, should] = [foundForHosts(root), nextForHosts].map((one) => [...one].sort().join())
       if (is !== should) throw new Error(`registries are verified by ${is} instead of ${should}`)
@@ -264,6 +290,7 @@ async function run(layout: Layout, configurations: readonly Configuration[]): Pr
       if (left.length > 0)
         throw new Error(`the next plan: ${left.map(({ action, path }) => `${action} ${path}`).join(', ')}`)
       declared = next
+      wasOut = isOut
     }
     for (const one of configurations) await step(desiredOf(one))
     for (const answer of verified(root, layout)) {
