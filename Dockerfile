@@ -1,4 +1,4 @@
-# The image of the agent and its sidecars: a C library, Node, two JavaScript files and the commands that start them. No shell, no package manager, and nothing runs in the
+# The image of the agent and its sidecars: a C library, Node, the bundles and the commands that start them. No shell, no package manager, and nothing runs in the
 # final stage, so that it can be built for amd64 and arm64 on either. scripts/image builds it; by hand:
 #   buildah build --timestamp 0 --platform linux/arm64 --build-arg BUILD_BASE=… --build-arg BUNDLE=build --build-arg BASE=… -t registry-trust .
 # BASE: anything with glibc >= 2.34 and libstdc++ (a distroless "cc" image); pin it by digest. BUILD_BASE: anything with npm and tar,

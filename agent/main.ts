@@ -153,7 +153,13 @@ function wire(options: Wired, command: Command): Wiring {
   const onNode: CriConnector = (socket) => connectCri(behindProxy ?? files.hostPath(socket))
   const thread = readingThread({ program: READER })
   const loadConfig = guardedLoad({ paths: options.config, files: inputs, clock, thread, fragments })
-  const about = { name: node, arch: process.arch, address: options.containerdAddress, labelsFile: options.nodeLabels }
+  const about = {
+    name: node,
+    arch: process.arch,
+    address: options.containerdAddress,
+    labelsFile: options.nodeLabels,
+    fleetFolder: options.fleet,
+  }
   return {
     options,
     version: VERSION,

@@ -1,9 +1,10 @@
-// Bundles the agent, its command line and the sidecars into dist/registry-trust.cjs: one file starts faster and takes
-// less memory than the packages do (docs/performance.md).
-import { readFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+// Bundles the agent, its command line and the sidecars into dist/registry-trust*.cjs: bundles start faster and take less
+// memory than the packages do (docs/performance.md). What several programs or commands share is in parts of its own,
+// so that each process reads only what it runs.
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import standaloneCode from 'ajv/dist/standalone/index.js'
-import { build, type Plugin } from 'esbuild'
+import { build, type OutputFile, type Plugin, transform } from 'esbuild'
 import { createAjv, TRUST_SCHEMA_ID } from '../agent/config/schema/compiled.ts'
 
 const outdir = process.argv[2] ?? 'dist'
@@ -24,43 +25,79 @@ const compiledSchema: Plugin = {
   },
 }
 
-/** The client of the Kubernetes API is larger than all the rest, and only `publish`, `fleet` and `status --all` run it. */
-const clusterApart: Plugin = {
-  name: 'cluster-apart',
-  setup({ onResolve }) {
-    onResolve({ filter: /\/cluster\/kubernetes-api\.ts$/ }, ({ kind }) =>
-      kind === 'dynamic-import' ? { path: './registry-trust-cluster.cjs', external: true } : undefined,
-    )
-    onResolve({ filter: /(?:^\.|\/commands)\/fleet\.ts$/ }, ({ kind }) =>
-      kind === 'dynamic-import' ? { path: './registry-trust-fleet.cjs', external: true } : undefined,
-    )
-  },
-}
-
-await build({
-  // The sidecars have a file of their own: what they never run would cost them more memory than all they do.
+/** Each dynamic import begins a part; what several parts need is a part again. esbuild splits ES modules only. */
+const { outputFiles, metafile } = await build({
   entryPoints: {
     'registry-trust': 'agent/main.ts',
+    // The sidecars have a program of their own: what they never run would cost them more memory than all they do.
     'registry-trust-sidecar': 'agent/main-sidecar.ts',
     // What decodes the files of the configuration that are not small, in a thread.
     'registry-trust-reader': 'agent/main-reader.ts',
-    'registry-trust-cluster': 'agent/cluster/kubernetes-api.ts',
-    'registry-trust-fleet': 'agent/cli/commands/fleet.ts',
   },
   outdir,
-  outExtension: { '.js': '.cjs' },
+  write: false,
+  metafile: true,
   bundle: true,
-  plugins: [compiledSchema, clusterApart],
+  splitting: true,
+  chunkNames: 'registry-trust-[hash]',
+  plugins: [compiledSchema],
   platform: 'node',
-  format: 'cjs',
+  format: 'esm',
   target: 'node24',
   keepNames: true,
-  // Names stay, for stack traces; the white space alone is a third of what Node would read and keep in memory.
-  minifyWhitespace: true,
-  minifySyntax: true,
-  lineLimit: 160,
-  sourcemap: 'external',
-  legalComments: 'linked',
+  sourcemap: 'inline',
+  legalComments: 'external',
   logLevel: 'warning',
   define: { REGISTRY_TRUST_VERSION: JSON.stringify(version), 'import.meta.dirname': '__dirname' },
 })
+
+for (const { entryPoint = '' } of Object.values(metafile.outputs))
+  if (metafile.inputs[entryPoint]?.format === 'cjs')
+    throw new Error(`import('${entryPoint}') has no named exports in the bundle: import a module that names them`)
+mkdirSync(outdir, { recursive: true })
+removeEarlier()
+const isLicences = ({ path }: OutputFile) => path.endsWith('.LEGAL.txt')
+await Promise.all(outputFiles.filter((file) => !isLicences(file)).map(writeCommonJs))
+writeLicences(outputFiles.filter(isLicences))
+
+/** The names of parts change with what is in them. */
+function removeEarlier(): void {
+  for (const name of readdirSync(outdir)) if (/^registry-trust.*\.(cjs|map|txt)$/.test(name)) rmSync(join(outdir, name))
+}
+
+/** One list for all parts: a heading, then for each file its name and its notice. */
+function writeLicences(files: readonly OutputFile[]): void {
+  const notices = new Set(
+    files.flatMap(({ text }) =>
+      text
+        .trim()
+        .split(/\n\n(?=\S)/)
+        .slice(1),
+    ),
+  )
+  const text = ['Bundled license information:', ...[...notices].toSorted()].join('\n\n')
+  writeFileSync(join(outdir, 'registry-trust.LEGAL.txt'), `${text}\n`)
+}
+
+/** As CommonJS, which Node.js starts sooner than ES modules, and which packages that call `require` are made for. */
+async function writeCommonJs({ path, text }: OutputFile): Promise<void> {
+  const name = basename(path).replace(/\.js$/, '.cjs')
+  const { code, map } = await transform(text, {
+    loader: 'js',
+    platform: 'node',
+    format: 'cjs',
+    target: 'node24',
+    // Names stay, for stack traces; the white space alone is a third of what Node would read and keep in memory.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    lineLimit: 160,
+    supported: { 'dynamic-import': false },
+    sourcemap: 'external',
+    sourcefile: name,
+    sourcesContent: false,
+    logLevel: 'warning',
+  })
+  const linked = code.replaceAll(/(require\("\.\/registry-trust[\w-]*)\.js"\)/g, '$1.cjs")')
+  writeFileSync(join(outdir, name), linked, { mode: code.startsWith('#!') ? 0o755 : 0o644 })
+  writeFileSync(join(outdir, `${name}.map`), map)
+}

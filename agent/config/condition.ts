@@ -97,13 +97,19 @@ function compare(version: readonly number[], limit: readonly number[]): number {
   return 0
 }
 
-function judgeLabels({ labels }: Condition, { labels: found }: NodeFacts): Verdict {
+function judgeLabels({ labels }: Condition, { labels: found, hasOtherLabels }: NodeFacts): Verdict {
   if (labels === undefined) return YES
   if (found === undefined) return { holds: 'unknown', why: 'the labels of this node are not known now' }
+  let verdict = YES
   for (const [key, value] of Object.entries(labels)) {
     const has = Object.hasOwn(found, key) ? found[key] : undefined
-    if (has === undefined) return no(`when.labels has ${key}, and this node does not`)
-    if (value !== '*' && has !== value) return no(`when.labels has ${key}: ${value}, and this node has ${has}`)
+    if (has === undefined && hasOtherLabels === true)
+      verdict = {
+        holds: 'unknown',
+        why: `the label ${key} of this node is not known: fleet.nodeLabels does not name it`,
+      }
+    else if (has === undefined || has === null) return no(`when.labels has ${key}, and this node does not`)
+    else if (value !== '*' && has !== value) return no(`when.labels has ${key}: ${value}, and this node has ${has}`)
   }
-  return YES
+  return verdict
 }

@@ -1,9 +1,12 @@
 // The annotation as text. Whoever writes it is outside, so every field is checked; a note that cannot be understood is
 // no note.
-import type { FleetNote, Grant } from '../model/fleet.ts'
+import type { FleetNote, Grant, NodeLabels } from '../model/fleet.ts'
 
-/** A grant, three numbers and a digest are far below it. */
-export const MAX_NOTE_BYTES = 4096
+/** In the folder that --fleet names: the ConfigMap's keys beside it are names without a slash. */
+export const NOTE_FILE = 'registry-trust.io/fleet'
+/** A grant, three numbers, a digest and 16 labels of the longest kind are far below it. */
+export const MAX_NOTE_BYTES = 16_384
+const MAX_LABELS = 16
 const MAX_TTL_SECONDS = 3600
 
 /** Undefined: absent, empty or broken; the agent then does as if there were no fleet component. */
@@ -15,14 +18,30 @@ export function parseNote(text: string): FleetNote | undefined {
   if (typeof config !== 'string' || !/^[0-9a-f]{64}$/.test(config)) return undefined
   if (typeof nodes !== 'number' || !Number.isSafeInteger(nodes) || nodes < 1) return undefined
   const grant = grantOf(value['grant'])
-  return { config, nodes, ...(grant === undefined ? {} : { grant }) }
+  const labels = labelsOf(value['labels'])
+  return { config, nodes, ...(grant === undefined ? {} : { grant }), ...(labels === undefined ? {} : { labels }) }
 }
 
 /** The same note is always the same text, so that it can be compared. */
-export function renderNote({ config, nodes, grant }: FleetNote): string {
-  if (grant === undefined) return JSON.stringify({ config, nodes })
-  const { id, generation, ttlSeconds } = grant
-  return JSON.stringify({ config, nodes, grant: { id, generation, ttlSeconds } })
+export function renderNote({ config, nodes, grant, labels }: FleetNote): string {
+  const sorted = Object.entries(labels ?? {}).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return JSON.stringify({
+    config,
+    nodes,
+    ...(grant && { grant: { id: grant.id, generation: grant.generation, ttlSeconds: grant.ttlSeconds } }),
+    ...(labels && { labels: Object.fromEntries(sorted) }),
+  })
+}
+
+/** As Kubernetes takes them: a name with an optional prefix, and a value of at most 63 characters. */
+function labelsOf(value: unknown): NodeLabels | undefined {
+  if (!isObject(value) || Array.isArray(value)) return undefined
+  const pairs = Object.entries(value)
+  const isLabel = ([name, one]: readonly [string, unknown]) =>
+    /^[A-Za-z0-9._/-]{1,317}$/.test(name) &&
+    (one === null || (typeof one === 'string' && /^[A-Za-z0-9._-]{0,63}$/.test(one)))
+  if (pairs.length > MAX_LABELS || !pairs.every(isLabel)) return undefined
+  return Object.fromEntries(pairs) as NodeLabels
 }
 
 function grantOf(value: unknown): Grant | undefined {

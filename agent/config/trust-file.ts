@@ -110,6 +110,7 @@ export type Settings = {
   readonly fleet: {
     readonly touchesPerSecond: number
     readonly startupTaint: 'keep' | 'remove'
+    readonly nodeLabels: readonly string[]
     readonly rollout: {
       readonly canary: number | string
       readonly maxUnavailable: number | string

@@ -79,7 +79,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     )
   const lookAtServed = (failed?: ReadonlySet<string>) =>
     void served
-      .look(loop.registries(), failed === undefined ? {} : { failed })
+      .refresh(loop.registries(), failed === undefined ? {} : { failed })
       .then(() => tellFacts({ registries: loop.registries() }))
   const onProofs = (proofs: readonly ProofResult[]) => {
     for (const { host, level, finding, durationMs, loginAccepted } of proofs) {

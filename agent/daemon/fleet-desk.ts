@@ -3,7 +3,7 @@
 // before anybody is told so.
 import { posix } from 'node:path'
 import { configDigest } from '../config/config-digest.ts'
-import { MAX_NOTE_BYTES, parseNote } from '../config/fleet-note.ts'
+import { MAX_NOTE_BYTES, NOTE_FILE, parseNote } from '../config/fleet-note.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { ClosedGrant, FleetNote, GrantReport } from '../model/fleet.ts'
 import type { Clock, FleetGate, GrantStore, InputFiles, Log } from '../model/ports.ts'
@@ -16,14 +16,12 @@ import {
   type SeenGrant,
 } from '../reconcile/restart/grant.ts'
 
-/** In the folder that --fleet names: the ConfigMap's keys beside it are names without a slash. */
-export const NOTE_FILE = 'registry-trust.io/fleet'
 /** A ConfigMap has at most 1 MiB. */
 const MAX_FILE_BYTES = 2 * 1024 * 1024
 
 export type FleetDesk = FleetGate & {
   /** Reads the note and the digest of the configuration anew. */
-  look(): Promise<void>
+  reread(): Promise<void>
   /** Looks at the clock alone: a grant may be over. */
   tick(): Promise<void>
   note(): FleetNote | undefined
@@ -63,7 +61,7 @@ export function fleetDesk({ inputs, folder, configFolder, store, clock, log }: D
     await close(expired)
     log.info('grant-expired', { grant: expired.id, generation: expired.generation })
   }
-  const look = async () => {
+  const reread = async () => {
     if (!isLoaded) closed = await store.load()
     isLoaded = true
     if (folder !== undefined) {
@@ -76,7 +74,7 @@ export function fleetDesk({ inputs, folder, configFolder, store, clock, log }: D
   }
   const answer = async (generation: string) => {
     try {
-      await look()
+      await reread()
       return permitByGrant(generation, seen, closed, clock.monotonic())
     } catch (thrown) {
       return {
@@ -86,7 +84,7 @@ export function fleetDesk({ inputs, folder, configFolder, store, clock, log }: D
     }
   }
   return {
-    look,
+    reread,
     tick,
     note: () => note,
     config: () => config,

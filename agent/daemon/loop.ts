@@ -189,7 +189,7 @@ export class Loop {
     try {
       const isResync = this.#resync.at <= startedAt
       if (isResync || byHand) this.#options.forget?.()
-      if (look || byHand || prove || isResync) await this.#look(byHand, prove)
+      if (look || byHand || prove || isResync) await this.#loadAndReconcile(byHand, prove)
       else await this.#proveDue()
     } catch (thrown) {
       const error = asAgentError(thrown)
@@ -205,7 +205,7 @@ export class Loop {
     }
   }
 
-  async #look(byHand: boolean, proveAll: boolean): Promise<void> {
+  async #loadAndReconcile(byHand: boolean, proveAll: boolean): Promise<void> {
     await this.#readConfig()
     this.#memory = { ...this.#memory, isApplying: isNewInput(this.#memory) }
     this.#publish()

@@ -32,7 +32,7 @@ export type ServedWatch = {
    * Looks when it is time; what is known is kept while a registry does not answer. `failed`: hosts whose proof has just
    * failed.
    */
-  look(registries: readonly Registry[], options?: { readonly failed?: ReadonlySet<string> }): Promise<void>
+  refresh(registries: readonly Registry[], options?: { readonly failed?: ReadonlySet<string> }): Promise<void>
   of(host: string): Served | undefined
   /** A proof has established trust: what was served then is the chain that is trusted. */
   proved(host: string, at: string): void
@@ -58,7 +58,7 @@ export function servedWatch({
   const lookedAt = new Map<string, number>()
   const changes = new Map<string, Change>()
   const lookAt = async ({ host }: Registry): Promise<void> => {
-    const { chain } = await tls.look(targetOf(host), { timeoutMs: LOOK_MS, request: { path: '/v2/' } })
+    const { chain } = await tls.inspect(targetOf(host), { timeoutMs: LOOK_MS, request: { path: '/v2/' } })
     const certificates = chain.map(servedCertificate).filter(({ notAfter }) => notAfter !== '')
     const [first] = certificates.map(({ notAfter }) => notAfter).sort()
     if (first === undefined) return
@@ -84,7 +84,7 @@ export function servedWatch({
       if (change !== undefined && proofBegan >= change.at) changes.delete(host)
     },
     changed: () => [...changes].map(([host, change]) => asDrift(host, change)),
-    async look(registries, { failed = new Set() } = {}) {
+    async refresh(registries, { failed = new Set() } = {}) {
       const hosts = new Set(registries.map(({ host }) => host))
       for (const map of [known, changes]) for (const host of map.keys()) if (!hosts.has(host)) map.delete(host)
       const now = clock.monotonic()

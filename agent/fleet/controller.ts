@@ -16,7 +16,7 @@ import type { Pace } from './polls.ts'
 import { type FleetNode, type LeaderMemory, NEW_MEMORY, NEW_RECORD, type RolloutRecord } from './record.ts'
 import { adoptGrants, type RolloutStep, stepRollout } from './rollout.ts'
 import { createToucher } from './toucher.ts'
-import { noteOf as parsedNote } from './touches.ts'
+import { noteOf as parsedNote, toldLabels } from './touches.ts'
 import { conditionOf, fleetState } from './verdict.ts'
 import { isCanary } from './waves.ts'
 
@@ -102,11 +102,12 @@ export function createController(options: ControllerOptions): Controller {
   }
 
   function touch(): void {
-    const { rollout, touchesPerSecond } = settings()
+    const { rollout, touchesPerSecond, nodeLabels } = settings()
     const [pods, nodes] = [view.pods(), view.nodes()]
     const isFirst = (node: string) => isCanary(rollout.canary, nodes.get(node) ?? { labels: {} })
     const [config, record] = [view.config()?.digest, leadership.record()]
-    toucher.touch({ agents: pods.size, config, record, isCanary: isFirst }, pods, touchesPerSecond)
+    const labelsOf = (node: string) => toldLabels(nodeLabels, nodes.get(node)?.labels)
+    toucher.touch({ agents: pods.size, config, record, isCanary: isFirst, labelsOf }, pods, touchesPerSecond)
   }
 
   /** Whether the node should have taken the change up by now: told, mounted by its kubelet, and its share awaited. */

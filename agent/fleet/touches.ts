@@ -1,8 +1,9 @@
 // Which Pods have to be told something, and in which order: grants first, then the canary, then the rest; never faster
 // than allowed. Pure.
+import { isDeepStrictEqual } from 'node:util'
 import { parseNote, renderNote } from '../config/fleet-note.ts'
 import { spreadDelayMs } from '../config/spread.ts'
-import type { FleetNote } from '../model/fleet.ts'
+import type { FleetNote, NodeLabels } from '../model/fleet.ts'
 import type { SeenPod } from '../model/fleet-cluster.ts'
 import type { RolloutRecord } from './record.ts'
 
@@ -18,16 +19,19 @@ export type TouchInput = {
   readonly config: string | undefined
   readonly record: RolloutRecord
   readonly isCanary: (node: string) => boolean
+  /** What the agent of a node is told of its labels; undefined: nothing. */
+  readonly labelsOf?: (node: string) => NodeLabels | undefined
   readonly limit: number
 }
 
-export function touchesDue({ pods, agents, config, record, isCanary, limit }: TouchInput): readonly Touch[] {
+export function touchesDue({ pods, agents, config, record, isCanary, labelsOf, limit }: TouchInput): readonly Touch[] {
   if (config === undefined) return []
   const all = [...pods].filter(({ isLeaving, node }) => !isLeaving && node !== '')
   const due: { readonly pod: SeenPod; readonly wanted: FleetNote; readonly rank: number; readonly delayMs: number }[] =
     []
   for (const pod of all) {
-    const wanted = noteFor(pod, agents, config, record)
+    const labels = labelsOf?.(pod.node)
+    const wanted = { ...noteFor(pod, agents, config, record), ...(labels && { labels }) }
     const now = noteOf(pod)
     if (now !== undefined && isSame(now, wanted)) continue
     const isGrant = wanted.grant !== undefined
@@ -72,5 +76,13 @@ function noteFor({ node }: SeenPod, nodes: number, config: string, { grants }: R
 
 /** How many nodes there are is told along with something else, never for its own sake. */
 function isSame(left: FleetNote, right: FleetNote): boolean {
-  return left.config === right.config && left.grant?.id === right.grant?.id
+  return (
+    left.config === right.config && left.grant?.id === right.grant?.id && isDeepStrictEqual(left.labels, right.labels)
+  )
+}
+
+/** Of the labels of a node those with the names; undefined: no name is given, or the node is not known. */
+export function toldLabels(names: readonly string[], labels: NodeLabels | undefined): NodeLabels | undefined {
+  if (names.length === 0 || labels === undefined) return undefined
+  return Object.fromEntries(names.map((name) => [name, Object.hasOwn(labels, name) ? (labels[name] ?? null) : null]))
 }

@@ -46,7 +46,10 @@ export type NodeFacts = {
   readonly os?: string
   readonly arch?: string
   readonly containerd?: string
-  readonly labels?: { readonly [key: string]: string }
+  /** null: the node has none of that name. */
+  readonly labels?: { readonly [key: string]: string | null }
+  /** Nothing is known of a name that is not in `labels`. */
+  readonly hasOtherLabels?: true
 }
 
 /** A named set of CA certificates. `certificates` is empty while `problems` says why it cannot be used. */

@@ -34,7 +34,8 @@ export const ERRORS = {
   },
   NOT_FOR_THIS_NODE: { remedy: 'Nothing is to be done; change `when` if it should count here.', retryable: false },
   CONDITION_UNKNOWN: {
-    remedy: 'Wait until the fact is known again (containerd answers, the file of --node-labels is there).',
+    remedy:
+      'Wait until the fact is known again (containerd answers, the file of --node-labels is there, fleet.nodeLabels names the label).',
     retryable: true,
   },
   ANCHOR_MISSING: {

@@ -13,12 +13,17 @@ export type Grant = {
   readonly ttlSeconds: number
 }
 
+/** null: the node has no label of that name. */
+export type NodeLabels = { readonly [name: string]: string | null }
+
 export type FleetNote = {
   /** Digest of the ConfigMap's data (config/config-digest.ts). */
   readonly config: string
   /** How many nodes have an agent: proofs after a change are spread by it. */
   readonly nodes: number
   readonly grant?: Grant
+  /** Those of the node that `fleet.nodeLabels` names; absent where it names none. */
+  readonly labels?: NodeLabels
 }
 
 /**
@@ -49,6 +54,8 @@ export type ClosedGrant = {
 export type FleetSettings = {
   readonly touchesPerSecond: number
   readonly startupTaint: 'keep' | 'remove'
+  /** Names of labels that the agents are told. */
+  readonly nodeLabels: readonly string[]
   readonly rollout: RolloutSettings
 }
 
@@ -69,6 +76,7 @@ export type RolloutSettings = {
 export const DEFAULT_FLEET: FleetSettings = {
   touchesPerSecond: 50,
   startupTaint: 'keep',
+  nodeLabels: [],
   rollout: {
     canary: { kind: 'count', count: 1 },
     maxUnavailable: { kind: 'percent', percent: 10 },

@@ -566,7 +566,7 @@ export type TlsLookOptions = CallOptions & {
 
 export type TlsProbe = {
   /** Never throws for what the network does; no session is reused. */
-  look(target: TlsTarget, options: TlsLookOptions): Promise<TlsSight>
+  inspect(target: TlsTarget, options: TlsLookOptions): Promise<TlsSight>
   /**
    * GET of an `http:` address that a certificate names, at most 64 KiB; undefined: no 200. Never from loopback or
    * link-local.

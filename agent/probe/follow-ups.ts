@@ -5,7 +5,7 @@ import { type Finding, type FindingCode, finding } from '../model/finding.ts'
 import type { HttpAnswer, TlsSight, TlsTarget } from '../model/ports.ts'
 import { type BearerChallenge, bearerChallenge } from './challenge.ts'
 import { explainAnswer, explainFailure } from './failure.ts'
-import { look, type ProbeOptions, type ProbePorts, type Trust } from './handshake.ts'
+import { inspectServer, type ProbeOptions, type ProbePorts, type Trust } from './handshake.ts'
 
 export type RelatedFinding = { readonly host: string; readonly finding: Finding }
 
@@ -101,7 +101,9 @@ class Follower {
         return undefined
       }
       if (host !== withoutDefaultPort(registry) && !(await this.#mayFollow(next))) return undefined
-      const seen = await look(host, trust, this.#ports, this.#left(), { path: `${next.pathname}${next.search}` })
+      const seen = await inspectServer(host, trust, this.#ports, this.#left(), {
+        path: `${next.pathname}${next.search}`,
+      })
       if (seen.verdict.code !== 'trusted' || seen.sight.answer === undefined) return undefined
       ;[answer, url] = [seen.sight.answer, next]
     }
@@ -117,7 +119,7 @@ class Follower {
       await this.visit(url, 'blob')
       return this.found.some(({ host, finding: { code } }) => host === hostOf(url) && code === 'trusted')
     }
-    const { verdict } = await look(hostOf(url), trust, this.#ports, this.#left(), { path: '/' })
+    const { verdict } = await inspectServer(hostOf(url), trust, this.#ports, this.#left(), { path: '/' })
     if (verdict.code === 'trusted') return true
     const message = `${registry} redirects to the page ${shown(url)}: a login portal or captive portal`
     this.#note(hostOf(url), finding('login-page', message, { notes: [verdict.message] }))
@@ -149,10 +151,10 @@ class Follower {
       return undefined
     }
     // The path may tell names of images: it is sent only to a host that has been verified.
-    const seen = await look(host, trust, this.#ports, this.#left(), { path: '/' })
+    const seen = await inspectServer(host, trust, this.#ports, this.#left(), { path: '/' })
     if (!isSame) this.#note(host, this.#verdict(host, role, seen.verdict))
     if (seen.verdict.code !== 'trusted' || role !== 'token') return undefined
-    const asked = await look(host, trust, this.#ports, this.#left(), { path: `${url.pathname}${url.search}` })
+    const asked = await inspectServer(host, trust, this.#ports, this.#left(), { path: `${url.pathname}${url.search}` })
     return asked.verdict.code === 'trusted' ? asked.sight.answer : undefined
   }
 
@@ -245,7 +247,7 @@ class Follower {
     const { registry, trust } = this.#base
     const authorization =
       token === undefined || !/^[\x21-\x7e]+$/.test(token) ? {} : { authorization: `Bearer ${token}` }
-    const seen = await look(registry, trust, this.#ports, this.#left(), {
+    const seen = await inspectServer(registry, trust, this.#ports, this.#left(), {
       path,
       headers: { ...headers, ...authorization },
     })

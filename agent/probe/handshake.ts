@@ -36,24 +36,24 @@ export type Seen = {
 }
 
 /** One handshake and its judgement; with the missing issuer's certificate as evidence where one can be had. */
-export async function look(
+export async function inspectServer(
   registry: string,
   trust: Trust,
   ports: ProbePorts,
   options: ProbeOptions,
   request: { readonly path: string; readonly headers?: { readonly [name: string]: string } } = { path: '/v2/' },
 ): Promise<Seen> {
-  return judged(registry, trust, await ports.tls.look(targetOf(registry), { ...options, request }), ports, options)
+  return judged(registry, trust, await ports.tls.inspect(targetOf(registry), { ...options, request }), ports, options)
 }
 
 /** The same without a request: for a server that nobody vouches for yet. */
-export async function lookAtChain(
+export async function inspectChain(
   registry: string,
   trust: Trust,
   ports: ProbePorts,
   options: ProbeOptions,
 ): Promise<Seen> {
-  return judged(registry, trust, await ports.tls.look(targetOf(registry), options), ports, options)
+  return judged(registry, trust, await ports.tls.inspect(targetOf(registry), options), ports, options)
 }
 
 async function judged(

@@ -13,7 +13,7 @@ import { rootsOfAnchors, SYSTEM } from '../pki/chain/roots.ts'
 import { clockNote } from './failure.ts'
 import { followUps, type RelatedFinding } from './follow-ups.ts'
 import {
-  look,
+  inspectServer,
   type ProbeOptions,
   type ProbePorts,
   type Seen,
@@ -79,7 +79,7 @@ export async function probeRegistry(
     timeoutMs: Math.max(1, Math.floor(options.timeoutMs - (ports.clock.monotonic() - started))),
   })
   const target = targetOf(registry)
-  const seen = await look(registry, trust, ports, left())
+  const seen = await inspectServer(registry, trust, ports, left())
   const isTrusted = seen.verdict.code === 'trusted'
   const explained = isTrusted ? seen.verdict : await lookCloser(request, seen, ports, left)
   const note = clockNote(seen.sight.answer, ports.clock.now())
@@ -107,7 +107,7 @@ async function lookCloser(
   const target = targetOf(registry)
   const again = (how: { readonly serverName?: null; readonly oldestProtocol?: 'TLSv1' }) => {
     const { oldestProtocol, ...name } = how
-    return ports.tls.look(
+    return ports.tls.inspect(
       { ...target, ...name },
       { ...left(), request: { path: '/v2/' }, ...(oldestProtocol && { oldestProtocol }) },
     )
@@ -158,7 +158,10 @@ async function suspectInterception(
       .filter((one) => one.registry !== registry)
       .slice(0, MOST_NEIGHBOURS)
       .map(async (one) => {
-        const { unexpectedIssuer: issuer } = await look(one.registry, one.trust, ports, { ...options, timeoutMs })
+        const { unexpectedIssuer: issuer } = await inspectServer(one.registry, one.trust, ports, {
+          ...options,
+          timeoutMs,
+        })
         return { host: targetOf(one.registry).host, issuer: issuer ?? '' }
       }),
   )

@@ -34,13 +34,13 @@ export function proxyFor(environment: Environment, host: string, port: number): 
 export function throughProxy(tls: TlsProbe, environment: Environment): TlsProbe {
   return {
     ...tls,
-    async look(target, options) {
+    async inspect(target, options) {
       const choice = proxyFor(environment, target.host, target.port)
       switch (choice.kind) {
         case 'direct':
-          return await tls.look(target, options)
+          return await tls.inspect(target, options)
         case 'proxy':
-          return await tls.look({ ...target, proxy: choice.proxy }, options)
+          return await tls.inspect({ ...target, proxy: choice.proxy }, options)
         case 'unsupported': {
           const text = `containerd reaches it through ${choice.shown}, which cannot be followed here: run \`registry-trust explain\`, which asks containerd`
           const nothing = { address: undefined, chain: [], protocol: undefined, wantsClientCertificate: false }

@@ -3,7 +3,7 @@
 import { type Finding, type FindingCode, finding } from '../model/finding.ts'
 import { isProbeReference } from '../model/image-reference.ts'
 import { explainManifest, PROBE_MANIFEST } from './follow-ups.ts'
-import { lookAtChain, type ProbeOptions, type ProbePorts, type Trust, targetOf } from './handshake.ts'
+import { inspectChain, type ProbeOptions, type ProbePorts, type Trust, targetOf } from './handshake.ts'
 import { type ProbeReport, probeRegistry } from './probe.ts'
 
 /**
@@ -55,7 +55,7 @@ export async function withCause(
   if (CAUSES[pulled.code] === undefined) return pulled
   // What it serves says all: a server that is not trusted is asked nothing, not even without a login.
   if (pulled.code === 'unknown-authority')
-    return moreExact(pulled, (await lookAtChain(registry, await trust(), ports, options)).verdict)
+    return moreExact(pulled, (await inspectChain(registry, await trust(), ports, options)).verdict)
   const seen = pullFinding(await probeRegistry({ registry, trust: await trust() }, ports, options))
   return moreExact(pulled, seen)
 }
@@ -82,7 +82,7 @@ async function aPageAfterAll(
   { tls }: ProbePorts,
   options: ProbeOptions,
 ): Promise<Finding> {
-  const sight = await tls.look(targetOf(registry), { ...options, request: { path: PROBE_MANIFEST } })
+  const sight = await tls.inspect(targetOf(registry), { ...options, request: { path: PROBE_MANIFEST } })
   if (sight.answer?.status !== 404) return pulled
   const said = explainManifest(sight.answer, registry, sight)
   return said === undefined ? pulled : withEvidence(said, pulled)

@@ -2,15 +2,18 @@
 // whoever is alive goes on where the other stopped. The rule: nothing is done before it is recorded, except on the way
 // back, which a full disk must not stop.
 import { AgentError, asAgentError } from '../model/errors.ts'
-import type { CriEvidence, RestartDriver, RestartEvidence, RestartRecord } from '../model/restart.ts'
+import type { CriEvidence, DaemonEvidence, RestartDriver, RestartEvidence, RestartRecord } from '../model/restart.ts'
 import { RestartCommand } from './command.ts'
 import { ConfigBack } from './config-back.ts'
 import { configOf } from './config-evidence.ts'
 import { criEvidence, type DaemonWatch, watchDaemon } from './evidence.ts'
-import { type Action, decide, isOver, isSameFile } from './machine.ts'
+import { type Action, asksCri, asksDaemon, decide, isOver, isSameFile } from './machine.ts'
 import { LEASE_MS, type MachinePorts, OwnRecord, TakenOver } from './own-record.ts'
 import { putAway } from './put-away.ts'
 
+const NOT_LOOKED: DaemonEvidence = { state: 'unknown', text: 'containerd was not looked at' }
+const LEAST_PATIENCE_MS = 2_000
+const MOST_PATIENCE_MS = 16_000
 const NOT_ASKED: CriEvidence = { state: 'silent', text: 'CRI was not asked' }
 
 /** What the driver that begins knows. */
@@ -31,6 +34,8 @@ export class Machine {
   readonly #command: RestartCommand
   readonly #back: ConfigBack
   #notes: readonly string[] = []
+  /** For one call of CRI: little, as a containerd that hangs holds up each look, and more where it was too little. */
+  #patienceMs = LEAST_PATIENCE_MS
 
   private constructor(ports: MachinePorts, driver: RestartDriver, record: RestartRecord, written: number) {
     this.#ports = ports
@@ -161,7 +166,7 @@ export class Machine {
     // Asked first: of a command that ends meanwhile the effect may not be seen yet.
     const isCommandUnderWay = this.#command.underWay !== undefined
     const [daemon, config, isKept] = await Promise.all([
-      this.#watch.look(this.#own.now),
+      asksDaemon(this.#own.now) ? this.#watch.look(this.#own.now) : NOT_LOOKED,
       files.readFollowing(configFile).then((state) => configOf(state, this.#own.now)),
       restarts.isKept(configFile),
     ])
@@ -169,25 +174,24 @@ export class Machine {
       const { code, message } = this.#command.failed
       await this.#own.change({ phase: 'reverting', failure: { code, message } })
     }
-    const asks = daemon.state === 'running' || daemon.state === 'same' || daemon.state === 'unknown'
-    const cri = asks ? await this.#askCri() : NOT_ASKED
+    const isSameBoot = bootId === restarts.bootId
+    const seen = { now: clock.monotonic(), isSameBoot, config, isKept, daemon, isCommandUnderWay }
+    const cri = asksCri(this.#own.now, seen) ? await this.#askCri() : NOT_ASKED
     this.#notes = cri.notes ?? []
-    return {
-      now: clock.monotonic(),
-      isSameBoot: bootId === restarts.bootId,
-      config,
-      isKept,
-      daemon,
-      cri,
-      isCommandUnderWay,
-    }
+    return { ...seen, now: clock.monotonic(), cri }
   }
 
   async #askCri(): Promise<CriEvidence> {
-    const { connectCri, processes } = this.#ports
+    const { clock, connectCri, processes } = this.#ports
+    const began = clock.monotonic()
+    const timeoutMs = this.#patienceMs
     const cri = connectCri(this.#own.now.socket)
     try {
-      return await criEvidence(cri, this.#own.now.runtime, processes)
+      const evidence = await criEvidence(cri, this.#own.now.runtime, { timeoutMs, processes })
+      // On a busy node a good containerd takes seconds for an answer, and would never be seen to be well.
+      if (evidence.state === 'silent' && clock.monotonic() - began >= timeoutMs)
+        this.#patienceMs = Math.min(MOST_PATIENCE_MS, 2 * timeoutMs)
+      return evidence
     } finally {
       cri.close()
     }

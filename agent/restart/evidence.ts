@@ -3,7 +3,6 @@ import { asAgentError } from '../model/errors.ts'
 import type { Clock, ContainerStart, CriClient, Processes, RuntimeStatus, Systemd, UnitFacts } from '../model/ports.ts'
 import type { CriEvidence, DaemonEvidence, RestartRecord, RuntimeMemory } from '../model/restart.ts'
 
-const CALL_MS = 2_000
 /** A supervisor that has started nothing for so long starts nothing. */
 const SUPERVISOR_MS = 15_000
 
@@ -105,14 +104,18 @@ function watchProcess({ clock, processes }: DaemonPorts): (record: RestartRecord
   }
 }
 
-/** Never throws. Asks nothing that a containerd which starts could hang on for longer than two seconds. */
-export async function criEvidence(cri: CriAnswers, before: RuntimeMemory, processes?: Processes): Promise<CriEvidence> {
+/** Never throws. `timeoutMs`: what each call may take. */
+export async function criEvidence(
+  cri: CriAnswers,
+  before: RuntimeMemory,
+  { timeoutMs, processes }: { readonly timeoutMs: number; readonly processes?: Processes | undefined },
+): Promise<CriEvidence> {
   try {
-    await cri.version({ timeoutMs: CALL_MS })
-    const status = await cri.status({ timeoutMs: CALL_MS })
+    await cri.version({ timeoutMs })
+    const status = await cri.status({ timeoutMs })
     const notYet = readiness(status, before)
     if (notYet !== undefined) return { state: 'not-ready', text: notYet }
-    return await compareContainers(cri, before.containers, processes)
+    return await compareContainers(cri, before.containers, { timeoutMs, processes })
   } catch (thrown) {
     const error = asAgentError(thrown)
     // Never a passing state of a starting containerd: it serves all of CRI or nothing of it.
@@ -134,12 +137,12 @@ function readiness(now: RuntimeStatus, before: RuntimeMemory): string | undefine
 async function compareContainers(
   cri: CriAnswers,
   before: readonly ContainerStart[],
-  processes: Processes | undefined,
+  { timeoutMs, processes }: { readonly timeoutMs: number; readonly processes: Processes | undefined },
 ): Promise<CriEvidence> {
   const notes: string[] = []
   let unknown = 0
   for (const container of before) {
-    const now = await startOf(container.id, cri)
+    const now = await startOf(container.id, cri, timeoutMs)
     const id = container.id.slice(0, 12)
     if (now === undefined || now.state === 'EXITED') {
       if (now === undefined) unknown += 1
@@ -165,9 +168,9 @@ function worse(text: string): CriEvidence {
 }
 
 /** Undefined: the runtime does not know it. Any other failure says nothing about the container and is thrown. */
-async function startOf(id: string, cri: CriAnswers): Promise<ContainerStart | undefined> {
+async function startOf(id: string, cri: CriAnswers, timeoutMs: number): Promise<ContainerStart | undefined> {
   try {
-    return await cri.containerStart(id, { timeoutMs: CALL_MS })
+    return await cri.containerStart(id, { timeoutMs })
   } catch (thrown) {
     const error = asAgentError(thrown)
     if (error.detail['status'] === 'NOT_FOUND') return undefined

@@ -43,6 +43,31 @@ export function isSameFile({ before, after }: Pick<RestartRecord, 'before' | 'af
   return before === after
 }
 
+/**
+ * Whether what comes next depends on containerd. Until config.toml is back nothing does, and a systemd or a CRI that
+ * hangs does not hold it up.
+ */
+export function asksDaemon({ phase, putBackAt }: Pick<RestartRecord, 'phase' | 'putBackAt'>): boolean {
+  return phase === 'restarting' || phase === 'verifying' || (phase === 'reverting' && putBackAt !== undefined)
+}
+
+/** Whether what comes next depends on CRI as well: a containerd that hangs costs each question its whole patience. */
+export function asksCri(record: RestartRecord, evidence: Omit<RestartEvidence, 'cri'>): boolean {
+  const { state } = evidence.daemon
+  const isUp = state === 'running' || state === 'unknown'
+  switch (record.phase) {
+    case 'restarting':
+      return state === 'unknown'
+    case 'verifying':
+      return isUp
+    case 'reverting':
+      if (record.starts.back > 0) return isUp || state === 'same'
+      return state === 'unknown' || (state === 'running' && hasReadOldFile(record, evidence))
+    default:
+      return false
+  }
+}
+
 export function decide(record: RestartRecord, evidence: RestartEvidence): Action {
   switch (record.phase) {
     case 'committed':
@@ -110,7 +135,9 @@ function whileVerifying(record: RestartRecord, evidence: RestartEvidence): Actio
   if (daemon.state === 'between' || daemon.state === 'ended' || daemon.state === 'starting')
     return revert('RESTART_FAILED', `containerd ended after its start with the new configuration: ${daemon.text}`)
   if (daemon.state === 'same') return revert('RESTART_FAILED', `containerd was not restarted: ${daemon.text}`)
-  switch (cri.state) {
+  // Somebody stops it: what it answers until then says nothing of its next start.
+  const state = daemon.state === 'stopping' ? 'silent' : cri.state
+  switch (state) {
     case 'ready':
       return { do: 'record', change: { phase: 'committed' } }
     case 'dead':
@@ -123,7 +150,7 @@ function whileVerifying(record: RestartRecord, evidence: RestartEvidence): Actio
       return since < limit ? wait : revert('RESTART_FAILED', `the runtime did not come back: ${cri.text}`)
     }
     default:
-      return cri.state satisfies never
+      return state satisfies never
   }
 }
 
@@ -143,7 +170,7 @@ function whileReverting(record: RestartRecord, evidence: RestartEvidence): Actio
 function beforeTheWayBack(record: RestartRecord, evidence: RestartEvidence): Action {
   const { daemon, cri, now, isSameBoot } = evidence
   const putBackAt = record.putBackAt ?? now
-  const isRightFile = isSameFile(record) || began(evidence) > putBackAt
+  const isRightFile = hasReadOldFile(record, evidence)
   const isLate = (isSameBoot ? now - putBackAt : now) > startLimit(record, evidence)
   switch (daemon.state) {
     case 'same':
@@ -167,6 +194,10 @@ function beforeTheWayBack(record: RestartRecord, evidence: RestartEvidence): Act
   }
 }
 
+function hasReadOldFile(record: RestartRecord, evidence: Omit<RestartEvidence, 'cri'>): boolean {
+  return isSameFile(record) || began(evidence) > (record.putBackAt ?? evidence.now)
+}
+
 function onTheWayBack(record: RestartRecord, evidence: RestartEvidence): Action {
   const { daemon, cri, now, isSameBoot } = evidence
   const since = isSameBoot ? now - (record.commandedAt ?? 0) : now
@@ -177,15 +208,13 @@ function onTheWayBack(record: RestartRecord, evidence: RestartEvidence): Action 
     case 'running':
     case 'same':
     case 'unknown':
-      if (daemon.state !== 'unknown' && isSameBoot && since < COMMAND_MS && began(evidence) < (record.commandedAt ?? 0))
-        return wait
+      if (isBefore(since, record, evidence)) return wait
       if (cri.state === 'ready' || cri.state === 'worse') return reverted
       if (cri.state === 'dead') return stuck(record, cri.text)
       return since < startLimit(record, evidence) ? wait : stuck(record, cri.text)
     case 'between':
     case 'ended':
-      // The command may not have reached systemd yet: what ended then is the start before it.
-      if (isSameBoot && since < COMMAND_MS && began(evidence) < (record.commandedAt ?? 0)) return wait
+      if (isBefore(since, record, evidence)) return wait
       // After "between" systemd starts it again by itself.
       return daemon.state === 'ended' && since >= RETRY_MS * record.starts.back ? back : stuck(record, daemon.text)
     default:
@@ -213,6 +242,11 @@ function mayBeOnItsWay(since: number, record: RestartRecord, evidence: RestartEv
   return since < (evidence.isCommandUnderWay ? Math.min(startLimit(record, evidence), LONGEST_COMMAND_MS) : COMMAND_MS)
 }
 
+/** What is seen is of before the last command, and that may be on its way. */
+function isBefore(since: number, record: RestartRecord, evidence: RestartEvidence): boolean {
+  return evidence.isSameBoot && began(evidence) < (record.commandedAt ?? 0) && mayBeOnItsWay(since, record, evidence)
+}
+
 function hasEnded(state: RestartEvidence['daemon']['state']): boolean {
   return state === 'between' || state === 'ended'
 }
@@ -221,7 +255,7 @@ function hasEnded(state: RestartEvidence['daemon']['state']): boolean {
  * When containerd read its file: in the future, where it is not executed yet; before everything, where that is not
  * known.
  */
-function began({ daemon, isSameBoot }: RestartEvidence): number {
+function began({ daemon, isSameBoot }: Omit<RestartEvidence, 'cri'>): number {
   if (!isSameBoot || (daemon.state === 'starting' && daemon.beganAt === undefined)) return Number.POSITIVE_INFINITY
   return daemon.beganAt ?? -1
 }

@@ -20,11 +20,23 @@ export function startGuardian(ports: MachinePorts, isPermitted: (unit: string) =
   const stopping = new AbortController()
   const { clock, log, restarts } = ports
   let refused = ''
+  let permitted = ''
+  const refusal = async (record: RestartRecord): Promise<string | undefined> => {
+    const asked = JSON.stringify([record.id, record.unit, record.configFile])
+    if (permitted === asked) return undefined
+    const why = await whyNot(record, ports, isPermitted)
+    if (why === undefined) permitted = asked
+    return why
+  }
   const turn = async (): Promise<'idle' | 'busy'> => {
     const record = await restarts.read()
     if (record === undefined || isOver(record)) return 'idle'
-    if (record.driver === 'agent' && !isAbandoned(record, ports)) return 'busy'
-    const why = await whyNot(record, ports, isPermitted)
+    // Asked while the agent still drives: when it is gone, no systemd that answers late holds up config.toml.
+    if (record.driver === 'agent' && !isAbandoned(record, ports)) {
+      await refusal(record).catch(() => undefined)
+      return 'busy'
+    }
+    const why = await refusal(record)
     if (why !== undefined) {
       if (refused !== record.id) log.error('restart-record-refused', { id: record.id, reason: why })
       refused = record.id

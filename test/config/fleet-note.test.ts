@@ -10,8 +10,12 @@ const hex = (length: number) =>
 
 t.test('what is rendered is read back', async () => {
   const grant = fc.record({ id: hex(16), generation: hex(12), ttlSeconds: fc.integer({ min: 1, max: 3600 }) })
+  const labels = fc.dictionary(
+    fc.constantFrom('pool', 'topology.kubernetes.io/zone', 'x.y/z'),
+    fc.option(fc.constantFrom('', 'a', 'b-1.c_d'), { nil: null }),
+  )
   const note = fc.record(
-    { config: hex(64), nodes: fc.integer({ min: 1, max: 20_000 }), grant },
+    { config: hex(64), nodes: fc.integer({ min: 1, max: 20_000 }), grant, labels },
     { requiredKeys: ['config', 'nodes'] },
   )
   fc.assert(
@@ -39,6 +43,9 @@ t.test('a note that cannot be understood is no note, and a grant that cannot be 
   for (const grant of grants)
     t.same(parseNote(JSON.stringify({ config, nodes: 3, grant })), { config, nodes: 3 }, JSON.stringify(grant))
   t.same(parseNote(JSON.stringify({ config, nodes: 3, grant: good })), { config, nodes: 3, grant: good })
+  const many = Object.fromEntries(Array.from({ length: 17 }, (_, at) => [`l${at}`, 'x']))
+  for (const labels of [7, [], 'x', { 'a b': 'x' }, { a: 'x y' }, { a: 1 }, { a: 'x'.repeat(64) }, many])
+    t.same(parseNote(JSON.stringify({ config, nodes: 3, labels })), { config, nodes: 3 }, JSON.stringify(labels))
   // Throws for no text at all.
   fc.assert(fc.property(fc.oneof(fc.json(), fc.string()), (text) => void parseNote(text)))
 })

@@ -1,13 +1,16 @@
 // `when`: what counts on this node, what is left out, and that nothing is concluded from what is not known.
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { judgeCondition } from '../../agent/config/condition.ts'
+import { renderNote } from '../../agent/config/fleet-note.ts'
 import { forNode, forThisNode } from '../../agent/config/for-node.ts'
 import type { Condition, DesiredState, NodeFacts } from '../../agent/model/desired-state.ts'
 import { EMPTY_STATE } from '../../agent/model/state.ts'
-import { osReleaseId, readLabels } from '../../agent/reconcile/observe/node-facts.ts'
+import { nodeFiles } from '../../agent/node/files/files.ts'
+import { inputFiles } from '../../agent/node/files/input-files.ts'
+import { observeNodeFacts, osReleaseId, readLabels } from '../../agent/reconcile/observe/node-facts.ts'
 import { planTargets } from '../../agent/reconcile/plan/plan.ts'
 import { SYSTEM_TRUST } from '../../agent/targets/system-trust/target.ts'
 import { desiredOf, loadFiles, wrongWith } from '../fixtures/config/fixture.ts'
@@ -154,6 +157,30 @@ t.test('facts come from os-release and from the file of the downward API', (t) =
     },
   )
   t.end()
+})
+
+t.test('labels come from the note of the fleet component, which tells those that it is asked for alone', async (t) => {
+  const folder = t.testdir({ 'registry-trust.io': {} })
+  const note = { config: 'a'.repeat(64), nodes: 3, labels: { pool: 'gpu', rack: null } }
+  writeFileSync(join(folder, 'registry-trust.io/fleet'), renderNote(note))
+  writeFileSync(join(folder, 'labels'), 'pool="cpu"\n')
+  const ports = { files: nodeFiles({ root: '/' }), inputs: inputFiles(), connectCri: () => t.fail('asks nothing') }
+  const about = { name: 'n', arch: 'x64', address: 'none' }
+  const factsWith = (more: { readonly fleetFolder?: string; readonly labelsFile: string | undefined }) =>
+    observeNodeFacts(new Set(['labels']), { ...about, ...more }, ports as never)
+  const facts = await factsWith({ fleetFolder: folder, labelsFile: undefined })
+  const judge = (labels: { readonly [key: string]: string }) => judgeCondition({ labels }, facts).holds
+  t.equal(judge({ pool: 'gpu' }), 'yes')
+  t.equal(judge({ pool: '*' }), 'yes')
+  t.equal(judge({ pool: 'cpu' }), 'no')
+  t.equal(judge({ rack: '*' }), 'no', 'the node has none')
+  t.equal(judge({ zone: 'b' }), 'unknown', 'nobody told')
+  t.equal(judge({ zone: 'b', pool: 'cpu' }), 'no', 'another one decides')
+  t.match(judgeCondition({ labels: { zone: 'b' } }, facts).why, /label zone .*fleet\.nodeLabels does not name it/)
+  const own = await factsWith({ fleetFolder: folder, labelsFile: join(folder, 'labels') })
+  t.equal(judgeCondition({ labels: { pool: 'cpu' } }, own).holds, 'yes', 'a file of the user comes first')
+  const none = await factsWith({ fleetFolder: join(folder, 'gone'), labelsFile: undefined })
+  t.equal(judgeCondition({ labels: { pool: 'cpu' } }, none).holds, 'unknown')
 })
 
 t.test('facts are asked only where something needs them', async (t) => {

@@ -47,7 +47,7 @@ t.test('without a note nothing is granted, and nothing is broken', async (t) => 
   await note('')
   t.match(await desk.take(grant.generation), /^waits for the fleet's grant/)
   await note('{"config":1')
-  await desk.look()
+  await desk.reread()
   t.equal(desk.note(), undefined)
   t.equal(desk.report(), null)
 })
@@ -82,7 +82,7 @@ t.test('a restart that was rolled back is done, and not well', async (t) => {
 t.test('a grant that was not used in time is over for good', async (t) => {
   const { desk, again, note, pass } = await deskOn(t)
   await note(renderNote({ config, nodes: 3, grant }))
-  await desk.look()
+  await desk.reread()
   pass(120_001)
   await desk.tick()
   t.match(desk.report(), { phase: 'expired' })
@@ -103,7 +103,7 @@ t.test(
   "the digest is of the ConfigMap's own files as the agent reads them, without a Secret's beside them",
   async (t) => {
     const { desk } = await deskOn(t)
-    await desk.look()
+    await desk.reread()
     const files = [
       { name: 'trust.yaml', bytes: Buffer.from('a') },
       { name: 'ca.pem', bytes: Buffer.from('b') },

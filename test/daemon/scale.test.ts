@@ -100,7 +100,7 @@ t.test('has eight looks at served chains under way, and no more', async (t) => {
     log: { debug() {}, info() {}, warn() {}, error() {} },
     tls: {
       fetch: async () => undefined,
-      async look() {
+      async inspect() {
         running += 1
         most = Math.max(most, running)
         await new Promise((resolve) => setImmediate(resolve))
@@ -109,6 +109,6 @@ t.test('has eight looks at served chains under way, and no more', async (t) => {
       },
     },
   })
-  await watch.look(registries)
+  await watch.refresh(registries)
   t.equal(most, 8)
 })

@@ -53,10 +53,10 @@ async function place(t: Test) {
     serveFirst: () => server.setSecureContext({ key: keyPem(key), cert: first }),
     async look(passedMs: number, failed?: ReadonlySet<string>) {
       now += passedMs
-      await watch.look([registry], failed === undefined ? {} : { failed })
+      await watch.refresh([registry], failed === undefined ? {} : { failed })
     },
     at: () => new Date(now).toISOString(),
-    forget: () => watch.look([]),
+    forget: () => watch.refresh([]),
   }
 }
 

@@ -62,6 +62,13 @@ for (const overlay of OVERLAYS)
     )
   })
 
+testWithHelm(t, 'distrust: the chart makes the objects of the overlay with the component', async (t) => {
+  t.same(
+    sameObjects(await templated({ ...GIVEN, profile: 'full', distrust: true })),
+    sameObjects(await render('../test/fixtures/deploy/with-distrust')),
+  )
+})
+
 testWithHelm(t, 'publish: the chart makes the objects of daemonset/publish', async (t) => {
   const configMaps = ['registry-trust-ca', 'registry-trust-certs'].map((name) => ({ namespace: 'builds', name }))
   const objects = await templated({ ...GIVEN, publish: { enabled: true, tekton: true, configMaps } })
@@ -206,6 +213,10 @@ testWithHelm(t, 'what would take trust off the nodes or start nothing is refused
     [{}, /there is no configuration: .*--reset-then-reuse-values/],
     [{ config: { 'ca.pem': 'x' } }, /config has no trust\.yaml/],
     [{ config: CONFIG, existingConfigMap: 'x' }, /exclude each other/],
+    [
+      { config: CONFIG, profile: 'hosts', distrust: true },
+      /distrust is not available with profile hosts.*use profile full/,
+    ],
     [{ config: CONFIG, profile: 'hosts', distribution: 'k3s' }, /distribution k3s is not available with profile hosts/],
     [
       { config: CONFIG, profile: 'uninstall', sidecars: 'plain' },

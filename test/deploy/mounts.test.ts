@@ -1,10 +1,15 @@
 // Every mount is there for something: without it a named feature fails, and says so. What nothing needs is not mounted.
+import { X509Certificate } from 'node:crypto'
 import t from 'tap'
-import { asCommand, deployedNode, withoutMount } from '../fixtures/deploy/deployed-node.ts'
+import { CriPod } from '../fixtures/deploy/cri-pod.ts'
+import { asCommand, deployedNode, HOST, withoutMount } from '../fixtures/deploy/deployed-node.ts'
 import { imageUnavailable } from '../fixtures/deploy/image.ts'
 import { allContainers, podSpec, render } from '../fixtures/deploy/objects.ts'
 import type { ApplyReport } from '../fixtures/e2e/agent-on-node.ts'
 import { newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
+
+/** The certificates that Debian ships, and by "!" those of them that the node shall not trust. */
+const CONF = '/etc/ca-certificates.conf'
 
 type Outcome = { readonly code: number; readonly answer: string }
 
@@ -93,9 +98,9 @@ const NOT_SHOWN_HERE = ['restarter /etc/registry-trust', 'agent /etc/hosts', 'ag
 
 if (imageUnavailable() === undefined)
   newestSystemdGeneration(t, 'mounts', async (t, generation) => {
-    const { pod: run } = await deployedNode(t, generation)
+    const deployed = await deployedNode(t, generation)
     const spec = podSpec(await render('overlays/full'))
-    const outcome = async (changed: typeof spec): Promise<Outcome> => {
+    const outcome = async (changed: typeof spec, run = deployed.pod): Promise<Outcome> => {
       const pod = await run(changed)
       const agent = pod.container('agent')
       const code = await agent.ended()
@@ -152,5 +157,22 @@ if (imageUnavailable() === undefined)
       const { code, answer } = await outcome(asCommand(spec, 'apply', '--json'))
       t.equal(code, 0, answer)
       t.match(JSON.parse(answer.slice(0, answer.lastIndexOf('\n}') + 2)) as ApplyReport, { outcome: 'unchanged' })
+    })
+
+    t.test('distrust needs /etc: doctor names the component, and with it the list of Debian changes', async (t) => {
+      const { node, configMaps } = deployed
+      const [name = ''] = (await node.readFile(CONF)).split('\n').filter((line) => /^mozilla\//.test(line))
+      const { fingerprint256 } = new X509Certificate(await node.readFile(`/usr/share/ca-certificates/${name}`))
+      const fingerprint = `sha256:${fingerprint256.replaceAll(':', '').toLowerCase()}`
+      const trust = { registries: [{ host: HOST, ca: 'ca.pem' }], distrust: [{ fingerprint }] }
+      const changed = { 'registry-trust': { ...configMaps['registry-trust'], 'trust.yaml': JSON.stringify(trust) } }
+      const runWith = (podOf: typeof spec) => CriPod.run(node, podOf, { configMaps: changed })
+      const lacking = await outcome(asCommand(spec, 'doctor'), runWith)
+      t.match(lacking.answer, /info {2}\/etc: is not mounted.* for distrust\n.*daemonset\/components\/distrust/)
+      const whole = podSpec(await render('../test/fixtures/deploy/with-distrust'))
+      t.notMatch((await outcome(asCommand(whole, 'doctor'), runWith)).answer, /is not mounted|is mounted read-only/)
+      const { code, answer } = await outcome(asCommand(whole, 'apply', '--json'), runWith)
+      t.equal(code, 0, answer)
+      t.ok((await node.readFile(CONF)).split('\n').includes(`!${name}`), name)
     })
   })

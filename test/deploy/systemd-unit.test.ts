@@ -12,9 +12,10 @@ import { until } from '../fixtures/node/private-containerd.ts'
 const ROOT = join(import.meta.dirname, '../..')
 const HOST = 'harbor.example.net'
 const UNIT = 'registry-trust.service'
+const LIB = '/usr/local/lib/registry-trust'
 
 newestSystemdGeneration(t, 'the systemd unit', async (t, generation) => {
-  const program = `#!/bin/sh\nunset NODE_OPTIONS\nexec /usr/local/lib/node /usr/local/lib/registry-trust.cjs "$@"\n`
+  const program = `#!/bin/sh\nunset NODE_OPTIONS\nexec /usr/local/lib/node ${LIB}/registry-trust.cjs "$@"\n`
   const node = await systemdNode(t, {
     generation,
     runContainers: true,
@@ -23,7 +24,7 @@ newestSystemdGeneration(t, 'the systemd unit', async (t, generation) => {
   })
   // Installed on the node: a checkout may lie in /tmp, which the unit does not see (PrivateTmp).
   await node.run(['cp', process.execPath, '/usr/local/lib/node'])
-  await node.run(['cp', join(ROOT, 'dist/registry-trust.cjs'), '/usr/local/lib/registry-trust.cjs'])
+  await node.run(['sh', '-c', `mkdir ${LIB} && cp ${join(ROOT, 'dist')}/registry-trust*.cjs ${LIB}`])
   await node.writeFile('/usr/local/bin/registry-trust', program, 0o755)
   const { registry, authority } = await startPrivateRegistry(node, HOST)
   await node.writeFile('/etc/registry-trust/ca.pem', authority.pem)

@@ -62,6 +62,12 @@ t.test('the system store: an error where it is asked for, information where it i
   t.same(lacking({ ...system('on'), mode: 'audit' }, mounted), [], 'audit writes nothing')
 })
 
+t.test('distrust by its component', async (t) => {
+  const distrust: DesiredState['distrust'] = { fingerprints: ['sha256:00'], problems: [] }
+  t.match(lacking(desired({ distrust }), LEAST), [{ severity: 'info', path: '/etc', remedy: /components\/distrust/ }])
+  t.same(lacking(desired({ distrust }), { ...LEAST, '/host/etc': 'rw' }), [])
+})
+
 t.test('builders by their component, a live pull by a socket', async (t) => {
   const proof = { level: 'pull', everyMs: 1, image: 'h/i:1' }
   const registries = [{ host: 'h', anchors: [], proof }] as unknown as DesiredState['registries']

@@ -83,24 +83,28 @@ function withLegacyLogins(generation: Generation, canaries: Canaries): string {
 ${isOne ? `[${registry}.auths."https://${at('old')}"]\n  password = "${canaries.of('config.toml auths')}"\n` : ''}`
 }
 
-/** Makes one as a file, and one through standard output, and reads every part of them. */
+/** Makes one as a file, and where asked one through standard output, and reads every part of them. */
 async function bundlesOn(
   agent: AgentOnNode,
   flags: readonly string[],
   silent: (where: string, text: string) => void,
   where: string,
+  piping = false,
 ) {
   const folder = join(agent.config, '..', where.replaceAll(' ', '-'))
   await mkdir(folder)
   const [file, piped] = [join(folder, 'file.tar.gz'), join(folder, 'piped.tar.gz')]
   const made = await agent.command('support-bundle', '--output', file, ...flags)
   t.equal(made.code, 0, made.stderr)
-  t.equal((await agent.command('support-bundle', '--output', file, ...flags)).code, 1, 'what is there is not replaced')
-  const argv = agent.argv('support-bundle', '--output', '-', ...flags)
-  const through = await agent.node.exec(['sh', '-c', '"$@" > "$0"', piped, ...argv], { timeoutMs: 90_000 })
-  t.equal(through.code, 0, through.stderr)
-  silent(`${where}: what is printed`, made.stdout + made.stderr + through.stderr)
-  for (const archive of [file, piped]) {
+  silent(`${where}: what is printed`, made.stdout + made.stderr)
+  if (piping) {
+    t.equal((await agent.command('support-bundle', '--output', file, ...flags)).code, 1, 'what is there stays')
+    const argv = agent.argv('support-bundle', '--output', '-', ...flags)
+    const through = await agent.node.exec(['sh', '-c', '"$@" > "$0"', piped, ...argv], { timeoutMs: 90_000 })
+    t.equal(through.code, 0, through.stderr)
+    silent(`${where}: what is said beside the archive`, through.stderr)
+  }
+  for (const archive of piping ? [file, piped] : [file]) {
     const parts = execFileSync('tar', ['--list', '--file', archive], { encoding: 'utf8' }).split('\n').filter(Boolean)
     const wanted = ['containerd-config', 'configuration', 'host-directories', 'plan', 'doctor', 'audit', 'status']
     for (const name of wanted) {
@@ -329,7 +333,7 @@ for (const [generation, format] of runs) {
       t.not(stdout + stderr, '', name)
       silent(name, stdout + stderr)
     }
-    if (format === 'json') await bundlesOn(agent, FLAGS, silent, 'a support bundle')
+    if (format === 'json') await bundlesOn(agent, FLAGS, silent, 'a support bundle', true)
     await node.writeFile(CONFIG, `${original}\npassword = "${c('a broken config.toml')}\n`)
     for (const name of format === 'json' ? ['plan', 'doctor'] : []) {
       const { stdout, stderr } = await agent.command(name, ...FLAGS)

@@ -1,7 +1,9 @@
 import { setImmediate as soon } from 'node:timers/promises'
 import t from 'tap'
+import { parseNote } from '../../agent/config/fleet-note.ts'
 import { NEW_RECORD } from '../../agent/fleet/record.ts'
 import { createToucher } from '../../agent/fleet/toucher.ts'
+import { toldLabels } from '../../agent/fleet/touches.ts'
 import { AgentError } from '../../agent/model/errors.ts'
 import type { SeenPod } from '../../agent/model/fleet-cluster.ts'
 import { SILENT } from '../fixtures/scratch/carry-out.ts'
@@ -27,6 +29,11 @@ function fleet(count: number, refuses: (pod: string, nowMs: number) => boolean) 
   const toucher = createToucher({ api, now: () => nowMs, log: SILENT })
   return {
     toucher,
+    pods,
+    async soonAfter(ms = 60_000) {
+      await soon()
+      nowMs += ms
+    },
     told: () => [...pods.values()].filter(({ note }) => note !== '').length,
     async pass(turns: number, turnMs = 1_000) {
       for (let turn = 0; turn < turns; turn += 1) {
@@ -44,6 +51,26 @@ t.test('every Pod is told once, as many a second as allowed', async (t) => {
   t.equal(told(), 500)
   await pass(20)
   t.same([told(), toucher.count], [1_000, 1_000])
+})
+
+t.test('an agent is told the labels that are named, and again when one of them changes', async (t) => {
+  const { toucher, pods, soonAfter } = fleet(1, () => false)
+  const labels: { [name: string]: string } = { pool: 'gpu', other: 'x' }
+  const touch = async () => {
+    const labelsOf = () => toldLabels(['pool', 'rack'], labels)
+    toucher.touch({ ...INPUT, agents: 1, labelsOf }, pods, 50)
+    await soonAfter()
+    return parseNote(pods.get('pod-0')?.note ?? '')?.labels
+  }
+  t.same(await touch(), { pool: 'gpu', rack: null })
+  labels['other'] = 'y'
+  await touch()
+  t.equal(toucher.count, 1, 'a label that nobody named is nobody’s business')
+  labels['rack'] = 'r1'
+  t.same(await touch(), { pool: 'gpu', rack: 'r1' })
+  t.equal(toucher.count, 2)
+  t.equal(toldLabels([], labels), undefined)
+  t.equal(toldLabels(['pool'], undefined), undefined, 'a node that is not known yet is not without labels')
 })
 
 t.test(

@@ -52,7 +52,7 @@ t.test('what a proxy answers to CONNECT is told as the fault of the proxy', asyn
   ] as const) {
     const { port, asked } = await proxyThatSays(t, answer)
     const probe = throughProxy(tlsProbe(), { HTTPS_PROXY: `http://u:p@127.0.0.1:${port}` })
-    const sight = await probe.look(
+    const sight = await probe.inspect(
       { host: 'reg.example.net', port: 443 },
       { timeoutMs: 5_000, request: { path: '/v2/' } },
     )

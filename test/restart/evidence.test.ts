@@ -24,7 +24,7 @@ t.test('containers after a restart', async (t) => {
     })
     const processes = { ...ports.processes, isAlive: () => isAlive }
     const before = { runtimeReady: true, networkReady: true, containers }
-    return criEvidence(connectCri('/run/containerd/containerd.sock'), before, processes)
+    return criEvidence(connectCri('/run/containerd/containerd.sock'), before, { timeoutMs: 2_000, processes })
   }
   t.match(await restart(() => container, true), { state: 'ready', notes: [] }, 'the same')
   t.match(await restart(() => ({ ...container, state: 'EXITED' }), false), { notes: [/c1 ended/] }, 'ended by itself')

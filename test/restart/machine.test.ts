@@ -2,7 +2,15 @@
 import fc from 'fast-check'
 import t from 'tap'
 import type { RestartEvidence, RestartRecord } from '../../agent/model/restart.ts'
-import { type Action, decide, isOver, LONGEST_START_MS, startLimit } from '../../agent/restart/machine.ts'
+import {
+  type Action,
+  asksCri,
+  asksDaemon,
+  decide,
+  isOver,
+  LONGEST_START_MS,
+  startLimit,
+} from '../../agent/restart/machine.ts'
 
 const BEFORE = 'b'.repeat(64)
 const AFTER = 'a'.repeat(64)
@@ -88,8 +96,7 @@ holds(
   'the new file stays only where a containerd that has read it answers as before',
   (_, { cri, daemon }, action) =>
     !(action.do === 'record' && action.change.phase === 'committed') ||
-    (cri.state === 'ready' &&
-      (daemon.state === 'running' || daemon.state === 'unknown' || daemon.state === 'stopping')),
+    (cri.state === 'ready' && (daemon.state === 'running' || daemon.state === 'unknown')),
 )
 
 holds(
@@ -100,6 +107,18 @@ holds(
     record.before === record.after ||
     config === 'before',
 )
+
+t.test('what is not asked would change nothing', async (t) => {
+  const property = fc.property(records, evidences, evidences, (record, evidence, other) => {
+    const said = JSON.stringify(decide(record, evidence))
+    const { daemon, cri } = other
+    const isDaemonFree = asksDaemon(record) || said === JSON.stringify(decide(record, { ...evidence, daemon, cri }))
+    const isCriFree = asksCri(record, evidence) || said === JSON.stringify(decide(record, { ...evidence, cri }))
+    return isDaemonFree && isCriFree
+  })
+  fc.assert(property, { numRuns: 50_000 })
+  t.pass()
+})
 
 holds(
   'what others wrote before the original was kept stays',

@@ -44,9 +44,9 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
     return note === undefined ? '' : renderNote(note)
   }
 
-  const look = async () => {
+  const readNote = async () => {
     try {
-      await desk.look()
+      await desk.reread()
     } catch (thrown) {
       // The node does its work without a fleet; only a restart that has to wait for it waits on.
       log.warn('fleet-note-unreadable', { error: asAgentError(thrown).message })
@@ -56,7 +56,7 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
     desk,
     watched: options.fleet === undefined ? [] : [{ path: options.fleet, depth: 2 }],
     async beforeLoad() {
-      await look()
+      await readNote()
       loading = desk.config()
       takenUp = loading
       noteTakenUp = noteText()
@@ -77,7 +77,7 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
       if (!isApplying) finished = loading
     },
     async changed(takeUp) {
-      await look()
+      await readNote()
       const [config, note] = [desk.config(), desk.note()]
       const delay = takeUpDelayMs(node, { config, takenUp, note, isNoteNew: noteText() !== noteTakenUp, spreadMs })
       if (delay === 0) return takeUp()

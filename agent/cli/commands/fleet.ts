@@ -84,7 +84,7 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
         await config.read()
       }
       const desired = config.desired()
-      if (desired !== undefined && controller.isLeading()) publishing.look(desired)
+      if (desired !== undefined && controller.isLeading()) publishing.follow(desired)
       await clock.sleep(SHORTEST_PAUSE_MS).catch(() => undefined)
       await clock.sleep(TURN_MS - SHORTEST_PAUSE_MS, { signal: wake.signal }).catch(() => undefined)
     }
@@ -126,7 +126,7 @@ function publisher({ options, ports, log }: Wiring) {
       else if (result !== 'unchanged' || restarted.length > 0) log.info('published', { configMap, result, restarted })
   }
   return {
-    look(desired: DesiredState) {
+    follow(desired: DesiredState) {
       const nowMs = ports.clock.monotonic()
       const isDue = desired.generation !== doneFor || nowMs >= nextMs
       if (isBusy || !isDue || (desired.publish ?? []).length === 0) return

@@ -126,7 +126,7 @@ async function versionsOf({ version, node, options, files }: Wiring): Promise<ob
 /** Looked at once, whether containerd answers or not; asked again it fails in the same way. */
 function factsOnce({ options, ports }: Wiring, loaded: LoadResult): () => Promise<ContainerdFacts> {
   const { restart } = loaded.ok ? loaded.desired : nothingDesired(undefined)
-  const look = async () => {
+  const observe = async () => {
     const { containerdAddress: address } = options
     if (address === NO_RUNTIME) return observeOffline(restart.unit, ports)
     const seen = await observeContainerd({ address, unit: restart.unit }, ports)
@@ -136,7 +136,7 @@ function factsOnce({ options, ports }: Wiring, loaded: LoadResult): () => Promis
   }
   let looking: Promise<ContainerdFacts> | undefined
   return () => {
-    looking ??= look()
+    looking ??= observe()
     return looking
   }
 }

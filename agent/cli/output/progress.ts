@@ -62,9 +62,9 @@ export function withProgress(ports: RunPorts, line: ProgressLine): RunPorts {
     },
     tls: {
       ...tls,
-      async look(target, options) {
+      async inspect(target, options) {
         line.show(`asking ${target.host}…`)
-        return tls.look(target, options)
+        return tls.inspect(target, options)
       },
     },
   }

@@ -39,7 +39,8 @@ export const condition = {
       'x-expected': 'comparisons with versions such as ">=1.7 <2.1"',
     },
     labels: {
-      description: 'Labels of the node with these values ("*": any), where --node-labels names a file with them.',
+      description:
+        'Labels of the node with these values ("*": any), from the file of --node-labels, or those that `fleet.nodeLabels` names.',
       type: 'object',
       minProperties: 1,
       maxProperties: 50,

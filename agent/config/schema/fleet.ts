@@ -33,6 +33,14 @@ export const fleet = {
       enum: ['keep', 'remove'],
       default: 'keep',
     },
+    nodeLabels: {
+      description: 'Names of node labels that the agents are told, for `when.labels`: at most 16.',
+      type: 'array',
+      maxItems: 16,
+      uniqueItems: true,
+      items: { type: 'string', pattern: '^[A-Za-z0-9._/-]{1,317}$', 'x-expected': 'the name of a label' },
+      default: [],
+    },
     rollout: {
       description: 'Restarts of containerd where restart.permit is fleet.',
       type: 'object',

@@ -136,7 +136,7 @@ async function withBus<T>(
   work: (bus: MessageBus) => Promise<T>,
 ): Promise<T> {
   options.signal?.throwIfAborted()
-  const { createClient } = await import('dbus-native')
+  const { createClient } = await import('./dbus-library.ts')
   const timeout = Math.min(QUESTION_MS, options.timeoutMs ?? QUESTION_MS)
   // `direct`: the library's own Hello throws out of a timer when a bus accepts and never answers, which would end the
   // process.

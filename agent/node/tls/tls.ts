@@ -35,7 +35,7 @@ const MOST_RECEIVED_BYTES = 4 * 1024 * 1024
 const ANSWER_MS = 5_000
 
 export function tlsProbe(): TlsProbe {
-  return { look, fetch: fetchPlain }
+  return { inspect, fetch: fetchPlain }
 }
 
 /**
@@ -68,7 +68,7 @@ function contextFor(minVersion: 'TLSv1' | 'TLSv1.2'): SecureContext {
   return made
 }
 
-async function look(target: TlsTarget, options: TlsLookOptions): Promise<TlsSight> {
+async function inspect(target: TlsTarget, options: TlsLookOptions): Promise<TlsSight> {
   const deadline = AbortSignal.timeout(options.timeoutMs)
   const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal])
   const tcp = await openTcp(target, signal)

@@ -1,4 +1,6 @@
 // What `when` is judged by. Reads only; a fact that cannot be had is left out, and nothing is concluded from that.
+import { posix } from 'node:path'
+import { MAX_NOTE_BYTES, NOTE_FILE, parseNote } from '../../config/fleet-note.ts'
 import type { NodeFacts } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
 import { NO_RUNTIME } from '../../model/observed-state.ts'
@@ -12,6 +14,8 @@ export type NodeFactsOptions = {
   readonly address: string | undefined
   /** File with labels as the downward API writes them; undefined: the labels are not known. */
   readonly labelsFile: string | undefined
+  /** Folder of the note of the fleet component, which may tell labels too. */
+  readonly fleetFolder?: string | undefined
 }
 
 export type NodeFactsPorts = {
@@ -28,18 +32,18 @@ const KUBERNETES_ARCH: { readonly [arch: string]: string } = { x64: 'amd64', ia3
 
 export async function observeNodeFacts(
   needed: ReadonlySet<keyof NodeFacts>,
-  { name, arch, address, labelsFile }: NodeFactsOptions,
+  { name, arch, address, labelsFile, fleetFolder }: NodeFactsOptions,
   ports: NodeFactsPorts,
 ): Promise<NodeFacts> {
   const os = needed.has('os') ? await osOf(ports.files) : undefined
   const containerd = needed.has('containerd') ? await versionAt(address, ports) : undefined
-  const labels = needed.has('labels') && labelsFile !== undefined ? await labelsIn(labelsFile, ports.inputs) : undefined
+  const labels = needed.has('labels') ? await labelsOf(labelsFile, fleetFolder, ports.inputs) : {}
   return {
     name,
     arch: KUBERNETES_ARCH[arch] ?? arch,
     ...(os !== undefined && { os }),
     ...(containerd !== undefined && { containerd }),
-    ...(labels !== undefined && { labels }),
+    ...labels,
   }
 }
 
@@ -72,6 +76,22 @@ async function versionAt(
   } finally {
     cri.close()
   }
+}
+
+/** The file of the user comes before what the fleet component tells. */
+async function labelsOf(
+  file: string | undefined,
+  fleetFolder: string | undefined,
+  inputs: InputFiles,
+): Promise<Pick<NodeFacts, 'labels' | 'hasOtherLabels'>> {
+  const given = file === undefined ? undefined : await labelsIn(file, inputs)
+  if (given !== undefined) return { labels: given }
+  if (fleetFolder === undefined) return {}
+  const note = await inputs
+    .read(posix.join(fleetFolder, NOTE_FILE), { maxBytes: MAX_NOTE_BYTES })
+    .catch(() => undefined)
+  const labels = note?.kind === 'file' ? parseNote(note.bytes.toString('utf8'))?.labels : undefined
+  return labels === undefined ? {} : { labels, hasOtherLabels: true }
 }
 
 async function labelsIn(path: string, inputs: InputFiles): Promise<NodeFacts['labels']> {

@@ -5,7 +5,7 @@ import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import type { Clock, NodeFiles, TlsProbe } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { TrustedRoot } from '../../pki/chain/roots.ts'
-import { look, type ProbeOptions, type ProbePorts } from '../../probe/handshake.ts'
+import { inspectServer, type ProbeOptions, type ProbePorts } from '../../probe/handshake.ts'
 import { trustFor } from '../../probe/probe.ts'
 import { readSystemRoots } from '../observe/system-roots.ts'
 import { MOST_PROOFS_AT_ONCE } from './pull.ts'
@@ -39,7 +39,7 @@ export async function proveTls(
 ): Promise<ProofResult> {
   const { clock } = ports
   const [at, began] = [new Date(clock.now()).toISOString(), clock.monotonic()]
-  const { verdict } = await look(registry.host, { isDeclared: true, roots, otherAnchors: [] }, ports, options)
+  const { verdict } = await inspectServer(registry.host, { isDeclared: true, roots, otherAnchors: [] }, ports, options)
   return {
     host: registry.host,
     level: 'tls',

@@ -47,7 +47,7 @@ function needsOfStore({ desired }: Parameters<Target['needs']>[0]): readonly Nee
 
 function needsOfDistrust({ distrust }: DesiredState): readonly Need[] {
   if (distrust === undefined) return []
-  const remedy = `Run the agent where it can reach ${CONF} and ${SHIPPED} (docs/config.md, distrust).`
+  const remedy = `Add daemonset/components/distrust, or the chart's value distrust: the lists lie below /etc (${CONF}).`
   return [
     { path: '/etc', access: 'write', why: 'distrust', remedy, severity: 'info' },
     { path: SHIPPED, access: 'read', why: 'distrust', remedy, severity: 'info' },

@@ -75,6 +75,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and $ranchers (not $all) }}
 {{- fail (printf "distribution %s is not available with profile %s: use profile full, whose only writes there are host directories and registries.yaml" $distribution $profile) }}
 {{- end }}
+{{- if and .Values.distrust (not $all) }}
+{{- fail (printf "distrust is not available with profile %s, which does not write the system store: use profile full" $profile) }}
+{{- end }}
 {{- if and $plain (eq $profile "uninstall") }}
 {{- fail "sidecars=plain is not available with profile uninstall, which runs before ordinary containers start: keep sidecars=native, or run `registry-trust uninstall` on the nodes" }}
 {{- end }}

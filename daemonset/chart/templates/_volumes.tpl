@@ -34,6 +34,10 @@
 - {name: etc-docker, mountPath: /host/etc/docker}
 - {name: etc-containers, mountPath: /host/etc/containers}
 {{- end }}
+{{- if .Values.distrust }}
+# The folder and not the file: a mounted file cannot be replaced, only written in place.
+- {name: etc, mountPath: /host/etc}
+{{- end }}
 {{- end }}
 
 {{/* Certificates from elsewhere, beside the files of the ConfigMap. */}}
@@ -160,6 +164,10 @@ optional: true
   hostPath: {path: /etc/docker, type: DirectoryOrCreate}
 - name: etc-containers
   hostPath: {path: /etc/containers, type: DirectoryOrCreate}
+{{- end }}
+{{- if .Values.distrust }}
+- name: etc
+  hostPath: {path: /etc, type: Directory}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}

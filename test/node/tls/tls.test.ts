@@ -55,7 +55,7 @@ async function look(
   serverName?: string | null,
 ): Promise<TlsSight> {
   const target = { host: '127.0.0.1', port, ...(serverName === undefined ? {} : { serverName }) }
-  return await probe.look(target, { timeoutMs: 5_000, request: { path: '/v2/' }, ...options })
+  return await probe.inspect(target, { timeoutMs: 5_000, request: { path: '/v2/' }, ...options })
 }
 
 function answering(options: TlsOptions): Server {
@@ -157,7 +157,10 @@ t.test('names each way to fail', async (t) => {
   server.close()
   t.not(port, closed)
   t.equal((await look(port)).failure?.kind, 'refused')
-  const nowhere = await probe.look({ host: 'nowhere.invalid', port: 443 }, { timeoutMs: 5_000, request: { path: '/' } })
+  const nowhere = await probe.inspect(
+    { host: 'nowhere.invalid', port: 443 },
+    { timeoutMs: 5_000, request: { path: '/' } },
+  )
   t.equal(nowhere.failure?.kind, 'dns')
 })
 
