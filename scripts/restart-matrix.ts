@@ -94,6 +94,7 @@ function seconds(ms: number): string {
   return (ms / 1_000).toFixed(1)
 }
 
+const began = performance.now()
 await Promise.all(Array.from({ length: Number(values.nodes) }, work))
 process.stdout.write(
   '\n| | cells | median s beyond an honest start | worst | extra restarts, most | broken |\n| --- | --- | --- | --- | --- | --- |\n',
@@ -103,4 +104,9 @@ for (const value of [...VICTIMS, ...FAULTS, ...PHASES, ...STARTS]) {
   if (rows.length > 0) process.stdout.write(rowOf(value, rows))
 }
 process.stdout.write(rowOf('all', results))
+const minutes = ((performance.now() - began) / 60_000).toFixed(1)
+const late = results.filter(({ isHit }) => !isHit).length
+process.stdout.write(
+  `\n${results.length} of ${cells.length} cells ran, in ${minutes} minutes; in ${late} the fault came late\n`,
+)
 process.exitCode = results.length === cells.length && results.every(({ faults }) => faults.length === 0) ? 0 : 1

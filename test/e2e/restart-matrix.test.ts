@@ -12,6 +12,7 @@ const SAMPLE: readonly Cell[] = [
   { victim: 'agent', fault: 'stop', phase: 'written', start: 'ends' },
   { victim: 'restarter', fault: 'kill', phase: 'restarting', start: 'no-cri' },
   { victim: 'both', fault: 'kill', phase: 'verifying', start: 'loops' },
+  { victim: 'agent-first', fault: 'kill', phase: 'restarting', start: 'ends' },
 ]
 /** One start, which is waited for and stays. */
 const HARMLESS_SAMPLE: readonly Cell[] = [

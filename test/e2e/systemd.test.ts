@@ -235,8 +235,12 @@ newestSystemdGeneration(
   },
 )
 
-newestSystemdGeneration(t, `${RESTARTS_IN_A_ROW} restarts in a row lose no container`, async (t, generation) => {
-  const { node, container, facts } = await agentOnSystemd(t, generation)
+const IN_A_ROW = `${RESTARTS_IN_A_ROW} restarts in a row lose no container, and the uninstallation leaves nothing of them`
+newestSystemdGeneration(t, IN_A_ROW, async (t, generation) => {
+  const { node, agent, container, facts } = await agentOnSystemd(t, generation)
+  const tree = await contents(node, ...TRUST_FOLDERS)
+  const folders = await node.run(['ls', '-A', '/var/lib', '/run'])
+  t.equal((await agent.apply()).code, 0)
   const more = [await node.runContainer(), await node.runContainer()]
   const before = await Promise.all(more.map((one) => one.facts()))
   const cri = connectCri(node.path(CONTAINERD_SOCKET))
@@ -252,7 +256,11 @@ newestSystemdGeneration(t, `${RESTARTS_IN_A_ROW} restarts in a row lose no conta
   took.sort((a, b) => a - b)
   t.comment(`to ready: median ${took[Math.floor(took.length / 2)]} ms, slowest ${took.at(-1)} ms`)
   await runsOn(t, container, facts)
-  t.same(await Promise.all(more.map((one) => one.facts())), before)
+  const uninstalled = await agent.command('uninstall')
+  t.equal(uninstalled.code, 0, uninstalled.stdout)
+  t.equal(await contents(node, ...TRUST_FOLDERS), tree, 'byte for byte')
+  t.equal(await node.run(['ls', '-A', '/var/lib', '/run']), folders, 'nor is there anything of its state folder')
+  t.same(await Promise.all([container, ...more].map((one) => one.facts())), [facts, ...before])
   t.equal(await node.unitProperty('Result'), 'success')
   t.equal(await node.restarts(), 0)
 })

@@ -33,7 +33,7 @@ t.test('without a failure one restart is commanded, or two where the new file do
 
 t.test('whoever fails in whatever phase, containerd comes back with a whole file', async (t) => {
   let cells = 0
-  for (const victim of ['agent', 'restarter', 'both'] as const)
+  for (const victim of ['agent', 'restarter', 'both', 'agent-first'] as const)
     for (const fault of ['kill', 'stop', 'block'] as const)
       for (const phase of PHASES)
         for (const startMs of STARTS)
@@ -43,7 +43,7 @@ t.test('whoever fails in whatever phase, containerd comes back with a whole file
               t.same((await simulate(cell)).faults, [], nameOf(cell))
               cells += 1
             }
-  t.equal(cells, 180 * STARTS.length * BUSY.length)
+  t.equal(cells, 240 * STARTS.length * BUSY.length)
 })
 
 /** What is decided and when; the records' wall times are for people. */
