@@ -7,9 +7,10 @@ import { escapePointer } from '../text/yaml-tree.ts'
 import type { ConfigFile } from './config-file.ts'
 import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declared.ts'
 import { checkEndpoints } from './endpoints.ts'
+import { isForbidden } from './forbidden-hosts.ts'
 import { checkFragmentRules } from './fragment-rules.ts'
 import { checkProofImage } from './image-reference.ts'
-import { checkRegistryHost, hostName } from './registry-host.ts'
+import { checkRegistryHost } from './registry-host.ts'
 import { type Place, placeText, type Report } from './report.ts'
 import { MAX_REGISTRIES } from './schema/schema.ts'
 import { checkDuration } from './settings.ts'
@@ -154,8 +155,7 @@ function checkHost({ entry, file, pointer }: DeclaredRegistry, policy: Declarati
 function checkForbidden({ entry, file, pointer }: DeclaredRegistry, policy: DeclarationPolicy, report: Report): void {
   const hasAnchors = entry.ca !== undefined || (entry.anchors ?? []).length > 0
   const host = entry.host.toLowerCase()
-  const isForbidden = policy.forbidAnchorsFor.some((name) => name === host || name === hostName(host))
-  if (!hasAnchors || !isForbidden) return
+  if (!hasAnchors || !isForbidden(host, policy)) return
   const at = entry.ca === undefined ? `${pointer}/anchors` : `${pointer}/ca`
   const text = `is not allowed for ${host}: policy.forbidAnchorsFor lists it`
   report.add('ANCHOR_FORBIDDEN', file.place(at, 'key'), file.subject(at), text)

@@ -67,9 +67,18 @@ function tell(
   return []
 }
 
-function isForbidden(host: string, { forbidAnchorsFor }: Forbidding): boolean {
+/** Names of one registry: whoever answers for one of them answers for the others. */
+const ALIASES: { readonly [host: string]: string } = {
+  'registry-1.docker.io': 'docker.io',
+  'index.docker.io': 'docker.io',
+}
+
+/** With a port or without one, and under each name of the registry. */
+export function isForbidden(host: string, { forbidAnchorsFor }: Pick<Policy, 'forbidAnchorsFor'>): boolean {
   const given = host.toLowerCase()
-  return forbidAnchorsFor.some((name) => name === given || name === hostName(given))
+  const same = (name: string) => ALIASES[name] ?? name
+  const names = [same(given), same(hostName(given))]
+  return forbidAnchorsFor.some((name) => names.includes(same(name)))
 }
 
 /** One sentence for all anchors of the system store that could certify a forbidden host. */

@@ -105,6 +105,28 @@ for (const [what, text] of Object.entries({ MIRROR, OF_FORBIDDEN, WILDCARD, WILD
   })
 }
 
+t.test('docker.io is forbidden under each of its names, with and without a port', async (t) => {
+  const outcome = async (registry: string, forbidden = 'docker.io') => {
+    const text = `anchors: { a: { file: root.pem, scope: registries } }
+registries: [${registry}]
+policy: { strict: true, forbidAnchorsFor: ["${forbidden}"] }`
+    const result = await loadFiles(fresh(), { ...PEMS, 'trust.yaml': text })
+    return result.ok ? 'used' : result.problems.map(({ code }) => code).join()
+  }
+  for (const host of ['docker.io', 'registry-1.docker.io', 'index.docker.io', 'registry-1.docker.io:443'])
+    for (const forbidden of ['docker.io', 'index.docker.io']) {
+      t.equal(
+        await outcome(`{ host: "${host}", anchors: [a] }`, forbidden),
+        'ANCHOR_FORBIDDEN',
+        `${host}, ${forbidden}`,
+      )
+      const mirrored = `{ host: x.net, mirrors: [{ url: "https://${host}", anchors: [a] }] }`
+      t.equal(await outcome(mirrored, forbidden), 'ANCHOR_FORBIDDEN', `a mirror at ${host}, ${forbidden}`)
+    }
+  t.equal(await outcome('{ host: hub.docker.io, anchors: [a] }'), 'used')
+  t.equal(await outcome('{ host: "docker.io.example.net", anchors: [a] }'), 'used')
+})
+
 t.test('a system anchor reaches every host that its name constraints do not exclude', async (t) => {
   const table: readonly (readonly [pem: string, forbidden: string, reaches: boolean])[] = [
     [root, 'docker.io', true],
