@@ -74,32 +74,35 @@ if (imageUnavailable() === undefined) {
     t.equal(await contents(node, ...TRUST_FOLDERS), tree)
   })
 
-  newestSystemdGeneration(
-    t,
-    'plain-sidecars: the same for older clusters, whatever starts first',
-    async (t, generation) => {
-      const { node, registry, pod: run } = await deployedNode(t, generation)
+  newestSystemdGeneration(t, 'plain-sidecars, full and uninstall, one after the other', async (t, generation) => {
+    const { node, witness, registry, pod: run } = await deployedNode(t, generation)
+    const [facts, tree] = [await witness.facts(), await contents(node, ...TRUST_FOLDERS)]
+    t.test('plain-sidecars: the same for older clusters, whatever starts first', async (t) => {
       const pod = await run(podSpec(await render('overlays/plain-sidecars')))
       await untilStatus(pod.container('agent'), ({ state }) => state === 'converged')
       t.match(await node.pull(registry.reference()), { ok: true })
-    },
-  )
+      await pod.remove()
+    })
 
-  newestSystemdGeneration(t, 'uninstall: the node is what it was, and the Pod says so', async (t, generation) => {
-    const { node, witness, registry, pod: run } = await deployedNode(t, generation)
-    const [facts, tree] = [await witness.facts(), await contents(node, ...TRUST_FOLDERS)]
-    const full = await run(podSpec(await render('overlays/full')))
-    await untilStatus(full.container('agent'), ({ state }) => state === 'converged')
-    await full.remove()
+    t.test('full finds the work of another profile done', async (t) => {
+      const [pid, done] = [await node.containerdPid(), await contents(node, ...TRUST_FOLDERS)]
+      const pod = await run(podSpec(await render('overlays/full')))
+      await untilStatus(pod.container('agent'), ({ state }) => state === 'converged')
+      t.equal(await contents(node, ...TRUST_FOLDERS), done)
+      t.equal(await node.containerdPid(), pid, 'containerd was not restarted')
+      await pod.remove()
+    })
 
-    const pod = await run(podSpec(await render('overlays/uninstall')))
-    t.match(await pod.container('uninstall').status(), { state: 'CONTAINER_EXITED', exit_code: 0 })
-    t.comment(await pod.container('uninstall').log())
-    t.match(await pod.container('done').status(), { state: 'CONTAINER_RUNNING' })
-    t.equal(await contents(node, ...TRUST_FOLDERS), tree)
-    t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
-    t.same(await witness.facts(), facts)
-    await pod.container('done').stop(20)
-    t.match(await pod.container('done').status(), { exit_code: 0 })
+    t.test('uninstall: the node is what it was, and the Pod says so', async (t) => {
+      const pod = await run(podSpec(await render('overlays/uninstall')))
+      t.match(await pod.container('uninstall').status(), { state: 'CONTAINER_EXITED', exit_code: 0 })
+      t.comment(await pod.container('uninstall').log())
+      t.match(await pod.container('done').status(), { state: 'CONTAINER_RUNNING' })
+      t.equal(await contents(node, ...TRUST_FOLDERS), tree)
+      t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
+      t.same(await witness.facts(), facts)
+      await pod.container('done').stop(20)
+      t.match(await pod.container('done').status(), { exit_code: 0 })
+    })
   })
 }
