@@ -30,14 +30,48 @@ export class Secret {
 // The greedy [^\s/]* matters: a password may itself hold "@", only the last one ends it.
 const USER_INFO = [/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/"'<>]*@/gi, `$1${REDACTED}@`] as const
 
+/** Quotes as they stand in JSON, and in JSON within JSON. */
+const QUOTE = String.raw`\\{0,3}["']`
+/** Names of values that are secrets wherever they stand. */
+const NAMED = '(?:passw(?:or)?d|passphrase|secret|(?:access|refresh|identity|registry|id|auth)[_-]?token|api[_-]?key)'
+const HEADERS =
+  '(?:proxy-)?authorization|x-registry-(?:auth|config)|(?:set-)?cookie|(?:x|private|job|deploy)-(?:[a-z]{1,20}-)?(?:token|key|auth)'
+/** What tells a credential from prose: a digit, a capital inside, padding. */
+const NO_PROSE = String.raw`(?=\S{0,200}?(?:\d|[a-z][A-Z]|=))`
+
 const PATTERNS: readonly (readonly [RegExp, string])[] = [
   [/-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY)-----[\s\S]*?(?:-----END \1-----|$)/g, REDACTED],
+  // A JSON web token, by its form alone.
+  [/\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*/g, REDACTED],
   USER_INFO,
-  [/\b(authorization["']?\s*[:=]\s*["']?)(?:(?:bearer|basic)\s+)?[^\s"',}]+/gi, `$1${REDACTED}`],
-  // A digit, a capital inside or padding tells a credential from prose: "basic constraints", "bearer authentication".
+  // A password with a slash in it; `host:5000/` is a port.
+  [/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/:@"'<>]{1,256}:(?!\d{1,5}\/)[^\s@"'<>]{1,256}@/gi, `$1${REDACTED}@`],
+  // Without a scheme, but not the digest of an image.
+  [/(^|[\s"'=/(])[\w.%+-]{1,64}:[^\s/@:"'<>]{1,256}@(?!sha(?:256|512):)(?=[\w[])/g, `$1${REDACTED}@`],
+  [/(%3A%2F%2F)[^\s"'<>&]{1,512}?%40/gi, `$1${REDACTED}%40`],
+  [
+    new RegExp(
+      String.raw`\b((?:${HEADERS})${QUOTE}?\s{0,9}[:=]\s{0,9}[[{(]{0,3}(?:${QUOTE})?)(?:(?:bearer|basic|digest|negotiate|token)\s+)?[^\s"',}\]\\]+`,
+      'gi',
+    ),
+    `$1${REDACTED}`,
+  ],
   [/\b([Bb]earer|[Bb]asic)\s+(?![a-z_]+=")(?=\S*(?:\d|[a-z][A-Z]|=))[A-Za-z0-9._~+/=-]{6,}/g, `$1 ${REDACTED}`],
-  [/([?&](?:access_token|token|password|secret|sig|signature|x-amz-signature)=)[^&\s"']+/gi, `$1${REDACTED}`],
-  [/("(?:auth|password|identitytoken|registrytoken)"\s*:\s*")[^"]*/gi, `$1${REDACTED}`],
+  [
+    /([?&;][\w.-]{0,40}(?:token|passw(?:or)?d|pwd|secret|sig|signature|credential|api[_-]?key|accesskeyid)=)[^&\s"']+/gi,
+    `$1${REDACTED}`,
+  ],
+  [/([?&;](?:key|code|auth)=)[^&\s"']+/gi, `$1${REDACTED}`],
+  // "token" alone is a word of prose, save in JSON.
+  [
+    new RegExp(String.raw`(${QUOTE}(?:auth|token|[\w-]{0,40}${NAMED})${QUOTE}\s{0,9}:\s{0,9}${QUOTE})[^"'\\]+`, 'gi'),
+    `$1${REDACTED}`,
+  ],
+  [new RegExp(String.raw`\b([\w-]{0,40}${NAMED}(?:=|%3D)${QUOTE}?)[^\s"'&,;}\\]+`, 'gi'), `$1${REDACTED}`],
+  [new RegExp(String.raw`\b([\w-]{0,40}(?i:${NAMED}):\s{1,9}${QUOTE}?)${NO_PROSE}[^\s"',;}\\]+`, 'g'), `$1${REDACTED}`],
+  [/\b(token=)[^\s"'&,;}\\]+/gi, `$1${REDACTED}`],
+  [/\b(auth\s{0,9}=\s{0,9}["'])[^"']+/gi, `$1${REDACTED}`],
+  [/(--(?:password|passphrase|token|secret|api-key)[ =])\S+/gi, `$1${REDACTED}`],
 ]
 
 /** Text as received, without what is recognisably a secret in it: URL user info, authorization values, private keys. */
@@ -46,6 +80,18 @@ export function redactText(text: string): string {
   for (const [pattern, replacement] of PATTERNS) clean = clean.replace(pattern, replacement)
   return clean
 }
+
+/** Text of somebody who was told the secrets, without them: as they are, encoded for a URL, and in Base64. */
+export function redactKnown(text: string, secrets: readonly string[]): string {
+  const forms = secrets
+    .filter((secret) => secret.length >= SHORTEST_KNOWN)
+    .flatMap((secret) => [secret, encodeURIComponent(secret), Buffer.from(secret).toString('base64')])
+    .toSorted((a, b) => b.length - a.length)
+  return forms.reduce((clean, form) => clean.replaceAll(form, REDACTED), text)
+}
+
+/** A shorter one stands in ordinary words, which would tell it. */
+const SHORTEST_KNOWN = 4
 
 /** `https://user:password@host` without user and password; all else as it is. */
 export function redactUserInfo(text: string): string {

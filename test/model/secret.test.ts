@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import t from 'tap'
-import { redactText, Secret } from '../../agent/model/secret.ts'
+import { redactKnown, redactText, Secret } from '../../agent/model/secret.ts'
 
 t.test('a Secret tells its value only when asked', async (t) => {
   const secret = new Secret('canary')
@@ -46,9 +46,85 @@ t.test('secrets are removed from text by their form', async (t) => {
   for (const [text, expected] of table) t.equal(redactText(text), expected)
 })
 
+t.test('what a registry, a proxy or a program may repeat of a login is removed, whatever its form', async (t) => {
+  const secret = 'hunter2canary'
+  const forms = [
+    ...[
+      `https://user:pa/ss${secret}@host/x`,
+      `//user:${secret}@host`,
+      `user:${secret}@host:5000/img`,
+      `socks5://u:${secret}@p`,
+    ],
+    ...[
+      'token',
+      'access_token',
+      'refresh_token',
+      'client_secret',
+      'X-Goog-Signature',
+      'sig',
+      'apikey',
+      'key',
+      'code',
+    ].map((name) => `Get "https://h/x?a=b&${name}=${secret}": EOF`),
+    ...['Authorization: [Bearer', 'map[Authorization:[Basic', '{"Authorization":["Digest'].map(
+      (head) => `${head} ${secret}]`,
+    ),
+    ...['X-Registry-Auth', 'Cookie', 'Set-Cookie', 'X-API-Key', 'Private-Token', 'Proxy-Authorization'].map(
+      (name) => `${name}: ${secret}; path=/`,
+    ),
+    ...[
+      `{"password":"${secret}"}`,
+      `{\\"password\\":\\"${secret}\\"}`,
+      `"token": "${secret}"`,
+      `{"access_token":"${secret}"}`,
+    ],
+    ...[
+      `password=${secret}`,
+      `password: ${secret}`,
+      `auth = "${secret}"`,
+      `identity_token: ${secret}`,
+      `token=${secret}`,
+    ],
+    ...[`--password ${secret}`, `--token=${secret}`, `eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.${secret}`],
+    ...[`password%3D${secret}`, `https%3A%2F%2Fu%3A${secret}%40h`],
+  ]
+  for (const form of forms) t.notMatch(redactText(form), secret, form)
+})
+
+t.test('words are left alone', async (t) => {
+  const texts = [
+    'failed to fetch anonymous token: unexpected status from GET request to https://h/token: 401 Unauthorized',
+    'h.example.net:5000/team/image:1@sha256:00, and http://h:5000/x@sha512:00',
+    'a kubernetes.io/dockerconfigjson Secret: the longest key counts',
+    'the password: it is wrong; the secret: of somebody; unexpected token: }',
+    'credentials.passwordFile: pw.txt is not there; passwordFile names pw1.txt',
+    'https://h/v2/_catalog?n=100&last=x&ns=docker.io',
+    'keyUsage: keyCertSign; keys=2; monkey=3; /key=4',
+  ]
+  for (const text of texts) t.equal(redactText(text), text)
+})
+
+t.test('known secrets are removed as they are, encoded for a URL and in Base64', async (t) => {
+  const secrets = ['robot:p+w/d', 'p+w/d', 'abc', '']
+  const text = `p+w/d p%2Bw%2Fd ${Buffer.from('robot:p+w/d').toString('base64')} abc robot:p+w/d`
+  t.equal(redactKnown(text, secrets), '[redacted] [redacted] [redacted] abc [redacted]')
+})
+
 t.test('hostile text costs linear time', async (t) => {
   const started = process.cpuUsage()
-  for (const piece of ['a://', '-----BEGIN PRIVATE KEY-----', 'Bearer ', '?token=', '"auth":"', 'a+', '@'])
+  const pieces = [
+    'a://',
+    '-----BEGIN PRIVATE KEY-----',
+    'Bearer ',
+    '?token=',
+    '"auth":"',
+    'a+',
+    '@',
+    'a:',
+    'a-',
+    'eyJa.',
+  ]
+  for (const piece of [...pieces, '%3A%2F%2F', 'x-a-', 'password', '?a', '//a:b', 'cookie: ', 'password: a', ' \\\\"'])
     redactText(piece.repeat(20_000))
   t.ok(process.cpuUsage(started).user < 2_000_000, 'less than two seconds of the processor')
 })

@@ -3,7 +3,7 @@
 // containerd's own words.
 import { type Finding, type FindingCode, finding } from '../../model/finding.ts'
 import type { CriFailure } from '../../model/ports.ts'
-import { redactUrls, requestHost, shorten } from './text.ts'
+import { requestHost, shorten, withoutSecrets } from './text.ts'
 
 export type PullContext = {
   /** The reference as given to PullImage. */
@@ -27,7 +27,7 @@ export function classifyPull(failure: CriFailure, { reference, host }: PullConte
   const text = shorten(failure.text, MOST_CHARACTERS_READ)
   const failing = requestHost(text, host)
   const evidence = {
-    text: shorten(redactUrls(text), MOST_CHARACTERS_KEPT),
+    text: shorten(withoutSecrets(text), MOST_CHARACTERS_KEPT),
     reference,
     ...(failing.isRegistry ? {} : { host: failing.host }),
   }
@@ -56,7 +56,7 @@ export function classifyPull(failure: CriFailure, { reference, host }: PullConte
 function fill(template: string, host: string, match: RegExpExecArray | undefined): string {
   return template.replace(/HOST|\$(\d)/g, (word, group?: string) => {
     if (group === undefined) return word === 'HOST' ? host : word
-    return shorten(redactUrls(match?.[Number(group)] ?? ''), MOST_CHARACTERS_QUOTED).trim()
+    return shorten(withoutSecrets(match?.[Number(group)] ?? ''), MOST_CHARACTERS_QUOTED).trim()
   })
 }
 

@@ -1,6 +1,8 @@
 // Reads containerd's pull errors as text: which host failed, and what may be shown of it.
 // Redirect targets carry signed query strings and proxies carry passwords: neither leaves this file.
 
+import { redactText } from '../../model/secret.ts'
+
 export type RequestHost = {
   readonly host: string
   readonly isRegistry: boolean
@@ -34,13 +36,18 @@ function withoutDefaultPort(scheme: string, host: string): string {
 }
 
 /** Keeps scheme, host and path of every URL; drops user names, passwords and queries. */
-export function redactUrls(text: string): string {
+function redactUrls(text: string): string {
   return text.replace(
     /(\b[a-z][a-z0-9+.-]*:\/\/)([^\s"'/?#@]*@)?([^\s"'?#]*)(\?[^\s"']*)?/gi,
     (_, scheme, __, rest, query) => {
       return `${scheme}${rest}${query === undefined ? '' : '?…'}`
     },
   )
+}
+
+/** What may be shown of an answer: a registry may repeat the headers that it was sent. */
+export function withoutSecrets(text: string): string {
+  return redactText(redactUrls(text))
 }
 
 /** Keeps the beginning, which names the image, and the end, which names the cause. */

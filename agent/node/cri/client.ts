@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs'
 import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { AgentError, type ErrorCode } from '../../model/errors.ts'
 import type { CallOptions, ContainerInfo, CriClient, RegistryCredentials } from '../../model/ports.ts'
+import { redactKnown } from '../../model/secret.ts'
 import { type CriMethod, criService } from './codec.ts'
 import { CONTENT_PACKAGE, RUNTIME_PACKAGE } from './messages.ts'
 import { parseArchitecture, parseContainerPid, parseStatus, type StatusReply } from './status.ts'
@@ -75,7 +76,7 @@ export function connectCri(socket: string): CriClient {
         options.signal?.throwIfAborted()
         if (!isServiceError(error)) throw error
         const code = isStarting(error) ? status.UNAVAILABLE : error.code
-        return { ok: false, status: status[code], text: error.details }
+        return { ok: false, status: status[code], text: redactKnown(error.details, secretsOf(login)) }
       }
     },
     async digestsFrom(host, options) {
@@ -222,6 +223,14 @@ function pullRequest(image: string, login: RegistryCredentials | undefined): obj
     default:
       return login satisfies never
   }
+}
+
+/** What a registry may repeat of a login: containerd hands its answer on. */
+function secretsOf(login: RegistryCredentials | undefined): readonly string[] {
+  if (login === undefined) return []
+  if (login.kind !== 'password') return [login.token.reveal()]
+  const password = login.password.reveal()
+  return [`${login.username}:${password}`, password]
 }
 
 function serverOf({ server }: RegistryCredentials): { readonly serverAddress?: string } {

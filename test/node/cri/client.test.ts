@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import { linkSync } from 'node:fs'
+import { createServer as createHttpServer } from 'node:http'
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { AgentError } from '../../../agent/model/errors.ts'
+import { Secret } from '../../../agent/model/secret.ts'
 import { connectCri } from '../../../agent/node/cri/client.ts'
 import {
   generations,
@@ -38,6 +40,26 @@ async function silentServer(test: {
   return { server, port: typeof address === 'object' && address !== null ? address.port : 0 }
 }
 
+const PASSWORD = 'plain words+of/a-person'
+const BASIC = Buffer.from(`robot:${PASSWORD}`).toString('base64')
+
+/** Wants a login, and repeats in its answer what it was sent. */
+async function repeatingRegistry(test: {
+  teardown(work: () => unknown): unknown
+}): Promise<{ readonly port: number; sent(): string }> {
+  let sent = ''
+  const server = createHttpServer(({ headers: { authorization } }, response) => {
+    if (authorization === undefined) return response.writeHead(401, { 'www-authenticate': 'Basic realm="r"' }).end()
+    sent = authorization
+    return response.writeHead(418, `refused ${authorization.split(' ')[1]} of ${encodeURIComponent(PASSWORD)}`).end()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  test.teardown(() => server.close())
+  const address = server.address()
+  return { port: typeof address === 'object' && address !== null ? address.port : 0, sent: () => sent }
+}
+
 const all = generations()
 t.ok(all.length > 0, 'there is a containerd to test with')
 
@@ -68,6 +90,15 @@ for (const generation of all) {
     t.test('gives a failing pull as containerd says it', async (t) => {
       const result = await cri.pullImage('127.0.0.1:1/probe:none', SOON)
       t.match(result, { ok: false, status: 'UNKNOWN', text: /127\.0\.0\.1:1.*connection refused/ })
+    })
+
+    t.test('hands on no login that a registry repeats in its answer', async (t) => {
+      const { port, sent } = await repeatingRegistry(t)
+      const credentials = { kind: 'password', username: 'robot', password: new Secret(PASSWORD) } as const
+      const result = await cri.pullImage(`127.0.0.1:${port}/x:1`, SOON, credentials)
+      t.ok(sent().includes(BASIC), 'the registry got the login')
+      t.match(result, { ok: false, text: /refused \[redacted\] of \[redacted\]/ })
+      for (const form of [BASIC, PASSWORD, encodeURIComponent(PASSWORD)]) t.notOk(JSON.stringify(result).includes(form))
     })
 
     t.test('ends a pull at its deadline', async (t) => {
