@@ -304,6 +304,8 @@ export type UnitFacts = {
   readonly exitStatus: number
   /** TimeoutStartUSec; absent: infinity. */
   readonly startLimitMs?: number
+  /** Settings of the unit that forbid a restart by us or make a failed one worse, e.g. `RefuseManualStop=yes`. */
+  readonly obstacles?: readonly string[]
 }
 
 export type JobOutcome = { readonly result: string; readonly durationMs: number }

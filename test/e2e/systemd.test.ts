@@ -111,22 +111,49 @@ eachSystemdGeneration(t, 'apply restarts containerd over D-Bus, once', async (t,
   await runsOn(t, container, facts)
 })
 
-newestSystemdGeneration(t, 'a unit that would kill its containers is not restarted', async (t, generation) => {
-  const dropIn = '[Service]\nKillMode=control-group\n'
-  const { node, agent, container, facts } = await agentOnSystemd(t, generation, { dropIn })
-  const [pid, config] = [await node.containerdPid(), await node.readFile(CONTAINERD_CONFIG)]
-  const applied = await agent.apply()
-  t.equal(applied.code, 6)
-  t.match(applied.report, {
-    outcome: 'deferred',
-    restarts: [],
-    restartPending: `unit ${UNIT} has KillMode=control-group: a restart would kill the running containers`,
-  })
-  t.equal(await node.readFile(CONTAINERD_CONFIG), config, 'what only a restart makes valid is not written')
-  t.match(await node.run(['ls', `${CERTS_D}/${HOST}`]), /ca\.crt\nhosts\.toml/, 'what does no harm is')
-  t.equal(await node.containerdPid(), pid)
-  await runsOn(t, container, facts)
-})
+/** A unit that must not be restarted, as its drop-in says or a command makes it, and why. */
+const OBSTACLES: readonly { readonly dropIn?: string; readonly command?: string; readonly reason: string }[] = [
+  {
+    dropIn: '[Service]\nKillMode=control-group\n',
+    reason: `unit ${UNIT} has KillMode=control-group: a restart would kill the running containers`,
+  },
+  {
+    dropIn: '[Unit]\nRefuseManualStop=yes\n',
+    reason: `unit ${UNIT} has RefuseManualStop=yes: systemd lets nobody restart it`,
+  },
+  {
+    dropIn: '[Unit]\nFailureAction=reboot\n',
+    reason: `unit ${UNIT} has FailureAction=reboot: a restart that fails would not leave the node as it is`,
+  },
+  {
+    dropIn: '[Service]\nExecStart=\nExecStart=/usr/bin/containerd --config /etc/nowhere.toml\n',
+    reason: `unit ${UNIT} would start containerd with /etc/nowhere.toml, and the running one has /etc/containerd/config.toml: its command line was changed since. Restart it by hand, or put the unit back`,
+  },
+  {
+    command: `systemctl mask --runtime ${UNIT}`,
+    reason: `unit ${UNIT} cannot be started: systemd says that it is masked`,
+  },
+]
+
+newestSystemdGeneration(
+  t,
+  'a unit that a restart would not bring back as it was is left alone',
+  async (t, generation) => {
+    const { node, agent, container, facts } = await agentOnSystemd(t, generation)
+    const [pid, config] = [await node.containerdPid(), await node.readFile(CONTAINERD_CONFIG)]
+    for (const { dropIn = '', command = 'true', reason } of OBSTACLES) {
+      await node.writeFile(DROP_IN, dropIn)
+      await node.run(['sh', '-c', `systemctl daemon-reload && ${command}`])
+      const applied = await agent.apply()
+      t.equal(applied.code, 6, reason)
+      t.match(applied.report, { outcome: 'deferred', restarts: [], restartPending: reason })
+      t.equal(await node.readFile(CONTAINERD_CONFIG), config, 'what only a restart makes valid is not written')
+      t.match(await node.run(['ls', `${CERTS_D}/${HOST}`]), /ca\.crt\nhosts\.toml/, 'what does no harm is')
+      t.equal(await node.containerdPid(), pid)
+    }
+    await runsOn(t, container, facts)
+  },
+)
 
 newestSystemdGeneration(t, 'strategy never: the restart is told as due, and made by nobody', async (t, generation) => {
   const trust = { restart: { strategy: 'never' } }

@@ -71,7 +71,16 @@ async function unitFacts(bus: MessageBus, name: string): Promise<UnitFacts | und
     hasJob: Array.isArray(unit['Job']) && Number(unit['Job'][0] ?? 0) > 0,
     exitStatus: Number(service['ExecMainStatus'] ?? 0),
     ...limitOf(service['TimeoutStartUSec']),
+    ...obstaclesOf(unit),
   }
+}
+
+/** Source: systemd.unit(5). */
+function obstaclesOf(unit: Properties): { readonly obstacles?: readonly string[] } {
+  const refused = ['RefuseManualStart', 'RefuseManualStop'].filter((name) => unit[name] === true)
+  const actions = ['FailureAction', 'SuccessAction'].filter((name) => !['', 'none'].includes(text(unit[name])))
+  const obstacles = [...refused.map((name) => `${name}=yes`), ...actions.map((name) => `${name}=${text(unit[name])}`)]
+  return obstacles.length === 0 ? {} : { obstacles }
 }
 
 function executionOf(value: unknown): { readonly executedAt?: number } {

@@ -4,15 +4,18 @@
 // Begin here; then gate.ts (may it be restarted now), guarded.ts (and taken back).
 // May touch: containerd's unit, through the port Systemd, with the permit held.
 
+import { posix } from 'node:path'
+import { configFileOf } from '../../containerd/unit-config.ts'
 import type { RestartSettings } from '../../model/desired-state.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
-import type { CriClient, Processes, RuntimeStatus } from '../../model/ports.ts'
+import type { CriClient, Processes, RuntimeStatus, UnitFacts } from '../../model/ports.ts'
 import type { RestartRecord, RuntimeMemory } from '../../model/restart.ts'
 import type { RestartPorts } from '../../model/run-ports.ts'
 
 const CALL_MS = 2_000
 
-export type RestartSubject = Pick<ContainerdFacts, 'socket' | 'process' | 'unit'>
+export type RestartSubject = Pick<ContainerdFacts, 'socket' | 'process' | 'unit'> &
+  Partial<Pick<ContainerdFacts, 'configFile'>>
 
 export type RestartWay =
   | { readonly kind: 'systemd'; readonly unit: string }
@@ -36,7 +39,9 @@ export async function chooseRestart(
   const name =
     settings.unit === 'auto' ? (facts.process?.unit ?? facts.unit?.name ?? 'containerd.service') : settings.unit
   const unit = await systemd.unit(name)
-  if (unit === undefined || unit.loadState !== 'loaded') return none(`systemd knows no unit ${name}`)
+  if (unit === undefined) return none(`systemd knows no unit ${name}`)
+  if (unit.loadState !== 'loaded')
+    return none(`unit ${name} cannot be started: systemd says that it is ${unit.loadState}`)
   if (facts.process !== undefined && unit.mainPid !== facts.process.pid)
     return none(
       `unit ${name} runs process ${unit.mainPid}, but ${facts.socket} belongs to process ${facts.process.pid}`,
@@ -45,7 +50,29 @@ export async function chooseRestart(
     return none(`unit ${name} has KillMode=${unit.killMode}: a restart would kill the running containers`)
   if (unit.killMode === 'mixed')
     return none(`unit ${name} has KillMode=mixed: a restart would kill the running containers after its stop timeout`)
+  const obstacle = obstacleOf(unit) ?? otherFile(unit, facts)
+  if (obstacle !== undefined) return none(obstacle)
   return { kind: 'systemd', unit: name }
+}
+
+function obstacleOf({ name, obstacles = [] }: UnitFacts): string | undefined {
+  const [first] = obstacles
+  if (first === undefined) return undefined
+  return first.startsWith('Refuse')
+    ? `unit ${name} has ${first}: systemd lets nobody restart it`
+    : `unit ${name} has ${first}: a restart that fails would not leave the node as it is`
+}
+
+/** Somebody changed the command line of the unit since its containerd was started, and nobody has tried that yet. */
+function otherFile(unit: UnitFacts, { process, configFile }: RestartSubject): string | undefined {
+  if (process === undefined || configFile === undefined) return undefined
+  // A wrapper's command line does not tell what it starts.
+  const [program] = unit.execStart
+  if (program === undefined || posix.basename(program) !== posix.basename(process.executable)) return undefined
+  const next = configFileOf(unit)
+  if (next === configFile) return undefined
+  const now = `unit ${unit.name} would start containerd with ${next}, and the running one has ${configFile}`
+  return `${now}: its command line was changed since. Restart it by hand, or put the unit back`
 }
 
 async function chooseSignal(facts: RestartSubject, processes: Processes): Promise<RestartWay> {
