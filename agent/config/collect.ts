@@ -146,7 +146,7 @@ class Collector {
     const fragments = posix.join(folder, FRAGMENTS)
     const names = (await this.#listFragments(fragments)).filter((name) => !name.startsWith('.')).toSorted()
     const wanted = names.filter((name) => name.endsWith('.yaml'))
-    for (const name of names.filter((other) => /\.(yml|json)$/i.test(other))) {
+    for (const name of names.filter((other) => !other.endsWith('.yaml') && /\.(ya?ml|json)$/i.test(other))) {
       this.fragments.add(posix.join(fragments, name))
       this.#report.addFile('CONFIG_INVALID', posix.join(fragments, name), this.raw.length, 'the name must end in .yaml')
     }
@@ -186,6 +186,11 @@ class Collector {
 
   /** A folder that cannot be listed is an error: taken for empty, it would take its registries off the node. */
   async #listFragments(folder: string): Promise<readonly string[]> {
+    const { kind } = await this.#read(folder, 0)
+    if (kind === 'file' || kind === 'too-large') {
+      this.#report.addFile('CONFIG_INVALID', folder, this.raw.length, 'this is a file where a folder is expected')
+      return []
+    }
     try {
       return await this.#files.list(folder)
     } catch (error) {

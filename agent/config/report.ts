@@ -24,7 +24,10 @@ export class Report {
 
   /** A problem with a file as a whole, or with its absence. */
   addFile(code: ErrorCode, file: string, order: number, text: string): void {
-    this.#entries.push({ place: { file, order, line: 0, column: 0 }, problem: problem(code, `${file}: ${text}`) })
+    this.#entries.push({
+      place: { file, order, line: 0, column: 0 },
+      problem: problem(code, `${shown(file)}: ${text}`),
+    })
   }
 
   addAll(other: Report): void {
@@ -71,5 +74,12 @@ export class Report {
 }
 
 export function placeText(place: Place): string {
-  return `${place.file}:${place.line}:${place.column}`
+  return `${shown(place.file)}:${place.line}:${place.column}`
+}
+
+/** A name may hold what moves the cursor of a terminal, or ends a line. */
+function shown(file: string): string {
+  return file.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (sign) => {
+    return `\\u${sign.codePointAt(0)?.toString(16).padStart(4, '0')}`
+  })
 }

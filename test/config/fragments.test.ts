@@ -249,6 +249,19 @@ t.test('policy.fragments binds each fragment to its hosts and its anchors', asyn
   t.match(wrongWith(bare), [{ message: /hosts allows no host/ }], 'an empty rule allows nothing')
 })
 
+t.test('what cannot be a fragment is named, and no name moves the cursor of a terminal', async (t) => {
+  const folder = t.testdir()
+  const files = { 'trust.yaml': 'registries: []', 'registries.d/B.YAML': 'registries: []' }
+  const result = await loadFiles(folder, { ...files, 'registries.d/b\u001b[31m\nx.yaml': 'nope: 1' })
+  t.match(told(wrongWith(result), folder), [
+    /registries\.d\/B\.YAML: the name must end in \.yaml/,
+    /registries\.d\/b\\u001b\[31m\\u000ax\.yaml:1:1: nope is an unknown key/,
+  ])
+  const file = t.testdir({ other: {} })
+  const isFile = await loadFiles(join(file, 'other'), { 'trust.yaml': 'registries: []', 'registries.d': 'x' })
+  t.match(told(wrongWith(isFile), join(file, 'other')), [/registries\.d: this is a file where a folder is expected/])
+})
+
 t.test('host patterns', async (t) => {
   const table: readonly (readonly [string, string, boolean])[] = [
     ['a.net', 'a.net', true],
