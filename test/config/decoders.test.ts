@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import type { DecoderJob, DecoderReport } from '../fixtures/config/decoder-worker.ts'
+import { KEYTOOL } from '../fixtures/pki/java-keystores.ts'
 import { createKey, createRoot } from '../fixtures/pki/openssl.ts'
 
 const INPUTS = Number(process.env['REGISTRY_TRUST_FUZZ_INPUTS'] ?? 50_000)
@@ -58,8 +59,18 @@ function samples(): DecoderJob['samples'] {
       }),
     ),
     'host name': texts('registry.example.net:5000', '[fd00::1]:443', '10.0.0.1'),
-    certificates: [root, der, Buffer.concat([root, root]), Buffer.from(der.toString('base64'))],
+    certificates: [
+      root,
+      der,
+      Buffer.concat([root, root]),
+      Buffer.from(der.toString('base64')),
+      ...Object.values(KEYTOOL),
+    ],
     'PKCS#12': [pkcs12],
+    'text with secrets': texts(
+      'failed to do request: Head "https://u:p@h:5000/v2/x?token=abc&ns=docker.io": 401 Authorization: Bearer abc.def1',
+      '{"auth":"YTpi","password": "x1", "token":"eyJhbGciOiJI.eyJzdWIi.x"} Set-Cookie: a=b; --password x user:p@h',
+    ),
     handshake: [Buffer.concat([Buffer.from([22, 3, 3, 0, 200, 2, 0, 0, 70]), der])],
   }
 }
