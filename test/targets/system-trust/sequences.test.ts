@@ -1,8 +1,9 @@
 // What is declared is there after one apply, whatever moved between names, anchors and files, on each layout of the
 // store; nothing else is; the next plan is empty; and whoever reads between two changes misses no certificate that both
 // configurations declare. The reader looks certificates up as OpenSSL does, in the folder and in the bundle; openssl
-// itself judges the end of each sequence. Once, 2,500 sequences were run without a failure:
-// REGISTRY_TRUST_SEQUENCES=2500 runs them again.
+// itself judges the end of each sequence. Anchors are renamed, split, merged, shared and reordered, change their scope
+// and their file names, registries move between them, and what the distribution ships is distrusted and trusted again.
+// Once, 2,500 sequences were run without a failure: REGISTRY_TRUST_SEQUENCES=2500 runs them again.
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import {
