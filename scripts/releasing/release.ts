@@ -1,7 +1,7 @@
 // Puts a release together: each part by the file that is named after it. The rule: no time, no random number and no
 // name of this machine gets
 // into a file, so that whoever builds it again can compare.
-// usage: scripts/release VERSION [--image NAME] [--base-packages FOLDER] [--skip-images] [--output FOLDER]
+// usage: scripts/release --help
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -14,14 +14,16 @@ import { packChart } from './chart.ts'
 import { joinImages } from './image-index.ts'
 import { writeManifests } from './manifests.ts'
 import { packDebian, packProgram } from './programs.ts'
-import { checksums, provenance, signingCommands } from './statements.ts'
+import { checksums, provenance, signingCommands, verifyingCommands } from './statements.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 export const ARCHITECTURES = ['amd64', 'arm64'] as const
-const USAGE = `usage: scripts/release VERSION [--image NAME] [--base-packages FOLDER] [--skip-images] [--output FOLDER]
+const USAGE = `usage: scripts/release VERSION [--image NAME] [--base-packages FOLDER] [--architecture NAME]...
+                       [--skip-images] [--output FOLDER]
   VERSION                 the version that package.json and the chart have
   --image NAME            where the images will be pushed, for the manifests and the commands that sign (default: localhost/registry-trust)
   --base-packages FOLDER  Debian packages of the C library, as FOLDER/ARCHITECTURE/*.deb, instead of downloading them
+  --architecture NAME     amd64 or arm64 alone (default: both)
   --skip-images           everything but the images
   --output FOLDER         (default: dist/release/VERSION)
 `
@@ -30,6 +32,7 @@ type Wanted = {
   readonly version: string
   readonly image: string
   readonly basePackages: string | undefined
+  readonly architectures: readonly string[]
   readonly skipImages: boolean
   readonly out: string
 }
@@ -38,6 +41,7 @@ function wanted(argv: readonly string[]): Wanted | string {
   const options = {
     image: { type: 'string', default: 'localhost/registry-trust' },
     'base-packages': { type: 'string' },
+    architecture: { type: 'string', multiple: true },
     'skip-images': { type: 'boolean', default: false },
     output: { type: 'string' },
   } as const
@@ -46,10 +50,15 @@ function wanted(argv: readonly string[]): Wanted | string {
     const [version, ...others] = positionals
     if (version === undefined || others.length > 0) return USAGE
     const folder = values['base-packages']
+    const architectures: readonly string[] = values.architecture ?? ARCHITECTURES
+    const unknown = architectures.filter((name) => !ARCHITECTURES.some((one) => one === name))
+    if (unknown.length > 0)
+      return `--architecture must be one of ${ARCHITECTURES.join(', ')}, not ${unknown.join(', ')}\n${USAGE}`
     return {
       version,
       image: values.image,
       basePackages: folder === undefined ? undefined : resolve(folder),
+      architectures,
       skipImages: values['skip-images'],
       out: resolve(values.output ?? join(ROOT, 'dist/release', version)),
     }
@@ -70,13 +79,13 @@ function disagreeing(version: string): readonly string[] {
   return Object.entries(found).flatMap(([place, there]) => (there === version ? [] : [`${place} is ${String(there)}`]))
 }
 
-function release({ version, image, basePackages, skipImages, out }: Wanted): void {
+function release({ version, image, basePackages, architectures, skipImages, out }: Wanted): void {
   const scratch = mkdtempSync(join(tmpdir(), 'registry-trust-release-'))
   const say = (text: string) => process.stderr.write(`release: ${text}\n`)
   rmSync(out, { recursive: true, force: true })
   mkdirSync(out, { recursive: true })
   try {
-    const contents = ARCHITECTURES.map((architecture) => {
+    const contents = architectures.map((architecture) => {
       say(`the program for linux/${architecture}`)
       const folder = join(scratch, architecture)
       const content = [join(ROOT, 'scripts/image-content.ts'), folder, architecture]
@@ -91,7 +100,7 @@ function release({ version, image, basePackages, skipImages, out }: Wanted): voi
     packChart({ version, out, scratch })
     writeManifests({ version, image, out })
     if (!skipImages) {
-      const archives = ARCHITECTURES.map((architecture) => {
+      const archives = architectures.map((architecture) => {
         say(`the image for linux/${architecture}`)
         const archive = join(out, `registry-trust-${version}-image-${architecture}.tar`)
         const flags = ['--platform', `linux/${architecture}`, '--tag', `${image}:${version}`, '--output', archive]
@@ -106,12 +115,13 @@ function release({ version, image, basePackages, skipImages, out }: Wanted): voi
       joinImages({ archives, version, out, scratch })
     }
     const changelog = readFileSync(join(ROOT, 'CHANGELOG.md'), 'utf8')
-    writeFileSync(join(out, 'RELEASE_NOTES.md'), changelogSection(changelog, version))
+    const notes = changelogSection(changelog, version) + verifyingCommands({ version, image })
+    writeFileSync(join(out, 'RELEASE_NOTES.md'), notes)
     say('checksums and provenance')
     const revision = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: ROOT, encoding: 'utf8' }).trim()
     const subjects = checksums(out)
     writeFileSync(join(out, 'provenance.intoto.json'), provenance({ subjects, version, revision, image }))
-    writeFileSync(join(out, 'SIGNING.md'), signingCommands({ subjects, version, image }))
+    writeFileSync(join(out, 'SIGNING.md'), signingCommands({ version, image }))
     say(
       `${relative(process.cwd(), out) || out} holds ${subjects.length} files, SHA256SUMS, provenance.intoto.json and SIGNING.md`,
     )

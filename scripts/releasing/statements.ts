@@ -45,29 +45,58 @@ export function provenance(of: {
   })
 }
 
-export function signingCommands(of: {
-  readonly subjects: readonly Subject[]
-  readonly version: string
-  readonly image: string
-}): string {
-  const { version, image } = of
+type Release = { readonly version: string; readonly image: string }
+
+/** For who publishes it. The test runs these lines as they stand here. */
+export function signingCommands({ version, image }: Release): string {
   return `# Signing registry-trust ${version}
 
-The files of this folder, through their checksums:
+With cosign 3 and a key of your own (\`cosign generate-key-pair\`), without a network: the signing configuration names no
+service. With the public services of Sigstore leave \`--signing-config\` out here, and \`--insecure-ignore-tlog\` below.
+
+The files of this folder, through their checksums, and where they came from:
 
 \`\`\`sh
-cosign sign-blob --key cosign.key --bundle SHA256SUMS.bundle SHA256SUMS
-cosign verify-blob --key cosign.pub --bundle SHA256SUMS.bundle SHA256SUMS
-sha256sum --check --quiet SHA256SUMS
+cosign signing-config create --out no-services.json
+cosign sign-blob --yes --signing-config no-services.json --key cosign.key --bundle SHA256SUMS.sigstore.json SHA256SUMS
+cosign attest-blob --yes --signing-config no-services.json --key cosign.key --statement provenance.intoto.json \\
+  --bundle provenance.sigstore.json
 \`\`\`
 
 The image, after it was pushed, by its digest (registry-trust-${version}-image.digest) and never by its tag:
 
 \`\`\`sh
-DIGEST=$(cat registry-trust-${version}-image.digest)
-cosign sign --key cosign.key ${image}@$DIGEST
-cosign attest --key cosign.key --type cyclonedx --predicate sbom.cdx.json ${image}@$DIGEST
-cosign verify --key cosign.pub ${image}@$DIGEST
+IMAGE=${image}@$(cat registry-trust-${version}-image.digest)
+cosign sign --yes --signing-config no-services.json --key cosign.key "$IMAGE"
+cosign attest --yes --signing-config no-services.json --key cosign.key --type cyclonedx --predicate sbom.cdx.json "$IMAGE"
+\`\`\`
+
+Publish cosign.pub, SHA256SUMS.sigstore.json and provenance.sigstore.json with the files.
+`
+}
+
+/** For who gets it: the last section of the release notes. */
+export function verifyingCommands({ version, image }: Release): string {
+  return `
+## Verifying
+
+With cosign.pub from another place than these files, and cosign 3:
+
+\`\`\`sh
+cosign verify-blob --key cosign.pub --insecure-ignore-tlog --bundle SHA256SUMS.sigstore.json SHA256SUMS
+sha256sum --check --quiet --ignore-missing SHA256SUMS
+for file in registry-trust*.tar.gz registry-trust*.deb install-*.yaml; do
+  cosign verify-blob-attestation --key cosign.pub --insecure-ignore-tlog --type slsaprovenance1 \\
+    --bundle provenance.sigstore.json "$file" || exit 1
+done
+\`\`\`
+
+The image:
+
+\`\`\`sh
+IMAGE=${image}@$(cat registry-trust-${version}-image.digest)
+cosign verify --key cosign.pub --insecure-ignore-tlog "$IMAGE"
+cosign verify-attestation --key cosign.pub --insecure-ignore-tlog --type cyclonedx "$IMAGE"
 \`\`\`
 `
 }

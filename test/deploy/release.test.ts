@@ -1,15 +1,16 @@
 // What scripts/release makes: the same bytes twice, parts that their own tools read, and a push to a real registry.
-// With REGISTRY_TRUST_FULL=1 it is made twice, and the image is pushed.
+// With REGISTRY_TRUST_FULL=1 it is made twice and for both architectures, signed, and the image is pushed.
 import { execFile, execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { gunzipSync } from 'node:zlib'
 import t from 'tap'
 import { rewriteTar } from '../../scripts/releasing/archive.ts'
 import { changelogSection } from '../../scripts/releasing/changelog.ts'
+import { signingCommands, verifyingCommands } from '../../scripts/releasing/statements.ts'
 import { helm, testWithHelm } from '../fixtures/deploy/helm.ts'
 import { OVERLAYS } from '../fixtures/deploy/objects.ts'
 import { createAuthority, issueServer } from '../fixtures/node/certificates.ts'
@@ -19,13 +20,16 @@ const run = promisify(execFile)
 const ROOT = join(import.meta.dirname, '../..')
 const BUILD_MS = 900_000
 const IS_FULL = process.env['REGISTRY_TRUST_FULL'] === '1'
+const OWN = process.arch === 'arm64' ? 'arm64' : 'amd64'
+/** Most of the time goes into compressing two programs twice: one architecture shows all but that there are two. */
+const ARCHITECTURES = IS_FULL ? ['amd64', 'arm64'] : [OWN]
 /** Files that are no subject of the statements: they are the statements. */
 const SAME = ['SHA256SUMS', 'provenance.intoto.json', 'SIGNING.md']
 
 t.setTimeout(3 * BUILD_MS)
 
 async function release(out: string, ...more: readonly string[]): Promise<void> {
-  const args = ['--output', out, ...more]
+  const args = ['--output', out, ...ARCHITECTURES.flatMap((name) => ['--architecture', name]), ...more]
   await run(join(ROOT, 'scripts/release'), ['0.1.0', ...args], { cwd: ROOT, maxBuffer: 16 * 1024 * 1024 })
 }
 
@@ -40,7 +44,7 @@ t.test('a release without its images', { timeout: BUILD_MS }, async (t) => {
   const names = readdirSync(one)
 
   t.test('has every part', async (t) => {
-    for (const architecture of ['amd64', 'arm64']) {
+    for (const architecture of ARCHITECTURES) {
       t.ok(names.includes(`registry-trust-0.1.0-linux-${architecture}.tar.gz`))
       t.ok(names.includes(`registry-trust_0.1.0_${architecture}.deb`))
     }
@@ -67,18 +71,16 @@ t.test('a release without its images', { timeout: BUILD_MS }, async (t) => {
   })
 
   t.test('brings a program that runs where it was unpacked, through a link too', async (t) => {
-    const own = process.arch === 'arm64' ? 'arm64' : 'amd64'
     const into = t.testdir({ bin: {} })
-    await run('tar', ['-xzf', join(one, `registry-trust-0.1.0-linux-${own}.tar.gz`), '-C', into])
+    await run('tar', ['-xzf', join(one, `registry-trust-0.1.0-linux-${OWN}.tar.gz`), '-C', into])
     const link = join(into, 'bin/registry-trust')
-    await run('ln', ['-s', `../registry-trust-0.1.0-linux-${own}/registry-trust`, link])
+    await run('ln', ['-s', `../registry-trust-0.1.0-linux-${OWN}/registry-trust`, link])
     const { stdout } = await run(link, ['--version'], { env: { PATH: '/usr/bin:/bin' } })
     t.equal(stdout, 'registry-trust 0.1.0\n')
   })
 
   t.test('brings a Debian package that starts nothing and forgets nothing', async (t) => {
-    const own = process.arch === 'arm64' ? 'arm64' : 'amd64'
-    const deb = join(one, `registry-trust_0.1.0_${own}.deb`)
+    const deb = join(one, `registry-trust_0.1.0_${OWN}.deb`)
     t.match((await run('dpkg-deb', ['--field', deb])).stdout, /Package: registry-trust\nVersion: 0\.1\.0\n/)
     const into = t.testdir({})
     await run('dpkg-deb', ['--raw-extract', deb, into])
@@ -110,13 +112,33 @@ t.test('a release without its images', { timeout: BUILD_MS }, async (t) => {
     t.equal(layers[0].digest, `sha256:${sha256(join(one, 'registry-trust-chart-0.1.0.tgz'))}`)
   })
 
-  if (IS_FULL)
+  if (IS_FULL) {
+    t.test('is signed and verified by the commands that it brings, and a changed file is not', async (t) => {
+      const signed = t.testdir({})
+      await run('cp', ['-r', `${one}/.`, signed])
+      const env = {
+        ...process.env,
+        HOME: signed,
+        PATH: `${cosignFolder()}:${process.env['PATH']}`,
+        COSIGN_PASSWORD: '',
+      }
+      const shell = async (script: string) => await run('bash', ['-euc', script], { cwd: signed, env })
+      await shell('cosign generate-key-pair')
+      await shell(commandsOf(signed, 'SIGNING.md')[0] ?? 'exit 9')
+      const [verify = 'exit 9'] = commandsOf(signed, 'RELEASE_NOTES.md')
+      t.ok((await shell(verify)).stderr.split('Verified OK').length > 10, 'the checksums and each file')
+      writeFileSync(join(signed, 'install-full.yaml'), '# changed\n', { flag: 'a' })
+      await t.rejects(shell(verify), /install-full\.yaml: FAILED|did NOT match/)
+      await t.rejects(shell(verify.replace(/^sha256sum.*$/m, '')), /digests do not match/)
+    })
+
     t.test('is the same a second time', { timeout: BUILD_MS }, async (t) => {
       const two = join(folder, 'two')
       await release(two, '--skip-images', '--image', 'harbor.example.net/rt')
       t.same(readdirSync(two), names)
       for (const name of names) t.equal(sha256(join(two, name)), sha256(join(one, name)), name)
     })
+  }
 })
 
 if (IS_FULL)
@@ -148,6 +170,19 @@ if (IS_FULL)
       const stored =
         'storage/docker/registry/v2/repositories/platform/registry-trust/_manifests/tags/0.1.0/current/link'
       t.equal(readFileSync(join(folder, stored), 'utf8'), digest, name)
+
+      writeFileSync(join(folder, 'registry-trust-0.1.0-image.digest'), digest ?? '')
+      writeFileSync(join(folder, 'sbom.cdx.json'), '{"bomFormat":"CycloneDX","specVersion":"1.5"}')
+      const path = `${cosignFolder()}:${process.env['PATH']}`
+      const env = { ...process.env, HOME: folder, PATH: path, COSIGN_PASSWORD: '', SSL_CERT_FILE: ca }
+      const release = { version: '0.1.0', image: `${address}/platform/registry-trust` }
+      const script = [
+        'cosign generate-key-pair; cosign signing-config create --out no-services.json',
+        shellBlocks(signingCommands(release))[1],
+        shellBlocks(verifyingCommands(release))[1],
+      ].join('\n')
+      const verified = await run('bash', ['-euc', script], { cwd: folder, env })
+      t.match(verified.stdout, digest)
     },
   )
 
@@ -188,6 +223,21 @@ t.test('the notes are the section of the changelog', async (t) => {
   t.equal(changelogSection(text, '0.2.0'), '# registry-trust 0.2.0\n\n- new\n')
   t.throws(() => changelogSection('# Changelog\n', '0.2.0'), /no section "## 0\.2\.0"/)
 })
+
+/** The lines of each sh block of a page. */
+function shellBlocks(text: string): readonly string[] {
+  return [...text.matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, lines = '']) => lines)
+}
+
+function commandsOf(folder: string, page: string): readonly string[] {
+  const text = readFileSync(join(folder, page), 'utf8')
+  // The changelog may hold commands of its own.
+  return shellBlocks(text.slice(Math.max(text.indexOf('## Verifying'), 0)))
+}
+
+function cosignFolder(): string {
+  return dirname(tool('cosign', 'cosign'))
+}
 
 function json(folder: string, path: string): unknown {
   return JSON.parse(readFileSync(join(folder, path), 'utf8'))
