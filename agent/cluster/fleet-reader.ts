@@ -9,6 +9,8 @@ import { credentialsFrom } from './kubernetes-api.ts'
 /** The Service of daemonset/fleet, by the name of its port. */
 const SERVICE = 'registry-trust-fleet:http'
 const TIMEOUT_MS = 15_000
+/** Pods and Events of large clusters have more; these tell enough. */
+const MOST_OBJECTS = 500
 /** 1,000 nodes at some 400 bytes each, many times over. */
 const MAX_BYTES = 16 * 1024 * 1024
 
@@ -18,6 +20,11 @@ export type FleetReader = {
    * Throws AgentError CLUSTER_UNREACHABLE, CLUSTER_FORBIDDEN or CLUSTER_FAILED.
    */
   read(query: { readonly offset: number; readonly limit: number }, signal: AbortSignal): Promise<unknown>
+  /**
+   * Objects of the same namespace by their path below the server: `api`, `pods` reads /api/v1/namespaces/NAME/pods.
+   * Throws as `read` does.
+   */
+  list(api: string, resource: string, signal: AbortSignal): Promise<unknown>
 }
 
 /** @param kubeconfig a file; absent: as kubectl finds it ($KUBECONFIG, ~/.kube/config), else the Pod's account */
@@ -26,10 +33,28 @@ export function fleetReader(kubeconfig: string | undefined, namespace: string): 
   const { server } = config.getCurrentCluster() ?? {}
   if (server === undefined)
     throw new AgentError('CLUSTER_UNREACHABLE', 'the kubeconfig has no current context with a cluster')
-  const path = `api/v1/namespaces/${encodeURIComponent(namespace)}/services/${SERVICE}/proxy/fleet`
+  const folder = `namespaces/${encodeURIComponent(namespace)}`
+  const urlOf = (path: string) => new URL(path, server.endsWith('/') ? server : `${server}/`)
   return {
+    async list(api, resource, signal) {
+      const url = urlOf(`${api}/${folder}/${resource}`)
+      url.search = `limit=${MOST_OBJECTS}`
+      const { status, text } = await get(config, url, signal)
+      const what = `${resource} of namespace ${namespace}`
+      if (status === 401 || status === 403)
+        throw new AgentError(
+          'CLUSTER_FORBIDDEN',
+          `the API server answered ${status}: this account may not list ${what}`,
+        )
+      if (status !== 200) throw new AgentError('CLUSTER_FAILED', `${what}: the API server answered ${status}`)
+      try {
+        return JSON.parse(text)
+      } catch {
+        throw new AgentError('CLUSTER_FAILED', `${what}: the API server does not answer with JSON`)
+      }
+    },
     async read({ offset, limit }, signal) {
-      const url = new URL(path, server.endsWith('/') ? server : `${server}/`)
+      const url = urlOf(`api/v1/${folder}/services/${SERVICE}/proxy/fleet`)
       url.search = `offset=${offset}&limit=${limit}`
       const { status, text } = await get(config, url, signal)
       if (status !== 200) throw refusal(status, text, namespace)

@@ -1,7 +1,7 @@
 // `status --all` as a person runs it. What stands for the API server answers the one path of its proxy of Services, as
 // `kubectl proxy` does, over plain HTTP.
-import { execFile, spawn } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { execFile, execFileSync, spawn } from 'node:child_process'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -15,6 +15,44 @@ import { lineOf, rollingOut, WELL } from '../fixtures/fleet/pictures.ts'
 const PATH = '/api/v1/namespaces/registry-trust/services/registry-trust-fleet:http/proxy/fleet'
 const PROGRAM = join(import.meta.dirname, '../../dist/registry-trust.cjs')
 
+const CANARY = 'canary-5f1d2c9e8b7a'
+const NAMESPACE = '/namespaces/registry-trust'
+/** Objects with a secret wherever somebody may put one. */
+const OBJECTS: { readonly [path: string]: object } = {
+  [`/api/v1${NAMESPACE}/pods`]: {
+    items: [
+      {
+        metadata: { name: 'agent-x', annotations: { note: CANARY }, labels: { key: CANARY } },
+        spec: {
+          nodeName: 'n1',
+          containers: [{ name: 'agent', args: [CANARY], env: [{ name: 'TOKEN', value: CANARY }], command: [CANARY] }],
+        },
+        status: {
+          phase: 'Running',
+          message: CANARY,
+          containerStatuses: [
+            {
+              ...{ name: 'agent', image: 'harbor.example.net/rt:1', ready: false, restartCount: 4 },
+              state: { waiting: { reason: 'CrashLoopBackOff', message: CANARY } },
+              lastState: { terminated: { reason: 'OOMKilled', exitCode: 137, message: CANARY } },
+            },
+          ],
+        },
+      },
+    ],
+  },
+  [`/api/v1${NAMESPACE}/events`]: {
+    items: [
+      { type: 'Normal', reason: 'Later', message: 'm', lastTimestamp: '2026-01-02T00:00:00Z' },
+      {
+        ...{ type: 'Warning', reason: 'Failed', involvedObject: { kind: 'Pod', name: 'agent-x' }, count: 3 },
+        message: `pull of https://user:${CANARY}@harbor.example.net failed, authorization: Bearer ${CANARY}`,
+        lastTimestamp: '2026-01-01T00:00:00Z',
+      },
+    ],
+  },
+}
+
 type Answer = FleetPicture | number
 
 /** One that is a function is asked for each answer. */
@@ -22,6 +60,8 @@ async function proxy(t: Test, answers: Answer | (() => Answer)): Promise<string>
   const server = createServer((request, response) => {
     const answer = typeof answers === 'function' ? answers() : answers
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://proxy')
+    const objects = OBJECTS[pathname]
+    if (objects !== undefined && typeof answer !== 'number') return void response.end(JSON.stringify(objects))
     if (pathname !== PATH || typeof answer === 'number')
       return void response.writeHead(typeof answer === 'number' ? answer : 404).end('{}')
     const [offset, limit] = ['offset', 'limit'].map((name) => Number(searchParams.get(name)))
@@ -42,10 +82,14 @@ async function proxy(t: Test, answers: Answer | (() => Answer)): Promise<string>
 }
 
 function statusAll(kubeconfig: string, ...flags: string[]) {
+  return command(kubeconfig, 'status', '--all', ...flags)
+}
+
+function command(kubeconfig: string, ...words: string[]) {
   const env = { ...process.env, KUBECONFIG: kubeconfig }
   const { promise, resolve } = Promise.withResolvers<{ code: unknown; stdout: string; stderr: string }>()
   const options = { env, maxBuffer: 16 * 1024 * 1024 }
-  execFile(process.execPath, [PROGRAM, 'status', '--all', ...flags], options, (error, stdout, stderr) =>
+  execFile(process.execPath, [PROGRAM, ...words], options, (error, stdout, stderr) =>
     resolve({ code: error?.code ?? 0, stdout, stderr }),
   )
   return promise
@@ -120,3 +164,34 @@ t.test(
     t.match(forbidden, { code: 1, stderr: /verb get on services\/proxy/ })
   },
 )
+
+t.test('support-bundle --all tells what it holds, then writes it; no secret of the cluster is in it', async (t) => {
+  const folder = scratchFolder(t)
+  const file = join(folder, 'fleet.tar.gz')
+  const kubeconfig = await proxy(t, rollingOut(1200))
+  const { code, stdout, stderr } = await command(kubeconfig, 'support-bundle', '--all', '--output', file)
+  t.equal(code, 0, stderr)
+  t.match(stdout, /^The archive holds, without secrets:\n {2}fleet\.json .*[\s\S]*written to .*fleet\.tar\.gz/)
+  t.match(stdout, /daemonsets\.json .* not there: daemonsets of namespace registry-trust: the API server answered 404/)
+  execFileSync('tar', ['-xzf', file, '-C', folder, '--strip-components=1'])
+  const read = (name: string) => readFileSync(join(folder, name), 'utf8')
+  const names = ['fleet.json', 'pods.json', 'daemonsets.json', 'events.json', 'versions.json']
+  t.same(
+    readdirSync(folder)
+      .filter((name) => name.endsWith('.json'))
+      .toSorted(),
+    names.toSorted(),
+  )
+  for (const name of names) t.notMatch(read(name), CANARY, name)
+  t.equal((JSON.parse(read('fleet.json')) as { nodes: unknown[] }).nodes.length, 1200)
+  t.match(JSON.parse(read('pods.json')), [
+    {
+      ...{ name: 'agent-x', node: 'n1', phase: 'Running' },
+      containers: [{ restarts: 4, waits: 'CrashLoopBackOff', lastEnd: 'OOMKilled', lastExitCode: 137 }],
+    },
+  ])
+  t.match(JSON.parse(read('events.json')), [{ reason: 'Failed', about: 'Pod agent-x' }, { reason: 'Later' }])
+  t.equal((await command(kubeconfig, 'support-bundle', '--all', '--output', file)).code, 1, 'what is there stays')
+  const own = await command(kubeconfig, 'support-bundle', '--namespace', 'x')
+  t.match(own, { code: 64, stderr: /--namespace belongs to support-bundle --all/ })
+})

@@ -86,8 +86,8 @@ export function parseCommandLine(argv: readonly string[], environment: Environme
   }
   const options = readOptions(command, given, environment)
   const ofAll = (['kubeconfig', 'namespace', 'watch'] as const).find((name) => given.has(name))
-  if (command === 'status' && !options.all && ofAll !== undefined)
-    throw usage(`--${ofAll} belongs to status --all; without it this node's own agent is asked`)
+  if ((command === 'status' || command === 'support-bundle') && !options.all && ofAll !== undefined)
+    throw usage(`--${ofAll} belongs to ${command} --all; without it this node's own agent is asked`)
   return { kind: 'run', command, options: { ...options, operands } }
 }
 
@@ -244,7 +244,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
     ...(withContainerd !== undefined && { withContainerd }),
     ...(kubeconfig !== undefined && { kubeconfig }),
     watch: readSwitch(source, 'watch'),
-    all: command === 'status' && readSwitch(source, 'all'),
+    all: (command === 'status' || command === 'support-bundle') && readSwitch(source, 'all'),
     logLevel: readChoice(source, 'log-level', FLAGS['log-level'].choices) ?? 'info',
     logFormat:
       readChoice(source, 'log-format', FLAGS['log-format'].choices) ?? (DAEMONS.includes(command) ? 'json' : 'text'),

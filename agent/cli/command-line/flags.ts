@@ -93,7 +93,8 @@ export const COMMANDS = {
     exits: ['0  nothing is wrong', '3  something is', '1  error'],
   },
   'support-bundle': {
-    summary: 'write one .tar.gz with what a maintainer asks for about this node, without secrets',
+    summary:
+      'write one .tar.gz with what a maintainer asks for about this node, without secrets; --all: about the fleet',
     exits: ['0  written; the list says which parts could not be had', '1  error: nothing was written'],
   },
   migrate: {
@@ -271,22 +272,22 @@ export const FLAGS = {
   kubeconfig: {
     kind: 'text',
     value: 'FILE',
-    default: 'the service account of the Pod; of status --all as kubectl finds it',
+    default: 'the service account of the Pod; with --all as kubectl finds it',
     help: 'how to reach the API server',
-    commands: ['publish', 'fleet', 'status'],
+    commands: ['publish', 'fleet', 'status', 'support-bundle'],
   },
   namespace: {
     kind: 'text',
     value: 'NAME',
     default: 'that of the Pod, else registry-trust',
     help: 'where the agents run',
-    commands: ['fleet', 'status'],
+    commands: ['fleet', 'status', 'support-bundle'],
   },
   all: {
     kind: 'switch',
     default: 'off',
     help: 'every node of the cluster, asked from the fleet component through the API server',
-    commands: ['status'],
+    commands: ['status', 'support-bundle'],
   },
   watch: {
     kind: 'switch',

@@ -16,8 +16,9 @@ import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import type { Wiring } from '../wiring.ts'
 
-/** In the same bundle, since both speak to the API server. */
+/** In the same bundle, since all of them speak to the API server. */
 export { statusAllCommand } from './status-all.ts'
+export { supportBundleOfFleet } from './support-bundle-fleet.ts'
 
 const TURN_MS = 1_000
 /** Answers and changes come in bursts. */

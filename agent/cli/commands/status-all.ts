@@ -1,12 +1,12 @@
 // `registry-trust status --all`: every node of the cluster, asked from the fleet component through the API server.
-import { fleetReader } from '../../cluster/fleet-reader.ts'
+import { type FleetReader, fleetReader } from '../../cluster/fleet-reader.ts'
 import type { FleetReport } from '../../fleet/report.ts'
 import { joinPages, readFleetReport } from '../../fleet/report-text.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import { formatFleet, isFleetWell, isUnderWay, progressLines } from '../output/fleet.ts'
 import type { Wiring } from '../wiring.ts'
 
-const NAMESPACE = 'registry-trust'
+export const NAMESPACE = 'registry-trust'
 /** The component answers with so many at most. */
 const PAGE = 1000
 /** What a terminal shows without scrolling is enough; the counts cover all. */
@@ -19,22 +19,25 @@ const HOME_AND_CLEAR = '\u001b[H\u001b[J'
 export async function statusAllCommand(wiring: Wiring): Promise<number> {
   const { options, signal } = wiring
   const reader = fleetReader(options.kubeconfig, options.namespace ?? NAMESPACE)
-  const page = async (offset: number, limit: number) => {
-    const report = readFleetReport(await reader.read({ offset, limit }, signal))
-    if (report !== undefined) return report
-    throw new AgentError('CLUSTER_FAILED', 'what answers as the fleet component is none, or one of another version')
-  }
-  const readFleet = async () => {
-    if (!options.json) return await page(0, LISTED)
-    const first = await page(0, PAGE)
-    const others: FleetReport[] = []
-    for (let offset = PAGE; offset < first.matching; offset += PAGE) others.push(await page(offset, PAGE))
-    return joinPages(first, others)
-  }
+  const readFleet = async () => (options.json ? await everyNode(reader, signal) : await page(reader, 0, LISTED, signal))
   if (options.watch) return await watch(wiring, readFleet)
   const report = await readFleet()
   wiring.print(options.json ? `${JSON.stringify(report, null, 2)}\n` : format(wiring, report))
   return isFleetWell(report) ? 0 : 3
+}
+
+/** Throws as the reader does. */
+export async function everyNode(reader: FleetReader, signal: AbortSignal): Promise<FleetReport> {
+  const first = await page(reader, 0, PAGE, signal)
+  const others: FleetReport[] = []
+  for (let offset = PAGE; offset < first.matching; offset += PAGE) others.push(await page(reader, offset, PAGE, signal))
+  return joinPages(first, others)
+}
+
+async function page(reader: FleetReader, offset: number, limit: number, signal: AbortSignal): Promise<FleetReport> {
+  const report = readFleetReport(await reader.read({ offset, limit }, signal))
+  if (report !== undefined) return report
+  throw new AgentError('CLUSTER_FAILED', 'what answers as the fleet component is none, or one of another version')
 }
 
 /** On a terminal the picture is drawn anew; elsewhere a line is written for what has changed. Ends with the signal. */

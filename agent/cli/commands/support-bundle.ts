@@ -28,13 +28,22 @@ import { nodeStatus } from './status.ts'
 const AGENT_UNIT = 'registry-trust.service'
 const LOG_LINES = 500
 
-type Part = { readonly name: string; readonly what: string; readonly make: () => Promise<unknown> }
+/** The client of the Kubernetes API is loaded only then. */
+const ofTheFleet = async (wiring: Wiring) => (await import('./fleet.ts')).supportBundleOfFleet(wiring)
+
+export type Part = { readonly name: string; readonly what: string; readonly make: () => Promise<unknown> }
 
 export async function supportBundleCommand(wiring: Wiring): Promise<number> {
-  const { options, ports, note, outputFile, print, printBytes, node } = wiring
+  if (wiring.options.all) return await ofTheFleet(wiring)
+  return await writeBundle(wiring, wiring.node, partsOf(wiring, await wiring.loadConfig()))
+}
+
+/** Prints what the archive holds, then writes it. A part that cannot be had holds up no other. */
+export async function writeBundle(wiring: Wiring, subject: string, parts: readonly Part[]): Promise<number> {
+  const { options, ports, note, outputFile, print, printBytes } = wiring
   const now = ports.clock.now()
-  const folder = `registry-trust-support-${node}-${timeIn(now)}`.replaceAll(/[^A-Za-z0-9._-]/g, '_').slice(0, 80)
-  const entries = await collect(partsOf(wiring, await wiring.loadConfig()))
+  const folder = `registry-trust-support-${subject}-${timeIn(now)}`.replaceAll(/[^A-Za-z0-9._-]/g, '_').slice(0, 80)
+  const entries = await collect(parts)
   const isPiped = options.output === '-'
   const tell = isPiped ? note : print
   tell(contents(entries))
@@ -117,7 +126,7 @@ function partsOf(wiring: Wiring, loaded: LoadResult): readonly Part[] {
   ]
 }
 
-async function versionsOf({ version, node, options, files }: Wiring): Promise<object> {
+export async function versionsOf({ version, node, options, files }: Wiring): Promise<object> {
   const release = await files.readFollowing('/etc/os-release')
   const os = release.kind === 'file' ? /^PRETTY_NAME="?([^"\n]*)/m.exec(release.bytes.toString('utf8'))?.[1] : undefined
   return { agent: version, node, runtime: process.versions.node, arch: process.arch, os, options }
