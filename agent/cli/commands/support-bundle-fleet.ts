@@ -3,8 +3,8 @@
 import { fleetReader } from '../../cluster/fleet-reader.ts'
 import { daemonSetFacts, eventFacts, podFacts } from '../../diagnose/support/fleet-part.ts'
 import type { Wiring } from '../wiring.ts'
+import { type Part, versionsOf, writeBundle } from './bundle-archive.ts'
 import { everyNode, NAMESPACE } from './status-all.ts'
-import { type Part, versionsOf, writeBundle } from './support-bundle.ts'
 
 export async function supportBundleOfFleet(wiring: Wiring): Promise<number> {
   const { options, signal } = wiring

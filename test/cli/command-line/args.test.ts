@@ -136,7 +136,7 @@ t.test('wrong usage names the word, and what was probably meant', async (t) => {
     ['plan -x', 'there is no flag -x'],
     ['status --al', 'there is no flag --al; did you mean --all?'],
     ['status --watch', "--watch belongs to status --all; without it this node's own agent is asked"],
-    ['plan --all', '--all does not apply to plan (it is for: status)'],
+    ['plan --all', '--all does not apply to plan (it is for: status, support-bundle)'],
     ['plan --config', '--config needs a value: --config PATH'],
     ['plan --config=', '--config needs a value: --config PATH'],
     [
