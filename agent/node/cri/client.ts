@@ -5,25 +5,13 @@
 // Begin here; then messages.ts (what is asked and answered).
 // May touch: the socket that it is given, with a deadline on each call.
 import { existsSync } from 'node:fs'
-import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js'
 import { AgentError, type ErrorCode } from '../../model/errors.ts'
 import type { CallOptions, ContainerInfo, CriClient, RegistryCredentials } from '../../model/ports.ts'
 import { redactKnown } from '../../model/secret.ts'
-import { type CriMethod, criService } from './codec.ts'
+import { criService } from './codec.ts'
 import { CONTENT_PACKAGE, RUNTIME_PACKAGE } from './messages.ts'
 import { parseArchitecture, parseContainerPid, parseStatus, type StatusReply } from './status.ts'
-
-const CHANNEL_OPTIONS = {
-  // containerd answers nothing useful when the authority is a percent-encoded socket path.
-  'grpc.default_authority': 'localhost',
-  // A restart of the daemon takes a fifth of a second, and to try a unix socket costs next to nothing: the default of a
-  // second and more would look like an outage.
-  'grpc.initial_reconnect_backoff_ms': 10,
-  'grpc.max_reconnect_backoff_ms': 20,
-  // Otherwise a closed client's connection lives on in a pool of the whole process.
-  'grpc.use_local_subchannel_pool': 1,
-  'grpc.max_receive_message_length': 16 * 1024 * 1024,
-}
+import { RpcError, unaryCalls } from './unary-calls.ts'
 
 /** A unix socket path that is longer does not fit into sockaddr_un. */
 const MAX_SOCKET_PATH = 107
@@ -38,21 +26,36 @@ type Download = { readonly startedAt: Instant | null; readonly updatedAt: Instan
 type Instant = { readonly seconds: string; readonly nanos: number }
 type Image = { readonly repoDigests: readonly string[] }
 
-type Methods = { readonly [name: string]: CriMethod }
+/** CRI ignores it, containerd's own services require it. */
+const METADATA = { 'containerd-namespace': CONTENT_NAMESPACE }
+
+const METHODS = {
+  ...criService(`${RUNTIME_PACKAGE}.RuntimeService`),
+  ...criService(`${RUNTIME_PACKAGE}.ImageService`),
+  ...criService(`${CONTENT_PACKAGE}.Content`),
+}
 
 export function connectCri(socket: string): CriClient {
   if (Buffer.byteLength(socket) > MAX_SOCKET_PATH) {
     const message = `${socket} is not a socket path: it is longer than ${MAX_SOCKET_PATH} bytes`
     throw new AgentError('CRI_UNREACHABLE', message, { socket })
   }
-  const methods = criMethods()
-  const client = new Client(`unix:${socket}`, credentials.createInsecure(), CHANNEL_OPTIONS)
-  const call = <Reply>(name: string, request: object, options: CallOptions): Promise<Reply> =>
-    unary<Reply>(client, method(methods, name), request, options)
+  const calls = unaryCalls(socket, METADATA)
+  const call = async <Reply>(name: string, request: object, options: CallOptions): Promise<Reply> => {
+    const method = METHODS[name]
+    if (method === undefined) throw new Error(`the CRI method ${name} is not described`)
+    const reply = await calls.call(method.path, method.requestSerialize(request), options)
+    try {
+      // The descriptor of the method decides the form of the reply, which types cannot express.
+      return method.responseDeserialize(reply) as Reply
+    } catch (error) {
+      throw error instanceof RangeError ? new RpcError('INTERNAL', `${name}: ${error.message}`) : error
+    }
+  }
   const ask = <Reply>(name: string, request: object, options: CallOptions): Promise<Reply> =>
     call<Reply>(name, request, options).catch((error: unknown) => {
       options.signal?.throwIfAborted()
-      throw isServiceError(error) ? callFailure(socket, name, error) : error
+      throw callFailure(socket, name, error)
     })
   const containersIn = async (state: string, options: CallOptions): Promise<readonly ContainerInfo[]> => {
     const filter = { state: { state: `${STATE_PREFIX}${state}` } }
@@ -74,9 +77,9 @@ export function connectCri(socket: string): CriClient {
         return { ok: true, imageRef: reply.imageRef }
       } catch (error) {
         options.signal?.throwIfAborted()
-        if (!isServiceError(error)) throw error
-        const code = isStarting(error) ? status.UNAVAILABLE : error.code
-        return { ok: false, status: status[code], text: redactKnown(error.details, secretsOf(login)) }
+        if (!(error instanceof RpcError)) throw error
+        const text = redactKnown(error.details, secretsOf(login))
+        return { ok: false, status: isStarting(error) ? 'UNAVAILABLE' : error.status, text }
       }
     },
     async digestsFrom(host, options) {
@@ -114,56 +117,8 @@ export function connectCri(socket: string): CriClient {
       }))
       return { downloads, created }
     },
-    close: () => client.close(),
+    close: () => calls.close(),
   }
-}
-
-function unary<Reply>(client: Client, definition: CriMethod, request: object, options: CallOptions): Promise<Reply> {
-  const { signal, timeoutMs } = options
-  signal?.throwIfAborted()
-  const { promise, resolve, reject } = Promise.withResolvers<Reply>()
-  const { path, requestSerialize } = definition
-  // The descriptor of the method decides the form of the reply, which types cannot express.
-  const deserialize = (bytes: Buffer): Reply => definition.responseDeserialize(bytes) as Reply
-  const call = client.makeUnaryRequest(
-    path,
-    requestSerialize,
-    deserialize,
-    request,
-    callMetadata(),
-    // A wall time, but the library waits by the difference alone, and takes it at once.
-    { deadline: Date.now() + timeoutMs },
-    (error, reply) => {
-      signal?.removeEventListener('abort', cancel)
-      if (error !== null) reject(error)
-      else if (reply === undefined) reject(new AgentError('CRI_CALL_FAILED', `${path}: an empty reply`))
-      else resolve(reply)
-    },
-  )
-  const cancel = () => call.cancel()
-  signal?.addEventListener('abort', cancel, { once: true })
-  return promise
-}
-
-/** CRI ignores it, containerd's own services require it. */
-function callMetadata(): Metadata {
-  const metadata = new Metadata()
-  metadata.set('containerd-namespace', CONTENT_NAMESPACE)
-  return metadata
-}
-
-function criMethods(): Methods {
-  return {
-    ...criService(`${RUNTIME_PACKAGE}.RuntimeService`),
-    ...criService(`${RUNTIME_PACKAGE}.ImageService`),
-    ...criService(`${CONTENT_PACKAGE}.Content`),
-  }
-}
-
-function method(methods: Methods, name: string): CriMethod {
-  const definition = methods[name]
-  if (definition === undefined) throw new Error(`the CRI method ${name} is not described`)
-  return definition
 }
 
 /**
@@ -172,7 +127,7 @@ function method(methods: Methods, name: string): CriMethod {
  */
 const STARTING = 'server is not initialized yet'
 
-function isStarting({ details }: ServiceError): boolean {
+function isStarting({ details }: RpcError): boolean {
   return details.includes(STARTING)
 }
 
@@ -180,19 +135,21 @@ function isStarting({ details }: ServiceError): boolean {
  * UNIMPLEMENTED is never transient: containerd serves all of CRI or nothing of it (measured by polling every
  * millisecond).
  */
-function callFailure(socket: string, name: string, error: ServiceError): AgentError {
-  const detail = { socket, call: name, status: status[error.code] }
-  const fail = (code: ErrorCode, message: string) => new AgentError(code, message, detail, { cause: error })
-  switch (error.code) {
-    case status.UNIMPLEMENTED:
-      return fail('CRI_NOT_LOADED', `containerd at ${socket} runs without its CRI plugin: ${error.details}`)
-    case status.UNAVAILABLE:
-      return fail('CRI_UNREACHABLE', `no containerd at ${socket}: ${unavailableReason(socket, error.details)}`)
-    case status.DEADLINE_EXCEEDED:
+function callFailure(socket: string, name: string, error: unknown): unknown {
+  if (!(error instanceof RpcError)) return error
+  const { status, details } = error
+  const fail = (code: ErrorCode, message: string) =>
+    new AgentError(code, message, { socket, call: name, status }, { cause: error })
+  switch (status) {
+    case 'UNIMPLEMENTED':
+      return fail('CRI_NOT_LOADED', `containerd at ${socket} runs without its CRI plugin: ${details}`)
+    case 'UNAVAILABLE':
+      return fail('CRI_UNREACHABLE', `no containerd at ${socket}: ${unavailableReason(socket, details)}`)
+    case 'DEADLINE_EXCEEDED':
       return fail('CRI_UNREACHABLE', `containerd at ${socket} does not answer ${name} in time`)
     default:
       if (isStarting(error)) return fail('CRI_UNREACHABLE', `containerd at ${socket} is still starting`)
-      return fail('CRI_CALL_FAILED', `${name} at ${socket} failed: ${status[error.code]}: ${error.details}`)
+      return fail('CRI_CALL_FAILED', `${name} at ${socket} failed: ${status}: ${details}`)
   }
 }
 
@@ -201,10 +158,6 @@ function unavailableReason(socket: string, details: string): string {
   if (details.includes('ECONNREFUSED')) return 'nothing listens on the socket (ECONNREFUSED)'
   if (details.includes('EACCES')) return 'permission denied (EACCES)'
   return details
-}
-
-function isServiceError(error: unknown): error is ServiceError & { readonly metadata: Metadata } {
-  return error instanceof Error && 'details' in error && 'code' in error && typeof error.code === 'number'
 }
 
 function pullRequest(image: string, login: RegistryCredentials | undefined): object {

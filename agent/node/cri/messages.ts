@@ -3,26 +3,28 @@
 // bundle has no .proto file to read. CRI tells no pull that is under way: that one question goes to containerd's own
 // content service on the same socket.
 
-type Field = { readonly type: string; readonly id: number; readonly rule?: 'repeated'; readonly keyType?: string }
+export type Field = {
+  readonly type: string
+  readonly id: number
+  readonly rule?: 'repeated'
+  readonly keyType?: 'string'
+}
+export type MessageType = { readonly fields: { readonly [name: string]: Field } }
+type EnumType = { readonly values: { readonly [name: string]: number } }
+export type Types = { readonly [name: string]: MessageType | EnumType }
+/** A method NAME takes NAMERequest and answers NAMEResponse. */
+type Service = { readonly methods: readonly string[]; readonly types: Types }
 
 const text = (id: number): Field => ({ type: 'string', id })
 const flag = (id: number): Field => ({ type: 'bool', id })
 const int64 = (id: number): Field => ({ type: 'int64', id })
 const one = (type: string, id: number): Field => ({ type, id })
 const many = (type: string, id: number): Field => ({ type, id, rule: 'repeated' })
-const textMap = (id: number): Field => ({ keyType: 'string', type: 'string', id })
+const textMap = (id: number): Field => ({ type: 'string', id, keyType: 'string' })
 const message = (fields: { readonly [name: string]: Field }) => ({ fields })
-const call = (name: string) => ({ requestType: `${name}Request`, responseType: `${name}Response`, comment: '' })
 
-const RUNTIME = {
-  RuntimeService: {
-    methods: {
-      Version: call('Version'),
-      Status: call('Status'),
-      ListContainers: call('ListContainers'),
-      ContainerStatus: call('ContainerStatus'),
-    },
-  },
+const RUNTIME_METHODS = ['Version', 'Status', 'ListContainers', 'ContainerStatus']
+const RUNTIME: Types = {
   VersionRequest: message({ version: text(1) }),
   VersionResponse: message({ runtimeName: text(2), runtimeVersion: text(3) }),
   StatusRequest: message({ verbose: flag(1) }),
@@ -42,10 +44,8 @@ const RUNTIME = {
   ContainerStatus: message({ id: text(1), state: one('ContainerState', 3), startedAt: int64(5) }),
 }
 
-const IMAGES = {
-  ImageService: {
-    methods: { ListImages: call('ListImages'), ImageStatus: call('ImageStatus'), PullImage: call('PullImage') },
-  },
+const IMAGE_METHODS = ['ListImages', 'ImageStatus', 'PullImage']
+const IMAGES: Types = {
   ImageSpec: message({ image: text(1) }),
   Image: message({ id: text(1), repoTags: many('string', 2), repoDigests: many('string', 3) }),
   ListImagesRequest: message({}),
@@ -59,8 +59,7 @@ const IMAGES = {
 }
 
 /** containerd's api/services/content/v1/content.proto; `Timestamp` has the fields of google.protobuf.Timestamp. */
-const CONTENT = {
-  Content: { methods: { ListStatuses: call('ListStatuses') } },
+const CONTENT: Types = {
   ListStatusesRequest: message({}),
   ListStatusesResponse: message({ statuses: many('Status', 1) }),
   Status: message({ startedAt: one('Timestamp', 1), updatedAt: one('Timestamp', 2) }),
@@ -70,10 +69,9 @@ const CONTENT = {
 export const RUNTIME_PACKAGE = 'runtime.v1'
 export const CONTENT_PACKAGE = 'containerd.services.content.v1'
 
-export const CRI_DESCRIPTOR = {
-  options: { syntax: 'proto3' },
-  nested: {
-    runtime: { nested: { v1: { nested: { ...RUNTIME, ...IMAGES } } } },
-    containerd: { nested: { services: { nested: { content: { nested: { v1: { nested: CONTENT } } } } } } },
-  },
+/** Each by its name in gRPC, with the types that it uses by their names in it. */
+export const CRI_SERVICES: { readonly [service: string]: Service } = {
+  [`${RUNTIME_PACKAGE}.RuntimeService`]: { methods: RUNTIME_METHODS, types: RUNTIME },
+  [`${RUNTIME_PACKAGE}.ImageService`]: { methods: IMAGE_METHODS, types: IMAGES },
+  [`${CONTENT_PACKAGE}.Content`]: { methods: ['ListStatuses'], types: CONTENT },
 }
