@@ -68,6 +68,7 @@ const COMMANDS: { readonly [name in Command]: (wiring: Wiring) => Promise<number
   uninstall: async (wiring) => (await import('./cli/commands/uninstall.ts')).uninstallCommand(wiring),
   'cri-proxy': async (wiring) => (await import('./cli/commands/cri-proxy.ts')).criProxyCommand(wiring),
   restarter: async (wiring) => (await import('./cli/commands/restarter.ts')).restarterCommand(wiring),
+  sidecar: async (wiring) => (await import('./cli/commands/sidecar.ts')).sidecarCommand(wiring),
   bootstrap: async (wiring) => (await import('./cli/commands/bootstrap.ts')).bootstrapCommand(wiring),
   completion: async (wiring) => (await import('./cli/commands/completion.ts')).completionCommand(wiring),
   man: async (wiring) => (await import('./cli/commands/completion.ts')).manCommand(wiring),
@@ -114,7 +115,7 @@ async function main(): Promise<number> {
 const CHANGE_THE_NODE: readonly Command[] = ['apply', 'migrate', 'rollback', 'uninstall']
 
 function isSidecar(command: Command): boolean {
-  return command === 'cri-proxy' || command === 'restarter'
+  return command === 'cri-proxy' || command === 'restarter' || command === 'sidecar'
 }
 
 /** Behind the proxy no socket of the node can be looked for: without a word the address is the usual one. */
@@ -137,7 +138,7 @@ type Wired = Options & { readonly behindProxy?: string; readonly behindRestarter
 const ALWAYS: RestartPermit = { ask: async () => ({ granted: true, release: async () => undefined }) }
 
 /** What they do is for every node. */
-const FOR_ALL_NODES: ReadonlySet<Command> = new Set<Command>(['publish', 'fleet', 'cri-proxy', 'restarter'])
+const FOR_ALL_NODES: ReadonlySet<Command> = new Set<Command>(['publish', 'fleet', 'cri-proxy', 'restarter', 'sidecar'])
 
 function wire(options: Wired, command: Command): Wiring {
   const stopping = new AbortController()

@@ -1,21 +1,13 @@
 // The cri-proxy sidecar: the only container that sees containerd's socket. The rule: an answer is built anew out of
 // what the CriClient port tells, so nothing that is not named here (environment of containers, registry passwords,
 // other registries' images) can get through, and a call that is not named here does not exist.
-import { createServer } from 'node:net'
-import {
-  Server,
-  ServerCredentials,
-  type ServerUnaryCall,
-  type ServiceDefinition,
-  type sendUnaryData,
-  status,
-} from '@grpc/grpc-js'
 import { type AgentError, asAgentError } from '../model/errors.ts'
 import type { CallOptions, CriClient, Log, RegistryCredentials } from '../model/ports.ts'
 import { Secret } from '../model/secret.ts'
 import { criService } from '../node/cri/codec.ts'
+import { type RpcStatus, STATUS } from '../node/cri/grpc-format.ts'
 import { CONTENT_PACKAGE, RUNTIME_PACKAGE } from '../node/cri/messages.ts'
-import { ignoreErrors } from '../node/systemd/line-socket.ts'
+import { type Failure, type UnaryMethod, unaryServer } from '../node/cri/unary-server.ts'
 import type { Declared } from './declared.ts'
 import { mayPull } from './pull-policy.ts'
 import { RateLimit } from './rate-limit.ts'
@@ -46,43 +38,40 @@ export type CriProxy = { close(): Promise<void> }
 type Message = { readonly [field: string]: unknown }
 type Handler = (request: Message, options: CallOptions) => Promise<Message>
 
-const OPTIONS = {
-  'grpc.max_receive_message_length': 64 * 1024,
-  // HTTP/2 itself makes a client wait with more; what one sends all the same is answered RESOURCE_EXHAUSTED.
-  'grpc.max_concurrent_streams': 2 * MOST_CALLS_WAITING,
+export async function startCriProxy({ socket, cri, declared, log }: CriProxyOptions): Promise<CriProxy> {
+  const server = unaryServer({
+    methods: methodsOf(services(cri, declared, log)),
+    failureOf,
+    mostRequestBytes: 64 * 1024,
+    mostStreams: 2 * MOST_CALLS_WAITING,
+    defaultTimeoutMs: DEFAULT_DEADLINE_MS,
+    longestTimeoutMs: LONGEST_DEADLINE_MS,
+  })
+  server.listener.maxConnections = MOST_CONNECTIONS
+  await listenPrivately(socket, () => listen(server.listener, socket))
+  log.info('cri-proxy-listening', { socket })
+  // A pull under way must not hold up the Pod: the agent, its only caller, ends before this container does.
+  return { close: () => server.close() }
 }
 
-export async function startCriProxy({ socket, cri, declared, log }: CriProxyOptions): Promise<CriProxy> {
-  const server = new Server(OPTIONS)
+function methodsOf(handlers: { readonly [service: string]: Handlers }): ReadonlyMap<string, UnaryMethod> {
   const turns = new Turns({ atOnce: MOST_CALLS_AT_ONCE, mostWaiting: MOST_CALLS_WAITING })
-  for (const [name, handlers] of Object.entries(services(cri, declared, log))) {
-    const described = criService(name)
-    const allowed = Object.fromEntries(Object.keys(handlers).map((method) => [method, methodOf(described, method)]))
-    const unary = Object.entries(handlers).map(([method, handler]) => {
-      // Pulls take minutes and have a limit of their own.
-      const bounded = method === 'PullImage' ? handler : inTurn(handler, turns)
-      return [method, serve(bounded)] as const
-    })
-    server.addService(allowed, Object.fromEntries(unary))
-  }
-  const injector = server.createConnectionInjector(ServerCredentials.createInsecure())
-  const listener = createServer((connection) => {
-    ignoreErrors(connection)
-    injector.injectConnection(connection)
-  })
-  listener.maxConnections = MOST_CONNECTIONS
-  await listenPrivately(socket, () => listen(listener, socket))
-  log.info('cri-proxy-listening', { socket })
-  return {
-    close: () =>
-      new Promise((resolve) => {
-        listener.close()
-        injector.destroy()
-        server.tryShutdown(() => resolve())
-        // A pull under way must not hold up the Pod: the agent, its only caller, ends before this container does.
-        setImmediate(() => server.forceShutdown())
-      }),
-  }
+  return new Map(
+    Object.entries(handlers).flatMap(([service, methods]) => {
+      const described = criService(service)
+      return Object.entries(methods).map(([name, handler]): readonly [string, UnaryMethod] => {
+        const method = described[name]
+        if (method === undefined) throw new Error(`the CRI method ${name} is not described`)
+        // Pulls take minutes and have a limit of their own.
+        const bounded = name === 'PullImage' ? handler : inTurn(handler, turns)
+        const { path, requestDeserialize, responseSerialize } = method
+        return [
+          path,
+          async (bytes, options) => responseSerialize(await bounded({ ...requestDeserialize(bytes) }, options)),
+        ]
+      })
+    }),
+  )
 }
 
 function services(cri: CriClient, declared: Declared, log: Log): { readonly [service: string]: Handlers } {
@@ -158,14 +147,14 @@ function imageService(cri: CriClient, declared: Declared, log: Log): Handlers {
       const denied = await mayPull(reference, await declared.current(), isPresent)
       if (denied !== undefined) {
         log.warn('pull-denied', { reference: reference.slice(0, 300), reason: denied })
-        throw new Denied(status.PERMISSION_DENIED, `cri-proxy: ${denied}`)
+        throw new Denied('PERMISSION_DENIED', `cri-proxy: ${denied}`)
       }
       if (underway >= MOST_PULLS_AT_ONCE || !rate.take())
-        throw new Denied(status.RESOURCE_EXHAUSTED, 'cri-proxy: too many pulls')
+        throw new Denied('RESOURCE_EXHAUSTED', 'cri-proxy: too many pulls')
       underway += 1
       try {
         const result = await cri.pullImage(reference, options, loginOf(request))
-        if (!result.ok) throw new Denied(codeOf(result.status), result.text)
+        if (!result.ok) throw new Denied(statusNamed(result.status), result.text)
         return { imageRef: result.imageRef }
       } finally {
         underway -= 1
@@ -181,7 +170,7 @@ function inTurn(handler: Handler, turns: Turns): Handler {
       return handler(request, options)
     })
     if (done !== undefined) return done.result
-    throw new Denied(status.RESOURCE_EXHAUSTED, 'cri-proxy: too many calls at once')
+    throw new Denied('RESOURCE_EXHAUSTED', 'cri-proxy: too many calls at once')
   }
 }
 
@@ -216,53 +205,30 @@ function statusMessage(now: Awaited<ReturnType<CriClient['status']>>): Message {
 
 /** An answer that is an error, with the gRPC status that the caller shall see. */
 class Denied extends Error {
-  readonly code: status
+  readonly status: RpcStatus
 
-  constructor(code: status, message: string) {
+  constructor(status: RpcStatus, message: string) {
     super(message)
-    this.code = code
+    this.status = status
   }
 }
 
-function serve(handler: Handler) {
-  return (call: ServerUnaryCall<Message, Message>, answer: sendUnaryData<Message>): void => {
-    const cancelled = new AbortController()
-    call.on('cancelled', () => cancelled.abort())
-    handler(call.request, { timeoutMs: remainingMs(call), signal: cancelled.signal }).then(
-      (reply) => answer(null, reply),
-      (thrown: unknown) => answer({ ...failureOf(thrown) }),
-    )
-  }
-}
-
-function failureOf(thrown: unknown): { readonly code: status; readonly details: string } {
-  if (thrown instanceof Denied) return { code: thrown.code, details: thrown.message }
+function failureOf(thrown: unknown): Failure {
+  if (thrown instanceof Denied) return { status: thrown.status, details: thrown.message }
+  // Bytes that are no message.
+  if (thrown instanceof RangeError) return { status: 'INTERNAL', details: thrown.message }
   const error = asAgentError(thrown)
-  return { code: statusOfError(error), details: error.message }
+  return { status: statusOfError(error), details: error.message }
 }
 
-function statusOfError({ code, detail }: AgentError): status {
+function statusOfError({ code, detail }: AgentError): RpcStatus {
   const told = detail['status']
-  if (typeof told === 'string') return codeOf(told)
-  return code === 'CRI_UNREACHABLE' ? status.UNAVAILABLE : status.INTERNAL
+  if (typeof told === 'string') return statusNamed(told)
+  return code === 'CRI_UNREACHABLE' ? 'UNAVAILABLE' : 'INTERNAL'
 }
 
-function codeOf(name: string): status {
-  const found = Object.entries(status).find(([key]) => key === name)?.[1]
-  return typeof found === 'number' ? found : status.UNKNOWN
-}
-
-function remainingMs(call: ServerUnaryCall<Message, Message>): number {
-  const deadline = Number(call.getDeadline())
-  if (!Number.isFinite(deadline)) return DEFAULT_DEADLINE_MS
-  // The library made it of what the caller has left and of this very clock, a moment ago.
-  return Math.min(LONGEST_DEADLINE_MS, Math.max(1, deadline - Date.now()))
-}
-
-function methodOf(service: ServiceDefinition, name: string) {
-  const method = service[name]
-  if (method === undefined) throw new Error(`the CRI method ${name} is not described`)
-  return method
+function statusNamed(name: string): RpcStatus {
+  return STATUS.find((status) => status === name) ?? 'UNKNOWN'
 }
 
 function referenceOf(request: Message): string {

@@ -34,6 +34,8 @@ export async function measureIdle(
     const cpu = ((await cpuMs(subject, daemon.pid)) - before) * (60 / idleSeconds)
     const ours = await memoryOf(subject, daemon.pid)
     const floor = await memoryOf(subject, bare.pid)
+    await daemon.stop()
+    const containers = await measureContainers(subject, idleSeconds)
     return [
       series({
         id: 'ready',
@@ -57,8 +59,30 @@ export async function measureIdle(
         values: [cpu],
         rivals: RIVALS.idle,
       }),
+      ...containers,
     ]
   } finally {
     await subject.dispose()
   }
+}
+
+/** All containers of profile `full` as they are started there: the agent and its sidecar. */
+async function measureContainers(subject: Subject, idleSeconds: number): Promise<readonly Row[]> {
+  const { agent, sidecar } = await subject.startContainers()
+  await subject.until(() => subject.isReady(), performance.now(), 50)
+  await sleep(SETTLE_MS)
+  const pids = [agent.pid, sidecar.pid]
+  const cpuOfAll = async () => (await Promise.all(pids.map((pid) => cpuMs(subject, pid)))).reduce((a, b) => a + b)
+  const before = await cpuOfAll()
+  await sleep(idleSeconds * 1000)
+  const cpu = ((await cpuOfAll()) - before) * (60 / idleSeconds)
+  const [ours, beside] = [await memoryOf(subject, agent.pid), await memoryOf(subject, sidecar.pid)]
+  const row = (id: string, what: string, value: number, unit: string) => series({ id, what, values: [value], unit })
+  return [
+    row('sidecar-own', 'idle sidecar of profile `full`, memory of its own', beside.anonMiB, 'MiB'),
+    row('sidecar-resident', 'idle sidecar of profile `full`, resident memory', beside.rssMiB, 'MiB'),
+    row('full-own', 'all containers of profile `full`, memory of their own', ours.anonMiB + beside.anonMiB, 'MiB'),
+    row('full-resident', 'all containers of profile `full`, resident memory', ours.rssMiB + beside.rssMiB, 'MiB'),
+    row('full-cpu', `all containers of profile \`full\`, CPU a minute, over ${idleSeconds} s`, cpu, 'ms'),
+  ]
 }

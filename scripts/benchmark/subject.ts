@@ -102,13 +102,23 @@ export class Subject {
     return JSON.parse(service.stdout) as ApplyReport
   }
 
-  async startDaemon(): Promise<Service> {
-    return await this.#start('agent', '--listen', `127.0.0.1:${PORT}`)
+  async startDaemon(...flags: readonly string[]): Promise<Service> {
+    return await this.#start('agent', '--listen', `127.0.0.1:${PORT}`, ...flags)
+  }
+
+  /** Agent and sidecar as profile full has them; both as their containers are started. */
+  async startContainers(): Promise<{ readonly agent: Service; readonly sidecar: Service }> {
+    const program = join(dirname(this.#bundle), 'registry-trust-sidecar.cjs')
+    const sockets = ['--cri-proxy', '/run/rt-cri.sock', '--restarter-socket', '/run/rt-restarter.sock']
+    const argv = [process.execPath, ...SIDECAR_FLAGS, program, 'sidecar', ...sockets]
+    const sidecar = await this.node.start(argv, { env: IMAGE_ENV })
+    await sidecar.waitFor(/restarter-listening/)
+    return { sidecar, agent: await this.startDaemon(...sockets) }
   }
 
   async #start(command: string, ...flags: readonly string[]): Promise<Service> {
     // As scripts/registry-trust does it.
-    const env = { NODE_COMPILE_CACHE: join(this.#bundle, '../compile-cache') }
+    const env = { ...IMAGE_ENV, NODE_COMPILE_CACHE: join(this.#bundle, '../compile-cache') }
     const argv = [process.execPath, ...(command === 'agent' ? DAEMON_FLAGS : []), this.#bundle, command]
     return await this.node.start([...argv, ...flags], { env })
   }
@@ -205,6 +215,10 @@ export class Subject {
 
 /** What scripts/registry-trust and the image give the daemon. */
 export const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=1']
+/** What daemonset/base gives the sidecar. */
+const SIDECAR_FLAGS: readonly string[] = ['--max-old-space-size=32', '--max-semi-space-size=1']
+/** Of the Dockerfile. */
+const IMAGE_ENV = { MALLOC_ARENA_MAX: '1' }
 
 /** Milliseconds of CPU, user and system, of all threads so far. */
 export async function cpuMs(subject: Subject, pid: number): Promise<number> {

@@ -93,13 +93,13 @@ cluster.test('install, upgrade, rollback, uninstall leave what is not of the rel
         '-n',
         'trust',
         '-o',
-        'jsonpath={..initContainers[*].name}',
+        'jsonpath={..initContainers[*].command[4]}',
       ])
     ).stdout
   t.equal(await containers(), 'cri-proxy')
   t.match(await deploy('upgrade', { createNamespace: false }, '--reset-then-reuse-values'), { status: 0 })
   t.match(await run(['rollback', 'registry-trust', '1']), { status: 0 })
-  t.equal(await containers(), 'cri-proxy restarter')
+  t.equal(await containers(), 'sidecar')
 
   t.match(await run(['uninstall', 'registry-trust']), { status: 0 })
   t.same(await names(kubernetes, KINDS, 'trust'), ['Secret registry-trust-credentials'])

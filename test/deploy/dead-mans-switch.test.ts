@@ -27,7 +27,7 @@ if (imageUnavailable() === undefined)
     const [facts, original] = [await witness.facts(), await node.readFile(CONFIG)]
     const spec = podSpec(await render('overlays/full'))
     const pod = await run(spec)
-    const [agent, restarter] = [pod.container('agent'), pod.container('restarter')]
+    const [agent, sidecar] = [pod.container('agent'), pod.container('sidecar')]
     const pid = String(await agent.pid())
 
     await until(() => readFileSync(node.path(CONFIG), 'utf8').includes('certs.d'), 20_000)
@@ -40,9 +40,9 @@ if (imageUnavailable() === undefined)
     t.match(await node.ready(20_000), { ok: true })
     t.comment(`containerd answers again ${Math.round(performance.now() - killed)} ms after the agent died`)
     t.match(await agent.status(), { state: 'CONTAINER_EXITED' })
-    t.match(await restarter.status(), { state: 'CONTAINER_RUNNING' })
-    await until(async () => (await restarter.log()).includes('restart-settled'), 20_000)
-    t.match(await restarter.log(), /restart-taken-over[\s\S]*config-put-back[\s\S]*restart-settled/)
+    t.match(await sidecar.status(), { state: 'CONTAINER_RUNNING' })
+    await until(async () => (await sidecar.log()).includes('restart-settled'), 20_000)
+    t.match(await sidecar.log(), /restart-taken-over[\s\S]*config-put-back[\s\S]*restart-settled/)
     t.same(await witness.facts(), facts)
 
     const [container] = spec.containers

@@ -69,21 +69,20 @@ if (imageUnavailable() === undefined) {
 
     const started = performance.now()
     const pod = await run(podSpec(await render('overlays/full')))
-    const [agent, proxy, restarter] = [pod.container('agent'), pod.container('cri-proxy'), pod.container('restarter')]
+    const [agent, sidecar] = [pod.container('agent'), pod.container('sidecar')]
     await untilStatus(agent, ({ state }) => state === 'converged')
     t.comment(`from the first container to converged, restart included: ${Math.round(performance.now() - started)} ms`)
 
     t.test('does the whole job: config_path, restart, system store, proof', async (t) => {
       t.match(await node.pull(registry.reference()), { ok: true })
       t.match(await node.readFile('/etc/containerd/config.toml'), /certs\.d/)
-      t.match(await restarter.log(), /"restarted"/)
+      t.match(await sidecar.log(), /"restarted"/)
       t.same(await witness.facts(), before, 'the container that was there runs on')
-      for (const container of [agent, proxy, restarter])
-        t.match(await container.status(), { state: 'CONTAINER_RUNNING' })
+      for (const container of [agent, sidecar]) t.match(await container.status(), { state: 'CONTAINER_RUNNING' })
     })
 
     t.test('no container has a capability, may gain one, or may write to its root', async (t) => {
-      for (const container of [agent, proxy, restarter]) {
+      for (const container of [agent, sidecar]) {
         const status = await container.script(
           "console.log((await import('node:fs')).readFileSync('/proc/self/status', 'utf8'))",
         )
@@ -106,10 +105,10 @@ if (imageUnavailable() === undefined) {
         'RemoveContainer',
       ])
         t.match(await tryCall(agent, `RuntimeService/${method}`), { status: UNIMPLEMENTED }, method)
-      const verbose = `[...text(1, '${restarter.id}'), 16, 1]`
+      const verbose = `[...text(1, '${sidecar.id}'), 16, 1]`
       const { status, answer } = await tryCall(agent, 'RuntimeService/ContainerStatus', verbose)
       t.equal(status, 0)
-      t.match(answer, restarter.id)
+      t.match(answer, sidecar.id)
       t.notMatch(answer, /RESTARTER_SOCKET|envs/, 'the environment of another container')
     })
 
@@ -156,12 +155,12 @@ if (imageUnavailable() === undefined) {
     })
 
     t.test(
-      'from the proxy: other containers cannot be written to',
+      'from the sidecar: other containers cannot be written to',
       { skip: !isVersion2(generation) && 'needs containerd 2' },
       async (t) => {
         const other = `/host/run/containerd/io.containerd.runtime.v2.task/k8s.io/${witness.id}/rootfs`
-        t.equal(await proxy.script(`${TRY}console.log(attempt(() => fs.readdirSync('${other}')))`), 'done')
-        t.equal(await proxy.script(`${TRY}console.log(attempt(() => fs.writeFileSync('${other}/x', '')))`), 'EROFS')
+        t.equal(await sidecar.script(`${TRY}console.log(attempt(() => fs.readdirSync('${other}')))`), 'done')
+        t.equal(await sidecar.script(`${TRY}console.log(attempt(() => fs.writeFileSync('${other}/x', '')))`), 'EROFS')
       },
     )
 
@@ -173,8 +172,8 @@ if (imageUnavailable() === undefined) {
       t.equal(await node.containerdPid(), pid)
     })
 
-    t.test('memory of the three', async (t) => {
-      for (const [name, container] of Object.entries({ agent, proxy, restarter })) {
+    t.test('memory of the two', async (t) => {
+      for (const [name, container] of Object.entries({ agent, sidecar })) {
         const status = await node.readFile(`/proc/${await container.pid()}/status`)
         const [rss, anon] = ['VmRSS', 'RssAnon'].map((field) =>
           Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)?.[1]),
@@ -186,7 +185,7 @@ if (imageUnavailable() === undefined) {
 
     t.test('SIGTERM ends each within its grace and takes nothing off the node', async (t) => {
       const tree = await contents(node, ...TRUST_FOLDERS)
-      for (const container of [agent, proxy, restarter]) {
+      for (const container of [agent, sidecar]) {
         const began = performance.now()
         await container.stop(30)
         t.equal((await container.status()).exit_code, 0)

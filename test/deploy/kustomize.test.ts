@@ -146,11 +146,11 @@ t.test('each profile can write what it says and nothing else', async (t) => {
       writable(specOf(name), 'agent').filter((path) => path.includes('rancher')),
       [`/etc/rancher/${name}`, `/var/lib/rancher/${name}/agent/etc/containerd`],
     )
-  t.same(writable(specOf('full'), 'cri-proxy'), [])
-  t.same(writable(specOf('full'), 'restarter'), ['/etc/containerd', '/var/lib/registry-trust'])
+  t.same(writable(specOf('hosts-proof'), 'sidecar'), [])
+  t.same(writable(specOf('full'), 'sidecar'), ['/etc/containerd', '/var/lib/registry-trust'])
 })
 
-t.test('each socket of the node is seen by one sidecar alone', async (t) => {
+t.test('the sockets of the node are seen by the sidecar alone, and each where the profile needs it', async (t) => {
   for (const overlay of OVERLAYS) {
     const spec = specOf(overlay)
     const seeing = (path: RegExp) => {
@@ -161,16 +161,16 @@ t.test('each socket of the node is seen by one sidecar alone', async (t) => {
         .filter(({ volumeMounts = [] }) => volumeMounts.some(({ name }) => volumes.includes(name)))
         .map(({ name }) => name)
     }
-    const expected = /^(audit|hosts)$/.test(overlay) ? [] : ['cri-proxy']
+    const expected = /^(audit|hosts)$/.test(overlay) ? [] : ['sidecar']
     t.same(seeing(/^\/run\/(k3s\/)?containerd/), expected, overlay)
-    t.same(seeing(/^\/run\/dbus/), /^(audit|hosts|hosts-proof)$/.test(overlay) ? [] : ['restarter'], overlay)
+    t.same(seeing(/^\/run\/dbus/), /^(audit|hosts|hosts-proof)$/.test(overlay) ? [] : ['sidecar'], overlay)
   }
 })
 
-t.test('the sidecars know no secret: of the configuration they see the ConfigMap alone', async (t) => {
-  for (const name of ['cri-proxy', 'restarter'])
+t.test('the sidecar knows no secret: of the configuration it sees the ConfigMap alone', async (t) => {
+  for (const overlay of ['full', 'hosts-proof'])
     t.match(
-      named(specOf('full'), name).volumeMounts?.filter(({ mountPath }) => mountPath.startsWith('/etc/')),
+      named(specOf(overlay), 'sidecar').volumeMounts?.filter(({ mountPath }) => mountPath.startsWith('/etc/')),
       [{ name: 'config', readOnly: true }],
     )
   t.match(
@@ -179,13 +179,13 @@ t.test('the sidecars know no secret: of the configuration they see the ConfigMap
   )
 })
 
-t.test('sidecars start before the agent and end after it, and the agent says how it is', async (t) => {
+t.test('the sidecar starts before the agent and ends after it, and the agent says how it is', async (t) => {
   const spec = specOf('full')
   t.same(
     allContainers(spec).map(({ name }) => name),
-    ['cri-proxy', 'restarter', 'agent'],
+    ['sidecar', 'agent'],
   )
-  t.same(spec.initContainers?.map(isSidecar), [true, true])
+  t.same(spec.initContainers?.map(isSidecar), [true])
   const { startupProbe, livenessProbe, readinessProbe, ports } = named(spec, 'agent')
   t.match(
     [startupProbe, livenessProbe, readinessProbe].map((probe) => probe?.httpGet?.path),
@@ -201,7 +201,7 @@ t.test('plain-sidecars: no field that is younger than Kubernetes 1.29', async (t
     allContainers(specOf('plain-sidecars'))
       .map(({ name }) => name)
       .toSorted(),
-    ['agent', 'cri-proxy', 'restarter'],
+    ['agent', 'sidecar'],
   )
 })
 
@@ -210,11 +210,11 @@ for (const [profile, overlay] of [
   ['k3s', 'uninstall-k3s'],
   ['rke2', 'uninstall-rke2'],
 ] as const)
-  t.test(`${overlay}: with the rights of ${profile}, once, after the sidecars`, async (t) => {
+  t.test(`${overlay}: with the rights of ${profile}, once, after the sidecar`, async (t) => {
     const [whole, uninstall] = [specOf(profile), specOf(overlay)]
     t.same(
       allContainers(uninstall).map(({ name }) => name),
-      ['cri-proxy', 'restarter', 'uninstall', 'done'],
+      ['sidecar', 'uninstall', 'done'],
     )
     t.same(named(uninstall, 'uninstall').volumeMounts, named(whole, 'agent').volumeMounts)
     t.same(named(uninstall, 'uninstall').env, named(whole, 'agent').env)
@@ -232,8 +232,8 @@ t.test(
       const profiles = allContainers(podSpec(objectsOf(folder))).flatMap(({ name, securityContext }) =>
         securityContext?.appArmorProfile === undefined ? [] : [`${name} ${securityContext.appArmorProfile.type}`],
       )
-      const hasProfile = found.includes('"name":"restarter"') && folder !== 'overlays/plain-sidecars'
-      t.same(profiles, hasProfile ? ['restarter Unconfined'] : [], folder)
+      const hasProfile = found.includes('REGISTRY_TRUST_RESTARTER_SOCKET') && folder !== 'overlays/plain-sidecars'
+      t.same(profiles, hasProfile ? ['sidecar Unconfined'] : [], folder)
       t.equal(podSpec(objectsOf(folder)).securityContext?.appArmorProfile, undefined, folder)
     }
   },

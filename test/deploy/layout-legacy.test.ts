@@ -1,4 +1,4 @@
-// `layout: legacy` from inside the Pod of the profile "full": sections in config.toml, the restart by the restarter,
+// `layout: legacy` from inside the Pod of the profile "full": sections in config.toml, the restart by the sidecar,
 // and away again.
 import t from 'tap'
 import { deployedNode, HOST, isVersion2, untilStatus } from '../fixtures/deploy/deployed-node.ts'
@@ -28,7 +28,7 @@ if (imageUnavailable() === undefined)
     t.match(await node.pull(registry.reference()), { ok: true })
     t.match(await node.readFile(CONFIG), `ca_file = "${CA}"`)
     t.notMatch(await node.readFile(CONFIG), / config_path = "\/etc\/containerd/)
-    t.match(await full.container('restarter').log(), /"restarted"/)
+    t.match(await full.container('sidecar').log(), /"restarted"/)
     t.same(await witness.facts(), facts, 'the container that was there runs on')
     await full.remove()
 

@@ -49,8 +49,8 @@ const BY_PLAN: readonly Case[] = [
     feature: 'the anchor that update-ca-certificates reads',
     fails: /^(?![\s\S]*"\/usr\/local\/share\/ca-certificates\/ca\.crt)/,
   },
-  { container: 'cri-proxy', mountPath: '/host/run/containerd', feature: 'CRI', fails: /CRI_UNREACHABLE/ },
-  { container: 'cri-proxy', mountPath: '/run/registry-trust', feature: 'CRI', fails: /CRI_UNREACHABLE/ },
+  { container: 'sidecar', mountPath: '/host/run/containerd', feature: 'CRI', fails: /CRI_UNREACHABLE/ },
+  { container: 'sidecar', mountPath: '/run/registry-trust', feature: 'CRI and restarts', fails: /CRI_UNREACHABLE/ },
 ]
 
 /** Shown by `apply`: what could not be restarted waits. */
@@ -61,40 +61,30 @@ const BY_APPLY: readonly Case[] = [
     feature: 'the memory of what is ours',
     fails: /STATE|LOCK|WRITE|read-only|EROFS/i,
   },
-  { container: 'restarter', mountPath: '/host/run/dbus', feature: 'the restart', fails: /systemd does not answer/ },
+  { container: 'sidecar', mountPath: '/host/run/dbus', feature: 'the restart', fails: /systemd does not answer/ },
   {
-    container: 'restarter',
+    container: 'sidecar',
     mountPath: '/host/etc/containerd',
     feature: 'the way back without the agent',
     fails: /cannot put .*config\.toml back/,
   },
   {
-    container: 'restarter',
+    container: 'sidecar',
     mountPath: '/host/var/lib/registry-trust',
     feature: 'the record of the restart',
     fails: /is not the one that is recorded/,
   },
-  {
-    container: 'restarter',
-    mountPath: '/run/registry-trust',
-    feature: 'the restart',
-    fails: /systemd does not answer/,
-  },
   // Last: containerd is restarted, but what it trusts then cannot be proved.
   {
-    container: 'cri-proxy',
+    container: 'sidecar',
     mountPath: '/etc/registry-trust',
     feature: 'test pulls',
     fails: /is not a declared registry/,
   },
 ]
 
-/**
- * The restarter works without trust.yaml, but then by default limits and units instead of those. The node's hosts file
- * matters where the agent
- * itself looks a name up: test/deploy/profiles.test.ts.
- */
-const NOT_SHOWN_HERE = ['restarter /etc/registry-trust', 'agent /etc/hosts', 'agent /etc/registry-trust-fleet']
+/** The node's hosts file matters where the agent itself looks a name up: test/deploy/profiles.test.ts. */
+const NOT_SHOWN_HERE = ['agent /etc/hosts', 'agent /etc/registry-trust-fleet']
 
 if (imageUnavailable() === undefined)
   newestSystemdGeneration(t, 'mounts', async (t, generation) => {

@@ -252,7 +252,7 @@ function readOptions(command: Command, given: Given, environment: Environment): 
 }
 
 /** They run for long and write for machines. */
-const DAEMONS: readonly Command[] = ['agent', 'cri-proxy', 'restarter', 'fleet']
+const DAEMONS: readonly Command[] = ['agent', 'cri-proxy', 'restarter', 'sidecar', 'fleet']
 
 type Source = { readonly given: Given; readonly environment: Environment }
 

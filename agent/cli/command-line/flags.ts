@@ -116,6 +116,10 @@ export const COMMANDS = {
     summary: 'sidecar: restart containerd for the agent, and take a bad change back if the agent dies',
     exits: ['0  ended by SIGTERM', '1  could not start'],
   },
+  sidecar: {
+    summary: 'sidecar: cri-proxy and restarter in one process',
+    exits: ['0  ended by SIGTERM', '1  could not start'],
+  },
   bootstrap: {
     summary: 'print what makes a node trust before any image is pulled, for what sets the node up',
     exits: ['0  printed', '1  error'],
@@ -170,14 +174,14 @@ export const FLAGS = {
     value: 'SOCKET',
     default: 'none; as a sidecar /run/registry-trust/cri.sock',
     help: "the sidecar's socket, in place of containerd's own",
-    commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'cri-proxy', 'support-bundle'],
+    commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'cri-proxy', 'sidecar', 'support-bundle'],
   },
   'restarter-socket': {
     kind: 'text',
     value: 'SOCKET',
     default: 'none; as a sidecar /run/registry-trust/restarter.sock',
     help: "the sidecar's socket, in place of D-Bus",
-    commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'restarter', 'support-bundle'],
+    commands: ['agent', 'plan', 'apply', 'rollback', 'uninstall', 'restarter', 'sidecar', 'support-bundle'],
   },
   'state-dir': {
     kind: 'text',

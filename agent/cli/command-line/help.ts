@@ -52,6 +52,7 @@ so. Stop the daemon first, or it does its work again. A valid trust.yaml is not 
 images of declared registries, which containers run, and pulls that prove a declared registry. It reads trust.yaml by itself.`,
   restarter: `Listens at --restarter-socket. It restarts only units that run a containerd, a few times an hour, and only as recorded
 in the state folder. If the agent dies in the middle of a restart, it finishes it or puts the old config.toml back.`,
+  sidecar: `Does what cri-proxy and restarter do, each at its socket, in one process: profile full needs both, and one takes half the memory.`,
   probe: `Shakes hands with the registry from this node and judges its certificates as containerd would: with the declared anchors (for a
 registry that is not declared: all of them) and the node's own trust store. Works without containerd and without trust.yaml;
 sends no credentials. Follows the token service and redirects too, because a pull needs them as well.`,

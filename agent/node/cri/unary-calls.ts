@@ -9,34 +9,11 @@ import {
 } from 'node:http2'
 import { createConnection } from 'node:net'
 import type { CallOptions } from '../../model/ports.ts'
+import { percentDecoded, type RpcStatus, STATUS, withoutPrefix, withPrefix } from './grpc-format.ts'
 
 const MOST_REPLY_BYTES = 16 * 1024 * 1024
-/** Before a message: whether it is compressed (1 byte), and its length (4 bytes). */
-const PREFIX_BYTES = 5
 /** The header has eight digits at most. */
 const MOST_TIMEOUT_MS = 99_999_999
-
-/** In the order of their numbers (grpc/doc/statuscodes.md). */
-const STATUS = [
-  'OK',
-  'CANCELLED',
-  'UNKNOWN',
-  'INVALID_ARGUMENT',
-  'DEADLINE_EXCEEDED',
-  'NOT_FOUND',
-  'ALREADY_EXISTS',
-  'PERMISSION_DENIED',
-  'RESOURCE_EXHAUSTED',
-  'FAILED_PRECONDITION',
-  'ABORTED',
-  'OUT_OF_RANGE',
-  'UNIMPLEMENTED',
-  'INTERNAL',
-  'UNAVAILABLE',
-  'DATA_LOSS',
-  'UNAUTHENTICATED',
-] as const
-export type RpcStatus = (typeof STATUS)[number]
 
 /** grpc/doc/http-grpc-status-mapping.md */
 const STATUS_OF_HTTP: { readonly [status: number]: RpcStatus } = {
@@ -203,11 +180,9 @@ function messageOf(
   if (told === undefined) throw withoutStatus(Number(headers[':status']), stream, connection)
   const status = STATUS[Number(told)] ?? 'UNKNOWN'
   if (status !== 'OK') throw new RpcError(status, percentDecoded(String(headers['grpc-message'] ?? '')))
-  if (bytes.length < PREFIX_BYTES) throw new RpcError('INTERNAL', 'an empty reply')
-  if (bytes[0] !== 0) throw new RpcError('INTERNAL', 'the reply is compressed, which was not asked for')
-  const end = PREFIX_BYTES + bytes.readUInt32BE(1)
-  if (bytes.length !== end) throw new RpcError('INTERNAL', `the reply has ${bytes.length} bytes, not ${end}`)
-  return bytes.subarray(PREFIX_BYTES)
+  const message = withoutPrefix(bytes)
+  if (message === undefined) throw new RpcError('INTERNAL', `the reply of ${bytes.length} bytes is not one message`)
+  return message
 }
 
 function withoutStatus(httpStatus: number, { rstCode }: ClientHttp2Stream, { session, failure }: Connection): RpcError {
@@ -219,16 +194,4 @@ function withoutStatus(httpStatus: number, { rstCode }: ClientHttp2Stream, { ses
   if (httpStatus !== 200)
     return new RpcError(STATUS_OF_HTTP[httpStatus] ?? 'UNKNOWN', `answered with HTTP status ${httpStatus}`)
   return new RpcError('UNKNOWN', 'the reply has no status')
-}
-
-/** grpc/doc/PROTOCOL-HTTP2.md, Status-Message: what is no percent-encoding stays as it is. */
-function percentDecoded(text: string): string {
-  const bytes = text.replaceAll(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
-  return Buffer.from(bytes, 'latin1').toString('utf8')
-}
-
-function withPrefix(message: Buffer): Buffer {
-  const prefix = Buffer.alloc(PREFIX_BYTES)
-  prefix.writeUInt32BE(message.length, 1)
-  return Buffer.concat([prefix, message])
 }

@@ -12,10 +12,10 @@ image: {{ include "registry-trust.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 
-{{/* The one that sees containerd. */}}
-{{- define "registry-trust.criProxy" -}}
+{{/* The one that sees containerd and, where the profile restarts it, systemd. */}}
+{{- define "registry-trust.sidecar" -}}
 {{- $parts := include "registry-trust.parts" . | fromYaml -}}
-- name: cri-proxy
+- name: sidecar
   {{- if not $parts.plain }}
   restartPolicy: Always
   {{- end }}
@@ -25,7 +25,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
     - --max-old-space-size=32
     - --max-semi-space-size=1
     - /usr/lib/registry-trust/registry-trust-sidecar.cjs
-    - cri-proxy
+    - {{ $parts.restarter | ternary "sidecar" "cri-proxy" }}
   env:
     - name: REGISTRY_TRUST_ROOT
       value: /host
@@ -33,12 +33,21 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
       value: /etc/registry-trust
     - name: REGISTRY_TRUST_CRI_PROXY
       value: /run/registry-trust/cri.sock
+    {{- if $parts.restarter }}
+    - name: REGISTRY_TRUST_RESTARTER_SOCKET
+      value: /run/registry-trust/restarter.sock
+    {{- end }}
     {{- with $parts.containerdAddress }}
     - name: REGISTRY_TRUST_CONTAINERD_ADDRESS
       value: {{ . }}
     {{- end }}
   securityContext:
     {{- include "registry-trust.least" . | nindent 4 }}
+    {{- if and $parts.restarter (not $parts.plain) }}
+    # The default profile of AppArmor lets no container speak on the system bus.
+    appArmorProfile:
+      type: Unconfined
+    {{- end }}
   resources:
     {{- toYaml .Values.resources.sidecar | nindent 4 }}
   terminationMessagePolicy: FallbackToLogsOnError
@@ -52,53 +61,13 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
       {{- if not $parts.plain }}
       recursiveReadOnly: IfPossible
       {{- end }}
-{{- end }}
-
-{{/* The one that sees systemd. */}}
-{{- define "registry-trust.restarter" -}}
-{{- $parts := include "registry-trust.parts" . | fromYaml -}}
-- name: restarter
-  {{- if not $parts.plain }}
-  restartPolicy: Always
-  {{- end }}
-  {{- include "registry-trust.imageFields" . | nindent 2 }}
-  command:
-    - /usr/bin/node
-    - --max-old-space-size=32
-    - --max-semi-space-size=1
-    - /usr/lib/registry-trust/registry-trust-sidecar.cjs
-    - restarter
-  env:
-    - name: REGISTRY_TRUST_ROOT
-      value: /host
-    - name: REGISTRY_TRUST_CONFIG
-      value: /etc/registry-trust
-    - name: REGISTRY_TRUST_RESTARTER_SOCKET
-      value: /run/registry-trust/restarter.sock
-    - name: REGISTRY_TRUST_CRI_PROXY
-      value: /run/registry-trust/cri.sock
-    {{- with $parts.containerdAddress }}
-    - name: REGISTRY_TRUST_CONTAINERD_ADDRESS
-      value: {{ . }}
-    {{- end }}
-  securityContext:
-    {{- include "registry-trust.least" . | nindent 4 }}
-    {{- if not $parts.plain }}
-    # The default profile of AppArmor lets no container speak on the system bus.
-    appArmorProfile:
-      type: Unconfined
-    {{- end }}
-  resources:
-    {{- toYaml .Values.resources.sidecar | nindent 4 }}
-  terminationMessagePolicy: FallbackToLogsOnError
-  volumeMounts:
-    - {name: config, mountPath: /etc/registry-trust, readOnly: true}
-    - {name: sockets, mountPath: /run/registry-trust}
+    {{- if $parts.restarter }}
     - {name: run-dbus, mountPath: /host/run/dbus, readOnly: true}
     # To put config.toml back when the agent cannot.
     - {name: etc-containerd, mountPath: /host{{ $parts.containerdFolder }}}
     # The record of a restart under way: the agent writes it, and either of the two finishes it.
     - {name: state, mountPath: /host/var/lib/registry-trust}
+    {{- end }}
 {{- end }}
 
 {{/* The agent; with profile uninstall the same container, that cleans the node once. */}}

@@ -72,10 +72,7 @@ spec:
           type: RuntimeDefault
       {{- if and $parts.proxy (not $parts.plain) }}
       initContainers:
-        {{- include "registry-trust.criProxy" . | nindent 8 }}
-        {{- if $parts.restarter }}
-        {{- include "registry-trust.restarter" . | nindent 8 }}
-        {{- end }}
+        {{- include "registry-trust.sidecar" . | nindent 8 }}
         {{- if $parts.uninstall }}
         {{- include "registry-trust.agent" . | nindent 8 }}
         {{- end }}
@@ -85,13 +82,8 @@ spec:
         {{- include "registry-trust.done" . | nindent 8 }}
         {{- else }}
         {{- include "registry-trust.agent" . | nindent 8 }}
-        {{- if $parts.plain }}
-        {{- if $parts.restarter }}
-        {{- include "registry-trust.restarter" . | nindent 8 }}
-        {{- end }}
-        {{- if $parts.proxy }}
-        {{- include "registry-trust.criProxy" . | nindent 8 }}
-        {{- end }}
+        {{- if and $parts.plain $parts.proxy }}
+        {{- include "registry-trust.sidecar" . | nindent 8 }}
         {{- end }}
         {{- end }}
       volumes:
@@ -106,7 +98,7 @@ spec:
 {{- $_ := set $own "target.workload.openshift.io/management" "{\"effect\": \"PreferredDuringScheduling\"}" }}
 {{- end }}
 {{- if and $parts.plain $parts.restarter }}
-{{- $_ := set $own "container.apparmor.security.beta.kubernetes.io/restarter" "unconfined" }}
+{{- $_ := set $own "container.apparmor.security.beta.kubernetes.io/sidecar" "unconfined" }}
 {{- end }}
 {{- with merge (deepCopy .Values.podAnnotations) $own }}
 {{- toYaml . }}
