@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { cpus, loadavg, totalmem } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { findGenerations, fixturesUnavailable, type Generation } from '../test/fixtures/node/generations.ts'
 import { measureDrift } from './benchmark/drift.ts'
@@ -16,14 +16,16 @@ import { measureScale } from './benchmark/scale.ts'
 import { formatSummary, type Summary, summarize } from './benchmark/statistics.ts'
 import { measureStorm } from './benchmark/storm.ts'
 import { formatRows, type Row } from './benchmark/table.ts'
+import { measuredPages } from './measured-pages.ts'
 
 type Part = (
   setting: Setting,
   options: { readonly newest: Generation; readonly idleSeconds: number },
 ) => Promise<readonly Row[]>
 
+const ROOT = join(import.meta.dirname, '..')
 /** Of the last run on this machine; not part of the sources. */
-const KEPT = join(import.meta.dirname, '../dist/bench.json')
+const KEPT = join(ROOT, 'dist/bench.json')
 
 const PARTS: { readonly [name: string]: Part } = {
   apply: async (setting) => [...(await measureApply(setting, 'unset')), ...(await measureApply(setting, 'set'))],
@@ -51,7 +53,7 @@ const { values } = parseArgs({
     only: { type: 'string', default: Object.keys(PARTS).join(',') },
     runs: { type: 'string', default: '5' },
     generation: { type: 'string', multiple: true },
-    bundle: { type: 'string', default: join(import.meta.dirname, '../dist/registry-trust.cjs') },
+    bundle: { type: 'string', default: join(ROOT, 'dist/registry-trust.cjs') },
     'idle-seconds': { type: 'string', default: '30' },
     keep: { type: 'string' },
   },
@@ -77,6 +79,9 @@ for (const name of names) {
   // After each part, so that a run that is cut off has not lost the parts before.
   if (values.keep !== undefined) await keepIn(values.keep, name, measured, alone)
 }
+// The pages quote that file.
+if (values.keep !== undefined && resolve(values.keep) === join(ROOT, 'docs/measured.json'))
+  for (const [path, page] of measuredPages()) await writeFile(join(ROOT, path), page)
 console.log(formatRows(rows))
 const [load = 0] = loadavg()
 console.log(

@@ -1,5 +1,6 @@
 // Brings the values of docs/measured.json to the pages that quote them. A page names a value in a comment,
 // `<!-- measured: ID -->…<!-- /measured -->` (or `ID@VERSION` of containerd, or `ID p95`), and `tables` stands for all.
+// `ID?` may be missing until a run has measured it.
 // usage: node scripts/measured-pages.ts (a test says when it has to be run)
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -30,10 +31,12 @@ export function quoting(page: string, measured: Measured): string {
 }
 
 function quote(asked: string, { values }: Measured): string {
-  const [key = '', field = 'median'] = asked.split(' ')
+  const [named = '', field = 'median'] = asked.split(' ')
+  const key = named.replace(/\?$/, '')
   const [id, on] = key.split('@')
   const found = values.filter((value) => value.id === id && (on === undefined || value.on === on))
   const [value] = found
+  if (value === undefined && key !== named) return 'not measured'
   if (value === undefined || found.length > 1 || (field !== 'median' && field !== 'p95'))
     throw new Error(`${asked} names ${found.length} values of ${SOURCE}`)
   return withUnit(value[field], value.unit)

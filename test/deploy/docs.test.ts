@@ -75,6 +75,8 @@ t.test('every quoted number is the one that was measured', async (t) => {
   const quoted = (asked: string) => quoting(`a <!-- measured: ${asked} -->old<!-- /measured --> b`, measured)
   t.equal(quoted('gap@2.1.9'), 'a <!-- measured: gap@2.1.9 -->2.5 ms<!-- /measured --> b')
   t.equal(quoted('gap@2.1.9 p95'), 'a <!-- measured: gap@2.1.9 p95 -->4 ms<!-- /measured --> b')
+  t.equal(quoted('other?'), 'a <!-- measured: other? -->not measured<!-- /measured --> b')
+  t.equal(quoted('gap@1.7.24?'), 'a <!-- measured: gap@1.7.24? -->2.5 ms<!-- /measured --> b')
   t.match(quoted('tables'), '| the gap | 2.5 ms [1, 4] | 2.5 ms [1, 4] | 3 |')
   for (const unknown of ['gap', 'gap@9', 'gap@2.1.9 mean', 'other', ''])
     t.throws(() => quoted(unknown), { message: /measured\.json/ }, unknown)
