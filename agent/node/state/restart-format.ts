@@ -4,6 +4,9 @@ import type { RestartEntry, RestartRecord } from '../../model/restart.ts'
 
 const PHASES = ['armed', 'written', 'restarting', 'verifying', 'committed', 'reverting', 'reverted']
 const DRIVERS = ['agent', 'restarter']
+const MOMENTS = ['commandedAt', 'putBackAt', 'runningAt']
+/** Far above any lease that is given. */
+const LONGEST_LEASE_MS = 60_000
 
 export function isRestartRecord(value: unknown): value is RestartRecord {
   if (!isObject(value)) return false
@@ -19,14 +22,46 @@ export function isRestartRecord(value: unknown): value is RestartRecord {
     isHash(value['before']) &&
     isHash(value['after']) &&
     (value['unit'] === undefined || typeof value['unit'] === 'string') &&
-    ['commandedAt', 'putBackAt', 'runningAt'].every((key) => value[key] === undefined || isNumber(value[key])) &&
-    isObject(daemon) &&
-    isNumber(daemon['pid']) &&
+    MOMENTS.every((key) => value[key] === undefined || isNumber(value[key])) &&
+    ['failure', 'stuck'].every((key) => value[key] === undefined || isFailure(value[key])) &&
+    (value['merged'] === undefined || isHash(value['merged'])) &&
+    (value['others'] === undefined || areAll(value['others'], (one) => typeof one === 'string')) &&
+    isDaemon(daemon) &&
     isObject(starts) &&
     areNumbers(starts, ['forward', 'back']) &&
     isObject(runtime) &&
-    Array.isArray(runtime['containers'])
+    areAll(runtime['containers'], (one) => isObject(one) && areTexts(one, ['id', 'state', 'startedAt']))
   )
+}
+
+/**
+ * False: no driver has written this under this number at this moment. Within one boot nothing has happened in the
+ * future, and a lease that never ends would leave the restart to nobody.
+ */
+export function isPossibleRecord(
+  record: RestartRecord,
+  { number, now, bootId }: { readonly number: number; readonly now: number; readonly bootId: string },
+): boolean {
+  if (record.sequence !== number) return false
+  if (record.bootId !== bootId) return true
+  const { commandedAt = 0, putBackAt = 0, runningAt = 0, leaseUntil } = record
+  return leaseUntil <= now + LONGEST_LEASE_MS && Math.max(commandedAt, putBackAt, runningAt) <= now
+}
+
+function isDaemon(value: unknown): boolean {
+  if (!isObject(value) || !isNumber(value['pid'])) return false
+  const { beganAt, command } = value
+  const isCommand = (given: unknown) =>
+    isObject(given) && areTexts(given, ['executable']) && areAll(given['argv'], (word) => typeof word === 'string')
+  return (beganAt === undefined || isNumber(beganAt)) && (command === undefined || isCommand(command))
+}
+
+function isFailure(value: unknown): boolean {
+  return isObject(value) && areTexts(value, ['code', 'message'])
+}
+
+function areAll(value: unknown, check: (one: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(check)
 }
 
 export function isRestartEntry(value: unknown): value is RestartEntry {

@@ -9,7 +9,7 @@ import { writeFailure } from '../files/file-failure.ts'
 import { errnoOf, type Folder, locate, locateFolder } from '../files/rooted-folder.ts'
 import { stageFile, temporaryName } from '../files/staging.ts'
 import { readAgain } from './read-again.ts'
-import { isRestartEntry, isRestartRecord } from './restart-format.ts'
+import { isPossibleRecord, isRestartEntry, isRestartRecord } from './restart-format.ts'
 
 /** Beside config.toml, with an ending that no `imports = ["*.toml"]` takes. */
 export const KEPT = '.registry-trust-before'
@@ -74,7 +74,8 @@ export function restartStore(options: {
       for (const name of (await files.list(folder)).filter((each) => RECORD.test(each)).reverse()) {
         const state = await readAgain(files, `${folder}/${name}`)
         const record = state.kind === 'file' ? parseRecord(state.bytes) : undefined
-        if (record !== undefined) return record
+        const here = { number: Number.parseInt(name, 10), now: clock.monotonic(), bootId }
+        if (record !== undefined && isPossibleRecord(record, here)) return record
         // Gone meanwhile: its writer wrote the next one and cleared up.
         if (state.kind === 'absent') continue
         await inFolder((open) => setAsideDamaged(open, name, clock.now())).catch(() => undefined)

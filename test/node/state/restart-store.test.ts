@@ -1,47 +1,83 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { RestartRecord } from '../../../agent/model/restart.ts'
 import { nodeFiles } from '../../../agent/node/files/files.ts'
 import { restartStore } from '../../../agent/node/state/restart-store.ts'
 
 const STATE = '/var/lib/registry-trust'
 
-t.test('a driver that was away while others wrote many records cannot take a number that is free again', async (t) => {
+const record = (sequence: number): RestartRecord => ({
+  version: 1,
+  id: 'one',
+  sequence,
+  phase: 'armed',
+  driver: 'agent',
+  leaseUntil: 0,
+  bootId: '',
+  at: '2026-11-26T12:00:00Z',
+  reason: 'test',
+  socket: '/run/containerd/containerd.sock',
+  configFile: '/etc/containerd/config.toml',
+  before: null,
+  after: null,
+  daemon: { pid: 1 },
+  runtime: { runtimeReady: true, networkReady: true, containers: [] },
+  starts: { forward: 0, back: 0 },
+})
+
+function emptyStore(t: Test) {
   const root = mkdtempSync(join(tmpdir(), 'rt-restarts-'))
   t.teardown(() => rmSync(root, { recursive: true, force: true }))
   mkdirSync(join(root, STATE), { recursive: true })
   const clock = { now: Date.now, monotonic: () => performance.now() }
-  const store = () => restartStore({ files: nodeFiles({ root }), folder: STATE, root, clock })
+  return {
+    folder: join(root, STATE, 'restart'),
+    store: () => restartStore({ files: nodeFiles({ root }), folder: STATE, root, clock }),
+  }
+}
+
+t.test('a driver that was away while others wrote many records cannot take a number that is free again', async (t) => {
+  const { folder, store } = emptyStore(t)
   const [sleeper, others] = [store(), store()]
-  const record = (sequence: number) =>
-    ({
-      version: 1,
-      id: 'one',
-      sequence,
-      phase: 'armed',
-      driver: 'agent',
-      leaseUntil: 0,
-      bootId: '',
-      at: '2026-11-26T12:00:00Z',
-      reason: 'test',
-      socket: '/run/containerd/containerd.sock',
-      configFile: '/etc/containerd/config.toml',
-      before: null,
-      after: null,
-      daemon: { pid: 1 },
-      runtime: { runtimeReady: true, networkReady: true, containers: [] },
-      starts: { forward: 0, back: 0 },
-    }) satisfies RestartRecord
   t.ok(await sleeper.append(record(1), { durable: true }))
   for (let number = 2; number <= 9; number += 1) t.ok(await others.append(record(number), { durable: true }))
   for (let number = 2; number <= 9; number += 1)
     t.notOk(await sleeper.append(record(number), { durable: number % 2 === 0 }), `number ${number}`)
   t.equal((await sleeper.read())?.sequence, 9)
   t.same(
-    readdirSync(join(root, STATE, 'restart')).filter((name) => name.endsWith('.json')),
+    readdirSync(folder).filter((name) => name.endsWith('.json')),
     ['00000008.json', '00000009.json'],
     'and nothing of it is left',
   )
+})
+
+t.test('a record that nobody can have written is set aside, and the one before it counts', async (t) => {
+  const { folder, store } = emptyStore(t)
+  const one = store()
+  const { bootId } = one
+  const later = performance.now() + 3_600_000
+  const impossible: { readonly [what: string]: object } = {
+    'another number': { sequence: 3 },
+    'another version': { version: 2 },
+    'a lease without an end': { bootId, leaseUntil: later },
+    'a command in the future': { bootId, commandedAt: later },
+    'a way back in the future': { bootId, putBackAt: later },
+    'a container without an id': { runtime: { containers: [{ state: 'RUNNING' }] } },
+    'containers that are none': { runtime: { containers: [null] } },
+    'a failure that is a text': { failure: 'broken' },
+    'others that are a text': { others: 'theirs' },
+    'a daemon without its words': { daemon: { pid: 1, command: { executable: '/usr/bin/containerd' } } },
+    'a folder out of the node': { configFile: '/etc/../../config.toml' },
+  }
+  t.ok(await one.append(record(1), { durable: false }))
+  for (const [what, change] of Object.entries(impossible)) {
+    writeFileSync(join(folder, '00000002.json'), JSON.stringify({ ...record(2), ...change }))
+    t.equal((await one.read())?.sequence, 1, what)
+    t.notOk(existsSync(join(folder, '00000002.json')), `${what}: set aside`)
+  }
+  const ofAnotherBoot = { ...record(2), bootId: 'of an earlier boot', leaseUntil: later, commandedAt: later }
+  writeFileSync(join(folder, '00000002.json'), JSON.stringify(ofAnotherBoot))
+  t.equal((await one.read())?.sequence, 2, 'of another boot nothing can be told')
 })
