@@ -44,6 +44,9 @@ export function checkEndpoints(
     const at = `mirrors/${index}`
     const wrong = wrongUrl(mirror.url, policy)
     if (wrong !== undefined) refuse(`${at}/url`, wrong)
+    // containerd ignores the whole hosts.toml where an address stands in it twice.
+    const first = mirrors.findIndex(({ url }) => withoutSlashes(url) === withoutSlashes(mirror.url))
+    if (first < index) refuse(`${at}/url`, `names the same address as mirrors[${first}]`)
     mirror.anchors?.forEach((name, which) => {
       if (knownNames.has(name)) return
       const nearby = report.isCrowded ? '' : didYouMean(name, [...knownNames])
@@ -83,6 +86,10 @@ export async function loadEndpoints(declared: DeclaredRegistry, lookup: InputLoo
   }
 }
 
+function withoutSlashes(url: string): string {
+  return url.replace(/\/+$/, '')
+}
+
 function toMirror({
   url,
   anchors = [],
@@ -91,7 +98,7 @@ function toMirror({
   headers,
 }: MirrorEntry): Mirror {
   return {
-    url: url.replace(/\/+$/, ''),
+    url: withoutSlashes(url),
     anchors,
     capabilities,
     overridePath,

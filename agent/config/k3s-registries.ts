@@ -105,8 +105,9 @@ class K3sReader {
       const pointer = ['mirrors', host, 'endpoint', `${index}`]
       const found = normalizeEndpoint(endpoint)
       if ('reason' in found) this.#reading.refuse(pointer, found.reason)
-      if ('reason' in found || seen.has(found.url)) continue
-      seen.add(found.url)
+      // k3s skips what it has seen; containerd asks an address with a slash at its end alike.
+      if ('reason' in found || seen.has(found.url.replace(/\/+$/, ''))) continue
+      seen.add(found.url.replace(/\/+$/, ''))
       const isOwn = index === endpoints.length - 1 && host !== '*' && found.url === `https://${askedAt(host)}`
       isOwnLast = isOwn
       if (isOwn && prefix === '') continue

@@ -278,6 +278,23 @@ t.test('an endpoint with a path stands in place of /v2, as k3s writes it', async
   t.same(await mirrorsOf('https://m.example.net/x/v2'), [['https://m.example.net/x/v2', true]])
 })
 
+t.test('a mirror that is declared twice is refused by its place, and read once from k3s', async (t) => {
+  const folder = t.testdir()
+  const twice = 'registries: [{ host: a.net, mirrors: [{ url: "https://m.net/x" }, { url: "https://m.net/x/" }] }]'
+  const refused = await loadFiles(folder, { 'trust.yaml': twice })
+  t.match(told(refused.problems, folder), [
+    /trust\.yaml:1:74: registries\[0\]\.mirrors\[1\]\.url names the same address/,
+  ])
+  const yaml = 'mirrors: { a.net: { endpoint: ["https://m.net/x", "https://m.net/x/", "https://a.net"] } }'
+  const [registry] = desiredOf(
+    await loadFiles(t.testdir(), { 'registries.yaml': yaml }, ['registries.yaml']),
+  ).registries
+  t.same(
+    registry?.mirrors?.map(({ url }) => url),
+    ['https://m.net/x'],
+  )
+})
+
 t.test('a rewrite of k3s that puts a path before every name is the path of the mirror', async (t) => {
   const mirrorsOf = async (rewrite: string, endpoint = 'https://m.example.net') => {
     const files = { 'registries.yaml': `mirrors: { docker.io: { endpoint: ["${endpoint}"], rewrite: ${rewrite} } }` }

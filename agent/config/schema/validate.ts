@@ -70,6 +70,8 @@ function explain(error: ErrorObject, tree: YamlTree): SchemaProblem | undefined 
       return value(`must have at most ${params['limit']} items`)
     case 'maxProperties':
       return value(`must have at most ${params['limit']} keys`)
+    case 'minProperties':
+      return value('must have a key')
     case 'minimum':
       return value(`must be at least ${params['limit']}, found ${found}`)
     case 'maximum':

@@ -32,7 +32,9 @@ export function renderAskedHosts({ mirrors, server, repeatServer }: AskedHosts):
     ...keyLines(last),
     ...headerLines(last, 'header'),
   ]
-  const asked = repeatServer && url !== undefined ? [...mirrors, { ...last, url }] : mirrors
+  const repeated = repeatServer && url !== undefined ? [...mirrors, { ...last, url }] : mirrors
+  // A table that stands there twice is no TOML: containerd would ignore the whole file. The first is the one asked.
+  const asked = repeated.filter((host, at) => repeated.findIndex((other) => other.url === host.url) === at)
   const tables = asked.flatMap((host) => {
     const table = `host.${renderString(host.url)}`
     return [

@@ -76,6 +76,18 @@ t.test('for Spegel the server is repeated as the last table', async (t) => {
   })
 })
 
+t.test('an address stands there once, whatever is declared: twice it would make the file worthless', async (t) => {
+  const [one, own] = [{ url: 'https://m.lab', ca: 'm.crt' }, { url: 'https://h.example.net' }]
+  const server = { url: 'https://h.example.net', ca: 'ca.crt' }
+  for (const mirrors of [[one, { url: 'https://m.lab' }], [own], [own, one, own]])
+    for (const repeatServer of [false, true]) {
+      const parsed = parseHostsFile(renderAskedHosts({ mirrors, server, repeatServer }))
+      const urls = parsed.ok ? parsed.file.hosts.map(({ url }) => url) : ['ignored']
+      const expected = [...new Set([...mirrors.map(({ url }) => url), ...(repeatServer ? [server.url] : [])])]
+      t.same(urls, expected)
+    }
+})
+
 t.test('a value cannot break out of its place', async (t) => {
   const text = renderAskedHosts({
     mirrors: [{ url: 'https://m.lab', headers: { 'X-A': 'a"\n[host."https://evil"]' } }],
