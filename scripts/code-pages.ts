@@ -44,7 +44,13 @@ function exitOf(code: ErrorCode): string {
 
 function findingsPage(): string {
   const rows = (Object.keys(FINDINGS) as FindingCode[]).map((code) =>
-    row(code, FINDING_TEXTS[code], FINDINGS[code], trustOf(code), code === 'trusted' ? '0' : '3'),
+    row(
+      code,
+      FINDING_TEXTS[code],
+      FINDINGS[code],
+      trustOf(code),
+      code === 'trusted' || code === 'registry-warning' ? '0' : '3',
+    ),
   )
   const deprecations = Object.entries(DEPRECATIONS).map(
     ([id, { meaning, remedy }]) => `| \`${id}\` | ${cell(meaning)} | ${cell(remedy)} |`,

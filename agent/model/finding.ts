@@ -26,6 +26,8 @@ export const FINDINGS = {
   'rate-limited': 'Trust is established; the registry limits requests: wait or use credentials.',
   'server-error': "Trust is established; the registry answers with a server error: see the registry's log.",
   dns: 'The name does not resolve on this node: check DNS and /etc/hosts of the node.',
+  'cluster-dns':
+    "containerd asks the node's resolver, which does not know the DNS of the cluster: give the registry a name in the DNS of the network, or expose it (Ingress, LoadBalancer, NodePort) under such a name and pull by it.",
   refused: 'Nothing listens on this address and port: check that the registry runs and the port is right.',
   'connection-closed':
     'The connection ends without an answer: check that the server knows this name (SNI), its log, and firewalls and load balancers on the way.',
@@ -39,6 +41,7 @@ export const FINDINGS = {
     "A web page answers in the registry's place: let the login portal, captive portal or web server pass /v2/ to the registry. Do not declare the CA of the page.",
   'redirect-loop': 'The server redirects in a circle: correct its redirects for paths below /v2/.',
   'not-a-registry': 'The server answers, but not as a registry: check host, port and path.',
+  'registry-warning': 'Trust is established; do what the warning of the registry asks for before it takes effect.',
   'token-host-untrusted': 'The token service has another certificate: add its CA to the anchors of this registry.',
   'blob-host-untrusted':
     'Layers come from another host with another certificate: add its CA to the anchors of this registry.',
@@ -103,6 +106,7 @@ const TRUST_PROVING: ReadonlySet<FindingCode> = new Set([
   'not-found',
   'rate-limited',
   'server-error',
+  'registry-warning',
 ])
 
 export function provesTrust(code: FindingCode): boolean {

@@ -2,6 +2,7 @@
 // for the same fault. Pure.
 import { type Finding, type FindingCode, finding } from '../model/finding.ts'
 import type { HttpAnswer, TlsFailure, TlsSight } from '../model/ports.ts'
+import { isClusterName } from '../text/cluster-name.ts'
 
 const ASKS_FOR_CERTIFICATE = /certificate required|bad certificate|unknown ca|certificate unknown|no certificate/
 const REFUSES_VERSION =
@@ -16,7 +17,12 @@ export function explainFailure(
   const say = (code: FindingCode, message: string) => finding(code, message, text === '' ? {} : { text })
   switch (kind) {
     case 'dns':
-      return say('dns', `the name of ${registry} cannot be resolved on this node`)
+      return isClusterName(registry)
+        ? say(
+            'cluster-dns',
+            `${registry} cannot be resolved on this node: such names are known to the cluster's DNS only`,
+          )
+        : say('dns', `the name of ${registry} cannot be resolved on this node`)
     case 'refused':
       return say('refused', `no connection to ${registry}: ${text}`)
     case 'timeout':
@@ -89,6 +95,26 @@ export function explainAnswer(
   return status === 200 || isRedirect
     ? undefined
     : finding('not-a-registry', `${registry} answers ${status} to GET /v2/`)
+}
+
+const MOST_WARNINGS = 5
+const MOST_WARNING_CHARACTERS = 300
+
+/**
+ * What the registry wants its users to read: the texts of `Warning: 299 - "…"`. Other codes and agents are those of
+ * caches on the way, which clients shall ignore (OCI distribution specification, "Warnings"; RFC 7234 section 5.5).
+ */
+export function warningsOf({ headers }: Pick<HttpAnswer, 'headers'>): readonly string[] {
+  const values = (headers['warning'] ?? '').matchAll(/(?:^|,)\s*(\d{3}) (\S+) "((?:[^"\\]|\\.)*)"/g)
+  const texts = [...values].flatMap(([, code, agent, quoted = '']) =>
+    code === '299' && agent === '-' ? [readable(quoted.replace(/\\(.)/g, '$1'))] : [],
+  )
+  return [...new Set(texts)].filter((text) => text !== '').slice(0, MOST_WARNINGS)
+}
+
+function readable(text: string): string {
+  const plain = text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ').trim()
+  return plain.length <= MOST_WARNING_CHARACTERS ? plain : `${plain.slice(0, MOST_WARNING_CHARACTERS)}…`
 }
 
 /** The usual marks of a proxy's own error page; `Via` alone is also that of a content delivery network. */

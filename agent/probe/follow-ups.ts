@@ -4,7 +4,7 @@
 import { type Finding, type FindingCode, finding } from '../model/finding.ts'
 import type { HttpAnswer, TlsSight, TlsTarget } from '../model/ports.ts'
 import { type BearerChallenge, bearerChallenge } from './challenge.ts'
-import { explainAnswer, explainFailure } from './failure.ts'
+import { explainAnswer, explainFailure, warningsOf } from './failure.ts'
 import { inspectServer, type ProbeOptions, type ProbePorts, type Trust } from './handshake.ts'
 
 export type RelatedFinding = { readonly host: string; readonly finding: Finding }
@@ -33,6 +33,25 @@ export async function followUps(
   const { answer, answerFailure } = sight
   if (answerFailure !== undefined) return [{ host: registry, finding: explainFailure(answerFailure, registry, sight) }]
   if (answer === undefined) return []
+  const found = await followAnswer(base, answer, ports, left)
+  return [...found, ...warnings(registry, answer)]
+}
+
+/** Beside whatever else is told of the same host. */
+function warnings(registry: string, answer: HttpAnswer): readonly RelatedFinding[] {
+  return warningsOf(answer).map((text) => ({
+    host: registry,
+    finding: finding('registry-warning', `${registry} warns: ${text}`, { text }),
+  }))
+}
+
+async function followAnswer(
+  base: Base,
+  answer: HttpAnswer,
+  ports: ProbePorts,
+  left: () => ProbeOptions,
+): Promise<readonly RelatedFinding[]> {
+  const { registry } = base
   const follower = new Follower(base, ports, left)
   const arrived = await follower.arrive(answer)
   if (arrived === undefined) return follower.found
@@ -191,6 +210,7 @@ class Follower {
     const isCertificate = ![
       'trusted',
       'dns',
+      'cluster-dns',
       'refused',
       'timeout',
       'plain-http',

@@ -69,6 +69,10 @@ export const FINDING_TEXTS: { readonly [code in FindingCode]: Text } = {
     meaning: 'The name cannot be resolved.',
     causes: 'A typing error, a missing record, a resolver that is down.',
   },
+  'cluster-dns': {
+    meaning: 'The name cannot be resolved on the node, and is one that only the DNS of the cluster knows.',
+    causes: 'The name of a Service (`*.svc`, `*.svc.cluster.local`), or a name without a domain.',
+  },
   refused: {
     meaning: 'No connection: nothing listens, or no route.',
     causes: 'The registry is down, a wrong port, a rejecting firewall.',
@@ -100,6 +104,11 @@ export const FINDING_TEXTS: { readonly [code in FindingCode]: Text } = {
   'not-a-registry': {
     meaning: 'The server answers, but not as a registry.',
     causes: 'Another host, port or path; a web server without the /v2/ route.',
+  },
+  'registry-warning': {
+    meaning:
+      'The registry sends a warning with its answer (header `Warning: 299`). Told by `probe` beside the verdict.',
+    causes: 'Something that the operator of the registry will change: a host name, a limit, an old version of the API.',
   },
   'token-host-untrusted': {
     meaning: 'The token service has a certificate that is not trusted.',

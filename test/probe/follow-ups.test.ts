@@ -181,6 +181,45 @@ t.test('tells what the registry itself answers', async (t) => {
   }
 })
 
+t.test('tells warnings of the registry beside the verdict', async (t) => {
+  const asked: readonly (readonly [string | string[], readonly string[]])[] = [
+    ['299 - "Harbor 1.x ends in May"', ['Harbor 1.x ends in May']],
+    [
+      ['299 - "one, \\"quoted\\""', '299 - "two"'],
+      ['one, "quoted"', 'two'],
+    ],
+    ['299 - "same", 299 - "same"', ['same']],
+    ['110 - "Response is Stale"', []],
+    ['299 cache.corp "of a cache"', []],
+    ['299 - "a\tb"', ['a b']],
+    [`299 - "${'x'.repeat(400)}"`, [`${'x'.repeat(300)}…`]],
+    ['299 - "unclosed', []],
+    [Array.from({ length: 9 }, (_, index) => `299 - "w${index}"`), ['w0', 'w1', 'w2', 'w3', 'w4']],
+  ]
+  for (const [warning, expected] of asked) {
+    const host = await serve(t, mine, (_, response) =>
+      response.setHeader('warning', warning).writeHead(401, { 'www-authenticate': 'Basic realm="x"' }).end(),
+    )
+    const { finding, related } = await probe(host)
+    t.equal(finding.code, 'trusted')
+    const texts = related.filter(({ finding: { code } }) => code === 'registry-warning')
+    t.same(
+      texts.map((one) => one.finding.evidence.text),
+      expected,
+    )
+    t.ok(
+      related.some(({ finding: { code } }) => code === 'unauthorized'),
+      'what else is told of the host stays',
+    )
+  }
+})
+
+t.test('tells a name of the cluster from a name that does not exist', async (t) => {
+  for (const host of ['no-such.registry.svc', 'no-such.registry.svc.cluster.local:5000', 'no-such-single-label'])
+    t.equal((await probe(host)).finding.code, 'cluster-dns', host)
+  t.equal((await probe('no-such.invalid')).finding.code, 'dns')
+})
+
 t.test('tells a clock that is far away', async (t) => {
   const host = await serve(t, mine, (_, response) =>
     response.writeHead(200, { date: new Date(Date.now() - 7_200_000).toUTCString() }).end(),

@@ -3,6 +3,7 @@
 // containerd's own words.
 import { type Finding, type FindingCode, finding } from '../../model/finding.ts'
 import type { CriFailure } from '../../model/ports.ts'
+import { isClusterName } from '../../text/cluster-name.ts'
 import { requestHost, shorten, withoutSecrets } from './text.ts'
 
 export type PullContext = {
@@ -43,7 +44,7 @@ export function classifyPull(failure: CriFailure, { reference, host }: PullConte
   for (const rule of RULES) {
     const match = rule.when.exec(text)
     if (match === null) continue
-    if (!isCertificateRule(rule) || failing.role === 'registry') return as(rule.code, rule.message, match)
+    if (!isCertificateRule(rule) || failing.role === 'registry') return as(codeOf(rule, match), rule.message, match)
     return as(
       ELSEWHERE[failing.role],
       `${host} sends containerd to HOST for ${PURPOSE[failing.role]}: ${rule.message}`,
@@ -51,6 +52,12 @@ export function classifyPull(failure: CriFailure, { reference, host }: PullConte
     )
   }
   return as('unclassified', `pulling ${reference} failed for a reason that this version does not recognize`)
+}
+
+/** A resolver that says no to a name of the cluster is right; one that is silent is a fault of its own. */
+function codeOf({ code }: Rule, [, name = '', answer = '']: RegExpExecArray): FindingCode {
+  const isDenied = code === 'dns' && /^(?:no such host|server misbehaving)$/i.test(answer)
+  return isDenied && isClusterName(name) ? 'cluster-dns' : code
 }
 
 function fill(template: string, host: string, match: RegExpExecArray | undefined): string {

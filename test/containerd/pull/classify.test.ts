@@ -165,6 +165,21 @@ const CASES: readonly Case[] = [
     cause: request('dial tcp: lookup reg.test on 127.0.0.53:53: no such host'),
     message: 'the name reg.test cannot be resolved on this node: no such host',
   },
+  ...['harbor.registry.svc.cluster.local', 'harbor.registry.svc', 'harbor'].map((host) => ({
+    name: `${host}, which only the DNS of the cluster knows`,
+    code: 'cluster-dns' as const,
+    cause: request(`dial tcp: lookup ${host} on 10.0.0.53:53: no such host`),
+    message: `the name ${host} cannot be resolved on this node: no such host`,
+  })),
+  {
+    name: 'a name of the cluster that a silent name server was asked for',
+    code: 'dns',
+    cause: request(
+      'dial tcp: lookup harbor.registry.svc on 10.0.0.53:53: read udp 10.0.0.2:4->10.0.0.53:53: i/o timeout',
+    ),
+    message:
+      'the name harbor.registry.svc cannot be resolved on this node: read udp 10.0.0.2:4->10.0.0.53:53: i/o timeout',
+  },
   {
     name: 'a name server that does not answer',
     code: 'dns',
