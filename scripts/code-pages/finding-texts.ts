@@ -107,7 +107,7 @@ export const FINDING_TEXTS: { readonly [code in FindingCode]: Text } = {
   },
   'registry-warning': {
     meaning:
-      'The registry sends a warning with its answer (header `Warning: 299`). Told by `probe` beside the verdict.',
+      'The registry sends a warning with its answer (HTTP header `Warning` with code 299). Told by `probe` beside the verdict.',
     causes: 'Something that the operator of the registry will change: a host name, a limit, an old version of the API.',
   },
   'token-host-untrusted': {
