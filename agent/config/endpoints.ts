@@ -3,7 +3,8 @@
 // read through the port.
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { parseUrl } from '../containerd/hosts/endpoint.ts'
-import type { ClientCertificate, Mirror, Policy, Registry } from '../model/desired-state.ts'
+import { wrongExtra } from '../containerd/hosts/extra-keys.ts'
+import type { ClientCertificate, Extra, Mirror, Policy, Registry } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import { Secret } from '../model/secret.ts'
 import { didYouMean } from '../text/did-you-mean.ts'
@@ -40,8 +41,16 @@ export function checkEndpoints(
       if (entry[key] !== undefined && Object.keys(entry[key]).length > 0)
         refuse(key, 'does not apply to host "*", which names no registry', 'key')
   }
+  const checkExtra = (extra: Extra = {}, at: string) => {
+    for (const [key, value] of Object.entries(extra)) {
+      const wrong = wrongExtra(key, value)
+      if (wrong !== undefined) refuse(`${at}extra/${key}`, wrong)
+    }
+  }
+  checkExtra(entry.extra, '')
   mirrors.forEach((mirror, index) => {
     const at = `mirrors/${index}`
+    checkExtra(mirror.extra, `${at}/`)
     const wrong = wrongUrl(mirror.url, policy)
     if (wrong !== undefined) refuse(`${at}/url`, wrong)
     // containerd ignores the whole hosts.toml where an address stands in it twice.
@@ -70,11 +79,11 @@ function wrongUrl(url: string, { allowPlainHttp }: EndpointPolicy): string | und
 
 type EndpointPart = Pick<
   Registry,
-  'mirrors' | 'noFallback' | 'skipVerify' | 'plainHttp' | 'headers' | 'clientCertificate' | 'problems'
+  'mirrors' | 'noFallback' | 'skipVerify' | 'plainHttp' | 'headers' | 'extra' | 'clientCertificate' | 'problems'
 >
 
 export async function loadEndpoints(declared: DeclaredRegistry, lookup: InputLookup): Promise<EndpointPart> {
-  const { mirrors = [], fallback, skipVerify, plainHttp, headers = {}, clientCertificate } = declared.entry
+  const { mirrors = [], fallback, skipVerify, plainHttp, headers = {}, extra = {}, clientCertificate } = declared.entry
   const client = clientCertificate === undefined ? {} : await loadClient(declared, clientCertificate, lookup)
   return {
     ...(mirrors.length > 0 && { mirrors: mirrors.map(toMirror) }),
@@ -82,6 +91,7 @@ export async function loadEndpoints(declared: DeclaredRegistry, lookup: InputLoo
     ...(skipVerify === true && { skipVerify }),
     ...(plainHttp === true && { plainHttp }),
     ...(Object.keys(headers).length > 0 && { headers }),
+    ...(Object.keys(extra).length > 0 && { extra }),
     ...client,
   }
 }
@@ -96,6 +106,7 @@ function toMirror({
   capabilities = ['pull', 'resolve'],
   overridePath = false,
   headers,
+  extra = {},
 }: MirrorEntry): Mirror {
   return {
     url: withoutSlashes(url),
@@ -103,6 +114,7 @@ function toMirror({
     capabilities,
     overridePath,
     ...(headers === undefined ? {} : { headers }),
+    ...(Object.keys(extra).length === 0 ? {} : { extra }),
   }
 }
 

@@ -2,7 +2,7 @@
 // order of declarations, of where the input lay and of when it was read; `mode`, proofs, drift and the log write
 // nothing.
 import { createHash } from 'node:crypto'
-import type { DesiredState, Headers, Registry } from '../model/desired-state.ts'
+import type { DesiredState, Registry } from '../model/desired-state.ts'
 
 type GenerationInput = Pick<
   DesiredState,
@@ -43,19 +43,29 @@ function laterTargets({ k3s, crictl }: DesiredState['targets']): readonly (reado
 /**
  * What is rendered of a registry, besides its anchors' certificates. A plain one is as it was before there was more.
  */
-function contentOf({ anchors, mirrors, noFallback, skipVerify, plainHttp, headers, clientCertificate }: Registry) {
+function contentOf({
+  anchors,
+  mirrors,
+  noFallback,
+  skipVerify,
+  plainHttp,
+  headers,
+  extra,
+  clientCertificate,
+}: Registry) {
   const asked = (mirrors ?? []).map((mirror) => [
     mirror.url,
     mirror.anchors,
     mirror.capabilities,
     mirror.overridePath,
     sorted(mirror.headers),
+    ...(mirror.extra === undefined ? [] : [sorted(mirror.extra)]),
   ])
-  const more = [asked, noFallback === true, skipVerify === true, plainHttp === true, sorted(headers)]
+  const more = [asked, noFallback === true, skipVerify === true, plainHttp === true, sorted(headers), ...(extra === undefined ? [] : [sorted(extra)])]
   const isPlain = JSON.stringify(more) === JSON.stringify([[], false, false, false, []])
   return isPlain && clientCertificate === undefined ? anchors : [anchors, more, clientCertificate?.fingerprint ?? '']
 }
 
-function sorted(headers: Headers = {}): readonly (readonly [string, string])[] {
+function sorted<T>(headers: { readonly [name: string]: T } = {}): readonly (readonly [string, T])[] {
   return Object.entries(headers).toSorted(([left], [right]) => (left < right ? -1 : 1))
 }

@@ -3,6 +3,7 @@ import type {
   AnchorScope,
   Capability,
   Condition,
+  Extra,
   FragmentRule,
   Headers,
   ProofLevel,
@@ -29,6 +30,7 @@ export type MirrorEntry = {
   readonly capabilities?: readonly Capability[]
   readonly overridePath?: boolean
   readonly headers?: Headers
+  readonly extra?: Extra
 }
 
 export type CredentialsEntry = {
@@ -50,6 +52,7 @@ export type RegistryEntry = {
   readonly skipVerify?: boolean
   readonly plainHttp?: boolean
   readonly headers?: Headers
+  readonly extra?: Extra
   readonly credentials?: CredentialsEntry
   readonly proof?: {
     readonly image?: string

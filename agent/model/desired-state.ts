@@ -121,7 +121,11 @@ export type Mirror = {
   /** The path of `url` stands in place of /v2. */
   readonly overridePath: boolean
   readonly headers?: Headers
+  readonly extra?: Extra
 }
+
+/** Keys of hosts.toml that have no name in trust.yaml, by their name there; numbers are whole. */
+export type Extra = { readonly [key: string]: string | number | boolean | readonly string[] }
 
 /** Sent with every request to the endpoint; none of them is a credential. */
 export type Headers = { readonly [name: string]: string }
@@ -152,6 +156,7 @@ export type Registry = {
   readonly skipVerify?: boolean
   readonly plainHttp?: boolean
   readonly headers?: Headers
+  readonly extra?: Extra
   readonly clientCertificate?: ClientCertificate
   readonly when?: Condition
   /** Why its input cannot be used now: what it put on the node stays. */
@@ -320,9 +325,10 @@ function resolve(names: readonly string[], desired: DesiredState): RegistryTrust
 
 /** The registry asks for something that containerd does not do by itself. */
 export function needsHostFolder(registry: Registry, desired: DesiredState): boolean {
-  const { mirrors = [], headers = {}, skipVerify, plainHttp, clientCertificate } = registry
+  const { mirrors = [], headers = {}, extra = {}, skipVerify, plainHttp, clientCertificate } = registry
   if (trustOf(registry, desired).certificates.length > 0 || mirrors.length > 0) return true
-  return skipVerify === true || plainHttp === true || clientCertificate !== undefined || Object.keys(headers).length > 0
+  if (skipVerify === true || plainHttp === true || clientCertificate !== undefined) return true
+  return Object.keys({ ...headers, ...extra }).length > 0
 }
 
 /** Without it a containerd that does not answer is no fault: the node may have none. */
@@ -334,11 +340,12 @@ export function wantsContainerd({ targets }: Pick<DesiredState, 'targets'>): boo
 export function asksForMoreThanTrust({
   mirrors = [],
   headers,
+  extra,
   clientCertificate,
   skipVerify,
   plainHttp,
 }: Registry): boolean {
-  if (mirrors.length > 0 || headers !== undefined || clientCertificate !== undefined) return true
+  if (mirrors.length > 0 || (headers ?? extra) !== undefined || clientCertificate !== undefined) return true
   return skipVerify === true || plainHttp === true
 }
 

@@ -200,6 +200,11 @@ export const ERRORS = {
       "Mount the node's /usr read-only so that its own containerd binary can be run, or pass --consent-unrehearsed.",
     retryable: true,
   },
+  HOSTS_KEY_UNSUPPORTED: {
+    remedy:
+      'Correct the key in `extra`, or declare the registry for nodes whose containerd reads it alone (`when`); all else of the registry is as declared.',
+    retryable: false,
+  },
   HOSTS_FILE_FOREIGN: {
     remedy: 'Another tool wrote this file: add the CA there, or remove the file so that the agent can manage it.',
     retryable: false,

@@ -109,6 +109,10 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
     'config.toml would not load.',
   ),
   REHEARSAL_UNAVAILABLE: text('The planned configuration cannot be rehearsed.', "The node's /usr is not mounted."),
+  HOSTS_KEY_UNSUPPORTED: text(
+    'A key of `extra` is not, or perhaps not, read by the containerd of this node.',
+    'A typing error; a containerd that is older than the key, or newer than the table of the agent.',
+  ),
   HOSTS_FILE_FOREIGN: text('A hosts.toml of somebody else stands there.', 'Another tool writes certs.d.'),
   K3S_REGISTRIES_UNSUPPORTED: text('registries.yaml cannot be edited in place.', 'An unusual form of YAML.'),
   K3S_REGISTRIES_FOREIGN: text('registries.yaml names a CA file of somebody else.', 'It was written by hand.'),

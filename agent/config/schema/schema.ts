@@ -24,6 +24,25 @@ const headers = {
   additionalProperties: { type: 'string', pattern: '^[\\x20-\\x7e]{0,1000}$', 'x-expected': 'printable ASCII' },
 } as const
 
+const extra = {
+  description:
+    'Keys of hosts.toml that have no name here, by their name there (containerd 2.1: dial_timeout). One that no known containerd reads is refused; one that is newer than the containerd of a node is left out there, with a warning.',
+  type: 'object',
+  maxProperties: 20,
+  propertyNames: {
+    type: 'string',
+    pattern: '^[a-z][a-z0-9_]{0,60}$',
+    'x-expected': 'the name of a key in hosts.toml',
+  },
+  additionalProperties: {
+    type: ['string', 'integer', 'boolean', 'array'],
+    pattern: '^[\\x20-\\x7e]{0,1000}$',
+    'x-expected': 'a string of printable ASCII, a whole number, true, false or a list of strings',
+    maxItems: 20,
+    items: { type: 'string', pattern: '^[\\x20-\\x7e]{0,1000}$', 'x-expected': 'printable ASCII' },
+  },
+} as const
+
 const anchor = {
   description: 'A trust anchor: one or more CA certificates. Exactly one of `file` and `pem`.',
   type: 'object',
@@ -91,10 +110,12 @@ const registry = {
           },
           overridePath: bool('The path of `url` stands in place of /v2.', false),
           headers,
+          extra,
         },
       },
     },
     headers,
+    extra,
     fallback: bool('false: never fall back from the mirrors to the registry itself.', true),
     skipVerify: bool('Do not verify the certificate; needs policy.allowSkipVerify.', false),
     plainHttp: bool('Speak plain HTTP; needs policy.allowPlainHttp.', false),

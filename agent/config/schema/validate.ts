@@ -55,7 +55,7 @@ function explain(error: ErrorObject, tree: YamlTree): SchemaProblem | undefined 
     case 'required':
       return value(`must have the key ${params['missingProperty']}`)
     case 'type':
-      return value(`must be ${kindName(String(params['type']))}, found ${found}${typeHint(error, tree)}`)
+      return value(`must be ${kindNames(params['type'])}, found ${found}${typeHint(error, tree)}`)
     case 'enum':
       return value(`must be ${list(params['allowedValues'])}, found ${found}${enumHint(error)}`)
     case 'pattern':
@@ -140,6 +140,10 @@ const KIND_NAMES: { readonly [type: string]: string } = {
   string: 'a text',
   boolean: 'true or false',
   integer: 'a whole number',
+}
+
+function kindNames(types: unknown): string {
+  return String(types).split(',').map(kindName).join(' or ')
 }
 
 function kindName(type: string): string {

@@ -8,6 +8,7 @@ import { AgentError, asAgentError } from '../../model/errors.ts'
 import { isTable, ownToml, parseToml, renderString, type TomlItem, type TomlTable } from '../../text/toml.ts'
 import { type ContainerdVersion, isAtLeast } from '../config/schema-version.ts'
 import { defaultEndpoint, renderEndpoint } from './endpoint.ts'
+import { isDuration } from './extra-keys.ts'
 
 const MARK = '# Managed by registry-trust-agent'
 export const MANAGED_HEADER = `${MARK}: changes to this file are undone. Declare the registry in trust.yaml instead.`
@@ -174,11 +175,6 @@ function isClient(item: TomlItem): boolean {
     Array.isArray(one) && one.length === 2 && one.every((part) => typeof part === 'string')
   if (typeof item === 'string') return true
   return Array.isArray(item) && item.every((one) => typeof one === 'string' || isPair(one))
-}
-
-/** Go's time.ParseDuration. */
-function isDuration(item: TomlItem): boolean {
-  return typeof item === 'string' && /^(?:0|[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+|[+-]0)?$/.test(item)
 }
 
 function mistake(where: string, key: string): AgentError {

@@ -2,7 +2,8 @@
 // order and the `server` last, with the keys that stand at the top; without fallback the last mirror is that server, so
 // that nobody else is ever asked. https://github.com/containerd/containerd/blob/main/docs/hosts.md
 
-import { ownToml, renderKey, renderString } from '../../text/toml.ts'
+import type { Extra } from '../../model/desired-state.ts'
+import { ownToml, renderKey, renderString, renderValue } from '../../text/toml.ts'
 import { MANAGED_HEADER } from './hosts-toml.ts'
 
 /** Files are named relative to the folder of hosts.toml. */
@@ -15,6 +16,7 @@ export type AskedHost = {
   /** Absent: everything. */
   readonly capabilities?: readonly string[]
   readonly headers?: { readonly [name: string]: string }
+  readonly extra?: Extra
 }
 
 export type AskedHosts = {
@@ -47,13 +49,23 @@ export function renderAskedHosts({ mirrors, server, repeatServer }: AskedHosts):
   return ownToml([MANAGED_HEADER, ...top, ...(asked.length === 0 ? ['', '[host]'] : tables), ''].join('\n'))
 }
 
-function keyLines({ ca, client, skipVerify, overridePath, capabilities }: Omit<AskedHost, 'url'>): readonly string[] {
+function keyLines({
+  ca,
+  client,
+  skipVerify,
+  overridePath,
+  capabilities,
+  extra = {},
+}: Omit<AskedHost, 'url'>): readonly string[] {
   return [
     ...(capabilities === undefined ? [] : [`capabilities = [${capabilities.map(renderString).join(', ')}]`]),
     ...(ca === undefined ? [] : [`ca = ${renderString(ca)}`]),
     ...(client === undefined ? [] : [`client = [[${renderString(client.certificate)}, ${renderString(client.key)}]]`]),
     ...(skipVerify === true ? ['skip_verify = true'] : []),
     ...(overridePath === true ? ['override_path = true'] : []),
+    ...Object.keys(extra)
+      .toSorted()
+      .map((key) => `${renderKey(key)} = ${renderValue(extra[key] ?? '')}`),
   ]
 }
 

@@ -107,12 +107,13 @@ export async function planLegacyLayout(
   }
 }
 
-function inexpressible({ host, source, mirrors = [], headers, skipVerify, plainHttp, noFallback }: Registry) {
+function inexpressible({ host, source, mirrors = [], headers, extra, skipVerify, plainHttp, noFallback }: Registry) {
   const what = [
     ...(host === '*' ? ['the wildcard'] : []),
     ...(mirrors.length > 0 ? ['mirrors'] : []),
     ...(noFallback === true ? ['fallback: false'] : []),
     ...(headers !== undefined && Object.keys(headers).length > 0 ? ['headers'] : []),
+    ...(extra === undefined ? [] : ['extra']),
     ...(skipVerify === true ? ['skipVerify'] : []),
     ...(plainHttp === true ? ['plainHttp'] : []),
   ]

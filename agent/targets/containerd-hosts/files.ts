@@ -30,7 +30,7 @@ export type HostFolderInput = {
 }
 
 export function hostFolderFiles({ registry, desired, overlap, isForSpegel }: HostFolderInput): readonly NamedFile[] {
-  const { host, mirrors = [], clientCertificate, headers, skipVerify, plainHttp, noFallback } = registry
+  const { host, mirrors = [], clientCertificate, headers, extra, skipVerify, plainHttp, noFallback } = registry
   const certificates = [...trustOf(registry, desired).certificates, ...overlap]
   const ca = certificates.length === 0 ? undefined : CA_FILE
   const isWildcard = host === '*'
@@ -43,8 +43,10 @@ export function hostFolderFiles({ registry, desired, overlap, isForSpegel }: Hos
     ...(clientCertificate === undefined ? {} : { client: { certificate: CLIENT_CERTIFICATE, key: CLIENT_KEY } }),
     ...(skipVerify === true ? { skipVerify } : {}),
     ...(headers === undefined ? {} : { headers }),
+    ...(extra === undefined ? {} : { extra }),
   }
-  const isPlain = asked.length === 0 && !isWildcard && server.headers === undefined && server.client === undefined
+  const isOwn = server.headers === undefined && server.extra === undefined && server.client === undefined
+  const isPlain = asked.length === 0 && !isWildcard && isOwn
   const text =
     isPlain && ca !== undefined && url === https && https !== undefined && skipVerify !== true
       ? renderHostsFile({ server: https, ca, shape: isForSpegel ? 'B' : 'A' })
@@ -67,13 +69,14 @@ export function hostFolderFiles({ registry, desired, overlap, isForSpegel }: Hos
 }
 
 function askedMirror(mirror: Mirror, index: number, desired: DesiredState): AskedHost {
-  const { url, capabilities, overridePath, headers } = mirror
+  const { url, capabilities, overridePath, headers, extra } = mirror
   return {
     url,
     capabilities,
     ...(trustOfMirror(mirror, desired).length === 0 ? {} : { ca: mirrorCa(mirror, index) }),
     ...(overridePath ? { overridePath } : {}),
     ...(headers === undefined ? {} : { headers }),
+    ...(extra === undefined ? {} : { extra }),
   }
 }
 

@@ -36,6 +36,7 @@ import {
   whatIs,
 } from '../files/files.ts'
 import { ownedFile, ownedFolder } from '../files/ownership.ts'
+import { withReadableExtra } from './extra.ts'
 import { CA_FILE, hostFolderFiles } from './files.ts'
 import { CA_BESIDE_FOREIGN, type ChangeBase, HOSTS_FILE, ownedPaths, rewritten, TARGET } from './names.ts'
 import type { ObservedHosts } from './observe.ts'
@@ -69,7 +70,10 @@ export async function planHosts(input: HostsInput, observed: ObservedHosts): Pro
       ownedPaths(input.owned).map(([path]) => path),
     ),
   )
-  for (const registry of desired.targets.containerd.enabled === 'off' ? [] : withWildcard(desired)) {
+  for (const declared of desired.targets.containerd.enabled === 'off' ? [] : withWildcard(desired)) {
+    const { registry, ...extra } = withReadableExtra(declared, observed.version)
+    problems.push(...extra.problems)
+    warnings.push(...extra.warnings)
     const folder = `${observed.certsDirectory}/${hostDirectoryName(registry.host, observed.names)}`
     const trust = trustOf(registry, desired)
     if (trust.held) {
@@ -156,7 +160,7 @@ async function planHost(
     return foreign(
       host,
       hostsPath,
-      'it is someone else’s, and mirrors, headers and client certificates cannot be added to it',
+      'it is someone else’s, and mirrors, headers, extra keys and client certificates cannot be added to it',
     )
   }
   const ca = rootFile([...new Set([...certificates, ...overlap].map(({ pem }) => pem))].join(''))

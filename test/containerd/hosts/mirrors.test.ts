@@ -98,3 +98,17 @@ t.test('a value cannot break out of its place', async (t) => {
   const parsed = parseHostsFile(text)
   t.equal(parsed.ok && parsed.file.hosts.length, 1)
 })
+
+t.test('extra keys stand with the others of their endpoint, before its tables', async (t) => {
+  const text = renderAskedHosts({
+    mirrors: [{ url: 'https://m.lab', extra: { zeta: ['a', 'b'], dial_timeout: '5s' }, headers: { A: 'b' } }],
+    server: { url: 'https://h.example.net', ca: 'ca.crt', extra: { dial_timeout: '1m', n: 3, b: true } },
+    repeatServer: false,
+  })
+  t.match(text, '\nca = "ca.crt"\nb = true\ndial_timeout = "1m"\nn = 3\n')
+  t.match(
+    text,
+    '[host."https://m.lab"]\n  dial_timeout = "5s"\n  zeta = ["a", "b"]\n\n  [host."https://m.lab".header]\n',
+  )
+  t.match(parseHostsFile(text, { version: { major: 2, minor: 1, patch: 0 } }), { ok: true })
+})
