@@ -61,7 +61,14 @@ function contentOf({
     sorted(mirror.headers),
     ...(mirror.extra === undefined ? [] : [sorted(mirror.extra)]),
   ])
-  const more = [asked, noFallback === true, skipVerify === true, plainHttp === true, sorted(headers), ...(extra === undefined ? [] : [sorted(extra)])]
+  const more = [
+    asked,
+    noFallback === true,
+    skipVerify === true,
+    plainHttp === true,
+    sorted(headers),
+    ...(extra === undefined ? [] : [sorted(extra)]),
+  ]
   const isPlain = JSON.stringify(more) === JSON.stringify([[], false, false, false, []])
   return isPlain && clientCertificate === undefined ? anchors : [anchors, more, clientCertificate?.fingerprint ?? '']
 }

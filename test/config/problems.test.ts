@@ -253,13 +253,13 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
     'CONFIG_INVALID trust.yaml:1:38: registries[0].headers.Authorization is not a valid key: it must be the name of an HTTP header that holds no credentials',
   ],
   'registries: [{ host: a.b, extra: { skip_verify: true } }]': [
-    'CONFIG_INVALID trust.yaml:1:51: registries[0].extra.skip_verify has a name of its own in trust.yaml: skipVerify',
+    'CONFIG_INVALID trust.yaml:1:49: registries[0].extra.skip_verify has a name of its own in trust.yaml: skipVerify',
   ],
   'registries: [{ host: a.b, mirrors: [{ url: "https://m.lab", extra: { dial_timeout: 30 } }] }]': [
     'CONFIG_INVALID trust.yaml:1:84: registries[0].mirrors[0].extra.dial_timeout must be a duration of Go, as "30s"',
   ],
   'registries: [{ host: a.b, extra: { x: { y: 1 } } }]': [
-    'CONFIG_INVALID trust.yaml:1:39: registries[0].extra.x must be a string or a whole number or true or false or a list, found a map',
+    'CONFIG_INVALID trust.yaml:1:39: registries[0].extra.x must be a text or a whole number or true or false or a list, found a map',
   ],
   'registries: [{ host: a.b, extra: { Dial-Timeout: 5s } }]': [
     'CONFIG_INVALID trust.yaml:1:36: registries[0].extra.Dial-Timeout is not a valid key: it must be the name of a key in hosts.toml',

@@ -43,6 +43,19 @@ t.test('the second plan is empty', async (t) => {
   t.same(await planOn(node, harbor, state), { changes: [], problems: [] })
 })
 
+t.test('extra keys are written where this containerd reads them, and told where it does not', async (t) => {
+  const node = scratchNode(t.testdir({ var: { lib: {} }, etc: { containerd: {} } }))
+  const extra = { dial_timeout: '5s', dail_timeout: '5s' }
+  const wanted = { ...harbor, registries: harbor.registries.map((one) => ({ ...one, extra })) }
+  const plan = await planOn(node, wanted, EMPTY_STATE)
+  t.match(plan.problems, [{ code: 'HOSTS_KEY_UNSUPPORTED', message: 'extra.dail_timeout' }])
+  const state = await node.carryOut(plan.changes, EMPTY_STATE)
+  const hosts = readFileSync(join(node.root, CERTS, 'harbor.example.net:5000', 'hosts.toml'), 'utf8')
+  t.match(hosts, '\nca = "ca.crt"\ndial_timeout = "5s"\n\n[host]\n')
+  t.notMatch(hosts, 'dail_timeout')
+  t.same((await planOn(node, wanted, state)).changes, [], 'the second plan is empty')
+})
+
 t.test('removing the registry leaves the tree as it was before', async (t) => {
   const node = scratchNode(
     t.testdir({
