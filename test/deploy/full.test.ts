@@ -145,7 +145,7 @@ if (imageUnavailable() === undefined) {
         host: ['etc', 'usr', 'var'],
         etc: ['containerd', 'ssl'],
         run: ['containerd', 'registry-trust'].filter((name) => JSON.parse(seen).run.includes(name)),
-        sockets: ['cri.sock', 'restarter.sock'],
+        sockets: ['cri.sock', 'cri.sock.pulse', 'restarter.sock'],
         usr: 'EROFS',
         config: 'EROFS',
         pids: 2,
