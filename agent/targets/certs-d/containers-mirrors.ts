@@ -79,7 +79,7 @@ function newFolder(): Change {
 /** Undefined: nothing to say. */
 export function renderMirrors({ registries }: DesiredState): string | undefined {
   const blocks = registries.flatMap(({ host, mirrors = [], noFallback }) => {
-    const locations = mirrors.flatMap((mirror) => locationOf(mirror) ?? [])
+    const locations = mirrors.flatMap((mirror) => locationOf(mirror, host) ?? [])
     if (locations.length === 0) return []
     const last = noFallback === true ? locations.at(-1) : undefined
     const asked = last === undefined ? locations : locations.slice(0, -1)
@@ -95,8 +95,9 @@ export function renderMirrors({ registries }: DesiredState): string | undefined 
   return blocks.length === 0 ? undefined : `${[HEADER, ...blocks].join('\n\n')}\n`
 }
 
-/** These tools always ask `/v2/PATH`, over TLS, and send no headers of ours. */
-function locationOf({ url, overridePath, capabilities }: Mirror): string | undefined {
+/** These tools always ask `/v2/PATH`, over TLS, send no headers of ours, and have no prefix for every registry. */
+function locationOf({ url, overridePath, capabilities }: Mirror, host: string): string | undefined {
+  if (host === '*') return undefined
   const endpoint = parseUrl(url)
   if (endpoint === undefined || endpoint.scheme !== 'https' || !capabilities.includes('pull')) return undefined
   if (!overridePath) return `${endpoint.host}${endpoint.path}`
@@ -106,7 +107,7 @@ function locationOf({ url, overridePath, capabilities }: Mirror): string | undef
 function inexpressible({ registries }: DesiredState): readonly Problem[] {
   return registries.flatMap(({ host, mirrors = [] }) =>
     mirrors
-      .filter((mirror) => locationOf(mirror) === undefined)
+      .filter((mirror) => locationOf(mirror, host) === undefined)
       .map(({ url }) =>
         problem(
           'CONFIG_NOT_SUPPORTED_YET',

@@ -38,7 +38,8 @@ export function wantedHosts(desired: DesiredState, { target }: CertsTree): reado
   }
   for (const registry of desired.registries) {
     const { certificates, held } = trustOf(registry, desired)
-    if (held) continue
+    // These tools have no folder for every host.
+    if (held || registry.host === '*') continue
     add(
       registry.host,
       certificates.map(({ pem }) => pem),

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { DesiredState, Switch } from '../../../agent/model/desired-state.ts'
 import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
+import { planMirrors, renderMirrors } from '../../../agent/targets/certs-d/containers-mirrors.ts'
 import { observeCertsTree } from '../../../agent/targets/certs-d/observe.ts'
 import { planCertsTree } from '../../../agent/targets/certs-d/plan.ts'
 import { type CertsTree, CONTAINERS, DOCKER } from '../../../agent/targets/certs-d/tree.ts'
@@ -47,6 +48,22 @@ t.test('several anchors of a host stand in one file, in the order declared', asy
   })
   await reconcile(node, wanted, EMPTY_STATE)
   t.equal(read(node, `${FOLDER}/ca.crt`), caB.pem + caA.pem)
+})
+
+t.test('"*" is for containerd alone: no folder of that name, and its mirrors are told and not written', async (t) => {
+  const node = scratchNode(t.testdir(WITH_DOCKER))
+  const mirrors = [{ url: 'https://m.lab', anchors: ['corp'], capabilities: ['pull', 'resolve'], overridePath: false }]
+  const all = { ...registry('*', 'corp'), mirrors } as DesiredState['registries'][number]
+  const wanted = desired({ anchors: [anchor('corp', caA)], registries: [all] })
+  t.same((await planOn(node, wanted, EMPTY_STATE)).changes, [])
+  t.equal(renderMirrors(wanted), undefined)
+  const absent = { kind: 'absent' } as const
+  const on = { ...wanted, targets: { ...wanted.targets, containers: { enabled: 'on' } } } as DesiredState
+  const own = { ...registry(HOST, 'corp'), mirrors } as DesiredState['registries'][number]
+  const both = { ...on, registries: [all, own] }
+  const plan = planMirrors({ desired: both, owned: {} }, { isWritable: true, folder: absent, file: absent })
+  t.match(plan.warnings, [{ message: /the mirror https:\/\/m\.lab of \* cannot be configured for podman/ }])
+  t.notMatch(renderMirrors(both), /"\*"/)
 })
 
 t.test('a second plan is empty, and removal leaves the tree as before', async (t) => {
