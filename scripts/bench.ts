@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { findGenerations, fixturesUnavailable, type Generation } from '../test/fixtures/node/generations.ts'
 import { measureDrift } from './benchmark/drift.ts'
+import { measureGrowth } from './benchmark/growth.ts'
 import { measureIdle } from './benchmark/idle.ts'
 import { measureApply, measureDaemon, measureGap, type Setting } from './benchmark/install.ts'
 import { keep, type Machine, type Measured } from './benchmark/measured.ts'
@@ -48,6 +49,10 @@ const PARTS: { readonly [name: string]: Part } = {
   ],
 }
 
+/** Runs only when it is asked for by name, as it takes an hour and more. `--runs` is the number of changes. */
+const ON_DEMAND: { readonly [name: string]: Part } = { growth: ({ runs }) => measureGrowth(runs) }
+const ALL = { ...PARTS, ...ON_DEMAND }
+
 const { values } = parseArgs({
   options: {
     only: { type: 'string', default: Object.keys(PARTS).join(',') },
@@ -61,9 +66,9 @@ const { values } = parseArgs({
 const unavailable = fixturesUnavailable()
 if (unavailable !== undefined) throw new Error(unavailable)
 const names = values.only.split(',')
-const unknown = names.filter((name) => PARTS[name] === undefined)
+const unknown = names.filter((name) => ALL[name] === undefined)
 if (unknown.length > 0)
-  throw new Error(`no part is called ${unknown.join(', ')}; there are ${Object.keys(PARTS).join(', ')}`)
+  throw new Error(`no part is called ${unknown.join(', ')}; there are ${Object.keys(ALL).join(', ')}`)
 const generations = findGenerations().found.filter(({ label }) => values.generation?.includes(label) ?? true)
 const newest = generations.at(-1)
 if (newest === undefined) throw new Error('no containerd to measure on')
@@ -74,7 +79,7 @@ const rows: Row[] = []
 for (const name of names) {
   process.stderr.write(`measuring ${name} …\n`)
   const alone = yardstick()
-  const measured = (await PARTS[name]?.(setting, { newest, idleSeconds: Number(values['idle-seconds']) })) ?? []
+  const measured = (await ALL[name]?.(setting, { newest, idleSeconds: Number(values['idle-seconds']) })) ?? []
   rows.push({ what: `${name}; meanwhile Node.js alone starts in`, measured: formatSummary(alone) }, ...measured)
   // After each part, so that a run that is cut off has not lost the parts before.
   if (values.keep !== undefined) await keepIn(values.keep, name, measured, alone)

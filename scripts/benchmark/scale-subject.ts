@@ -1,21 +1,11 @@
 // One size of configuration on a scratch root, without network and without containerd: what the agent itself costs.
 // Runs in a process of its own, so that memory is this size's alone, and prints one line of JSON.
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { guardedLoad } from '../../agent/config/guarded-load.ts'
-import { startDaemon } from '../../agent/daemon/daemon.ts'
-import type { TlsSight } from '../../agent/model/ports.ts'
-import { inputFiles } from '../../agent/node/files/input-files.ts'
-import { rememberedFiles } from '../../agent/node/files/remembered-files.ts'
-import { readingThread } from '../../agent/node/threads/reading-thread.ts'
-import { nodeWatcher, watcher } from '../../agent/node/watch/watch.ts'
 import { applyRun, planRun } from '../../agent/reconcile/run/entry.ts'
-import { createMetrics } from '../../agent/telemetry/metrics.ts'
-import { CERTS_D, CONFIG, SOCKET, scratchPorts } from '../../test/fixtures/scratch/scratch-runtime.ts'
-import { scaleAnchors, scaleTrust } from './scale-config.ts'
+import { SOCKET } from '../../test/fixtures/scratch/scratch-runtime.ts'
+import { scratchNode } from './scratch-node.ts'
 
 export type ScaleCost = {
   readonly registries: number
@@ -32,49 +22,17 @@ export type ScaleCost = {
 const { values } = parseArgs({
   options: { registries: { type: 'string', default: '10' }, anchors: { type: 'string', default: '1' } },
 })
-const NO_NETWORK: TlsSight = {
-  address: undefined,
-  chain: [],
-  protocol: undefined,
-  wantsClientCertificate: false,
-  failure: { kind: 'dns', text: 'there is no network' },
-}
 const [registries, anchors] = [Number(values.registries), Number(values.anchors)]
-const root = await mkdtemp(join(tmpdir(), 'registry-trust-scale-'))
-const config = join(root, '..', `${root.split('/').at(-1)}.config`)
+const node = await scratchNode({ registries, anchors })
 try {
-  await prepare()
   console.log(JSON.stringify(await measure()))
 } finally {
-  await rm(root, { recursive: true, force: true })
-  await rm(config, { recursive: true, force: true })
+  await node.dispose()
 }
 process.exit(0)
 
-async function prepare(): Promise<void> {
-  for (const folder of ['/etc/containerd', '/etc/ssl/certs', '/usr/local/share/ca-certificates', CERTS_D])
-    await mkdir(join(root, folder), { recursive: true })
-  const text = `version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "${CERTS_D}"\n`
-  await writeFile(join(root, CONFIG), text)
-  await writeFile(`${root}.loaded`, text)
-  await writeFile(join(root, '/etc/ssl/certs/ca-certificates.crt'), '')
-  await mkdir(join(root, '/run/containerd'), { recursive: true })
-  await writeFile(join(root, SOCKET), '')
-  await mkdir(config)
-  await writeFile(join(config, 'trust.yaml'), JSON.stringify(scaleTrust(registries, anchors)))
-  const pems = await scaleAnchors(anchors)
-  for (const [index, pem] of pems.entries()) await writeFile(join(config, `ca-${index}.pem`), pem)
-}
-
 async function measure(): Promise<ScaleCost> {
-  const scratch = scratchPorts(root)
-  const ports = { ...scratch, tls: { ...scratch.tls, look: async () => NO_NETWORK } }
-  const load = guardedLoad({
-    paths: [config],
-    files: inputFiles(),
-    clock: ports.clock,
-    thread: readingThread({ program: join(import.meta.dirname, '../../agent/main-reader.ts') }),
-  })
+  const { load, ports } = node
   const loaded = await load()
   if (!loaded.ok) throw new Error(JSON.stringify(loaded.problems.slice(0, 3)))
   const options = { address: SOCKET, consentUnrehearsed: false, byHand: true }
@@ -87,23 +45,9 @@ async function measure(): Promise<ScaleCost> {
     const run = await applyRun(loaded.desired, options, ports)
     if (run.outcome !== 'unchanged') throw new Error(`not unchanged: ${run.outcome}`)
   })
-  const metrics = createMetrics({ version: 'scale' })
   let runs = 0
-  const { loop, stop } = await startDaemon({
-    identity: { node: 'scale', version: 'scale' },
-    address: SOCKET,
-    consentUnrehearsed: false,
-    config: [config],
-    loadConfig: load,
-    ports,
-    remembered: rememberedFiles(ports.files, { root }),
-    inputs: inputFiles(),
-    watcher: watcher(),
-    nodeWatcher: nodeWatcher(),
-    mounts: () => [],
-    pulse: () => ({ close() {} }),
-    metrics,
-    beside: { watched: [], told() {}, ran: async () => void runs++, changed: async (takeUp) => takeUp() },
+  const { loop, stop } = await node.startDaemon(() => {
+    runs += 1
   })
   while (runs < 1) await sleep(50)
   // The looks that follow when the watches stand.

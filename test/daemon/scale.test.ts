@@ -8,6 +8,7 @@ import { type DesiredState, nothingDesired, type Registry, trustOf } from '../..
 import type { Ownership } from '../../agent/model/state.ts'
 import { systemClock } from '../../agent/node/clock.ts'
 import { parseFacts, readCertificates } from '../../agent/telemetry/certificate-samples.ts'
+import { growth } from '../../scripts/benchmark/growth.ts'
 import { scaleAnchors } from '../../scripts/benchmark/scale-config.ts'
 
 const REGISTRIES = 300
@@ -111,4 +112,31 @@ t.test('has eight looks at served chains under way, and no more', async (t) => {
   })
   await watch.refresh(registries)
   t.equal(most, 8)
+})
+
+t.test('tells growth over many runs from what is loaded once', async (t) => {
+  const sampled = (held: (runs: number) => number) =>
+    growth(
+      Array.from({ length: 40 }, (_, index) => ({
+        runs: index,
+        heapMiB: held(index),
+        anonMiB: 60,
+        openFiles: 25,
+        stateFiles: 10,
+      })),
+    )
+  t.same(
+    sampled((runs) => 30 + (runs % 3)),
+    [],
+  )
+  t.same(
+    sampled((runs) => (runs < 8 ? 20 : 30)),
+    [],
+    'loaded once',
+  )
+  t.match(
+    sampled((runs) => 30 + runs / 8),
+    [/^JavaScript heap grew from 31\.8 to 34\.3$/],
+  )
+  t.throws(() => growth([]), /fewer than four samples/)
 })

@@ -1,0 +1,112 @@
+// The agent's real code on a scratch root, without network and without containerd, and its daemon there.
+import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { guardedLoad } from '../../agent/config/guarded-load.ts'
+import type { LoadResult } from '../../agent/config/load.ts'
+import { type Daemon, startDaemon } from '../../agent/daemon/daemon.ts'
+import type { Clock, TlsProbe, TlsSight } from '../../agent/model/ports.ts'
+import type { Run } from '../../agent/model/run.ts'
+import type { RunPorts } from '../../agent/model/run-ports.ts'
+import { inputFiles } from '../../agent/node/files/input-files.ts'
+import { rememberedFiles } from '../../agent/node/files/remembered-files.ts'
+import { readingThread } from '../../agent/node/threads/reading-thread.ts'
+import { nodeWatcher, watcher } from '../../agent/node/watch/watch.ts'
+import { createMetrics } from '../../agent/telemetry/metrics.ts'
+import { CERTS_D, CONFIG, SOCKET, scratchPorts } from '../../test/fixtures/scratch/scratch-runtime.ts'
+import { scaleAnchors, scaleTrust } from './scale-config.ts'
+
+/** What the daemon rests between two looks. */
+const PAUSE_MS = 200
+const NO_NETWORK: TlsSight = {
+  address: undefined,
+  chain: [],
+  protocol: undefined,
+  wantsClientCertificate: false,
+  failure: { kind: 'dns', text: 'there is no network' },
+}
+
+export type ScratchNode = {
+  readonly root: string
+  readonly ports: RunPorts
+  readonly load: () => Promise<LoadResult>
+  /** Replaces trust.yaml by one rename. */
+  publish(text: string): Promise<void>
+  startDaemon(ran: (run: Run) => void): Promise<Daemon>
+  dispose(): Promise<void>
+}
+
+/** A node with trust.yaml of this size and its CA files beside it, `ca-0.pem` and so on. */
+export async function scratchNode({
+  registries,
+  anchors,
+  pauses = true,
+}: {
+  readonly registries: number
+  readonly anchors: number
+  /** False: the daemon does not rest between two looks. */
+  readonly pauses?: boolean
+}): Promise<ScratchNode> {
+  const root = await mkdtemp(join(tmpdir(), 'registry-trust-scale-'))
+  const config = `${root}.config`
+  await prepare(root)
+  await mkdir(config)
+  const pems = await scaleAnchors(anchors)
+  for (const [index, pem] of pems.entries()) await writeFile(join(config, `ca-${index}.pem`), pem)
+  const publish = async (text: string) => {
+    await writeFile(`${root}.next`, text)
+    await rename(`${root}.next`, join(config, 'trust.yaml'))
+  }
+  await publish(JSON.stringify(scaleTrust(registries, anchors)))
+  const scratch = scratchPorts(root)
+  const { sleep } = scratch.clock
+  const clock: Clock = pauses
+    ? scratch.clock
+    : { ...scratch.clock, sleep: (ms, to) => sleep(ms > PAUSE_MS ? ms : 1, to) }
+  const tls: TlsProbe = { ...scratch.tls, inspect: async () => NO_NETWORK }
+  const ports: RunPorts = { ...scratch, clock, tls }
+  const load = guardedLoad({
+    paths: [config],
+    files: inputFiles(),
+    clock: ports.clock,
+    thread: readingThread({ program: join(import.meta.dirname, '../../agent/main-reader.ts') }),
+  })
+  return {
+    root,
+    ports,
+    load,
+    publish,
+    startDaemon: (ran) =>
+      startDaemon({
+        identity: { node: 'scale', version: 'scale' },
+        address: SOCKET,
+        consentUnrehearsed: false,
+        config: [config],
+        loadConfig: load,
+        ports,
+        remembered: rememberedFiles(ports.files, { root }),
+        inputs: inputFiles(),
+        watcher: watcher(),
+        nodeWatcher: nodeWatcher(),
+        mounts: () => [],
+        pulse: () => ({ close() {} }),
+        metrics: createMetrics({ version: 'scale' }),
+        beside: { watched: [], told() {}, ran: async (run) => ran(run), changed: async (takeUp) => takeUp() },
+      }),
+    async dispose() {
+      for (const path of [root, config, `${root}.loaded`, `${root}.started`])
+        await rm(path, { recursive: true, force: true })
+    },
+  }
+}
+
+async function prepare(root: string): Promise<void> {
+  for (const folder of ['/etc/containerd', '/etc/ssl/certs', '/usr/local/share/ca-certificates', CERTS_D])
+    await mkdir(join(root, folder), { recursive: true })
+  const text = `version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\n  config_path = "${CERTS_D}"\n`
+  await writeFile(join(root, CONFIG), text)
+  await writeFile(`${root}.loaded`, text)
+  await writeFile(join(root, '/etc/ssl/certs/ca-certificates.crt'), '')
+  await mkdir(join(root, '/run/containerd'), { recursive: true })
+  await writeFile(join(root, SOCKET), '')
+}
