@@ -120,4 +120,21 @@ t.test('the level of the log', { timeout: 240_000 }, async (t) => {
     t.equal(await apply.exited, 0)
     t.ok(await isThere())
   })
+
+  t.test('apply tells a terminal what it is doing, in one line that is gone before the outcome', async (t) => {
+    await node.run(['rm', '-r', `/etc/containerd/certs.d/${HOST}`])
+    const words = agent.argv('apply').map((word) => `'${word.replaceAll("'", String.raw`'\\''`)}'`)
+    const inTerminal = ['script', '--quiet', '--return', '--command', `stty cols 60; ${words.join(' ')}`, '/dev/null']
+    const { code, stdout } = await node.exec(inTerminal, { timeoutMs: 60_000 })
+    t.equal(code, 0, stdout)
+    const [, ...shown] = stdout.split('\r\u001b[2K')
+    const outcome = shown.pop() ?? ''
+    t.ok(
+      shown.some((line) => line.startsWith(`writing /etc/containerd/certs.d/${HOST}`)),
+      JSON.stringify(shown),
+    )
+    for (const line of shown) t.ok(line.length < 60, `no line wraps: ${line}`)
+    t.match(outcome, /trusted[\s\S]*applied/)
+    t.notMatch(outcome, '…', 'nothing of it stays')
+  })
 })

@@ -43,11 +43,15 @@ export function manPage(version: string): string {
   return `${lines.join('\n')}\n`
 }
 
-/** A line that begins with a dot or a quote would be a request, and a plain hyphen a typographic one. */
+/**
+ * A line that begins with a dot or a quote would be a request, and a plain hyphen a typographic one. Other letters than
+ * those of ASCII are named, as groff_char(7) says: not every reader knows the encoding.
+ */
 function escaped(text: string): string {
   return text
     .replaceAll('\\', '\\e')
     .replaceAll('-', '\\-')
+    .replaceAll(/[^\n -~]/gu, (letter) => `\\[u${letter.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0')}]`)
     .replaceAll(/^([.'])/gm, '\\&$1')
 }
 
