@@ -290,6 +290,35 @@ const HTTP_RULES: readonly Rule[] = [
   { when: new RegExp(`${HTTP_STATUS}([34]\\d\\d[^"]{0,60})`), code: 'not-a-registry', message: 'HOST answers $1' },
 ]
 
+/** What CRI-O gives, in the words of the library containers/image; its texts of TLS and network are those of Go above. */
+const CRIO_RULES: readonly Rule[] = [
+  {
+    when: /(?:reading manifest|pinging container registry|initializing source) .*(?:manifest unknown|name unknown)/,
+    code: 'not-found',
+    message: 'HOST does not have the image',
+  },
+  {
+    when: /unable to retrieve auth token: invalid username\/password|(?:reading manifest|pinging container registry) .*(?:unauthorized: |requested access to the resource is denied|authentication required)/,
+    code: 'unauthorized',
+    message: 'HOST requires a login that may pull, or has no such repository',
+  },
+  {
+    when: /(?:reading manifest|pinging container registry) .*too many requests to registry/,
+    code: 'rate-limited',
+    message: 'HOST limits the rate of requests (429)',
+  },
+  {
+    when: /received unexpected HTTP status: (5\d\d[^":;]{0,60})/,
+    code: 'server-error',
+    message: 'HOST answers with a server error: $1',
+  },
+  {
+    when: /pinging container registry .*(?:StatusCode: |invalid status code from registry )(\d{3})/,
+    code: 'not-a-registry',
+    message: 'HOST answers $1',
+  },
+]
+
 const RULES: readonly Rule[] = [
   ...LOCAL_RULES,
   ...PROXY_RULES,
@@ -298,6 +327,7 @@ const RULES: readonly Rule[] = [
   ...TLS_RULES,
   ...NETWORK_RULES,
   ...HTTP_RULES,
+  ...CRIO_RULES,
   {
     // Only the rehearsal's copy, which has no right to mount, fails so late: every byte came over trusted TLS.
     when: /failed to mount .*: operation not permitted/,
