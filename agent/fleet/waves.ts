@@ -84,7 +84,8 @@ function canaryOf(generation: string, waiting: readonly Candidate[], wave: Wave)
   const open = wave.nodes.filter(isOpen)
   if (canary.kind === 'selector') {
     const chosen = waiting.filter((node) => isCanary(canary, node))
-    const isUnderWay = wave.nodes.some((node) => isCanary(canary, node) && (isOpen(node) || isStillWaiting(node, wave)))
+    const mayComeYet = (node: FleetNode) => isOpen(node) || isStillWaiting(node, wave) || isBehind(node, wave)
+    const isUnderWay = wave.nodes.some((node) => isCanary(canary, node) && mayComeYet(node))
     return isUnderWay ? chosen : 'over'
   }
   const proved = wave.nodes.filter(
@@ -94,7 +95,9 @@ function canaryOf(generation: string, waiting: readonly Candidate[], wave: Wave)
       report.summary.grant.phase === 'done' &&
       report.summary.grant.ok,
   )
-  const members = wave.nodes.filter(({ report }) => report?.summary.generation === generation).length
+  // Who has not answered for the configuration in force may be of this generation too.
+  const isMember = (node: FleetNode) => node.report?.summary.generation === generation || isBehind(node, wave)
+  const members = wave.nodes.filter(isMember).length
   const wanted = Math.max(1, numberOf(canary, members))
   if (canary.kind === 'count' && canary.count === 0) return 'over'
   if (proved.length >= wanted) return 'over'
@@ -104,6 +107,11 @@ function canaryOf(generation: string, waiting: readonly Candidate[], wave: Wave)
 /** Waits for a restart of the configuration in force, although it may not be spared right now. */
 function isStillWaiting({ report, hasAgent }: FleetNode, { config }: Wave): boolean {
   return hasAgent && report !== undefined && report.summary.config === config && report.summary.restart.awaitsGrant
+}
+
+/** Has not taken the configuration in force up, but will: a node that is NotReady does not hold the others up. */
+function isBehind({ report, hasAgent, isReady }: FleetNode, { config }: Wave): boolean {
+  return hasAgent && isReady && report?.summary.config !== config
 }
 
 export function isCanary(canary: CanaryChoice, { labels }: Pick<FleetNode, 'labels'>): boolean {

@@ -94,6 +94,41 @@ t.test('a canary by labels goes first, all of it; nobody else while one of it st
   t.same(granted(step([node('a'), marked('y', { isCordoned: true })], { settings: chosen })), [])
 })
 
+t.test('a canary by labels that has not taken the change up yet is waited for, unless its node is away', async (t) => {
+  const chosen = { ...settings, canary: { kind: 'selector', labels: { canary: 'yes' } } } as const
+  const memory = { ...NEW_MEMORY, canaryOverMs: new Map([[generation, -60_000]]) }
+  const labels = { canary: 'yes' }
+  const others = [node('a'), node('b')]
+  const late = node('y', { labels }, { config: 'd'.repeat(64), generation: 'fedcba987654' })
+  const silent = node('y', { labels, report: undefined })
+  for (const canary of [late, silent]) {
+    t.same(granted(step([...others, canary], { settings: chosen, memory })), [])
+    const away = step([...others, { ...canary, isReady: false }], { settings: chosen, memory })
+    t.same(granted(away), ['a', 'b'], 'a node that is NotReady holds nobody up')
+  }
+  t.same(granted(step(others, { settings: chosen, memory })), ['a', 'b'], 'labels that no node has')
+})
+
+t.test('a canary in percent is of all nodes that have an agent, not of the first that answer', async (t) => {
+  const half = { ...settings, canary: { kind: 'percent', percent: 50 } } as const
+  const memory = { ...NEW_MEMORY, canaryOverMs: new Map([[generation, -60_000]]) }
+  const late = (name: string) => node(name, {}, { config: 'd'.repeat(64), generation: 'fedcba987654' })
+  const nodes = [converged('a', proved), node('b'), late('c'), late('d'), late('e'), late('f')]
+  t.same(granted(step([...nodes, node('g'), node('h')], { settings: half, memory })), ['b', 'g', 'h'])
+  t.same(granted(step([converged('a', proved), node('b'), node('c')], { settings: half, memory })), ['b'])
+})
+
+t.test('nothing is granted where nothing may be unavailable, and everything at once where all may', async (t) => {
+  const memory = { ...NEW_MEMORY, canaryOverMs: new Map([[generation, -60_000]]) }
+  const nodes = [converged('x', proved), ...['a', 'b', 'c', 'd', 'e'].map((name) => node(name))]
+  const allowing = (maxUnavailable: RolloutSettings['maxUnavailable']) =>
+    granted(step(nodes, { memory, settings: { ...settings, maxUnavailable } }))
+  t.same(allowing({ kind: 'count', count: 0 }), [])
+  t.same(allowing({ kind: 'percent', percent: 0 }), [])
+  t.same(allowing({ kind: 'percent', percent: 100 }), ['a', 'b', 'c', 'd', 'e'])
+  t.same(allowing({ kind: 'count', count: 1 }), ['a'])
+})
+
 t.test('what is not known to be of this configuration, or is old, is not granted', async (t) => {
   t.same(granted(step([node('a', {}, { config: 'd'.repeat(64) })])), [])
   t.same(granted(step([node('a')], { nowMs: 75_000 })), [])
