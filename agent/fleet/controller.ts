@@ -12,7 +12,7 @@ import { createAnnouncer, type Spoken } from './announcer.ts'
 import { createLeadership } from './leadership.ts'
 import type { FleetPicture, NodeLine } from './picture.ts'
 import { createPoller, type Poller } from './poller.ts'
-import type { Pace } from './polls.ts'
+import { type Pace, paceFor } from './polls.ts'
 import { type FleetNode, type LeaderMemory, NEW_MEMORY, NEW_RECORD, type RolloutRecord } from './record.ts'
 import { adoptGrants, type RolloutStep, stepRollout } from './rollout.ts'
 import { createToucher } from './toucher.ts'
@@ -210,6 +210,7 @@ function linesOf(view: FleetView, poller: Poller, record: RolloutRecord, nowMs: 
         isUnreachable: poller.isUnreachable(node, nowMs),
         isCurrent: summary?.config === config,
         isGranted: record.grants[node] !== undefined,
+        isOverdue: record.grants[node]?.isOverdue === true,
       }
       return {
         facts,
@@ -222,15 +223,8 @@ function linesOf(view: FleetView, poller: Poller, record: RolloutRecord, nowMs: 
 }
 
 function paceOf(lines: readonly NodeLine[], isExpected: (line: NodeLine) => boolean): (node: string) => Pace {
-  const paces = new Map(lines.map((line) => [line.facts.node, paceFor(line, isExpected)]))
+  const paces = new Map(lines.map((line) => [line.facts.node, paceFor(line, () => isExpected(line))]))
   return (node) => paces.get(node) ?? 'fast'
-}
-
-function paceFor(line: NodeLine, isExpected: (line: NodeLine) => boolean): Pace {
-  const { state } = line
-  if (state === 'restart-pending') return 'waiting'
-  if (state === 'restarting' || state === 'unknown') return 'fast'
-  return state === 'waiting' && isExpected(line) ? 'fast' : 'slow'
 }
 
 function spoken(lines: readonly NodeLine[], view: FleetView): readonly Spoken[] {

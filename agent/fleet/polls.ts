@@ -1,6 +1,7 @@
 // Which agents are asked next: those that something is awaited from every second, the others once a minute, spread
 // evenly. Pure.
 import { createHash } from 'node:crypto'
+import type { FleetState, NodeFacts } from './verdict.ts'
 
 export const FAST_MS = 1_000
 /**
@@ -24,6 +25,18 @@ export type PollState = {
   readonly lastAnswerMs: number
   /** Since it was first asked, or since the last answer. */
   readonly failures: number
+}
+
+/** @param isExpected whether the node should have taken the change up by now */
+export function paceFor(
+  { facts, state }: { readonly facts: Pick<NodeFacts, 'isGranted'>; readonly state: FleetState },
+  isExpected: () => boolean,
+): Pace {
+  // Whatever it says in the middle of its restart: all others wait for the end of it.
+  if (facts.isGranted) return 'fast'
+  if (state === 'restart-pending') return 'waiting'
+  if (state === 'restarting' || state === 'unknown') return 'fast'
+  return state === 'waiting' && isExpected() ? 'fast' : 'slow'
 }
 
 /** @param share of the node, which `shareOf` tells */

@@ -48,12 +48,16 @@ export type NodeFacts = {
   /** It has answered for the configuration in force. */
   readonly isCurrent: boolean
   readonly isGranted: boolean
+  /** Of a grant: its node did not come back in time. */
+  readonly isOverdue?: boolean
 }
 
-export function fleetState({ summary, isUnreachable, isCurrent, isGranted }: NodeFacts): FleetState {
+export function fleetState({ summary, isUnreachable, isCurrent, isGranted, isOverdue }: NodeFacts): FleetState {
   if (isUnreachable) return 'unreachable'
   if (summary === undefined) return 'unknown'
   const { state } = summary
+  // In the middle of the restart that it was granted.
+  if (state === 'no-containerd' && isGranted && isOverdue !== true) return 'restarting'
   if (
     state === 'rollback-failed' ||
     state === 'rolled-back' ||

@@ -1,7 +1,9 @@
 import t from 'tap'
+import { paceFor } from '../../agent/fleet/polls.ts'
 import type { FleetNode } from '../../agent/fleet/record.ts'
 import { NEW_MEMORY, NEW_RECORD, type RolloutInput } from '../../agent/fleet/record.ts'
 import { stepRollout } from '../../agent/fleet/rollout.ts'
+import { fleetState } from '../../agent/fleet/verdict.ts'
 import type { RolloutSettings } from '../../agent/model/fleet.ts'
 import type { NodeSummary } from '../../agent/model/summary.ts'
 
@@ -170,3 +172,17 @@ t.test('a node that does not come back blows the fuse once, and its grant stays 
   t.equal(resumed.halted, undefined)
   t.ok(granted(resumed).includes('a'))
 })
+
+t.test(
+  'a node that says in the middle of its restart that there is no containerd is asked again at once',
+  async (t) => {
+    const away = summary('a', { state: 'no-containerd', problem: 'CRI_UNREACHABLE', runtimeReady: false })
+    const facts = { node: 'a', summary: away, isUnreachable: false, isCurrent: true, isGranted: true }
+    t.equal(fleetState(facts), 'restarting')
+    t.equal(fleetState({ ...facts, isGranted: false }), 'no-containerd')
+    t.equal(fleetState({ ...facts, isOverdue: true }), 'no-containerd', 'it did not come back in time')
+    const pace = (isGranted: boolean) => paceFor({ facts: { isGranted }, state: 'no-containerd' }, () => false)
+    t.equal(pace(true), 'fast', 'all others wait for it')
+    t.equal(pace(false), 'slow')
+  },
+)
