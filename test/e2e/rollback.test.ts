@@ -1,7 +1,6 @@
 // The daemon refuses, behind the agent's back, what its private copy accepted: everything is put back and containerd
 // runs as before. Every kind of configuration with which containerd runs, but without its CRI plugin (and so looks
 // healthy to its supervisor), is tried.
-import { join } from 'node:path'
 import t from 'tap'
 import {
   AgentOnNode,
@@ -11,6 +10,7 @@ import {
   startPrivateRegistry,
   TRUST_FOLDERS,
 } from '../fixtures/e2e/agent-on-node.ts'
+import { spoil, unspoil, wrapContainerd } from '../fixtures/e2e/refusing-containerd.ts'
 import type { Generation } from '../fixtures/node/generations.ts'
 import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
@@ -75,24 +75,11 @@ for (const [index, generation] of sampledGenerations().entries())
     const tree = await contents(node, ...TRUST_FOLDERS)
     const agent = await AgentOnNode.on(node)
     await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
-    // The rehearsal names its config file (-c) and gets the real one.
-    const wrapper = [
-      '#!/bin/sh',
-      'real=/run/real-containerd',
-      'case "$*" in *-c\\ *) exec "$real" "$@";; esac',
-      '[ -e /run/sabotage ] && grep -q certs.d /etc/containerd/config.toml || exec "$real" "$@"',
-      '. /run/sabotage',
-      'exec "$real" -c /run/bad.toml "$@"',
-      '',
-    ].join('\n')
-    const binary = join(generation.bin, 'containerd')
-    await node.run(['sh', '-c', `cp -L ${binary} /run/real-containerd`])
-    await node.writeFile('/run/wrapper', wrapper, 0o755)
-    await node.run(['mount', '--bind', '/run/wrapper', binary])
+    await wrapContainerd(node)
 
-    for (const { name, spoil, says } of sabotages(generation, index === 0))
+    for (const { name, spoil: shell, says } of sabotages(generation, index === 0))
       await t.test(name, async (t) => {
-        await node.writeFile('/run/sabotage', `${spoil}\n`)
+        await spoil(node, shell)
         const began = Date.now()
         const applied = await agent.apply()
         const tookMs = Date.now() - began
@@ -118,7 +105,7 @@ for (const [index, generation] of sampledGenerations().entries())
     t.equal(transactions.length, sabotages(generation, index === 0).length)
     await daemon.service.stop()
 
-    await node.run(['rm', '/run/sabotage'])
+    await unspoil(node)
     t.equal((await agent.apply()).code, 0, 'a person may try again')
     t.match(await node.pull(registry.reference()), { ok: true })
     t.match(await container.facts(), { pid: before.pid, startedAt: before.startedAt, state: 'CONTAINER_RUNNING' })
