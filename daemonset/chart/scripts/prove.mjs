@@ -1,10 +1,15 @@
 // `helm test`: asks every agent of the release what its node's containerd said about each registry. A registry counts as proved when the node
 // itself pulled from it (trusted), or, with profiles without a socket, when a private copy of its containerd did (rehearsed).
-// environment: AGENTS (a name with the address of every agent), REGISTRIES (host,host; none: all), TIMEOUT_SECONDS
+// Where the agents serve HTTPS, the certificate of the release's Secret is trusted, and no other.
+// environment: AGENTS (a name with the address of every agent), REGISTRIES (host,host; none: all), TIMEOUT_SECONDS,
+// TLS_CERT_FILE (PEM of what the agents serve with; without the file they serve HTTP)
 import { lookup } from 'node:dns/promises'
+import { existsSync, readFileSync } from 'node:fs'
+import { get as getPlain } from 'node:http'
+import { get as getSecure } from 'node:https'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-const { AGENTS = '', PORT = '9461', REGISTRIES = '', TIMEOUT_SECONDS = '120' } = process.env
+const { AGENTS = '', PORT = '9461', REGISTRIES = '', TIMEOUT_SECONDS = '120', TLS_CERT_FILE = '' } = process.env
 const PROVED = ['trusted', 'rehearsed']
 const ASK_EVERY_MS = 2_000
 const ANSWER_WITHIN_MS = 5_000
@@ -18,13 +23,35 @@ async function agents() {
   }
 }
 
+/** It is this very certificate, whatever names it is for: agents are asked by the address of their Pod. */
+function trust() {
+  if (!existsSync(TLS_CERT_FILE)) return undefined
+  return { ca: readFileSync(TLS_CERT_FILE), allowPartialTrustChain: true, checkServerIdentity: () => undefined }
+}
+
+/** Status code and text of GET /status. */
+function status(host) {
+  const secure = trust()
+  const get = secure === undefined ? getPlain : getSecure
+  const options = { host, port: PORT, path: '/status', signal: AbortSignal.timeout(ANSWER_WITHIN_MS), ...secure }
+  return new Promise((resolve, reject) => {
+    const request = get(options, async (answer) => {
+      try {
+        resolve({ code: answer.statusCode, text: (await answer.toArray()).join('') })
+      } catch (error) {
+        reject(error)
+      }
+    })
+    request.on('error', reject)
+  })
+}
+
 /** One line for each registry of the node, or one that says why there is none. */
 async function ask(address) {
-  const host = address.includes(':') ? `[${address}]` : address
   try {
-    const answer = await fetch(`http://${host}:${PORT}/status`, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) })
-    if (answer.status !== 200) return [{ ok: false, line: `${address}: the agent answers ${answer.status}` }]
-    const { node, registries } = await answer.json()
+    const { code, text } = await status(address)
+    if (code !== 200) return [{ ok: false, line: `${address}: the agent answers ${code}` }]
+    const { node, registries } = JSON.parse(text)
     const asked = REGISTRIES.split(',').filter((name) => name !== '')
     const wanted = asked.length === 0 ? registries.map(({ host: name }) => name) : asked
     if (wanted.length === 0) return [{ ok: false, line: `${node}: trust.yaml declares no registry, so nothing is proved` }]
