@@ -72,8 +72,8 @@ export function createController(options: ControllerOptions): Controller {
       memory = NEW_MEMORY
       ledSinceMs = nowMs
     }
+    poller.keepOnly(view.nodes())
     const nodes = fleetNodes(view, poller)
-    poller.keepOnly(new Set(nodes.map(({ name }) => name)))
     const step = stepRollout({
       config: view.config()?.digest,
       resume: view.config()?.resume ?? '',

@@ -24,8 +24,11 @@ export type Poller = {
   answerOf(node: string): Answer | undefined
   isUnreachable(node: string, nowMs: number): boolean
   errorOf(node: string): string | undefined
-  /** Nodes that have left are forgotten. */
-  keepOnly(nodes: ReadonlySet<string>): void
+  /**
+   * Nodes that have left are forgotten, and so is what was said on a machine that has left its name to another: the new
+   * one has proved nothing.
+   */
+  keepOnly(nodes: ReadonlyMap<string, { readonly uid: string }>): void
   readonly requests: number
   readonly failures: number
 }
@@ -39,6 +42,8 @@ export type PollerOptions = {
 export function createPoller({ client, now, onAnswer }: PollerOptions): Poller {
   const known = new Map<string, Known>()
   const shares = new Map<string, number>()
+  /** The uid of the Node object that an answer belongs to. */
+  const owners = new Map<string, string>()
   const bucket = new TokenBucket()
   let queue: readonly SeenPod[] = []
   let next = 0
@@ -50,6 +55,7 @@ export function createPoller({ client, now, onAnswer }: PollerOptions): Poller {
   const ask = async (pod: SeenPod, nowMs: number) => {
     const { node, uid } = pod
     const before = known.get(node)
+    const owner = owners.get(node)
     // A new Pod on the node is another agent: what the old one said still stands, its tag does not.
     const tag = before?.uid === uid ? before.tag : undefined
     const base = { uid, firstAskedMs: before?.firstAskedMs ?? nowMs, lastAskedMs: nowMs }
@@ -59,6 +65,7 @@ export function createPoller({ client, now, onAnswer }: PollerOptions): Poller {
       const got = await client.ask(pod, tag)
       const summary = got.kind === 'unchanged' ? before?.answer?.summary : readSummary(got.text, node)
       if (summary === undefined) throw new Error('the answer is not a summary of this node')
+      if (owners.get(node) !== owner) return
       const answer = { summary, askedAtMs: nowMs }
       const nextTag = got.kind === 'unchanged' ? tag : got.tag
       known.set(node, {
@@ -71,6 +78,7 @@ export function createPoller({ client, now, onAnswer }: PollerOptions): Poller {
       if (got.kind === 'summary' && isNews(before?.answer?.summary, summary)) onAnswer(node)
     } catch (thrown) {
       failures += 1
+      if (owners.get(node) !== owner) return
       const error = thrown instanceof Error ? thrown.message.slice(0, 200) : String(thrown)
       const kept = before?.answer === undefined ? {} : { answer: before.answer }
       known.set(node, {
@@ -123,7 +131,11 @@ export function createPoller({ client, now, onAnswer }: PollerOptions): Poller {
       return state !== undefined && state.failures > 0 && nowMs - state.lastAnswerMs > UNREACHABLE_MS
     },
     keepOnly(nodes) {
-      for (const map of [known, shares]) for (const node of map.keys()) if (!nodes.has(node)) map.delete(node)
+      for (const map of [known, shares, owners]) for (const node of map.keys()) if (!nodes.has(node)) map.delete(node)
+      for (const [node, { uid }] of nodes) {
+        if (owners.get(node) !== uid) known.delete(node)
+        owners.set(node, uid)
+      }
     },
     get requests() {
       return requests

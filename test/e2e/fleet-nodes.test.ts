@@ -27,7 +27,8 @@ const SETTINGS = {
   restart: { strategy: 'signal', permit: 'fleet', budget: { backoff: { min: '1s' } } },
   fleet: { startupTaint: 'remove', rollout: { canary: 1, maxUnavailable: 1, soak: '1s', haltAfter: 1 } },
 }
-const PROVED_WITHIN_MS = 2_000
+/** Alone on the machine (REGISTRY_TRUST_FULL=1); among other tests three nodes share two cores with theirs. */
+const PROVED_WITHIN_MS = process.env['REGISTRY_TRUST_FULL'] === '1' ? 2_000 : 6_000
 /** containerd runs, but its CRI plugin does not: the daemon alone shows it. */
 const NO_CRI = `sed 's/^disabled_plugins = .*/disabled_plugins = ["io.containerd.grpc.v1.cri"]/' /etc/containerd/config.toml >/run/bad.toml`
 
