@@ -76,6 +76,8 @@ function settleGrants(
     if (report?.phase === 'done' && isBack(node)) continue
     seen.set(grant.id, seenMs)
     if (isLate && grant.isOverdue !== true) failed[name] = grant.generation
+    // The grant went with the Pod that carried it, and the node is well: nobody is left who could use it or end it.
+    if (isLate && node?.isReady === true && !node.hasAgent) continue
     grants[name] = isLate ? { ...grant, isOverdue: true } : grant
   }
   return { record: { ...record, grants, failed }, grantSeenMs: seen }

@@ -66,6 +66,26 @@ t.test('one canary goes first; the others follow when it has proved the generati
   t.same(granted(step(after, { ...soaking, nowMs: 40_000 })), ['b', 'c', 'd'], 'then as many as may be unavailable')
 })
 
+t.test('a grant whose Pod has gone from a Ready node is a failure, and holds nobody up after resume', async (t) => {
+  const one = { ...settings, maxUnavailable: { kind: 'count', count: 1 } } as const
+  const first = step([node('a'), node('b')], { settings: one })
+  t.same(granted(first), ['a'])
+  const gone = node('a', { hasAgent: false })
+  const early = step([gone, node('b')], { ...first, settings: one, nowMs: 299_000 })
+  t.same(granted(early), ['a'], 'it may come back within five minutes')
+  const late = step([gone, node('b')], { ...early, settings: one, nowMs: 301_000 })
+  t.match(late, { halted: /one node failed \(a\)/, record: { grants: {} } })
+  const asked = { summary: summary('b'), askedAtMs: 301_000 }
+  const resumed = step([gone, node('b', { report: asked })], { ...late, settings: one, resume: 'now', nowMs: 302_000 })
+  t.same(granted(resumed), ['b'])
+  const notReady = node('a', { hasAgent: false, isReady: false })
+  t.same(
+    granted(step([notReady, node('b')], { ...early, settings: one, nowMs: 301_000 })),
+    ['a'],
+    'it may be restarting',
+  )
+})
+
 t.test('nodes that are NotReady or cordoned count as unavailable and are not granted', async (t) => {
   const nodes = [
     converged('a', proved),
