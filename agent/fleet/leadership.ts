@@ -59,7 +59,7 @@ export function createLeadership({ api, me, now, log }: LeadershipOptions): Lead
     isKnown = true
     return true
   }
-  const look = async () => {
+  const readLease = async () => {
     lookedAtMs = now()
     lease = await api.readLease()
     candidate = sawLease(candidate, lease, me, now())
@@ -76,7 +76,7 @@ export function createLeadership({ api, me, now, log }: LeadershipOptions): Lead
         return
       }
       if (isKnown && now() - lookedAtMs < LOOK_MS) return
-      await look()
+      await readLease()
       if (!mayHold(candidate, lease, me, now())) {
         if (wasLeading) log.warn('leadership-lost', { holder: lease?.holder ?? '' })
         return
