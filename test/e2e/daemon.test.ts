@@ -7,6 +7,8 @@ import t from 'tap'
 import { BY_SIGNAL, contents, newestToTest, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
 import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 
+/** Alone on the machine (REGISTRY_TRUST_FULL=1); each question starts a curl, which other tests on two cores make late. */
+const TOLD_WITHIN_MS = process.env['REGISTRY_TRUST_FULL'] === '1' ? 2_000 : 4_000
 const HOST = 'harbor.example.net'
 const generation = newestToTest()
 
@@ -118,7 +120,7 @@ t.test('containerd absent at the start and gone later: alive, not ready, and rec
     const statusMs = Math.round(performance.now() - at)
     await until(async () => (await daemon.get('/metrics')).body, down)
     const metricMs = Math.round(performance.now() - at)
-    t.ok(metricMs < 2_000, `${name}: status after ${statusMs} ms, metric after ${metricMs} ms`)
+    t.ok(metricMs < TOLD_WITHIN_MS, `${name}: status after ${statusMs} ms, metric after ${metricMs} ms`)
     await mend()
     await daemon.until(({ state }) => state === 'converged')
   }
