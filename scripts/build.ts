@@ -25,6 +25,32 @@ const compiledSchema: Plugin = {
   },
 }
 
+/**
+ * What Fastify requires for requests that are validated, plugins of other versions and requests without a network: none
+ * of that is used (agent/http/answer-by-schema.ts), and it was half of what the server is made of.
+ */
+const NOT_BUNDLED: readonly string[] = [
+  '@fastify/ajv-compiler',
+  '@fastify/fast-json-stringify-compiler',
+  'light-my-request',
+  'semver',
+  // For the default metrics of prom-client, which are not these (agent/telemetry/process-metrics.ts).
+  '@opentelemetry/api',
+]
+const notBundled: Plugin = {
+  name: 'not-bundled',
+  setup({ onResolve, onLoad }) {
+    const filter = new RegExp(`^(${NOT_BUNDLED.join('|')})$`)
+    onResolve({ filter }, ({ path, importer }) =>
+      /node_modules\/(fastify|prom-client)\//.test(importer) ? { path, namespace: 'not-bundled' } : undefined,
+    )
+    onLoad({ filter: /./, namespace: 'not-bundled' }, ({ path }) => ({
+      contents: `module.exports = () => { throw new Error(${JSON.stringify(`${path} is not part of the bundle`)}) }`,
+      loader: 'js',
+    }))
+  },
+}
+
 /** Each dynamic import begins a part; what several parts need is a part again. esbuild splits ES modules only. */
 const { outputFiles, metafile } = await build({
   entryPoints: {
@@ -40,7 +66,7 @@ const { outputFiles, metafile } = await build({
   bundle: true,
   splitting: true,
   chunkNames: 'registry-trust-[hash]',
-  plugins: [compiledSchema],
+  plugins: [compiledSchema, notBundled],
   platform: 'node',
   format: 'esm',
   target: 'node24',
@@ -54,6 +80,10 @@ const { outputFiles, metafile } = await build({
 for (const { entryPoint = '' } of Object.values(metafile.outputs))
   if (metafile.inputs[entryPoint]?.format === 'cjs')
     throw new Error(`import('${entryPoint}') has no named exports in the bundle: import a module that names them`)
+const unwanted = Object.keys(metafile.inputs).filter((path) =>
+  /\/(ajv\/dist\/(core|compile\/index)|semver\/)/.test(path),
+)
+if (unwanted.length > 0) throw new Error(`the bundle holds what it is to do without: ${unwanted.join(', ')}`)
 mkdirSync(outdir, { recursive: true })
 removeEarlier()
 const isLicences = ({ path }: OutputFile) => path.endsWith('.LEGAL.txt')

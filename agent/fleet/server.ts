@@ -2,6 +2,7 @@
 // a schema.
 import { type FastifyInstance, fastify } from 'fastify'
 import { type Address, parseAddress } from '../http/address.ts'
+import { ANSWERS_BY_SCHEMA } from '../http/answer-by-schema.ts'
 import { errorAnswer } from '../http/error-answer.ts'
 import { type Health, renderHealth } from '../http/health.ts'
 import { AgentError } from '../model/errors.ts'
@@ -32,7 +33,7 @@ const MAX_CONNECTIONS = 256
 
 export function createFleetServer(options: FleetServerOptions): FleetServer {
   const { version, report, metrics, readiness, liveness, log } = options
-  const app = fastify({ logger: false, ...LIMITS })
+  const app = fastify({ logger: false, schemaController: ANSWERS_BY_SCHEMA, ...LIMITS })
   app.server.maxConnections = MAX_CONNECTIONS
   app.setErrorHandler((error, request, reply) => {
     const { status, body } = errorAnswer(error)

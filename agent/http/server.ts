@@ -19,6 +19,7 @@ import {
 import { type NodeSummary, SUMMARY_SCHEMA } from '../model/summary.ts'
 import { nearest } from '../text/did-you-mean.ts'
 import { type Address, parseAddress } from './address.ts'
+import { ANSWERS_BY_SCHEMA, answerBySchema } from './answer-by-schema.ts'
 import { authorize } from './authorization.ts'
 import { keepCertificate, type ReadPair } from './certificate.ts'
 import { limitConnections } from './connections.ts'
@@ -120,8 +121,7 @@ function createApp({ log, certificate }: ServerOptions): FastifyInstance {
     requestTimeout: REQUEST_TIMEOUT_MS,
     connectionTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: MAX_PARAMETER_LENGTH },
-    // Fastify would otherwise drop unknown keys and turn "3" into 3, silently.
-    ajv: { customOptions: { removeAdditional: false, coerceTypes: false, allErrors: true } },
+    schemaController: ANSWERS_BY_SCHEMA,
     frameworkErrors: (error, request, reply) => {
       fail(error, request, reply)
     },
@@ -176,7 +176,7 @@ function addStatus(app: FastifyInstance, { status, summary }: ServerOptions): vo
   app.get('/status', { schema: { response: { 200: STATUS_SCHEMA, ...errors } } }, async (_request, reply) => {
     const now = status()
     if (now.registries.length < MANY) return now
-    return reply.type('application/json; charset=utf-8').send(inSlices(statusParts(now, reply)))
+    return reply.type('application/json; charset=utf-8').send(inSlices(statusParts(now)))
   })
   app.get('/status/summary', { schema: { response: { 200: SUMMARY_SCHEMA, ...errors } } }, async (request, reply) => {
     const answer = await summary()
@@ -206,13 +206,13 @@ function addStatus(app: FastifyInstance, { status, summary }: ServerOptions): vo
 const MANY = 50
 
 /** What the schema would make of the whole, registry by registry. */
-function* statusParts(now: NodeStatus, reply: FastifyReply): Generator<string> {
+function* statusParts(now: NodeStatus): Generator<string> {
   const mark = '"registries":[]'
-  const whole = String(reply.serializeInput({ ...now, registries: [] }, STATUS_SCHEMA))
+  const whole = answerBySchema({ ...now, registries: [] }, STATUS_SCHEMA)
   const at = whole.indexOf(mark) + mark.length - 1
   yield whole.slice(0, at)
   for (const [index, registry] of now.registries.entries())
-    yield `${index === 0 ? '' : ','}${reply.serializeInput(registry, REGISTRY_SCHEMA)}`
+    yield `${index === 0 ? '' : ','}${answerBySchema(registry, REGISTRY_SCHEMA)}`
   yield whole.slice(at)
 }
 
