@@ -19,7 +19,7 @@ declare const REGISTRY_TRUST_VERSION: string | undefined
 const IS_BUNDLE = typeof REGISTRY_TRUST_VERSION === 'string'
 const READER = join(import.meta.dirname, IS_BUNDLE ? 'registry-trust-reader.cjs' : 'main-reader.ts')
 
-type Given = Pick<Wiring, 'options' | 'log' | 'loadConfig' | 'signal'>
+type Given = Pick<Wiring, 'options' | 'log' | 'loadConfig' | 'signal' | 'inputs'>
 type Ports = { readonly files: NodeFiles; readonly clock: Clock }
 
 async function main(): Promise<number> {
@@ -37,7 +37,7 @@ async function main(): Promise<number> {
     clock,
     thread: readingThread({ program: READER, heapMb: 40 }),
   })
-  const given = { options, log, loadConfig, signal: stopping.signal }
+  const given = { options, log, loadConfig, inputs, signal: stopping.signal }
   const ports = { files, clock }
   switch (command) {
     case 'cri-proxy': {

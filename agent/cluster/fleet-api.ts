@@ -20,6 +20,7 @@ import {
   FLEET_LEASE,
   RECORD_ANNOTATION,
   RESUME_ANNOTATION,
+  WOKEN_ANNOTATION,
 } from '../model/fleet.ts'
 import {
   CONDITION_TYPE,
@@ -30,10 +31,12 @@ import {
   type SeenPod,
   STARTUP_TAINT,
   type StoredLease,
+  type WaitingPod,
 } from '../model/fleet-cluster.ts'
 import type { Log } from '../model/ports.ts'
 import { absentAsUndefined, credentialsFrom, microTime, named } from './kubernetes-api.ts'
 import { reflect } from './reflector.ts'
+import { keyOfPod, waitingPod } from './waiting-pods.ts'
 
 const AGENT_PORT = 9461
 const LABELS = 'app.kubernetes.io/name=registry-trust,app.kubernetes.io/component=agent'
@@ -103,6 +106,22 @@ export function fleetApi({ kubeconfig, namespace, digestOf, log }: FleetApiOptio
       const metadata = { generateName: 'registry-trust-', namespace: 'default' }
       const body = { metadata, involvedObject, type, reason, message: message.slice(0, 1000), source, ...times }
       await named(`Event of Node ${node}`, () => core.createNamespacedEvent({ namespace: 'default', body }))
+    },
+    watchWaiting(onChange) {
+      const fieldSelector = 'status.phase=Pending'
+      const pods = reflect<WaitingPod>({
+        ...{ config, log, onChange, path: '/api/v1/pods', selectors: { fieldSelector } },
+        list: (page) => core.listPodForAllNamespaces({ fieldSelector, ...page }),
+        keep: waitingPod,
+        keyOf: keyOfPod,
+      })
+      return { pods: () => pods.objects, problem: pods.problem, close: pods.close }
+    },
+    async wake({ namespace: where, name, uid }) {
+      const body = { metadata: { uid, annotations: { [WOKEN_ANNOTATION]: new Date().toISOString() } } }
+      const patch = () => core.patchNamespacedPod({ namespace: where, name, body, fieldManager }, merge)
+      const done = await named(`Pod ${where}/${name}`, () => conflictAsUndefined(absentAsUndefined(patch())))
+      return done !== undefined
     },
     async resume(value) {
       const body = { metadata: { annotations: { [RESUME_ANNOTATION]: value } } }

@@ -19,7 +19,10 @@ export type Source<Kept> = {
   readonly selectors: { readonly labelSelector?: string; readonly fieldSelector?: string }
   /** One page of the list. */
   list(page: { readonly limit: number; readonly _continue?: string }): Promise<KubernetesListObject<KubernetesObject>>
-  keep(object: KubernetesObject): Kept
+  /** Undefined: it does not matter. */
+  keep(object: KubernetesObject): Kept | undefined
+  /** Of an object; its name unless told. */
+  readonly keyOf?: (object: KubernetesObject) => string
   readonly onChange: () => void
   readonly log: Log
 }
@@ -27,6 +30,8 @@ export type Source<Kept> = {
 export type Reflection<Kept> = {
   readonly objects: ReadonlyMap<string, Kept>
   isSynced(): boolean
+  /** Why it was not read or followed the last time; undefined: it is followed, or was never tried. */
+  problem(): string | undefined
   close(): void
 }
 
@@ -34,6 +39,7 @@ export function reflect<Kept>(source: Source<Kept>): Reflection<Kept> {
   const objects = new Map<string, Kept>()
   const closing = new AbortController()
   let isSynced = false
+  let problem: string | undefined
   const follow = async () => {
     let version: string | undefined
     let pauseMs = FIRST_PAUSE_MS
@@ -42,15 +48,18 @@ export function reflect<Kept>(source: Source<Kept>): Reflection<Kept> {
         if (version === undefined) {
           version = await readAll(source, objects)
           isSynced = true
+          problem = undefined
           source.onChange()
         }
         const begunMs = performance.now()
         version = await watchFrom(source, objects, version, closing.signal)
         if (performance.now() - begunMs < SHORTEST_WATCH_MS) throw new Error('the watch ended at once')
         pauseMs = FIRST_PAUSE_MS
+        problem = undefined
       } catch (thrown) {
-        const reason = thrown instanceof Error ? thrown.message : String(thrown)
-        source.log.debug('watch-ended', { path: source.path, reason: reason.slice(0, 200) })
+        const reason = (thrown instanceof Error ? thrown.message : String(thrown)).slice(0, 200)
+        problem = reason
+        source.log.debug('watch-ended', { path: source.path, reason })
         if (thrown instanceof TooOld) version = undefined
         await pause(pauseMs * (0.5 + Math.random() / 2), closing.signal)
         pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS)
@@ -58,18 +67,24 @@ export function reflect<Kept>(source: Source<Kept>): Reflection<Kept> {
     }
   }
   void follow()
-  return { objects, isSynced: () => isSynced, close: () => closing.abort() }
+  return { objects, isSynced: () => isSynced, problem: () => problem, close: () => closing.abort() }
 }
 
 class TooOld extends Error {}
 
-async function readAll<Kept>({ list, keep }: Source<Kept>, objects: Map<string, Kept>): Promise<string> {
+async function readAll<Kept>(
+  { list, keep, keyOf = nameOf }: Source<Kept>,
+  objects: Map<string, Kept>,
+): Promise<string> {
   const found = new Map<string, Kept>()
   let next: string | undefined
   let version = ''
   do {
     const page = await list({ limit: PAGE, ...(next === undefined ? {} : { _continue: next }) })
-    for (const object of page.items) found.set(nameOf(object), keep(object))
+    for (const object of page.items) {
+      const kept = keep(object)
+      if (kept !== undefined) found.set(keyOf(object), kept)
+    }
     version = page.metadata?.resourceVersion ?? ''
     next = page.metadata?._continue === '' ? undefined : page.metadata?._continue
   } while (next !== undefined)
@@ -80,7 +95,7 @@ async function readAll<Kept>({ list, keep }: Source<Kept>, objects: Map<string, 
 
 /** Returns the version to go on from when the server has ended the watch. */
 function watchFrom<Kept>(
-  { config, path, selectors, keep, onChange }: Source<Kept>,
+  { config, path, selectors, keep, keyOf = nameOf, onChange }: Source<Kept>,
   objects: Map<string, Kept>,
   from: string,
   signal: AbortSignal,
@@ -94,8 +109,9 @@ function watchFrom<Kept>(
       return
     }
     version = object.metadata?.resourceVersion ?? version
-    if (phase === 'ADDED' || phase === 'MODIFIED') objects.set(nameOf(object), keep(object))
-    if (phase === 'DELETED') objects.delete(nameOf(object))
+    const kept = phase === 'ADDED' || phase === 'MODIFIED' ? keep(object) : undefined
+    if (kept !== undefined) objects.set(keyOf(object), kept)
+    else if (phase !== 'BOOKMARK') objects.delete(keyOf(object))
     if (phase !== 'BOOKMARK') onChange()
   }
   const onEnd = (thrown: unknown) => {

@@ -1,6 +1,8 @@
 // The annotation as text. Whoever writes it is outside, so every field is checked; a note that cannot be understood is
 // no note.
-import type { FleetNote, Grant, NodeLabels } from '../model/fleet.ts'
+import { createHash } from 'node:crypto'
+import { type FleetNote, type Grant, MOST_PULLS_TOLD, type NodeLabels } from '../model/fleet.ts'
+import { isFullReference } from '../model/image-reference.ts'
 
 /** In the folder that --fleet names: the ConfigMap's keys beside it are names without a slash. */
 export const NOTE_FILE = 'registry-trust.io/fleet'
@@ -19,18 +21,31 @@ export function parseNote(text: string): FleetNote | undefined {
   if (typeof nodes !== 'number' || !Number.isSafeInteger(nodes) || nodes < 1) return undefined
   const grant = grantOf(value['grant'])
   const labels = labelsOf(value['labels'])
-  return { config, nodes, ...(grant === undefined ? {} : { grant }), ...(labels === undefined ? {} : { labels }) }
+  const pull = pullOf(value['pull'])
+  return { config, nodes, ...(grant && { grant }), ...(labels && { labels }), ...(pull && { pull }) }
 }
 
 /** The same note is always the same text, so that it can be compared. */
-export function renderNote({ config, nodes, grant, labels }: FleetNote): string {
+export function renderNote({ config, nodes, grant, labels, pull }: FleetNote): string {
   const sorted = Object.entries(labels ?? {}).toSorted(([a], [b]) => (a < b ? -1 : 1))
   return JSON.stringify({
     config,
     nodes,
     ...(grant && { grant: { id: grant.id, generation: grant.generation, ttlSeconds: grant.ttlSeconds } }),
     ...(labels && { labels: Object.fromEntries(sorted) }),
+    ...(pull && { pull }),
   })
+}
+
+/** Names an image in a summary, which has no room for references: 12 hexadecimal digits. */
+export function pullId(image: string): string {
+  return createHash('sha256').update(image).digest('hex').slice(0, 12)
+}
+
+/** Undefined: absent, empty, or not all of them are references with a host. */
+function pullOf(value: unknown): readonly string[] | undefined {
+  if (!Array.isArray(value) || value.length === 0 || value.length > MOST_PULLS_TOLD) return undefined
+  return value.every((one): one is string => typeof one === 'string' && isFullReference(one)) ? value : undefined
 }
 
 /** As Kubernetes takes them: a name with an optional prefix, and a value of at most 63 characters. */

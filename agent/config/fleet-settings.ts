@@ -3,13 +3,14 @@ import type { CanaryChoice, FleetSettings, Share } from '../model/fleet.ts'
 import type { Settings } from './trust-file.ts'
 
 export function convertFleet(
-  { touchesPerSecond, startupTaint, nodeLabels, rollout }: Settings['fleet'],
+  { touchesPerSecond, startupTaint, nodeLabels, wakePods, rollout }: Settings['fleet'],
   ms: (pointer: string, text: string) => number,
 ): FleetSettings {
   return {
     touchesPerSecond,
     startupTaint,
     nodeLabels,
+    wakePods,
     rollout: {
       canary: canaryOf(rollout.canary),
       maxUnavailable: shareOf(rollout.maxUnavailable),

@@ -14,6 +14,8 @@ export type OwnSettings =
       readonly settings: LoadedSettings
       /** The section `publish` is there: it needs the anchors, so their files too. */
       readonly hasPublish: boolean
+      /** Of the registries that are declared, as they stand there. */
+      readonly hosts: readonly string[]
     }
   | { readonly ok: false; readonly problems: readonly Problem[] }
 
@@ -26,5 +28,13 @@ export async function loadOwnSettings(paths: readonly string[], files: InputFile
     .flatMap((file) => readConfigFile(file, validateTree, report) ?? [])
   const settings = loadSettings(own, report)
   if (!report.isEmpty) return { ok: false, problems: report.problems() }
-  return { ok: true, settings, hasPublish: own.some(({ value }) => value['publish'] !== undefined) }
+  const hosts = own.flatMap(({ value }) => hostsIn(value['registries']))
+  return { ok: true, settings, hasPublish: own.some(({ value }) => value['publish'] !== undefined), hosts }
+}
+
+function hostsIn(registries: unknown): readonly string[] {
+  if (!Array.isArray(registries)) return []
+  return registries.flatMap((one: { readonly host?: unknown } | null) =>
+    typeof one?.host === 'string' ? [one.host] : [],
+  )
 }

@@ -114,6 +114,7 @@ export type Settings = {
     readonly touchesPerSecond: number
     readonly startupTaint: 'keep' | 'remove'
     readonly nodeLabels: readonly string[]
+    readonly wakePods: boolean
     readonly rollout: {
       readonly canary: number | string
       readonly maxUnavailable: number | string

@@ -1,7 +1,7 @@
 // The node's status in short, for GET /status/summary: it stays within its size whatever is wrong, by naming fewer
 // registries. Pure.
 
-import type { GrantReport } from '../model/fleet.ts'
+import type { GrantReport, PullReport } from '../model/fleet.ts'
 import type { NodeStatus } from '../model/status.ts'
 import { type NodeSummary, SUMMARY_BYTES, SUMMARY_BYTES_A_REGISTRY } from '../model/summary.ts'
 import { isTrusted } from '../model/verdict.ts'
@@ -12,11 +12,12 @@ export type SummaryFacts = {
   readonly grant: GrantReport | null
   readonly runtimeReady: boolean
   readonly uptimeSeconds: number
+  readonly pulls?: readonly PullReport[]
 }
 
 export function summaryOf(
   status: NodeStatus,
-  { config, grant, runtimeReady, uptimeSeconds }: SummaryFacts,
+  { config, grant, runtimeReady, uptimeSeconds, pulls }: SummaryFacts,
 ): NodeSummary {
   const { restart, registries, problems } = status
   const bad = registries.filter((one) => !isTrusted(one))
@@ -41,6 +42,7 @@ export function summaryOf(
       last: restart.last === null ? null : { at: restart.last.at, result: restart.last.result },
     },
     grant,
+    ...(pulls && { pulls }),
     uptimeSeconds,
   }
   let room = SUMMARY_BYTES + SUMMARY_BYTES_A_REGISTRY * registries.length - sizeOf(bare)

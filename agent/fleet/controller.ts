@@ -18,6 +18,8 @@ import { adoptGrants, type RolloutStep, stepRollout } from './rollout.ts'
 import { createToucher } from './toucher.ts'
 import { noteOf as parsedNote, toldLabels } from './touches.ts'
 import { conditionOf, fleetState } from './verdict.ts'
+import { createWaker } from './waker.ts'
+import type { WakingNode } from './waking.ts'
 import { isCanary } from './waves.ts'
 
 /** A kubelet mounts what was told within this. */
@@ -30,6 +32,8 @@ export type ControllerOptions = {
   readonly client: AgentClient
   readonly me: string
   readonly settings: () => FleetSettings
+  /** Hosts of the declared registries. */
+  readonly hosts: () => ReadonlySet<string>
   readonly clock: Pick<Clock, 'monotonic'>
   readonly newId: () => string
   readonly log: Log
@@ -47,7 +51,13 @@ export type Controller = {
     readonly writes: number
     readonly requests: number
     readonly failures: number
+    readonly pulls: number
+    readonly refusals: number
+    readonly wakes: number
+    readonly wakeFailures: number
   }
+  /** Why it cannot do what is declared for it; undefined: it can. */
+  problem(): string | undefined
   stop(): Promise<void>
 }
 
@@ -59,6 +69,8 @@ export function createController(options: ControllerOptions): Controller {
   const poller = createPoller({ client: options.client, now, onAnswer: options.wake })
   const announcer = createAnnouncer(api, log)
   const toucher = createToucher({ api, now, log })
+  const waker = createWaker(api, options.wake, log)
+  let pulls: ReadonlyMap<string, readonly string[]> = new Map()
   let memory: LeaderMemory = NEW_MEMORY
   let halted: string | undefined
   let ledSinceMs = 0
@@ -89,16 +101,24 @@ export function createController(options: ControllerOptions): Controller {
     memory = step.memory
     tellHalt(step)
     halted = step.halted
-    touch()
     const all = lines()
+    wakePods(all, nowMs)
+    touch()
     poller.poll(
       view.pods().values(),
-      paceOf(all, (line) => isExpected(line, nowMs)),
+      paceOf(all, (line) => isExpected(line, nowMs), pulls),
       nowMs,
     )
     measureChange(all, nowMs)
     if (nowMs - ledSinceMs > GRACE_MS)
       announcer.announce(spoken(all, view), { removesTaint: settings().startupTaint === 'remove' }, nowMs)
+  }
+
+  function wakePods(all: readonly NodeLine[], nowMs: number): void {
+    const { wakePods: isOn } = settings()
+    const byNode = isOn ? new Map(all.map((line) => [line.facts.node, wakingNode(line, poller)])) : undefined
+    const nodeOf = (name: string) => byNode?.get(name)
+    pulls = waker.turn({ isOn, hosts: options.hosts(), nodeOf, nowMs })
   }
 
   function touch(): void {
@@ -107,7 +127,7 @@ export function createController(options: ControllerOptions): Controller {
     const isFirst = (node: string) => isCanary(rollout.canary, nodes.get(node) ?? { labels: {} })
     const [config, record] = [view.config()?.digest, leadership.record()]
     const labelsOf = (node: string) => toldLabels(nodeLabels, nodes.get(node)?.labels)
-    toucher.touch({ agents: pods.size, config, record, isCanary: isFirst, labelsOf }, pods, touchesPerSecond)
+    toucher.touch({ agents: pods.size, config, record, isCanary: isFirst, labelsOf, pulls }, pods, touchesPerSecond)
   }
 
   /** Whether the node should have taken the change up by now: told, mounted by its kubelet, and its share awaited. */
@@ -171,10 +191,18 @@ export function createController(options: ControllerOptions): Controller {
       halted,
     }),
     get counts() {
-      return { touches: toucher.count, writes: announcer.writes, requests: poller.requests, failures: poller.failures }
+      return {
+        touches: toucher.count,
+        writes: announcer.writes,
+        requests: poller.requests,
+        failures: poller.failures,
+        ...waker.counts,
+      }
     },
+    problem: () => waker.problem(now()),
     async stop() {
       view.close()
+      waker.close()
       await leadership.release().catch((thrown: unknown) => {
         log.warn('lease-not-released', { error: asAgentError(thrown).message })
       })
@@ -222,8 +250,20 @@ function linesOf(view: FleetView, poller: Poller, record: RolloutRecord, nowMs: 
     })
 }
 
-function paceOf(lines: readonly NodeLine[], isExpected: (line: NodeLine) => boolean): (node: string) => Pace {
-  const paces = new Map(lines.map((line) => [line.facts.node, paceFor(line, () => isExpected(line))]))
+function wakingNode({ facts, state }: NodeLine, poller: Poller): WakingNode | undefined {
+  const answer = poller.answerOf(facts.node)
+  const isSettled = state === 'trusted' || state === 'untrusted' || state === 'drifted' || state === 'restart-pending'
+  return answer && { ...answer, isSettled: isSettled && facts.isCurrent }
+}
+
+function paceOf(
+  lines: readonly NodeLine[],
+  isExpected: (line: NodeLine) => boolean,
+  pulls: ReadonlyMap<string, unknown>,
+): (node: string) => Pace {
+  // The Pods that wait for a pull wait for the answer.
+  const pace = (line: NodeLine) => (pulls.has(line.facts.node) ? 'fast' : paceFor(line, () => isExpected(line)))
+  const paces = new Map(lines.map((line) => [line.facts.node, pace(line)]))
   return (node) => paces.get(node) ?? 'fast'
 }
 

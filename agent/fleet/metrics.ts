@@ -54,6 +54,16 @@ export function createFleetMetrics(
     writes: counter('registry_trust_fleet_announcements_total', 'Writes of conditions, Events and taints.'),
     requests: counter('registry_trust_fleet_polls_total', 'Requests to agents.'),
     failures: counter('registry_trust_fleet_poll_failures_total', 'Requests to agents without a sound answer.'),
+    pulls: counter('registry_trust_fleet_pulls_total', 'Images that nodes pulled for waiting Pods.'),
+    refusals: counter(
+      'registry_trust_fleet_pulls_refused_total',
+      'Images that could not be pulled for waiting Pods without a login.',
+    ),
+    wakes: counter(
+      'registry_trust_fleet_woken_pods_total',
+      'Waiting Pods that were touched once their image was there.',
+    ),
+    wakeFailures: counter('registry_trust_fleet_wake_failures_total', 'Waiting Pods that could not be touched.'),
   }
   function counter(name: string, help: string) {
     return { last: 0, counter: new Counter({ name, help, registers }) }

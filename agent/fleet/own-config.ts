@@ -13,6 +13,8 @@ export type OwnConfig = {
   settings(): FleetSettings
   /** With its anchors; undefined: there is none that could be read so far. */
   desired(): DesiredState | undefined
+  /** Hosts of the declared registries. */
+  hosts(): ReadonlySet<string>
   /** Why something else is in force than what is declared; undefined: it is not. */
   problem(): string | undefined
 }
@@ -31,6 +33,7 @@ const MOST_TOLD = 3
 export function createOwnConfig({ loadConfig, loadOwnSettings, log }: OwnConfigOptions): OwnConfig {
   let desired: DesiredState | undefined
   let settings: FleetSettings | undefined
+  let hosts: ReadonlySet<string> = new Set()
   let problem: string | undefined
 
   const problemOf = async (): Promise<string | undefined> => {
@@ -38,6 +41,7 @@ export function createOwnConfig({ loadConfig, loadOwnSettings, log }: OwnConfigO
     if (loaded.ok) {
       desired = loaded.desired
       settings = loaded.desired.fleet
+      hosts = new Set(loaded.desired.registries.map(({ host }) => host))
       return heldBack(loaded.desired)
     }
     // It may be a file that only the agents mount; of those the section fleet needs none.
@@ -47,6 +51,7 @@ export function createOwnConfig({ loadConfig, loadOwnSettings, log }: OwnConfigO
       return `trust.yaml is not valid, and ${instead} in force: ${textOf(own.problems)}`
     }
     settings = own.settings.fleet
+    hosts = new Set(own.hosts)
     if (!own.hasPublish) return undefined
     return `${NOT_RENEWED}: ${textOf(loaded.problems)}`
   }
@@ -58,6 +63,7 @@ export function createOwnConfig({ loadConfig, loadOwnSettings, log }: OwnConfigO
     },
     settings: () => settings ?? DEFAULT_FLEET,
     desired: () => desired,
+    hosts: () => hosts,
     problem: () => problem,
   }
 }

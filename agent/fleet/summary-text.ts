@@ -15,7 +15,7 @@ export function readSummary(text: string, node: string): NodeSummary | undefined
   }
   if (!isObject(value) || value['node'] !== node) return undefined
   const { version, containerd, generation, config, state, registries, untrusted, untrustedMore, drift } = value
-  const { problem, runtimeReady, restart, grant, uptimeSeconds } = value
+  const { problem, runtimeReady, restart, grant, pulls, uptimeSeconds } = value
   const isSound =
     isText(version) &&
     (containerd === null || isText(containerd)) &&
@@ -29,7 +29,8 @@ export function readSummary(text: string, node: string): NodeSummary | undefined
     (problem === null || isText(problem)) &&
     typeof runtimeReady === 'boolean' &&
     isRestart(restart) &&
-    (grant === null || isGrant(grant))
+    (grant === null || isGrant(grant)) &&
+    (pulls === undefined || arePulls(pulls))
   return isSound ? (value as NodeSummary) : undefined
 }
 
@@ -46,6 +47,11 @@ function isGrant(value: unknown): value is GrantReport {
   if (!isObject(value)) return false
   const { id, generation, phase, ok } = value
   return isText(id) && isText(generation) && GRANT_PHASES.some((known) => known === phase) && typeof ok === 'boolean'
+}
+
+function arePulls(value: unknown): boolean {
+  const isPull = (one: unknown) => isObject(one) && isText(one['image']) && typeof one['ok'] === 'boolean'
+  return Array.isArray(value) && value.length <= MAX_LISTED && value.every(isPull)
 }
 
 function isText(value: unknown): value is string {

@@ -21,17 +21,29 @@ export type TouchInput = {
   readonly isCanary: (node: string) => boolean
   /** What the agent of a node is told of its labels; undefined: nothing. */
   readonly labelsOf?: (node: string) => NodeLabels | undefined
+  /** What the agent of a node is told to pull for Pods that wait. */
+  readonly pulls?: ReadonlyMap<string, readonly string[]>
   readonly limit: number
 }
 
-export function touchesDue({ pods, agents, config, record, isCanary, labelsOf, limit }: TouchInput): readonly Touch[] {
+export function touchesDue({
+  pods,
+  agents,
+  config,
+  record,
+  isCanary,
+  labelsOf,
+  pulls,
+  limit,
+}: TouchInput): readonly Touch[] {
   if (config === undefined) return []
   const all = [...pods].filter(({ isLeaving, node }) => !isLeaving && node !== '')
   const due: { readonly pod: SeenPod; readonly wanted: FleetNote; readonly rank: number; readonly delayMs: number }[] =
     []
   for (const pod of all) {
     const labels = labelsOf?.(pod.node)
-    const wanted = { ...noteFor(pod, agents, config, record), ...(labels && { labels }) }
+    const pull = pulls?.get(pod.node)
+    const wanted = { ...noteFor(pod, agents, config, record), ...(labels && { labels }), ...(pull && { pull }) }
     const now = noteOf(pod)
     if (now !== undefined && isSame(now, wanted)) continue
     const isGrant = wanted.grant !== undefined
@@ -77,7 +89,10 @@ function noteFor({ node }: SeenPod, nodes: number, config: string, { grants }: R
 /** How many nodes there are is told along with something else, never for its own sake. */
 function isSame(left: FleetNote, right: FleetNote): boolean {
   return (
-    left.config === right.config && left.grant?.id === right.grant?.id && isDeepStrictEqual(left.labels, right.labels)
+    left.config === right.config &&
+    left.grant?.id === right.grant?.id &&
+    isDeepStrictEqual(left.labels, right.labels) &&
+    isDeepStrictEqual(left.pull, right.pull)
   )
 }
 

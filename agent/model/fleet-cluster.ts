@@ -14,6 +14,24 @@ export type SeenPod = {
   readonly isLeaving: boolean
 }
 
+/** A Pod of whatever namespace whose containers wait in ImagePullBackOff, for images that its kubelet looks for first. */
+export type WaitingPod = {
+  readonly namespace: string
+  readonly name: string
+  readonly uid: string
+  readonly node: string
+  /** As the Pod names them. */
+  readonly images: readonly string[]
+}
+
+export type WaitingView = {
+  /** By namespace and name. */
+  pods(): ReadonlyMap<string, WaitingPod>
+  /** Why they cannot be seen now; undefined: they can. */
+  problem(): string | undefined
+  close(): void
+}
+
 export type SeenCondition = { readonly status: string; readonly reason: string; readonly message: string }
 
 export type SeenNode = {
@@ -77,6 +95,10 @@ export type FleetApi = {
   setCondition(node: string, condition: SeenCondition, isNew: boolean): Promise<void>
   removeStartupTaint(node: string): Promise<void>
   tell(event: FleetEvent): Promise<void>
+  /** Pods that wait for an image, in the whole cluster. */
+  watchWaiting(onChange: () => void): WaitingView
+  /** Touches a Pod, so that its kubelet looks for the image at once. False: it is not there any more. */
+  wake(pod: WaitingPod): Promise<boolean>
   /** Writes the annotation that answers a halt. */
   resume(value: string): Promise<void>
 }

@@ -24,6 +24,19 @@ export type FleetNote = {
   readonly grant?: Grant
   /** Those of the node that `fleet.nodeLabels` names; absent where it names none. */
   readonly labels?: NodeLabels
+  /** Images that Pods of this node wait for, to be pulled without a login; at most MOST_PULLS_TOLD. */
+  readonly pull?: readonly string[]
+}
+
+/** What a node is told to pull at the same time. */
+export const MOST_PULLS_TOLD = 2
+
+/** What an agent says about an image that its note tells it to pull, once that has ended. */
+export type PullReport = {
+  /** `pullId` of its reference (config/fleet-note.ts). */
+  readonly image: string
+  /** It is on the node. False: it could not be pulled without a login, or not in time. */
+  readonly ok: boolean
 }
 
 /**
@@ -56,6 +69,8 @@ export type FleetSettings = {
   readonly startupTaint: 'keep' | 'remove'
   /** Names of labels that the agents are told. */
   readonly nodeLabels: readonly string[]
+  /** Pods that wait in ImagePullBackOff are helped on once their node trusts the registry. */
+  readonly wakePods: boolean
   readonly rollout: RolloutSettings
 }
 
@@ -77,6 +92,7 @@ export const DEFAULT_FLEET: FleetSettings = {
   touchesPerSecond: 50,
   startupTaint: 'keep',
   nodeLabels: [],
+  wakePods: false,
   rollout: {
     canary: { kind: 'count', count: 1 },
     maxUnavailable: { kind: 'percent', percent: 10 },
@@ -90,6 +106,8 @@ export type RolloutText = string
 
 /** On the ConfigMap: a new value lets a halted roll-out go on. */
 export const RESUME_ANNOTATION = 'registry-trust.io/fleet-resume'
+/** On a Pod that has waited for an image: when that was pulled for it. */
+export const WOKEN_ANNOTATION = 'registry-trust.io/image-pulled'
 /** On the Lease. */
 export const RECORD_ANNOTATION = 'registry-trust.io/rollout'
 export const FLEET_LEASE = 'registry-trust-fleet'

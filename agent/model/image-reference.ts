@@ -29,3 +29,13 @@ export function hostOf(reference: string): string | undefined {
   const host = reference.slice(0, slash)
   return host.includes('.') || host.includes(':') || host === 'localhost' ? host : undefined
 }
+
+const HOST = '(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\\[[0-9a-fA-F:]+\\])(?::[0-9]{1,5})?'
+const NAME = '[a-z0-9]+(?:(?:\\.|_{1,2}|-+)[a-z0-9]+)*'
+const FULL = new RegExp(`^${HOST}(?:/${NAME})+(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?$`)
+const LONGEST = 512
+
+/** Whether it is a reference with a host, and of nothing but the characters of the grammar. */
+export function isFullReference(reference: string): boolean {
+  return reference.length <= LONGEST && hostOf(reference) !== undefined && FULL.test(reference)
+}

@@ -1,7 +1,7 @@
 // What the agent tells the fleet component about its node: the answer of GET /status/summary, as a type and as a JSON
 // Schema. It stays small whatever is wrong: at most SUMMARY_BYTES and SUMMARY_BYTES_A_REGISTRY for each declared
 // registry.
-import { GRANT_PHASES, type GrantReport } from './fleet.ts'
+import { GRANT_PHASES, type GrantReport, type PullReport } from './fleet.ts'
 import { type JsonSchema, listSchema, NODE_STATES, type NodeState, objectSchema } from './status.ts'
 
 export const SUMMARY_BYTES = 1024
@@ -38,6 +38,8 @@ export type NodeSummary = {
     readonly last: { readonly at: string; readonly result: string } | null
   }
   readonly grant: GrantReport | null
+  /** Pulls for waiting Pods that have ended; absent where trust.yaml does not want them, and from older agents. */
+  readonly pulls?: readonly PullReport[]
   readonly uptimeSeconds: number
 }
 
@@ -45,7 +47,7 @@ const text: JsonSchema = { type: 'string' }
 const textOrNull: JsonSchema = { type: ['string', 'null'] }
 const count: JsonSchema = { type: 'integer', minimum: 0 }
 
-export const SUMMARY_SCHEMA = objectSchema('The state of one node in short, for the fleet component.', {
+const SUMMARY_FIELDS = {
   node: text,
   version: { ...text, description: 'of the agent' },
   containerd: { ...textOrNull, description: 'version' },
@@ -69,5 +71,15 @@ export const SUMMARY_SCHEMA = objectSchema('The state of one node in short, for 
     { id: text, generation: text, phase: { type: 'string', enum: GRANT_PHASES }, ok: { type: 'boolean' } },
     { nullable: true },
   ),
+  pulls: listSchema(
+    objectSchema('An image that the note tells to pull, once that has ended; only where fleet.wakePods is on.', {
+      image: { ...text, description: 'first 12 hexadecimal digits of the SHA-256 of its reference' },
+      ok: { type: 'boolean', description: 'it is on the node' },
+    }),
+  ),
   uptimeSeconds: count,
+} satisfies { readonly [name: string]: JsonSchema }
+
+export const SUMMARY_SCHEMA = objectSchema('The state of one node in short, for the fleet component.', SUMMARY_FIELDS, {
+  optional: ['pulls'],
 })

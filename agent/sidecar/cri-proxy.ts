@@ -9,7 +9,7 @@ import { type RpcStatus, STATUS } from '../node/cri/grpc-format.ts'
 import { CONTENT_PACKAGE, RUNTIME_PACKAGE } from '../node/cri/messages.ts'
 import { type Failure, type UnaryMethod, unaryServer } from '../node/cri/unary-server.ts'
 import type { Declared } from './declared.ts'
-import { mayPull } from './pull-policy.ts'
+import { isAwaited, mayPull } from './pull-policy.ts'
 import { RateLimit } from './rate-limit.ts'
 import { Turns } from './turns.ts'
 import { listen, listenPrivately } from './unix-socket.ts'
@@ -17,6 +17,8 @@ import { listen, listenPrivately } from './unix-socket.ts'
 /** A run of the agent asks each registry a few times, eight at once. */
 const MOST_PULLS_AT_ONCE = 16
 const MOST_PULLS_PER_MINUTE = 600
+/** Of those that bring an image to the node. */
+const MOST_AWAITED_PER_MINUTE = 10
 /** Of all other calls; an answer of ListImages may have megabytes, and the heap has 32. */
 const MOST_CALLS_AT_ONCE = 8
 const MOST_CALLS_WAITING = 120
@@ -30,6 +32,8 @@ export type CriProxyOptions = {
   readonly socket: string
   readonly cri: CriClient
   readonly declared: Declared
+  /** What the fleet component tells this node to pull, read from the Pod's own annotation; never told by the agent. */
+  readonly awaited?: () => Promise<readonly string[]>
   readonly log: Log
 }
 
@@ -38,9 +42,10 @@ export type CriProxy = { close(): Promise<void> }
 type Message = { readonly [field: string]: unknown }
 type Handler = (request: Message, options: CallOptions) => Promise<Message>
 
-export async function startCriProxy({ socket, cri, declared, log }: CriProxyOptions): Promise<CriProxy> {
+export async function startCriProxy(options: CriProxyOptions): Promise<CriProxy> {
+  const { socket, log } = options
   const server = unaryServer({
-    methods: methodsOf(services(cri, declared, log)),
+    methods: methodsOf(services(options)),
     failureOf,
     mostRequestBytes: 64 * 1024,
     mostStreams: 2 * MOST_CALLS_WAITING,
@@ -74,10 +79,11 @@ function methodsOf(handlers: { readonly [service: string]: Handlers }): Readonly
   )
 }
 
-function services(cri: CriClient, declared: Declared, log: Log): { readonly [service: string]: Handlers } {
+function services(options: CriProxyOptions): { readonly [service: string]: Handlers } {
+  const { cri } = options
   return {
     [`${RUNTIME_PACKAGE}.RuntimeService`]: runtimeService(cri),
-    [`${RUNTIME_PACKAGE}.ImageService`]: imageService(cri, declared, log),
+    [`${RUNTIME_PACKAGE}.ImageService`]: imageService(options),
     [`${CONTENT_PACKAGE}.Content`]: contentService(cri),
   }
 }
@@ -125,9 +131,15 @@ function contentService(cri: CriClient): Handlers {
   }
 }
 
-function imageService(cri: CriClient, declared: Declared, log: Log): Handlers {
+function imageService({ cri, declared, awaited, log }: CriProxyOptions): Handlers {
   const rate = new RateLimit({ most: MOST_PULLS_PER_MINUTE, perMs: 60_000 })
+  const broughtRate = new RateLimit({ most: MOST_AWAITED_PER_MINUTE, perMs: 60_000 })
   let underway = 0
+  const isBrought = async (reference: string, isPresent: () => Promise<boolean>) => {
+    const { registries, wakePods } = await declared.current()
+    if (awaited === undefined || wakePods !== true) return false
+    return await isAwaited(reference, { registries, awaited: await awaited() }, isPresent)
+  }
   return {
     ListImages: async (_, options) => {
       const { registries } = await declared.current()
@@ -145,15 +157,16 @@ function imageService(cri: CriClient, declared: Declared, log: Log): Handlers {
       const reference = referenceOf(request)
       const isPresent = () => cri.imageExists(reference, options)
       const denied = await mayPull(reference, await declared.current(), isPresent)
-      if (denied !== undefined) {
+      const brings = denied !== undefined && (await isBrought(reference, isPresent))
+      if (denied !== undefined && !brings) {
         log.warn('pull-denied', { reference: reference.slice(0, 300), reason: denied })
         throw new Denied('PERMISSION_DENIED', `cri-proxy: ${denied}`)
       }
-      if (underway >= MOST_PULLS_AT_ONCE || !rate.take())
+      if (underway >= MOST_PULLS_AT_ONCE || !rate.take() || (brings && !broughtRate.take()))
         throw new Denied('RESOURCE_EXHAUSTED', 'cri-proxy: too many pulls')
       underway += 1
       try {
-        const result = await cri.pullImage(reference, options, loginOf(request))
+        const result = await cri.pullImage(reference, options, brings ? undefined : loginOf(request))
         if (!result.ok) throw new Denied(statusNamed(result.status), result.text)
         return { imageRef: result.imageRef }
       } finally {

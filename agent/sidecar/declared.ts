@@ -7,6 +7,8 @@ export type Declaration = {
   readonly registries: readonly Registry[]
   readonly restart: RestartSettings | undefined
   readonly sandboxImage?: string | undefined
+  /** Whether images are pulled for Pods that wait for them. */
+  readonly wakePods?: boolean | undefined
 }
 
 export type Declared = { current(): Promise<Declaration> }
@@ -26,8 +28,8 @@ export function declaredBy(
     try {
       const loaded = await load()
       if (loaded.ok) {
-        const { registries, restart, sandboxImage } = loaded.desired
-        last = { registries, restart, sandboxImage }
+        const { registries, restart, sandboxImage, fleet } = loaded.desired
+        last = { registries, restart, sandboxImage, wakePods: fleet?.wakePods }
       }
       if (!loaded.ok) log.warn('config-invalid', { kept: last.registries.length })
     } catch (error) {

@@ -24,3 +24,16 @@ export async function mayPull(
   if (DIGEST.test(reference) && (await isPresent())) return undefined
   return `${reference} is neither the probe of ${host}, nor its declared proof image, nor on the node already`
 }
+
+/**
+ * Whether the fleet component tells this node to pull exactly this image for a Pod that waits for it. It is pulled
+ * without a login, and only where it is not there: nobody's image is replaced, and none that needs a login is brought.
+ */
+export async function isAwaited(
+  reference: string,
+  { registries, awaited }: { readonly registries: readonly Registry[]; readonly awaited: readonly string[] },
+  isPresent: () => Promise<boolean>,
+): Promise<boolean> {
+  const isDeclared = registries.some(({ host }) => host === hostOf(reference))
+  return isDeclared && awaited.includes(reference) && !(await isPresent())
+}

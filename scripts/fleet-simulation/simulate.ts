@@ -175,6 +175,8 @@ class SimulatedCluster {
         }),
       removeStartupTaint: () => written(PATCH_MS, () => undefined),
       tell: () => written(READ_MS, () => undefined),
+      watchWaiting: () => ({ pods: () => new Map(), problem: () => undefined, close: () => undefined }),
+      wake: () => written(PATCH_MS, () => true),
       resume: () => written(READ_MS, () => undefined),
     }
   }
@@ -221,6 +223,7 @@ class Component {
     const controller = createController({
       ...{ api: this.#cluster.port(isAlive), client: this.#client, me, log: SILENT, wake },
       settings: () => DEFAULT_FLEET,
+      hosts: () => new Set(),
       clock: { monotonic: () => timeline.nowMs },
       newId: () => (++this.#ids).toString(16).padStart(16, '0'),
     })

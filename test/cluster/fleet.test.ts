@@ -9,7 +9,16 @@ import { parseAllDocuments } from 'yaml'
 import type { AuditLine, Kubernetes, Tree } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { Agents, NAMESPACE } from '../fixtures/fleet/agents.ts'
-import { declare, fleetOf, install, MAP, startComponent, until } from '../fixtures/fleet/component.ts'
+import {
+  addWaitingPod,
+  declare,
+  fleetOf,
+  install,
+  MAP,
+  startComponent,
+  until,
+  wokenAt,
+} from '../fixtures/fleet/component.ts'
 
 const root = join(import.meta.dirname, '../..')
 const LEASE = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases/registry-trust-fleet`
@@ -26,10 +35,12 @@ async function conditionOf(kubernetes: Kubernetes, node: string): Promise<Tree |
   return status?.conditions?.find(({ type }) => type === 'RegistryTrustReady')
 }
 
-const SETTINGS = `registries: []
+const WAITED_FOR = 'harbor.example.net/team/app:1'
+const SETTINGS = `registries: [{host: harbor.example.net}]
 restart: {permit: fleet}
 fleet:
   startupTaint: remove
+  wakePods: true
   rollout: {canary: 1, maxUnavailable: 2, soak: 1s, haltAfter: 1}
 `
 
@@ -59,6 +70,22 @@ clusters.test(
       const { body } = await kubernetes.request('GET', '/api/v1/nodes/n0')
       return ((body as { spec: { taints?: readonly Tree[] } }).spec.taints ?? []).length === 0
     }, 'the startup taint is gone')
+
+    // A Pod waits for an image that its node can pull by now, and one for an image that needs a login.
+    const waits = await addWaitingPod(kubernetes, 'waits', 'n1', WAITED_FOR)
+    const refused = await addWaitingPod(kubernetes, 'refused', 'n2', 'harbor.example.net/secret/app:1')
+    const foreign = await addWaitingPod(kubernetes, 'foreign', 'n3', 'elsewhere.example.net/team/app:1')
+    const begunMs = performance.now()
+    await until(async () => (await wokenAt(kubernetes, waits)) !== undefined, 'the Pod that waits is touched')
+    t.comment(`touched after ${Math.round(performance.now() - begunMs)} ms`)
+    await until(async () => {
+      const metrics = await (await fetch(`${component.url}/metrics`)).text()
+      return /^registry_trust_fleet_pulls_refused_total 1$/m.test(metrics)
+    }, 'the refused pull is counted')
+    t.equal(await wokenAt(kubernetes, refused), undefined)
+    t.equal(await wokenAt(kubernetes, foreign), undefined)
+    t.same([agents.machines.get('n1')?.pulls, agents.machines.get('n3')?.pulls], [[WAITED_FOR], []])
+    await until(async () => !/pull/.test(await noteOf(kubernetes, 'n1')), 'the note names no pull any more')
 
     const before = await kubernetes.request('GET', MAP)
     const next = 'second: 1'
@@ -115,6 +142,12 @@ clusters.test(
   },
 )
 
+async function noteOf(kubernetes: Kubernetes, node: string): Promise<string> {
+  const { body } = await kubernetes.request('GET', `/api/v1/namespaces/${NAMESPACE}/pods/agent-${node}`)
+  const { metadata } = body as { readonly metadata: { readonly annotations?: { readonly [name: string]: string } } }
+  return metadata.annotations?.['registry-trust.io/fleet'] ?? ''
+}
+
 function restartsOf({ machines }: Agents): ReadonlyMap<string, number> {
   return new Map([...machines].map(([name, { restarts }]) => [name, restarts.length]))
 }
@@ -139,7 +172,7 @@ clusters.test(
 
 /** `GROUP RESOURCE[/NAME] VERB` of every rule that the manifests give to the ServiceAccount; names where RBAC has them. */
 async function granted(kubernetes: Kubernetes): Promise<readonly string[]> {
-  const { stdout } = await kubernetes.sh(`kubectl kustomize ${join(root, 'test/fixtures/fleet/with-taint')}`, root)
+  const { stdout } = await kubernetes.sh(`kubectl kustomize ${join(root, 'test/fixtures/fleet/with-wake-pods')}`, root)
   const roles = parseAllDocuments(stdout)
     .map((document) => document.toJS() as { readonly kind: string; readonly rules?: readonly Rule[] })
     .filter(({ kind }) => kind === 'Role' || kind === 'ClusterRole')
@@ -205,7 +238,20 @@ clusters.test('the policies deny the neighbour of each right', async (t, kuberne
   const foreign = await patch(`/api/v1/namespaces/${NAMESPACE}/pods/other`, 'merge', {
     metadata: { annotations: { 'registry-trust.io/fleet': 'x' } },
   })
-  t.match(foreign, /only Pods of the registry-trust agent/)
+  t.match(foreign, /only Pods that wait may be changed/)
+  const waiting = await addWaitingPod(kubernetes, 'neighbour', 'n1', 'x')
+  const onWaiting = (body: object, path = waiting) => patch(path, 'merge', body)
+  const touch = { metadata: { annotations: { 'registry-trust.io/image-pulled': 'x' } } }
+  t.equal(await onWaiting(touch), 'allowed')
+  t.match(await onPod(touch), /only the annotation registry-trust.io\/fleet/, 'not on an agent')
+  for (const key of ['other', 'registry-trust.io/fleet'])
+    t.match(await onWaiting({ metadata: { annotations: { [key]: 'x' } } }), /only the annotation .*image-pulled/, key)
+  t.match(await onWaiting({ metadata: { labels: { a: 'b' } } }), /no label, owner, finalizer or part of the spec/)
+  t.match(await onWaiting({ metadata: { finalizers: ['a.b/c'] } }), /no label, owner, finalizer or part of the spec/)
+  t.match(await onWaiting({ spec: { activeDeadlineSeconds: 1 } }), /no label, owner, finalizer or part of the spec/)
+  const runs = { status: { phase: 'Running' } }
+  await kubernetes.request('PATCH', `${waiting}/status`, runs, 'admin', 'application/merge-patch+json')
+  t.match(await onWaiting(touch), /only Pods that wait may be changed/)
 
   const onStatus = (body: object) => patch('/api/v1/nodes/n1/status', 'strategic-merge', body)
   const condition = (type: string) => ({

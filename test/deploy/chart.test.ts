@@ -79,15 +79,16 @@ testWithHelm(t, 'publish: the chart makes the objects of daemonset/publish', asy
   t.same(sameObjects(unlabelled(own)), sameObjects(unlabelled(expected)))
 })
 
-testWithHelm(t, 'fleet: the chart makes the objects of daemonset/fleet, and of the startup taint', async (t) => {
+testWithHelm(t, 'fleet: the chart makes the objects of daemonset/fleet, and of its components', async (t) => {
   const isOwn = ({ metadata }: KubernetesObject) => metadata.name.startsWith('registry-trust-fleet')
   const unlabelled = (them: readonly KubernetesObject[]) =>
     them.map(({ metadata: { labels: _, ...metadata }, ...object }) => ({ ...object, metadata }) as KubernetesObject)
-  for (const [startupTaint, folder] of [
-    [false, 'fleet'],
-    [true, '../test/fixtures/fleet/with-taint'],
+  for (const [values, folder] of [
+    [{}, 'fleet'],
+    [{ startupTaint: true }, '../test/fixtures/fleet/with-taint'],
+    [{ startupTaint: true, wakePods: true }, '../test/fixtures/fleet/with-wake-pods'],
   ] as const) {
-    const objects = await templated({ ...GIVEN, fleet: { enabled: true, startupTaint } })
+    const objects = await templated({ ...GIVEN, fleet: { enabled: true, ...values } })
     const own = sameObjects(unlabelled(objects.filter(isOwn)))
     t.same(own, sameObjects(unlabelled(await render(folder))), folder)
   }

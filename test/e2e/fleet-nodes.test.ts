@@ -8,12 +8,21 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { digestOfConfigMap } from '../../agent/config/config-digest.ts'
 import type { NodeSummary } from '../../agent/model/summary.ts'
+import { connectCri } from '../../agent/node/cri/client.ts'
 import { type Kubernetes, scratchFolder, type Tree } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { BUNDLE, contents, generationsToTest } from '../fixtures/e2e/agent-on-node.ts'
 import { spoil, unspoil, wrapContainerd } from '../fixtures/e2e/refusing-containerd.ts'
 import { NAMESPACE } from '../fixtures/fleet/agents.ts'
-import { type Component, fleetOf, install, startComponent, until } from '../fixtures/fleet/component.ts'
+import {
+  addWaitingPod,
+  type Component,
+  fleetOf,
+  install,
+  startComponent,
+  until,
+  wokenAt,
+} from '../fixtures/fleet/component.ts'
 import { type RealNode, RealNodes } from '../fixtures/fleet/real-nodes.ts'
 import { type Authority, createAuthority, issueServer } from '../fixtures/node/certificates.ts'
 import { CONTAINERD_CONFIG } from '../fixtures/node/fixture-node.ts'
@@ -25,7 +34,11 @@ const SECOND = 'quay.example.net'
 const THIRD = 'nexus.example.net'
 const SETTINGS = {
   restart: { strategy: 'signal', permit: 'fleet', budget: { backoff: { min: '1s' } } },
-  fleet: { startupTaint: 'remove', rollout: { canary: 1, maxUnavailable: 1, soak: '1s', haltAfter: 1 } },
+  fleet: {
+    startupTaint: 'remove',
+    wakePods: true,
+    rollout: { canary: 1, maxUnavailable: 1, soak: '1s', haltAfter: 1 },
+  },
 }
 /** Alone on the machine (REGISTRY_TRUST_FULL=1); among other tests three nodes share two cores with theirs. */
 const PROVED_WITHIN_MS = process.env['REGISTRY_TRUST_FULL'] === '1' ? 2_000 : 6_000
@@ -52,7 +65,12 @@ clusters.test(
     const count = nodes.all.length
     const before = new Map<string, string>()
     for (const { name, node } of nodes.all) before.set(name, await contents(node, CONTAINERD_CONFIG))
-    const component = await startComponent(t, kubernetes, 'one', JSON.stringify({ registries: [], ...SETTINGS }))
+    const component = await startComponent(
+      t,
+      kubernetes,
+      'one',
+      JSON.stringify({ registries: [{ host: SECOND }], ...SETTINGS }),
+    )
     await until(isSettled(component, { trusted: count }), 'all nodes follow the first configuration')
 
     // A generation that only the live daemon refuses.
@@ -97,6 +115,16 @@ clusters.test(
         async () => (await conditionOf(kubernetes, name))?.['status'] === 'True',
         `${name} is said to be well`,
       )
+
+    // A Pod that has waited for an image of a registry that its node trusts now.
+    const free = others.at(-1) ?? failed
+    const waits = await addWaitingPod(kubernetes, 'waits', free.name, `${SECOND}/${SAMPLE_IMAGE}`)
+    const waitsSince = performance.now()
+    await until(async () => (await wokenAt(kubernetes, waits)) !== undefined, 'the Pod that waits is touched')
+    t.comment(`pulled and touched after ${(performance.now() - waitsSince).toFixed(0)} ms`)
+    const cri = connectCri(free.node.path('/run/containerd/containerd.sock'))
+    t.teardown(() => cri.close())
+    t.equal(await cri.imageExists(`${SECOND}/${SAMPLE_IMAGE}`, { timeoutMs: 10_000 }), true, 'its image is there')
 
     // A change that needs no restart.
     const provedAfterMs = async (hosts: readonly string[]) => {

@@ -30,9 +30,17 @@ async function proxied(t: Test, containerd: string, folder: string): Promise<Thr
   return await proxyTo(t, connectCri(containerd), folder)
 }
 
-async function proxyTo(t: Test, upstream: CriClient, folder: string): Promise<Through> {
+async function proxyTo(
+  t: Test,
+  upstream: CriClient,
+  folder: string,
+  options: { readonly declared?: Declared; readonly awaited?: readonly string[] } = {},
+): Promise<Through> {
   const socket = join(folder, `proxy${Math.random().toString(36).slice(2, 6)}.sock`)
-  const proxy = await startCriProxy({ socket, cri: upstream, declared, log: SILENT })
+  const proxy = await startCriProxy({
+    ...{ socket, cri: upstream, declared, log: SILENT, ...options },
+    awaited: async () => options.awaited ?? [],
+  })
   const cri = connectCri(socket)
   t.teardown(async () => {
     cri.close()
@@ -147,6 +155,41 @@ for (const generation of generations())
       t.equal(none, undefined)
       t.ok(first?.kind === 'password' && first.username === 'robot$agent' && first.password.reveal() === 'hunter2')
       t.ok(second?.kind === 'identity-token' && second.token.reveal() === 'refresh')
+    })
+
+    t.test('an image that a Pod waits for is pulled without a login, where it is wanted and not there', async (t) => {
+      const seen: [string, RegistryCredentials | undefined][] = []
+      let isPresent = false
+      const upstream: CriClient = {
+        ...direct,
+        imageExists: async () => isPresent,
+        async pullImage(reference, _options, credentials) {
+          seen.push([reference, credentials])
+          return { ok: true, imageRef: 'sha256:x' }
+        },
+        close: () => undefined,
+      }
+      const image = `${HOST}/team/app:1`
+      const password = { kind: 'password', username: 'robot$agent', password: new Secret('hunter2') } as const
+      const wanting: Declared = {
+        current: async () => ({ registries: [registry], restart: undefined, wakePods: true }),
+      }
+      const awaited = [image, 'elsewhere.example.net/team/app:1']
+      const wanted = await proxyTo(t, upstream, folder, { declared: wanting, awaited })
+      t.match(await wanted.cri.pullImage(image, SOON, password), { ok: true })
+      t.same(seen, [[image, undefined]])
+      const denied = { ok: false, status: 'PERMISSION_DENIED' }
+      for (const other of [`${HOST}/team/app:2`, 'elsewhere.example.net/team/app:1'])
+        t.match(await wanted.cri.pullImage(other, SOON), denied, other)
+      const unwanted = await proxyTo(t, upstream, folder, { awaited })
+      t.match(await unwanted.cri.pullImage(image, SOON), denied, 'trust.yaml does not want it')
+      isPresent = true
+      t.match(await wanted.cri.pullImage(image, SOON), denied, 'it is there')
+      isPresent = false
+      const results = []
+      for (let pull = 0; pull < 10; pull += 1) results.push(await wanted.cri.pullImage(image, SOON))
+      t.match(results.at(-1), { ok: false, status: 'RESOURCE_EXHAUSTED' }, 'ten a minute')
+      t.equal(seen.length, 10)
     })
 
     t.test('only its own user may open the socket', async (t) => {

@@ -229,7 +229,7 @@ export const FLAGS = {
     value: 'DIR',
     default: 'none',
     help: 'where the Pod mounts the note of the fleet component, beside the keys of the ConfigMap',
-    commands: ['agent'],
+    commands: ['agent', 'cri-proxy', 'sidecar'],
   },
   'token-file': {
     kind: 'text',

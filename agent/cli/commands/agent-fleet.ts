@@ -1,12 +1,13 @@
 // What the daemon does for the fleet component: it reads the note of its Pod, takes up a change after its share of the
 // spread, and answers GET /status/summary. Without a note all of it does nothing.
 import { posix } from 'node:path'
-import { renderNote } from '../../config/fleet-note.ts'
 import { takeUpDelayMs } from '../../config/spread.ts'
 import { type FleetDesk, fleetDesk } from '../../daemon/fleet-desk.ts'
+import { pullDesk } from '../../daemon/pull-desk.ts'
 import { summaryOf } from '../../daemon/summary.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
+import { registryOf } from '../../model/lookup.ts'
 import type { Run } from '../../model/run.ts'
 import type { NodeStatus } from '../../model/status.ts'
 import type { NodeSummary } from '../../model/summary.ts'
@@ -39,10 +40,20 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
   let waiting: { readonly timer: NodeJS.Timeout; readonly atMs: number } | undefined
   let takenUp = ''
   let noteTakenUp = ''
+  let declared: DesiredState | undefined
+  let socket = options.containerdAddress
+  const pulls = pullDesk({
+    connect: () => (socket === undefined ? undefined : ports.connectCri(socket)),
+    isDeclared: (host) => registryOf(declared?.registries ?? [], host) !== undefined,
+    log,
+  })
+  /** What the note says to a run: a pull for a waiting Pod needs none. */
   const noteText = () => {
-    const note = desk.note()
-    return note === undefined ? '' : renderNote(note)
+    const { pull: _, ...note } = desk.note() ?? {}
+    return JSON.stringify(note)
   }
+  const wakesPods = () => declared?.fleet?.wakePods === true
+  const pull = () => pulls.follow(wakesPods() ? (desk.note()?.pull ?? []) : [])
 
   const readNote = async () => {
     try {
@@ -61,10 +72,13 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
       takenUp = loading
       noteTakenUp = noteText()
     },
-    configured({ drift }) {
-      spreadMs = drift.spreadMs ?? 0
+    configured(desired) {
+      declared = desired
+      spreadMs = desired.drift.spreadMs ?? 0
+      pull()
     },
     async ran(run) {
+      socket = run.facts?.socket ?? socket
       // Without facts nobody wants containerd on this node.
       runtimeReady = run.outcome !== 'no-containerd' && (run.facts?.status.runtimeReady ?? run.outcome !== 'failed')
       await desk.ended({
@@ -78,6 +92,7 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
     },
     async changed(takeUp) {
       await readNote()
+      pull()
       const [config, note] = [desk.config(), desk.note()]
       const delay = takeUpDelayMs(node, { config, takenUp, note, isNoteNew: noteText() !== noteTakenUp, spreadMs })
       if (delay === 0) return takeUp()
@@ -94,8 +109,12 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
     async summary(status) {
       await desk.tick()
       const uptimeSeconds = Math.floor((clock.monotonic() - startedAt) / 1000)
-      return summaryOf(status, { config: finished, grant: desk.report(), runtimeReady, uptimeSeconds })
+      const facts = { config: finished, grant: desk.report(), runtimeReady, uptimeSeconds }
+      return summaryOf(status, wakesPods() ? { ...facts, pulls: pulls.report() } : facts)
     },
-    close: () => clearTimeout(waiting?.timer),
+    close() {
+      clearTimeout(waiting?.timer)
+      pulls.close()
+    },
   }
 }

@@ -52,19 +52,19 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
     loadOwnSettings: () => loadOwnSettings(options.config, wiring.inputs),
   })
   await config.read()
-  const { settings } = config
+  const { settings, hosts } = config
+  const problem = () => config.problem() ?? controller.problem()
   const controller: Controller = createController({
-    ...{ api, me: node, settings, clock, log },
+    ...{ api, me: node, settings, hosts, clock, log },
     client: agentClient({ certificate: () => agentsCertificate(wiring) }),
     newId: () => randomBytes(8).toString('hex'),
     onProved: (seconds) => metrics.proved(seconds),
     wake: () => wake.abort(),
   })
-  const metrics = createFleetMetrics(version, () => controller, config.problem)
+  const metrics = createFleetMetrics(version, () => controller, problem)
   const server = createFleetServer({
     version,
-    report: (query) =>
-      fleetReport({ ...controller.picture(), configProblem: config.problem() }, settings().rollout, query),
+    report: (query) => fleetReport({ ...controller.picture(), configProblem: problem() }, settings().rollout, query),
     metrics,
     readiness: () => readiness(controller),
     liveness: () => check('loop', clock.monotonic() - lastTurnMs < STUCK_MS, 'no turn of the loop has ended for long'),

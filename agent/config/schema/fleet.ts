@@ -1,4 +1,5 @@
-// The section `fleet` of trust.yaml: what `registry-trust fleet` does. The agents read none of it.
+// The section `fleet` of trust.yaml: what `registry-trust fleet` does. The agents read `wakePods` alone: what is told
+// to them without it they do not do.
 import { duration } from './parts.ts'
 
 const SHARE = '(?:[1-9][0-9]?|100)%'
@@ -40,6 +41,12 @@ export const fleet = {
       uniqueItems: true,
       items: { type: 'string', pattern: '^[A-Za-z0-9._/-]{1,317}$', 'x-expected': 'the name of a label' },
       default: [],
+    },
+    wakePods: {
+      description:
+        'Pods that wait in ImagePullBackOff for an image of a declared registry are helped on as soon as their node trusts it: the node pulls the image without a login, and the Pod is touched.',
+      type: 'boolean',
+      default: false,
     },
     rollout: {
       description: 'Restarts of containerd where restart.permit is fleet.',

@@ -37,6 +37,8 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
     - name: REGISTRY_TRUST_RESTARTER_SOCKET
       value: /run/registry-trust/restarter.sock
     {{- end }}
+    - name: REGISTRY_TRUST_FLEET
+      value: /etc/registry-trust-fleet
     {{- with $parts.containerdAddress }}
     - name: REGISTRY_TRUST_CONTAINERD_ADDRESS
       value: {{ . }}
@@ -68,6 +70,8 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
     # The record of a restart under way: the agent writes it, and either of the two finishes it.
     - {name: state, mountPath: /host/var/lib/registry-trust}
     {{- end }}
+    # Which images it may pull for waiting Pods, where fleet.wakePods is on.
+    - {name: fleet, mountPath: /etc/registry-trust-fleet, readOnly: true}
 {{- end }}
 
 {{/* The agent; with profile uninstall the same container, that cleans the node once. */}}
