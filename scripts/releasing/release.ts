@@ -1,6 +1,5 @@
 // Puts a release together: each part by the file that is named after it. The rule: no time, no random number and no
-// name of this machine gets
-// into a file, so that whoever builds it again can compare.
+// name of this machine gets into a file, so that whoever builds it again can compare.
 // usage: scripts/release --help
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -37,16 +36,19 @@ type Wanted = {
   readonly out: string
 }
 
-function wanted(argv: readonly string[]): Wanted | string {
+/** Or what is wrong with the flags, or that help is wanted. */
+function wanted(argv: readonly string[]): Wanted | 'help' | string {
   const options = {
     image: { type: 'string', default: 'localhost/registry-trust' },
     'base-packages': { type: 'string' },
     architecture: { type: 'string', multiple: true },
     'skip-images': { type: 'boolean', default: false },
     output: { type: 'string' },
+    help: { type: 'boolean', default: false, short: 'h' },
   } as const
   try {
     const { values, positionals } = parseArgs({ args: [...argv], options, allowPositionals: true })
+    if (values.help) return 'help'
     const [version, ...others] = positionals
     if (version === undefined || others.length > 0) return USAGE
     const folder = values['base-packages']
@@ -98,7 +100,7 @@ function release({ version, image, basePackages, architectures, skipImages, out 
       writeFileSync(join(out, name), readFileSync(join(contents[0] ?? '', 'registry-trust', name)))
     say('the chart and the manifests')
     packChart({ version, out, scratch })
-    writeManifests({ version, image, out })
+    writeManifests({ image: `${image}:${version}`, out })
     if (!skipImages) {
       const archives = architectures.map((architecture) => {
         say(`the image for linux/${architecture}`)
@@ -131,6 +133,10 @@ function release({ version, image, basePackages, architectures, skipImages, out 
 }
 
 const asked = wanted(process.argv.slice(2))
+if (asked === 'help') {
+  process.stdout.write(USAGE)
+  process.exit(0)
+}
 if (typeof asked === 'string') {
   process.stderr.write(asked)
   process.exit(64)

@@ -1,15 +1,14 @@
-// The Helm chart makes the same objects as the overlays, refuses values that it does not know, and takes all of them
-// together: as helm itself renders it.
+// The Helm chart makes the same objects as the overlays, and says why where values do not go together: as helm itself
+// renders it.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Ajv } from 'ajv'
 import t from 'tap'
 import { parse } from 'yaml'
 import { readmeWithReference } from '../../scripts/chart-reference.ts'
+import { CONFIG } from '../fixtures/deploy/chart-values.ts'
 import { CHART, helm, template, templated, testWithHelm, type Values } from '../fixtures/deploy/helm.ts'
 import { type KubernetesObject, OVERLAYS, podSpec, render } from '../fixtures/deploy/objects.ts'
-import { pairwise } from '../fixtures/deploy/pairwise.ts'
-import { invalid, isDescribed, unknownFields } from '../fixtures/deploy/schemas.ts'
 
 t.setTimeout(480_000)
 
@@ -17,7 +16,6 @@ type Tree = { readonly [key: string]: unknown }
 
 const DEFAULTS = parse(readFileSync(join(CHART, 'values.yaml'), 'utf8')) as Values
 const SCHEMA = JSON.parse(readFileSync(join(CHART, 'values.schema.json'), 'utf8')) as object
-const CONFIG = { 'trust.yaml': 'registries: []\n' }
 const GIVEN = { existingConfigMap: 'registry-trust', createNamespace: true }
 /** What helm adds to objects that are the same otherwise. */
 const OF_HELM = [
@@ -231,105 +229,6 @@ testWithHelm(t, 'what would take trust off the nodes or start nothing is refused
   }
   t.equal((await template({ profile: 'uninstall' })).status, 0, 'cleaning needs no configuration')
 })
-
-testWithHelm(t, 'every misspelt value is refused by its name', async (t) => {
-  const places = placesOf(DEFAULTS)
-  t.ok(places.length > 60, `${places.length} places`)
-  const free =
-    /^(config|podAnnotations|podLabels|nodeSelector|affinity|resources\.(agent|sidecar)|(publish|fleet)\.resources|.*\.labels)(\.|$)/
-  const check = new Ajv({ strict: false }).compile(SCHEMA)
-  for (const place of places.filter((name) => !free.test(name))) {
-    const misspelt = misspell(DEFAULTS, place.split('.'))
-    t.equal(check(misspelt), false, place)
-  }
-  const { status, stderr } = await template({ config: CONFIG, networkPolicy: { enable: false } })
-  t.equal(status, 1)
-  t.match(stderr, /networkPolicy.*'enable'/, 'helm says it too')
-})
-
-testWithHelm(t, 'every pair of values renders valid objects', async (t) => {
-  const combinations = pairwise({
-    shape: shapes(),
-    builders: [false, true],
-    image: [
-      { repository: 'a/b' },
-      { repository: 'a:5000/b', tag: '1' },
-      { repository: 'a/b', digest: `sha256:${'a'.repeat(64)}` },
-    ],
-    nameOverride: ['', 'trust'],
-    fullnameOverride: ['', 'a-very-long-name-that-somebody-has-chosen-for-each-of-his-many-releases'],
-    createNamespace: [false, true],
-    config: [CONFIG, { ...CONFIG, 'corp-root.pem': '-----BEGIN CERTIFICATE-----\n' }],
-    credentials: [{ existingSecret: '' }, { existingSecret: 'mine' }],
-    http: [{ existingSecret: '' }, { existingSecret: 'mine' }],
-    trustManager: [[], [{ configMap: 'b', key: 'k', path: 'p.pem' }]],
-    certificateSecrets: [[], [{ secret: 's', key: 'ca.crt', path: 's.pem', optional: true }]],
-    podAnnotations: [{}, { 'example.net/a': 'true' }],
-    affinity: [{}, { nodeAffinity: {} }],
-    tolerations: [[], [{ operator: 'Exists' }]],
-    updateStrategy: [
-      { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 1 } },
-      { type: 'OnDelete', rollingUpdate: null },
-    ],
-    extraEnv: [[], [{ name: 'HTTPS_PROXY', value: 'http://proxy:3128' }]],
-    networkPolicy: [{ enabled: true }, { enabled: false }],
-    podMonitor: [{ enabled: false }, { enabled: true, labels: { release: 'x' } }],
-    publish: [
-      { enabled: false },
-      { enabled: true, tekton: true },
-      {
-        enabled: true,
-        configMaps: [{ namespace: 'pool-a', name: 'x' }],
-        restart: [{ namespace: 'b', deployment: 'c' }],
-      },
-    ],
-    uninstallHook: [{ enabled: false }, { enabled: true }],
-  })
-  t.comment(`${combinations.length} combinations`)
-  t.ok(combinations.length >= 60)
-  const rendered: KubernetesObject[] = []
-  for (const [index, { shape, ...values }] of combinations.entries()) {
-    const all = { ...values, ...(shape as Values) }
-    const objects = await templated(all, { name: 'pool-a', namespace: 'pool-a', hooks: true })
-    const wrong = objects.flatMap((object) => {
-      const { name } = object.metadata
-      const found = isDescribed(object) ? invalid(object) : undefined
-      return [...(name.length > 63 ? [name] : []), ...(found === undefined ? [] : [`${object.kind} ${name}: ${found}`])]
-    })
-    t.same(wrong, [], `combination ${index}`, { values: all })
-    rendered.push(...objects.filter(isDescribed))
-  }
-  t.ok(rendered.length > 500, `${rendered.length} objects`)
-  t.equal(await unknownFields(rendered), '')
-})
-
-/** Every way in which profile, distribution and sidecars go together. */
-function shapes(): readonly Values[] {
-  const profiles = ['full', 'hosts-proof', 'hosts', 'audit', 'uninstall']
-  return profiles.flatMap((profile) =>
-    ['', 'openshift', 'k3s', 'rke2'].flatMap((distribution) =>
-      ['native', 'plain']
-        .filter((sidecars) => sidecars === 'native' || profile !== 'uninstall')
-        .filter(() => ['full', 'uninstall'].includes(profile) || !['k3s', 'rke2'].includes(distribution))
-        .map((sidecars) => ({ profile, distribution, sidecars })),
-    ),
-  )
-}
-
-/** Every key of the values, as a.b.c. */
-function placesOf(values: Tree, above = ''): readonly string[] {
-  return Object.entries(values).flatMap(([key, value]) => {
-    const place = above + key
-    const isMap = typeof value === 'object' && value !== null && !Array.isArray(value)
-    return isMap ? [place, ...placesOf(value as Tree, `${place}.`)] : [place]
-  })
-}
-
-function misspell(values: Tree, [first = '', ...rest]: readonly string[]): Tree {
-  if (rest.length > 0) return { ...values, [first]: misspell(values[first] as Tree, rest) }
-  const { [first]: value, ...others } = values
-  return { ...others, [`${first}x`]: value }
-}
 
 t.test('the table of values in the README of the chart is the one of values.yaml', async (t) => {
   t.equal(

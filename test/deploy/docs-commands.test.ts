@@ -4,7 +4,8 @@ import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { writeManifests } from '../../scripts/releasing/manifests.ts'
 import type { Kubernetes } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { defineCustomKinds } from '../fixtures/deploy/custom-kinds.ts'
@@ -58,6 +59,7 @@ onKubernetes(t).test('what runs against a cluster', async (t, kubernetes) => {
   // The variables of docs/runbooks/README.md hold on the other pages as well.
   const variables = commands.filter(({ text }) => /^[A-Z]+=/.test(text)).map(({ text }) => text)
   let isThere = false
+  const checkout = await checkoutWithManifests(t)
   for (const { path, text } of commands) {
     // README.md and docs/deployment.md, which come first, begin with an empty cluster and leave one
     if (!['README.md', 'docs/deployment.md'].includes(path) && !isThere) {
@@ -67,9 +69,20 @@ onKubernetes(t).test('what runs against a cluster', async (t, kubernetes) => {
     }
     await actForTheControllers(kubernetes)
     const script = path.startsWith('docs/runbooks/') ? [...variables, text].join('\n') : text
-    t.match(await kubernetes.sh(script, ROOT), { status: 0 }, `${path}: ${text}`)
+    t.match(await kubernetes.sh(script, checkout), { status: 0 }, `${path}: ${text}`)
   }
 })
+
+/** The checkout as a user of docs/quick-start.md has it by the end: with manifests and a configuration of his own. */
+async function checkoutWithManifests(t: Test): Promise<string> {
+  const folder = t.testdir({ install: {}, 'my-config': {} })
+  for (const name of ['daemonset', 'scripts', 'docs']) symlinkSync(join(ROOT, name), join(folder, name))
+  for (const name of ['trust.yaml', 'corp-root.pem'])
+    symlinkSync(join(ROOT, 'daemonset/example', name), join(folder, 'my-config', name))
+  const image = `harbor.example.net/platform/registry-trust@sha256:${'0'.repeat(64)}`
+  writeManifests({ image, out: join(folder, 'install'), profiles: ['hosts-proof'] })
+  return folder
+}
 
 /** No controller and no kubelet runs here: this makes the Pod, and writes the status, that they would. */
 async function actForTheControllers(kubernetes: Kubernetes): Promise<void> {

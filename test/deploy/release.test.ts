@@ -163,13 +163,19 @@ if (IS_FULL)
       t.teardown(() => registry.kill('SIGKILL'))
       const ca = join(folder, 'push-root.pem')
       writeFileSync(ca, authority.pem)
-      const args = ['--output', join(folder, 'image.tar'), '--push', `${address}/platform`]
+      const install = join(folder, 'install')
+      const pushed = ['--push', `${address}/platform`, '--manifests', install]
+      const args = ['--output', join(folder, 'image.tar'), ...pushed]
       const { stdout } = await run(join(ROOT, 'scripts/image'), args, { env: { ...process.env, SSL_CERT_FILE: ca } })
       const name = stdout.trim().split('\n').at(-1) ?? ''
       const [, digest] = /^127\.0\.0\.1:\d+\/platform\/registry-trust@(sha256:[0-9a-f]{64})$/.exec(name) ?? []
       const stored =
         'storage/docker/registry/v2/repositories/platform/registry-trust/_manifests/tags/0.1.0/current/link'
       t.equal(readFileSync(join(folder, stored), 'utf8'), digest, name)
+      for (const profile of OVERLAYS) {
+        const images = readFileSync(join(install, `install-${profile}.yaml`), 'utf8').match(/image: .*/g)
+        t.same([...new Set(images)], [`image: ${name}`], profile)
+      }
 
       writeFileSync(join(folder, 'registry-trust-0.1.0-image.digest'), digest ?? '')
       writeFileSync(join(folder, 'sbom.cdx.json'), '{"bomFormat":"CycloneDX","specVersion":"1.5"}')
@@ -207,6 +213,12 @@ t.test('an archive that tells when it was written becomes the same as another on
   t.equal(sha256(first), sha256(second))
   const { stdout } = await run('tar', ['--list', `--file=${first}`])
   t.equal(stdout, 'blobs/\nblobs/sha256/\nblobs/sha256/abc\nindex.json\n')
+})
+
+t.test('--help tells the flags', async (t) => {
+  const { stdout, stderr } = await run(join(ROOT, 'scripts/release'), ['--help'], { cwd: ROOT })
+  t.match(stdout, /^usage: scripts\/release VERSION/)
+  t.equal(stderr, '')
 })
 
 t.test('a version that the sources do not have is refused, with the places', async (t) => {

@@ -1,5 +1,5 @@
-// Opens a PKCS#12 store (RFC 7292) for the certificates in it. Rules: a private key in it spoils the whole store and is
-// never decrypted; nothing is believed before the password has proved itself; and the file cannot choose how long we
+// Opens a PKCS#12 store (RFC 7292) for the certificates in it. Rules: a key in it spoils the whole store and is never
+// decrypted; nothing is believed before the password has proved itself; and the file cannot choose how long we
 // calculate.
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Secret } from '../../model/secret.ts'
@@ -22,6 +22,8 @@ export type OpenedPkcs12 =
 const DATA = '1.2.840.113549.1.7.1'
 const ENCRYPTED_DATA = '1.2.840.113549.1.7.6'
 const BAGS = '1.2.840.113549.1.12.10.1.'
+/** keyBag, pkcs8ShroudedKeyBag, and secretBag, in which Java keeps secret keys and passwords (RFC 7292, 4.2). */
+const KEY_BAGS = [`${BAGS}1`, `${BAGS}2`, `${BAGS}5`]
 const X509_BAG = '1.2.840.113549.1.9.22.1'
 const MOST_SAFES = 64
 const DEEPEST_SAFE = 4
@@ -154,7 +156,7 @@ function collect(safe: BerElement | undefined, found: Buffer[], depth: number): 
     const [id, wrapped] = sequence(bag, 'an entry of it')
     const [value] = berChildren(wrapped, 0xa0) ?? []
     const kind = id?.tag === TAG.oid ? dottedOid(id.content) : ''
-    if (kind === `${BAGS}1` || kind === `${BAGS}2`) throw new Refused('private-key', 'it holds a private key')
+    if (KEY_BAGS.includes(kind)) throw new Refused('private-key', 'it holds a private or secret key')
     if (kind === `${BAGS}6`) collect(value, found, depth + 1)
     if (kind !== `${BAGS}3`) continue
     const [type, inner] = sequence(value, 'an entry of it')

@@ -67,6 +67,9 @@ t.test('a wrong password, and any changed byte where the password is known, is t
 t.test('nothing of a store with a private or secret key is used', async (t) => {
   for (const name of ['privateKeyJks', 'privateKeyJceks', 'secretKey'] as const)
     t.match(open(KEYTOOL[name], PASSWORD), { found: [], problems: [{ code: 'ANCHOR_PRIVATE_KEY' }] }, name)
+  for (const name of ['secretKeyPkcs12', 'passwordPkcs12'] as const)
+    for (const password of [PASSWORD, undefined, 'wrong'])
+      t.match(open(KEYTOOL[name], password), { found: [], problems: [{ code: 'ANCHOR_PRIVATE_KEY' }] }, name)
   const both = written([trusted(der), Buffer.concat([number(1), text('key'), Buffer.alloc(8)])])
   t.match(open(both, PASSWORD), { found: [], problems: [{ code: 'ANCHOR_PRIVATE_KEY' }] })
 })
