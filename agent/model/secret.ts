@@ -35,7 +35,7 @@ const QUOTE = String.raw`\\{0,3}["']`
 /** Names of values that are secrets wherever they stand. */
 const NAMED = '(?:passw(?:or)?d|passphrase|secret|(?:access|refresh|identity|registry|id|auth)[_-]?token|api[_-]?key)'
 const HEADERS =
-  '(?:proxy-)?authorization|x-registry-(?:auth|config)|(?:set-)?cookie|(?:x|private|job|deploy)-(?:[a-z]{1,20}-)?(?:token|key|auth)'
+  '(?:proxy-)?authorization|x-registry-(?:auth|config)|x-jfrog-art-api|(?:set-)?cookie|(?:x|private|job|deploy)-(?:[a-z]{1,20}-)?(?:token|key|auth)'
 /** What tells a credential from prose: a digit, a capital inside, padding. */
 const NO_PROSE = String.raw`(?=\S{0,200}?(?:\d|[a-z][A-Z]|=))`
 
@@ -49,6 +49,8 @@ const PATTERNS: readonly (readonly [RegExp, string])[] = [
   // Without a scheme, but not the digest of an image.
   [/(^|[\s"'=/(])[\w.%+-]{1,64}:[^\s/@:"'<>]{1,256}@(?!sha(?:256|512):)(?=[\w[])/g, `$1${REDACTED}@`],
   [/(%3A%2F%2F)[^\s"'<>&]{1,512}?%40/gi, `$1${REDACTED}%40`],
+  // One cookie follows another in the same line.
+  [/\b((?:set-)?cookie:\s{0,9})[^\r\n"']+/gi, `$1${REDACTED}`],
   [
     new RegExp(
       String.raw`\b((?:${HEADERS})${QUOTE}?\s{0,9}[:=]\s{0,9}[[{(]{0,3}(?:${QUOTE})?)(?:(?:bearer|basic|digest|negotiate|token)\s+)?[^\s"',}\]\\]+`,
@@ -71,6 +73,10 @@ const PATTERNS: readonly (readonly [RegExp, string])[] = [
   [new RegExp(String.raw`\b([\w-]{0,40}(?i:${NAMED}):\s{1,9}${QUOTE}?)${NO_PROSE}[^\s"',;}\\]+`, 'g'), `$1${REDACTED}`],
   [/\b(token=)[^\s"'&,;}\\]+/gi, `$1${REDACTED}`],
   [/\b(auth\s{0,9}=\s{0,9}["'])[^"']+/gi, `$1${REDACTED}`],
+  // A variable of a process: REGISTRY_PASS=…, ARTIFACTORY_TOKEN=…
+  [/\b([A-Z][A-Z0-9_]{0,60}(?:PASS|PWD|TOKEN|SECRET|KEY|AUTH|CREDS|CREDENTIALS)=["']?)[^\s"',;]+/g, `$1${REDACTED}`],
+  [/(\slogin\s[^\r\n]{0,500}?\s-p[ =]?)\S+/g, `$1${REDACTED}`],
+  [/(\s(?:-u|--user)[ =]["']?[\w.%+-]{1,64}:)[^\s"']+/g, `$1${REDACTED}`],
   [/(--(?:password|passphrase|token|secret|api-key)[ =])\S+/gi, `$1${REDACTED}`],
 ]
 
@@ -100,7 +106,7 @@ export function redactUserInfo(text: string): string {
 
 /** Names whose value is a secret wherever they stand; compared in lower case without separators. */
 const SECRET_NAME =
-  /passw(or)?d|passphrase|secret|token|credential|cookie|apikey|privatekey|clientkey|accesskey|signingkey|dockerconfig|dockercfg|authorization|kubeconfig/
+  /passw|passphrase|secret|token|credential|cookie|apikey|privatekey|clientkey|accesskey|signingkey|dockerconfig|dockercfg|authorization|kubeconfig/
 const SECRET_EXACTLY: ReadonlySet<string> = new Set([
   'auth',
   'auths',
@@ -108,6 +114,7 @@ const SECRET_EXACTLY: ReadonlySet<string> = new Set([
   'keys',
   'keypem',
   'keydata',
+  'pass',
   'pwd',
   'pin',
   'bearer',
@@ -115,5 +122,9 @@ const SECRET_EXACTLY: ReadonlySet<string> = new Set([
 
 export function isSecretName(name: string): boolean {
   const plain = name.toLowerCase().replace(/[^a-z0-9]/g, '')
-  return SECRET_NAME.test(plain) || SECRET_EXACTLY.has(plain) || /[a-z](Auth|Key)$|[._-](auth|key)$/.test(name)
+  return (
+    SECRET_NAME.test(plain) ||
+    SECRET_EXACTLY.has(plain) ||
+    /[a-z](?:Auth|Key|Pass)$|[._-](?:auth|key|pass|AUTH|KEY|PASS)$/.test(name)
+  )
 }

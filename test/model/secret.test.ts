@@ -86,6 +86,11 @@ t.test('what a registry, a proxy or a program may repeat of a login is removed, 
       `token=${secret}`,
     ],
     ...[`--password ${secret}`, `--token=${secret}`, `eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.${secret}`],
+    ...['REGISTRY_PASS', 'ARTIFACTORY_TOKEN', 'AWS_SECRET_ACCESS_KEY', 'DB_PWD'].map(
+      (name) => `env ${name}=${secret} x`,
+    ),
+    ...[`X-JFrog-Art-Api: ${secret}`, `Cookie: theme=dark; session=${secret}; b=${secret}`],
+    ...[`docker login -u robot -p ${secret} h`, `curl -u robot:${secret} https://h`, `curl --user 'robot:${secret}' h`],
     ...[`password%3D${secret}`, `https%3A%2F%2Fu%3A${secret}%40h`],
   ]
   for (const form of forms) t.notMatch(redactText(form), secret, form)
@@ -99,6 +104,8 @@ t.test('words are left alone', async (t) => {
     'the password: it is wrong; the secret: of somebody; unexpected token: }',
     'credentials.passwordFile: pw.txt is not there; passwordFile names pw1.txt',
     'https://h/v2/_catalog?n=100&last=x&ns=docker.io',
+    'SSH_AUTH_SOCK=/run/x PASSES=3 BYPASS_HOST=h HTTPS_PROXY=http://proxy:3128',
+    'tar -p file -u root, and the login -u of somebody',
     'keyUsage: keyCertSign; keys=2; monkey=3; /key=4',
   ]
   for (const text of texts) t.equal(redactText(text), text)

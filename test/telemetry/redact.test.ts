@@ -34,6 +34,11 @@ const SECRET_NAMES = [
   'tls.key',
   '.dockerconfigjson',
   'pwd',
+  'pass',
+  'user_pass',
+  'REGISTRY_PASS',
+  'dbPass',
+  'Passwort',
 ]
 const PLAIN_NAMES = [
   'host',
@@ -49,6 +54,8 @@ const PLAIN_NAMES = [
   'generation',
   'by',
   'unknown-authority',
+  'bypass',
+  'compass',
 ]
 
 t.test('secret-looking names are told from plain ones', async (t) => {

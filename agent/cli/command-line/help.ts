@@ -12,7 +12,8 @@ import {
 } from './flags.ts'
 
 export function generalHelp(): string {
-  const commands = COMMAND_NAMES.map((name) => `  ${name.padEnd(9)} ${COMMANDS[name].summary}`)
+  const width = Math.max(...COMMAND_NAMES.map((name) => name.length))
+  const commands = COMMAND_NAMES.map((name) => `  ${name.padEnd(width)}  ${COMMANDS[name].summary}`)
   return `registry-trust - makes this node trust private registries, proves it with a test pull, and never makes the node worse
 
 Usage: registry-trust COMMAND [FLAGS]

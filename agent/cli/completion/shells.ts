@@ -88,7 +88,7 @@ function zsh(): string {
   })
   return `#compdef registry-trust
 # zsh completion for registry-trust: registry-trust completion zsh > "\${fpath[1]}/_registry-trust"
-_registry_trust() {
+_registry-trust() {
   local -a commands
   commands=(
 ${commands.join('\n')}
@@ -104,7 +104,12 @@ ${commands.join('\n')}
 ${cases.join('\n')}
   esac
 }
-compdef _registry_trust registry-trust
+# As a file of fpath this is the body of the function itself at the first completion; else it is sourced.
+if [[ $funcstack[1] == _registry-trust ]]; then
+  _registry-trust "$@"
+else
+  compdef _registry-trust registry-trust
+fi
 `
 }
 

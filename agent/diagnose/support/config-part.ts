@@ -5,6 +5,7 @@ import { asAgentError } from '../../model/errors.ts'
 import type { InputFile, InputFiles } from '../../model/ports.ts'
 import { decodeCertificates } from '../../pki/decode/decode.ts'
 import { parseYaml } from '../../text/yaml-tree.ts'
+import { withoutUnknown } from './known-keys.ts'
 
 const MOST_BYTES = 1024 * 1024
 const MOST_FILES = 500
@@ -57,7 +58,7 @@ function describe(path: string, input: InputFile): object {
 
 function yamlOf(bytes: Buffer): object {
   const { tree, problems, position } = parseYaml(bytes.toString('utf8'))
-  if (tree !== undefined) return { values: tree.value }
+  if (tree !== undefined) return { values: withoutUnknown(tree.value) }
   const told = problems.map(({ at, text }) => `line ${position(at).line}: ${text}`)
   return { bytes: bytes.length, notShown: told.join('; ') }
 }

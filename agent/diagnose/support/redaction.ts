@@ -42,15 +42,25 @@ export class Redaction {
     if (typeof value === 'string') return isHidden ? this.#hide(value, place) : value
     if (typeof value === 'bigint' || typeof value === 'number') return isHidden ? REDACTED : Number(value)
     if (value instanceof Date) return isHidden || Number.isNaN(value.getTime()) ? null : value.toISOString()
-    if (Array.isArray(value)) return value.map((item) => this.#copy(item, { ...place, depth: depth + 1 }))
+    if (Array.isArray(value)) return value.map((item, index) => this.#copy(item, this.#inList(value, index, place)))
     if (typeof value !== 'object' || value === null) return value
+    const { name: ofPair } = value as { readonly name?: unknown }
+    const isPair = typeof ofPair === 'string' && isSecretName(ofPair)
     return Object.fromEntries(
       Object.entries(value).map(([name, item]) => {
-        const isSecret = isSecretName(name) || place.isHeaders === true
+        const isSecret = isSecretName(name) || place.isHeaders === true || (isPair && name === 'value')
         const inside = { isHidden: isHidden || isSecret, isSecret: isSecret && !FILE.test(name), depth: depth + 1 }
         return [name, this.#copy(item, { ...inside, isHeaders: HEADERS.test(name) })]
       }),
     )
+  }
+
+  /** An argument after `--password`, and the value of `{name: REGISTRY_PASSWORD, value: …}`, are secrets by their neighbour. */
+  #inList(list: readonly unknown[], index: number, place: Place): Place {
+    const before = list[index - 1]
+    const isArgument =
+      typeof before === 'string' && /^--?[a-z]/i.test(before) && isSecretName(before.replace(/^-+/, ''))
+    return { ...place, depth: place.depth + 1, ...(isArgument && { isHidden: true, isSecret: true }) }
   }
 
   #hide(value: string, { isSecret }: Place): string {
