@@ -9,7 +9,7 @@ import { writeManifests } from '../../scripts/releasing/manifests.ts'
 import type { Kubernetes } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { defineCustomKinds } from '../fixtures/deploy/custom-kinds.ts'
-import { commandsOn, documentedCommands, RULES, rulesFor } from '../fixtures/deploy/documented-commands.ts'
+import { commandsOn, documentedCommands, RULES, rulesFor, yamlOf } from '../fixtures/deploy/documented-commands.ts'
 import { render } from '../fixtures/deploy/objects.ts'
 import { Daemon, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { tinyImage } from '../fixtures/node/image.ts'
@@ -68,10 +68,18 @@ onKubernetes(t).test('what runs against a cluster', async (t, kubernetes) => {
       isThere = true
     }
     await actForTheControllers(kubernetes)
+    if (text.endsWith('--values my-values.yaml')) {
+      // As somebody who begins with this page: nothing is installed yet, and the values are those of the page.
+      await kubernetes.sh(FROM_NOTHING, checkout)
+      writeFileSync(join(checkout, 'my-values.yaml'), yamlOf(path))
+    }
     const script = path.startsWith('docs/runbooks/') ? [...variables, text].join('\n') : text
     t.match(await kubernetes.sh(script, checkout), { status: 0 }, `${path}: ${text}`)
   }
 })
+
+const FROM_NOTHING = `helm --namespace registry-trust uninstall registry-trust --ignore-not-found
+kubectl -n registry-trust delete daemonset,networkpolicy,serviceaccount,configmap registry-trust --ignore-not-found`
 
 /** The checkout as a user of docs/quick-start.md has it by the end: with manifests and a configuration of his own. */
 async function checkoutWithManifests(t: Test): Promise<string> {
