@@ -17,6 +17,22 @@ export type NodeLayout = {
   readonly units: readonly string[]
   /** The distribution writes config.toml anew at each of its starts: an edit would be lost. */
   readonly isConfigGenerated: boolean
+  /** Where it keeps a containerd of its own, whose unit starts another program; a `*` stands for one folder. */
+  readonly binaries?: readonly string[]
+  /** How a person sets config_path where config.toml is generated. */
+  readonly setting?: string
+  /** It makes config.toml of the files in a folder, and restarts containerd itself when one of them changes. */
+  readonly dropIns?: DropIns
+}
+
+export type DropIns = {
+  readonly folder: string
+  /** The agent's own file in it. */
+  readonly file: string
+  /** What the distribution makes of them, and imports: the files of the folder say the same. */
+  readonly merged: string
+  /** The first line of a config.toml that the distribution still writes. */
+  readonly mark: string
 }
 
 export const LAYOUTS: readonly NodeLayout[] = [
@@ -35,6 +51,8 @@ export const LAYOUTS: readonly NodeLayout[] = [
     certsDirectory: '/var/lib/rancher/k3s/agent/etc/containerd/certs.d',
     units: ['k3s.service', 'k3s-agent.service'],
     isConfigGenerated: true,
+    binaries: ['/var/lib/rancher/k3s/data/current/bin/containerd'],
+    setting: 'update k3s (every release since January 2024 sets it), or set it in config.toml.tmpl beside that file',
   },
   {
     name: 'rke2',
@@ -43,6 +61,8 @@ export const LAYOUTS: readonly NodeLayout[] = [
     certsDirectory: '/var/lib/rancher/rke2/agent/etc/containerd/certs.d',
     units: ['rke2-server.service', 'rke2-agent.service'],
     isConfigGenerated: true,
+    binaries: ['/var/lib/rancher/rke2/bin/containerd', '/var/lib/rancher/rke2/data/*/bin/containerd'],
+    setting: 'update RKE2 (every release since January 2024 sets it), or set it in config.toml.tmpl beside that file',
   },
   {
     name: 'k0s',
@@ -51,6 +71,15 @@ export const LAYOUTS: readonly NodeLayout[] = [
     certsDirectory: '/etc/containerd/certs.d',
     units: ['k0sworker.service', 'k0scontroller.service'],
     isConfigGenerated: true,
+    binaries: ['/var/lib/k0s/bin/containerd'],
+    setting: 'set it in that file yourself and restart k0s',
+    // docs.k0sproject.io, Runtime: since 1.27.1.
+    dropIns: {
+      folder: '/etc/k0s/containerd.d',
+      file: '/etc/k0s/containerd.d/registry-trust.toml',
+      merged: '/run/k0s/containerd-cri.toml',
+      mark: '# k0s_managed=true',
+    },
   },
   {
     name: 'microk8s',
@@ -58,9 +87,18 @@ export const LAYOUTS: readonly NodeLayout[] = [
     configFile: '/var/snap/microk8s/current/args/containerd.toml',
     certsDirectory: '/var/snap/microk8s/current/args/certs.d',
     units: ['snap.microk8s.daemon-containerd.service', 'snap.microk8s.daemon-kubelite.service'],
-    isConfigGenerated: false,
+    // Of args/containerd-template.toml, by run-containerd-with-args.
+    isConfigGenerated: true,
+    binaries: ['/snap/microk8s/current/bin/containerd'],
+    setting:
+      'set it to "$SNAP_DATA/args/certs.d" in /var/snap/microk8s/current/args/containerd-template.toml and restart MicroK8s',
   },
 ]
+
+/** The layout of this name; undefined for a name that is in no table. */
+export function layoutNamed(name: string): NodeLayout | undefined {
+  return LAYOUTS.find((layout) => layout.name === name)
+}
 
 /** Layouts that a socket belongs to; k3s and RKE2 share theirs and are told apart by unit or config file. */
 export function layoutsOfSocket(socket: string): readonly NodeLayout[] {

@@ -30,6 +30,8 @@ export type ContainerdFacts = {
   readonly defaultCertsDirectory: string
   /** The distribution writes config.toml anew at each of its starts: an edit would be lost. */
   readonly isConfigGenerated: boolean
+  /** containerd's binary where the distribution keeps one of its own and the unit starts another program. */
+  readonly ownBinary?: string
 }
 
 export type SystemRootsFacts = {

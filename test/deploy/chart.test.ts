@@ -217,6 +217,14 @@ testWithHelm(t, 'what would take trust off the nodes or start nothing is refused
       /distrust is not available with profile hosts.*use profile full/,
     ],
     [{ config: CONFIG, profile: 'hosts', distribution: 'k3s' }, /distribution k3s is not available with profile hosts/],
+    [{ config: CONFIG, profile: 'audit', distribution: 'rhel' }, /rhel is not available with profile audit/],
+    [{ config: CONFIG, profile: 'hosts', operatingSystem: 'cos' }, /cos is not available with profile hosts/],
+    [
+      { config: CONFIG, distribution: 'suse', operatingSystem: 'rhel' },
+      /suse and operatingSystem rhel exclude each other/,
+    ],
+    [{ config: CONFIG, distribution: 'talos' }, /cannot change trust on talos.*registry-trust bootstrap --for talos/],
+    [{ config: CONFIG, distribution: 'bottlerocket' }, /registry-trust bootstrap --for bottlerocket/],
     [
       { config: CONFIG, profile: 'uninstall', sidecars: 'plain' },
       /sidecars=plain is not available with profile uninstall/,

@@ -22,6 +22,10 @@ function objectsOf(folder: string): readonly KubernetesObject[] {
   return rendered.get(folder) ?? []
 }
 
+function isOfNode({ volumes = [] }: PodSpec, name: string): boolean {
+  return volumes.find((volume) => volume.name === name)?.hostPath !== undefined
+}
+
 function specOf(overlay: string): PodSpec {
   return podSpec(objectsOf(`overlays/${overlay}`))
 }
@@ -129,7 +133,7 @@ for (const folder of FOLDERS)
           (mount) => mount.readOnly !== true && mount.mountPath.startsWith('/host/'),
         ))
           t.notOk(
-            volumeMounts.some(({ mountPath }) => mountPath.startsWith(`${outer.mountPath}/`)),
+            volumeMounts.some((one) => one.mountPath.startsWith(`${outer.mountPath}/`) && isOfNode(spec, one.name)),
             `${name}: ${outer.mountPath}`,
           )
     },
@@ -146,6 +150,16 @@ t.test('each profile can write what it says and nothing else', async (t) => {
       writable(specOf(name), 'agent').filter((path) => path.includes('rancher')),
       [`/etc/rancher/${name}`, `/var/lib/rancher/${name}/agent/etc/containerd`],
     )
+  const [containerd, state] = ['/etc/containerd', '/var/lib/registry-trust']
+  t.same(writable(specOf('rhel'), 'agent'), [containerd, '/etc/pki/ca-trust', state])
+  t.same(writable(specOf('suse'), 'agent'), [containerd, '/etc/pki/trust', '/var/lib/ca-certificates', state])
+  t.same(writable(specOf('photon'), 'agent'), [containerd, '/etc/pki/tls/certs', '/etc/ssl/certs', state])
+  for (const name of ['flatcar', 'cos'])
+    t.same(writable(specOf(name), 'agent'), [containerd, '/etc/ssl/certs', state], 'nothing below /usr')
+  t.same(writable(specOf('k0s'), 'agent'), [containerd, '/etc/k0s/containerd.d', ...full.slice(1)])
+  t.same(writable(specOf('microk8s'), 'agent'), [...full.slice(1), '/var/snap/microk8s'])
+  for (const name of ['k0s', 'microk8s'])
+    t.same(writable(specOf(name), 'sidecar'), [state], 'no config.toml to put back')
   t.same(writable(specOf('hosts-proof'), 'sidecar'), [])
   t.same(writable(specOf('full'), 'sidecar'), ['/etc/containerd', '/var/lib/registry-trust'])
 })
@@ -162,7 +176,7 @@ t.test('the sockets of the node are seen by the sidecar alone, and each where th
         .map(({ name }) => name)
     }
     const expected = /^(audit|hosts)$/.test(overlay) ? [] : ['sidecar']
-    t.same(seeing(/^\/run\/(k3s\/)?containerd/), expected, overlay)
+    t.same(seeing(/^(\/run\/((k3s\/)?containerd|k0s)|\/var\/snap\/microk8s\/common\/.*)$/), expected, overlay)
     t.same(seeing(/^\/run\/dbus/), /^(audit|hosts|hosts-proof)$/.test(overlay) ? [] : ['sidecar'], overlay)
   }
 })

@@ -15,16 +15,18 @@ export type MergeResult =
   | { readonly ok: true; readonly registry: EffectiveRegistry }
   | { readonly ok: false; readonly problem: Problem }
 
+/** `isMerged`: the distribution merges the files itself before containerd reads them, as k0s does. */
 export function effectiveRegistry(
   main: ContainerdConfig,
   imports: readonly ContainerdConfig[],
   version: ContainerdVersion,
+  isMerged = false,
 ): MergeResult {
   const newer = imports.find((file) => (file.declaredVersion ?? 0) > main.effectiveVersion)
   if (newer) return { ok: false, problem: newerImport(main, newer) }
   return {
     ok: true,
-    registry: isAtLeast(version, 2, 1) ? mergeKeys(main, imports) : lastTableWins(main, imports, version),
+    registry: isMerged || isAtLeast(version, 2, 1) ? mergeKeys(main, imports) : lastTableWins(main, imports, version),
   }
 }
 

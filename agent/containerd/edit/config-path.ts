@@ -45,6 +45,8 @@ export type ConfigPathRequest = {
   readonly containerdVersion: string
   /** What config_path is set to where it is not set yet. */
   readonly directory: string
+  /** The distribution merges the imported files key by key, whatever this containerd does. */
+  readonly areImportsMerged?: boolean
   /** Where given, legacy mirrors and configs are moved to host folders instead of being a refusal. */
   readonly migrate?: MigrationFacts
   /**
@@ -85,14 +87,18 @@ function refuseWith(error: AgentError): ConfigPathPlan {
 }
 
 function newFile(version: ContainerdVersion, directory: string): string {
-  const schema = schemaForNewFile(version)
-  return [
-    '# Written by registry-trust-agent: there was no configuration file. Everything not set here has its default.',
-    `version = ${schema}`,
-    '',
-    ...registryLines(schema, directory),
-    '',
-  ].join('\n')
+  const why = 'there was no configuration file. Everything not set here has its default.'
+  return fileWith(schemaForNewFile(version), directory, why)
+}
+
+/** The bytes of a drop-in that sets config_path and nothing else, in the schema of the file that it is merged into. */
+export function dropInWith(schema: 2 | 3, directory: string): Buffer {
+  return Buffer.from(fileWith(schema, directory, 'containerd reads host directories from here.'))
+}
+
+function fileWith(schema: 2 | 3, directory: string, why: string): string {
+  const lines = [`# Written by registry-trust-agent: ${why}`, `version = ${schema}`, '']
+  return [...lines, ...registryLines(schema, directory), ''].join('\n')
 }
 
 function registryLines(schema: 2 | 3, directory: string): readonly string[] {
@@ -110,7 +116,7 @@ async function planExisting(
   const { effectiveVersion: schema } = config
   if (!isSchemaVersion(schema) || !acceptedSchemas(version).includes(schema))
     return refuse('CONTAINERD_CONFIG_UNSUPPORTED', schemaNotAccepted(config, version))
-  const merged = effectiveRegistry(config, imports, version)
+  const merged = effectiveRegistry(config, imports, version, request.areImportsMerged)
   if (!merged.ok) return { kind: 'refused', problem: merged.problem }
   const { registry } = merged
   const legacy = await legacySections(registry, [config, ...imports], version)

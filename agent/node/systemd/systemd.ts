@@ -9,6 +9,7 @@ import type { MessageBus } from 'dbus-native'
 import { AgentError } from '../../model/errors.ts'
 import type { CallOptions, JobOutcome, Systemd, UnitFacts } from '../../model/ports.ts'
 import { relevantEnvironment } from '../processes/environment.ts'
+import { expandCommand } from './command-line.ts'
 
 const SYSTEMD = 'org.freedesktop.systemd1'
 const MANAGER = {
@@ -61,7 +62,10 @@ async function unitFacts(bus: MessageBus, name: string): Promise<UnitFacts | und
     subState: text(unit['SubState']),
     mainPid: Number(service['MainPID'] ?? 0),
     killMode: text(service['KillMode']),
-    execStart: commandOf(service['ExecStart']),
+    execStart: expandCommand(commandOf(service['ExecStart']), {
+      entries: texts(service['Environment']),
+      hasFiles: Array.isArray(service['EnvironmentFiles']) && service['EnvironmentFiles'].length > 0,
+    }),
     environment: relevantEnvironment(texts(service['Environment'])),
     restarts: Number(service['NRestarts'] ?? 0),
     result: text(service['Result']),

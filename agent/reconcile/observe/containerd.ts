@@ -21,7 +21,7 @@ import type {
 } from '../../model/ports.ts'
 import type { ObservePorts } from '../../model/run-ports.ts'
 import { isPattern, matcherOf } from '../../text/file-pattern.ts'
-import { USUAL_BINARIES, usualBinary } from './binary.ts'
+import { ownBinary, USUAL_BINARIES, usualBinary } from './binary.ts'
 import { systemRootsFacts } from './system-roots.ts'
 
 const CALL_MS = 5_000
@@ -53,7 +53,8 @@ export async function observeContainerd(
     const startedAt = earliest(process?.startedAt, unit?.startedAt)
     const environment = process?.environment ?? unit?.environment ?? {}
     const systemRoots = await systemRootsFacts(ports.files, { environment })
-    const imports = await readImports(config, configFile, ports.files)
+    const imports = await readImports(config, configFile, layout, ports.files)
+    const binary = await ownBinary(layout, ports.files)
     const facts: ContainerdFacts = {
       socket,
       version: runtimeVersion,
@@ -64,6 +65,7 @@ export async function observeContainerd(
       configFile,
       config,
       ...imports,
+      ...(binary === undefined ? {} : { ownBinary: binary }),
       ...(startedAt === undefined ? {} : { startedAt }),
       ...(systemRoots === undefined ? {} : { systemRoots }),
       layout: layout.name,
@@ -136,7 +138,8 @@ export async function observeOffline(
 ): Promise<ContainerdFacts> {
   const layout = await layoutByFolder(ports.files)
   const found = await findUnit(unit, undefined, [layout], ports.systemd)
-  const binary = found?.execStart[0] ?? (await usualBinary(ports.files))
+  const own = await ownBinary(layout, ports.files)
+  const binary = own ?? found?.execStart[0] ?? (await usualBinary(ports.files))
   if (binary === undefined)
     throw new AgentError(
       'CONTAINERD_NOT_FOUND',
@@ -153,7 +156,8 @@ export async function observeOffline(
     missingSandboxImage: undefined,
     configFile,
     config,
-    ...(await readImports(config, configFile, ports.files)),
+    ...(await readImports(config, configFile, layout, ports.files)),
+    ...(own === undefined ? {} : { ownBinary: own }),
     layout: layout.name,
     defaultCertsDirectory: layout.certsDirectory,
     isConfigGenerated: layout.isConfigGenerated,
@@ -238,9 +242,12 @@ async function findUnit(
   return undefined
 }
 
-/** `-c FILE`, `--config FILE` or `--config=FILE` of the daemon, else the layout's place. */
+/**
+ * `-c FILE`, `--config FILE` or `--config=FILE` of the daemon, else the layout's place. The units of k3s, RKE2 and k0s
+ * name a configuration of their own by the same flag.
+ */
 function configFileOf(process: ProcessInfo | undefined, unit: UnitFacts | undefined, layout: NodeLayout): string {
-  const argv = process?.argv ?? unit?.execStart ?? []
+  const argv = process?.argv ?? (layout.binaries === undefined ? unit?.execStart : undefined) ?? []
   const at = argv.findIndex((word) => word === '-c' || word === '--config' || word === '-config')
   const named = at >= 0 ? argv[at + 1] : argv.find((word) => /^--?config=/.test(word))?.replace(/^--?config=/, '')
   return named?.startsWith('/') ? posix.normalize(named) : layout.configFile
@@ -252,12 +259,18 @@ type Imports = Pick<ContainerdFacts, 'imports' | 'importFolders' | 'unseenImport
  * In the order in which containerd merges them, what imported files import included; a pattern may have `*` in its last
  * part only.
  */
-async function readImports(config: FileState, configFile: string, files: NodeFiles): Promise<Imports> {
+async function readImports(
+  config: FileState,
+  configFile: string,
+  { dropIns }: NodeLayout,
+  files: NodeFiles,
+): Promise<Imports> {
   const imports: { path: string; bytes: Buffer }[] = []
   const folders = new Set<string>()
   const unseen: Problem[] = []
   const seen = new Set([configFile])
-  const pending = config.kind === 'file' ? [...patternsOf(config.bytes, configFile)] : []
+  const named = config.kind === 'file' ? patternsOf(config.bytes, configFile) : []
+  const pending = named.map((path) => (path === dropIns?.merged ? `${dropIns.folder}/*.toml` : path))
   for (let pattern = pending.shift(); pattern !== undefined; pattern = pending.shift()) {
     const folder = posix.dirname(pattern)
     folders.add(folder)

@@ -11,6 +11,8 @@ const BUNDLES = [
   '/etc/ssl/certs/ca-certificates.crt',
   '/etc/pki/tls/certs/ca-bundle.crt',
   '/etc/ssl/ca-bundle.pem',
+  // What that one leads to on SUSE; the link itself is not mounted into a Pod.
+  '/var/lib/ca-certificates/ca-bundle.pem',
   '/etc/pki/tls/cacert.pem',
   '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
   '/etc/ssl/cert.pem',

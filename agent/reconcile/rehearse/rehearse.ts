@@ -2,6 +2,7 @@
 // candidate host directories, before anything on the node changes.
 
 import { rehearsalConfig } from '../../containerd/config/rehearsal.ts'
+import { layoutNamed } from '../../containerd/layouts.ts'
 import { atMost } from '../../model/at-most.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'
@@ -17,6 +18,11 @@ const START_DEADLINE_MS = 15_000
 const PROOF_DEADLINE_MS = 5_000
 /** Where the copy has to behave like the daemon: proxies and the roots that Go reads. */
 const INHERITED = /^(https?_proxy|no_proxy|all_proxy|ssl_cert_file|ssl_cert_dir)$/i
+
+/** What the unit starts, where that is containerd. */
+function programOf({ unit, layout }: ContainerdFacts): string | undefined {
+  return layoutNamed(layout)?.binaries === undefined ? unit?.execStart[0] : undefined
+}
 
 export async function rehearse(...request: Parameters<typeof rehearseOnce>): Promise<Rehearsal> {
   const first = await rehearseOnce(...request)
@@ -43,7 +49,8 @@ async function rehearseOnce(
   const touchesContainerd = planned.plan.changes.some(({ target }) => read.has(target))
   if (!always && !touchesContainerd && !planned.plan.restart.required)
     return { verdict: 'not-needed', reason: 'nothing that containerd reads would change' }
-  const binary = given ?? facts.process?.executable ?? facts.unit?.execStart[0] ?? (await usualBinary(files))
+  const known = given ?? facts.process?.executable ?? facts.ownBinary ?? programOf(facts)
+  const binary = known ?? (await usualBinary(files))
   if (binary === undefined)
     return {
       verdict: 'not-rehearsed',

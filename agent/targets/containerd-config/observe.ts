@@ -2,6 +2,7 @@
 import { posix } from 'node:path'
 import { readContainerdConfig } from '../../containerd/config/read.ts'
 import { legacyCaFiles, type MigrationFacts } from '../../containerd/edit/migrate-legacy.ts'
+import { layoutNamed } from '../../containerd/layouts.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { Ownership } from '../../model/state.ts'
@@ -18,6 +19,10 @@ export type ObservedConfig = {
   /** The config file itself, links not followed. */
   readonly file: FileState
   readonly folder: FileState
+  /** Whether a file can be put beside it. */
+  readonly isFolderWritable: boolean
+  /** The agent's drop-in where the distribution takes some; undefined: it takes none. */
+  readonly dropIn?: { readonly state: FileState; readonly isWritable: boolean }
   /** What `layout: legacy` needs or has left; undefined: nothing. */
   readonly ownLegacy: ObservedLegacy | undefined
   /** What stood in config.toml before the agent set a sandbox image there; undefined: no file, or no longer known. */
@@ -40,10 +45,16 @@ export async function observeConfig(
   const names = await files.list(target)
   const existingFolders = names.filter((name) => !name.startsWith('.') && owned[`${target}/${name}`] === undefined)
   const uselessCaFiles = await uselessCas(facts, files)
+  const dropIns = layoutNamed(facts.layout)?.dropIns
+  const isFolderWritable = folder.kind !== 'folder' || (await files.isWritable(posix.dirname(facts.configFile)))
   return {
     facts,
     file,
     folder,
+    isFolderWritable,
+    ...(dropIns && {
+      dropIn: { state: await files.read(dropIns.file), isWritable: await files.isWritable(dropIns.folder) },
+    }),
     legacy: { existingFolders, uselessCaFiles },
     directoriesWithHosts: withHosts,
     ownLegacy: await observeLegacy(facts, input, ports),

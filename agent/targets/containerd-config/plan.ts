@@ -9,6 +9,7 @@ import { posix } from 'node:path'
 import { type ConfigPathPlan, planConfigPath } from '../../containerd/edit/config-path.ts'
 import { withoutOwnLegacy } from '../../containerd/edit/legacy-layout.ts'
 import type { MovedFolder } from '../../containerd/edit/migrate-legacy.ts'
+import { layoutNamed } from '../../containerd/layouts.ts'
 import { needsHostFolder, trustOf, withWildcard } from '../../model/desired-state.ts'
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { registryOf } from '../../model/lookup.ts'
@@ -16,6 +17,7 @@ import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Change } from '../../model/plan.ts'
 import type { TargetInput, TargetPlan } from '../../model/target.ts'
 import { NOTHING_TO_DO, rootFile, sha256, whatIs } from '../files/files.ts'
+import { planDropIn, withoutDropIn } from './drop-in.ts'
 import { heldInLegacy, isLoaded, type LegacyTargetPlan, planLegacyLayout } from './legacy.ts'
 import { planLegacyRemovals } from './legacy-files.ts'
 import type { ObservedLegacy } from './legacy-observe.ts'
@@ -183,16 +185,20 @@ async function planHostsLayout(
     configFile: facts.configFile,
     bytes: current,
     imports: facts.imports,
+    areImportsMerged: layoutNamed(facts.layout)?.dropIns !== undefined,
     containerdVersion: facts.version,
     directory: facts.defaultCertsDirectory,
     directoriesWithHosts: observed.directoriesWithHosts,
     migrate: { ...observed.legacy, isVerifiedByAnchors: (host) => isVerifiedByAnchors(host, input) },
   })
-  if (plan.kind === 'already-set') return alreadySet(plan, unchanged, facts)
   // Without a CA to write nothing needs config_path, and a node that declares nothing is not touched.
   const needsHosts = withWildcard(input.desired).some((registry) => needsHostFolder(registry, input.desired))
+  if (plan.kind === 'already-set') {
+    const set = alreadySet(plan, unchanged, facts)
+    return needsHosts ? set : { ...set, ...withoutDropIn(observed) }
+  }
   const isMigration = plan.kind === 'edit' && plan.migration !== undefined
-  if (!needsHosts && !(input.migrateAll && isMigration)) return unchanged
+  if (!needsHosts && !(input.migrateAll && isMigration)) return { ...unchanged, ...withoutDropIn(observed) }
   if (plan.kind === 'refused') {
     const refused = { ...unchanged, problems: [plan.problem] }
     return plan.problem.code === 'CONTAINERD_CONFIG_UNREADABLE' ? asLoaded(refused, facts) : refused
@@ -236,15 +242,21 @@ function alreadySet(
 }
 
 /** Why config.toml cannot be changed on this node. */
-export function editObstacle({ facts, file, folder }: ObservedConfig): Problem | undefined {
+export function editObstacle({ facts, file, folder, isFolderWritable }: ObservedConfig): Problem | undefined {
   const because = (text: string) => problem('CONFIG_EDIT_UNSUPPORTED', text)
   if (facts.unseenImport !== undefined) return facts.unseenImport
   if (facts.isConfigGenerated)
-    return because(`${facts.configFile} is written anew by ${facts.layout} at each start, so an edit would be lost`)
+    return because(
+      `${facts.configFile} is written anew by ${facts.layout} at each start, so an edit would be lost; for config_path ${layoutNamed(facts.layout)?.setting ?? 'see its documentation'}`,
+    )
   if (file.kind !== 'file' && file.kind !== 'absent')
     return because(`${facts.configFile} is ${whatIs(file)}; the agent edits regular files only`)
   if (folder.kind !== 'folder')
     return because(`${posix.dirname(facts.configFile)} does not exist, so containerd reads no file there`)
+  if (!isFolderWritable)
+    return because(
+      `${posix.dirname(facts.configFile)} cannot be written; a writable copy of the file can take its place (a drop-in of the unit that names it), or one that it imports can set config_path`,
+    )
   return undefined
 }
 
@@ -255,6 +267,8 @@ function edit(
   { owned }: TargetInput,
 ): ConfigTargetPlan | Promise<ConfigTargetPlan> {
   const { facts, file } = observed
+  const dropIn = planDropIn(plan, observed)
+  if (dropIn !== undefined) return { ...unchanged, ...dropIn }
   const obstacle = editObstacle(observed)
   if (obstacle !== undefined) return asLoaded({ ...unchanged, problems: [obstacle] }, facts)
   const isInForce =

@@ -2,6 +2,7 @@
 // lie is what config.toml says once it is edited, and what k3s and RKE2 write there comes from their registries.yaml.
 // Pure.
 import { posix } from 'node:path'
+import { layoutNamed } from '../../containerd/layouts.ts'
 import { needsHostFolder, trustOf, withWildcard } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
@@ -27,7 +28,7 @@ export async function planContainerd(base: TargetInput, observed: ObservedContai
     changes: [...moved, ...hosts.changes, ...k3s.changes],
     problems: [...hosts.problems, ...k3s.problems],
     warnings: [sandboxWarning(facts), ...[hosts, k3s, config].map(({ warnings = [] }) => warnings)].flat(),
-    restart: config.restart ?? restartOfDistribution(config, k3s, facts),
+    restart: config.restart === undefined ? restartOfDistribution(config, k3s, facts) : leftTo(facts, config.restart),
     last: { changes: config.changes, problems: problemsOfConfig(config, k3s, facts) },
     candidate: {
       certsDirectory: config.certsDirectory,
@@ -99,6 +100,20 @@ function problemsOfConfig(config: ConfigTargetPlan, { named }: K3sPlan, facts: C
   return isTheirs ? config.problems.filter(({ code }) => code !== 'CONFIG_EDIT_UNSUPPORTED') : config.problems
 }
 
+/** What the unit of a distribution starts is more than containerd: its restart is never the agent's to make. */
+function leftTo({ layout: name, unit, isConfigGenerated }: ContainerdFacts, need: RestartNeed): RestartNeed {
+  if (!isConfigGenerated || !need.required) return need
+  const byHand =
+    layoutNamed(name)?.dropIns === undefined
+      ? byHandOf(unit?.name ?? name)
+      : `${name} restarts containerd by itself within a few seconds; where it does not, restart ${unit?.name ?? name} when it suits you`
+  return { ...need, byHand }
+}
+
+function byHandOf(unit: string): string {
+  return `restart ${unit} when it suits you: the kubelet and containerd restart with it, so the agent does not`
+}
+
 /** Never the agent's to make: the kubelet restarts with it, and on a server the API and its database too. */
 function restartOfDistribution(
   { certsDirectory }: ConfigTargetPlan,
@@ -112,7 +127,7 @@ function restartOfDistribution(
   return {
     required: true,
     reason: `this ${facts.layout} sets no config_path, so the CA of ${hosts} counts from its next start on`,
-    byHand: `restart ${facts.unit?.name ?? facts.layout} when it suits you: the kubelet and containerd restart with it, so the agent does not`,
+    byHand: byHandOf(facts.unit?.name ?? facts.layout),
   }
 }
 

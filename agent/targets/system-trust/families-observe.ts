@@ -14,6 +14,10 @@ export type Family = {
   readonly bundle: string
   /** Folders of certificates that are not to be trusted; the first that is there counts. */
   readonly blocklists?: readonly string[]
+  /** ID or ID_LIKE of os-release: where the bundle is not seen, they tell that it is there. */
+  readonly ids: readonly string[]
+  /** What a Pod has to mount besides. */
+  readonly folders: readonly string[]
 }
 
 /**
@@ -25,17 +29,25 @@ export const FAMILIES: { readonly [name: string]: Family } = {
     sources: '/etc/pki/ca-trust/source/anchors',
     bundle: '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
     blocklists: ['/etc/pki/ca-trust/source/blocklist', '/etc/pki/ca-trust/source/blacklist'],
+    ids: ['rhel', 'fedora', 'centos', 'amzn', 'azurelinux', 'mariner'],
+    folders: ['/etc/pki/ca-trust'],
   },
   suse: {
     sources: '/etc/pki/trust/anchors',
     bundle: '/var/lib/ca-certificates/ca-bundle.pem',
     blocklists: ['/etc/pki/trust/blocklist', '/etc/pki/trust/blacklist'],
+    ids: ['suse', 'sles', 'opensuse'],
+    folders: ['/etc/pki/trust', '/var/lib/ca-certificates'],
   },
-  photon: { bundle: '/etc/pki/tls/certs/ca-bundle.crt' },
+  photon: { bundle: '/etc/pki/tls/certs/ca-bundle.crt', ids: ['photon'], folders: ['/etc/pki/tls/certs'] },
 }
+
+/** A store that this node has by its os-release, and that is not mounted into this Pod. */
+export type UnseenStore = { readonly name: string; readonly folders: readonly string[] }
 
 export type ObservedAnchorStore = {
   readonly family: Family | undefined
+  readonly unseen?: UnseenStore
   readonly isWritable: boolean
   readonly bundle: FileState
   readonly sources: ReadonlyMap<string, FileState>
@@ -74,7 +86,30 @@ export async function observeAnchorStore(
     const seen = { family, isWritable: writable.every((one) => one), bundle, sources }
     return isDistrustAtWork(input) ? { ...seen, ...(await observeBlocklist(family, input, files, backup)) } : seen
   }
-  return none
+  const unseen = await unseenStore(files)
+  return unseen === undefined ? none : { ...none, unseen }
+}
+
+/** The first that exists counts (os-release(5)). */
+const OS_RELEASE = ['/etc/os-release', '/usr/lib/os-release']
+
+async function unseenStore(files: NodeFiles): Promise<UnseenStore | undefined> {
+  const ids = new Set(await osIds(files))
+  for (const [name, family] of Object.entries(FAMILIES)) {
+    const folders = family.folders.filter((folder) => !files.isSeen(folder))
+    if (folders.length > 0 && family.ids.some((id) => ids.has(id))) return { name, folders }
+  }
+  return undefined
+}
+
+async function osIds(files: NodeFiles): Promise<readonly string[]> {
+  for (const path of OS_RELEASE) {
+    const state = await files.readFollowing(path)
+    if (state.kind !== 'file') continue
+    const lines = state.bytes.toString('utf8').matchAll(/^ID(?:_LIKE)?=["']?([^"'\n]*)/gm)
+    return [...lines].flatMap(([, value = '']) => value.split(/\s+/))
+  }
+  return []
 }
 
 async function observeBlocklist(

@@ -3,10 +3,17 @@
 // Begin here; then debian.ts (Debian, Ubuntu, plain), families.ts (RHEL, SUSE, Photon).
 // May touch: /etc/ssl/certs, the folder of local sources, and the bundle made of them.
 import { type DesiredState, systemAnchors } from '../../model/desired-state.ts'
-import type { Need, Target } from '../../model/target.ts'
+import { problem } from '../../model/errors.ts'
+import type { Need, Target, TargetInput, TargetPlan } from '../../model/target.ts'
 import { FULL } from '../files/profiles.ts'
 import { planSystemTrust } from './debian.ts'
-import { LOCAL_ANCHORS, type ObservedSystemTrust, observeSystemTrust, SYSTEM_CERTS } from './debian-observe.ts'
+import {
+  LOCAL_ANCHORS,
+  type ObservedSystemTrust,
+  observeSystemTrust,
+  ownedPaths,
+  SYSTEM_CERTS,
+} from './debian-observe.ts'
 import { CONF, SHIPPED } from './distrust-observe.ts'
 import { planAnchorStore } from './families.ts'
 import { type ObservedAnchorStore, observeAnchorStore } from './families-observe.ts'
@@ -27,6 +34,8 @@ export const SYSTEM_TRUST: Target<ObservedStores> = {
     return { certs, store }
   },
   plan(input, { certs, store }) {
+    const unread = planUnread(input, store)
+    if (unread !== undefined) return unread
     const plans = [...(certs === undefined ? [] : [planSystemTrust(input, certs)]), planAnchorStore(input, store)]
     const distrusts = plans.flatMap((plan) => plan.distrusts ?? [])
     return {
@@ -37,6 +46,20 @@ export const SYSTEM_TRUST: Target<ObservedStores> = {
   },
   watches: () => [SYSTEM_CERTS, LOCAL_ANCHORS].map((path) => ({ path, depth: 0 })),
   needs: needsOfStore,
+}
+
+/**
+ * The store of this node is not mounted: files in /etc/ssl/certs would be written, and read by few programs. What an
+ * earlier version put there is kept up until the store is seen.
+ */
+function planUnread(input: TargetInput, { unseen }: ObservedAnchorStore): TargetPlan | undefined {
+  const { enabled } = input.desired.targets.systemTrust
+  const isWanted = enabled === 'on' || (enabled === 'auto' && systemAnchors(input.desired).length > 0)
+  if (unseen === undefined || !isWanted || ownedPaths(input.owned).length > 0) return undefined
+  const { name, folders } = unseen
+  const text = `the system store of this node is not written: ${folders.join(' and ')} ${folders.length === 1 ? 'is' : 'are'} not mounted into this Pod, and little reads what lies in ${SYSTEM_CERTS} alone; add daemonset/components/${name}, or the chart's value operatingSystem: ${name}`
+  const found = problem('TARGET_NOT_MOUNTED', text)
+  return enabled === 'on' ? { changes: [], problems: [found] } : { changes: [], problems: [], warnings: [found] }
 }
 
 function needsOfStore({ desired }: Parameters<Target['needs']>[0]): readonly Need[] {
@@ -61,7 +84,7 @@ function needsOfAnchors(desired: DesiredState): readonly Need[] {
     path,
     access: 'write',
     why: 'targets.systemTrust',
-    remedy: `${FULL}, or set targets.systemTrust.enabled to false: containerd does not need it.`,
+    remedy: `${FULL}, or set targets.systemTrust.enabled to false: containerd does not need it. The components rhel, suse and photon mount the stores of these families instead.`,
     ...(enabled === 'auto' ? { severity: 'info' } : {}),
   }))
 }

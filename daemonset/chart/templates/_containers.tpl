@@ -65,8 +65,10 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
       {{- end }}
     {{- if $parts.restarter }}
     - {name: run-dbus, mountPath: /host/run/dbus, readOnly: true}
+    {{- if $parts.editsConfig }}
     # To put config.toml back when the agent cannot.
     - {name: etc-containerd, mountPath: /host{{ $parts.containerdFolder }}}
+    {{- end }}
     # The record of a restart under way: the agent writes it, and either of the two finishes it.
     - {name: state, mountPath: /host/var/lib/registry-trust}
     {{- end }}

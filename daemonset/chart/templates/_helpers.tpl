@@ -60,7 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- $profile := .Values.profile }}
 {{- $distribution := .Values.distribution }}
 {{- $plain := eq .Values.sidecars "plain" }}
-{{- if has $profile (list "k3s" "rke2" "openshift") }}
+{{- if has $profile (list "k3s" "rke2" "openshift" "k0s" "microk8s" "rhel" "suse" "flatcar" "cos" "photon") }}
 {{- $distribution = $profile }}
 {{- $profile = "full" }}
 {{- else if eq $profile "plain-sidecars" }}
@@ -71,9 +71,30 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- $profile = "uninstall" }}
 {{- end }}
 {{- $ranchers := has $distribution (list "k3s" "rke2") }}
+{{- $system := .Values.operatingSystem }}
+{{- if has $distribution (list "rhel" "suse" "flatcar" "cos" "photon") }}
+{{- if and $system (ne $system $distribution) }}
+{{- fail (printf "distribution %s and operatingSystem %s exclude each other: leave one of the two empty" $distribution $system) }}
+{{- end }}
+{{- $system = $distribution }}
+{{- end }}
+{{- $ofSystem := "" }}
+{{- if $system }}{{ $ofSystem = printf "registry-trust.mountsOf.%s" $system }}{{ end }}
+{{- $ofContainerd := "" }}
+{{- if has $distribution (list "k0s" "microk8s") }}{{ $ofContainerd = printf "registry-trust.mountsOf.%s" $distribution }}{{ end }}
+{{- $mounts := list }}
+{{- range compact (list $ofSystem $ofContainerd) }}
+{{- $mounts = concat $mounts (include . $ | fromYamlArray) }}
+{{- end }}
 {{- $all := has $profile (list "full" "uninstall") }}
 {{- if and $ranchers (not $all) }}
 {{- fail (printf "distribution %s is not available with profile %s: use profile full, whose only writes there are host directories and registries.yaml" $distribution $profile) }}
+{{- end }}
+{{- if has $distribution (list "talos" "bottlerocket") }}
+{{- fail (printf "the agent cannot change trust on %s, where only the settings of the machine can: print them with `registry-trust bootstrap --for %s`, and keep these nodes out of the DaemonSet with nodeSelector or affinity" $distribution $distribution) }}
+{{- end }}
+{{- if and (or $mounts $system) (not $all) }}
+{{- fail (printf "%s is not available with profile %s, which writes no more than certs.d: leave distribution and operatingSystem empty, or use profile full" (default $distribution $system) $profile) }}
 {{- end }}
 {{- if and .Values.distrust (not $all) }}
 {{- fail (printf "distrust is not available with profile %s, which does not write the system store: use profile full" $profile) }}
@@ -87,13 +108,60 @@ writesConfig: {{ $all }}
 writesHosts: {{ ne $profile "audit" }}
 proxy: {{ or $all (eq $profile "hosts-proof") }}
 restarter: {{ $all }}
+editsConfig: {{ not $ofContainerd }}
+writesCerts: {{ and $all (not (has $system (list "rhel" "suse"))) }}
+writesSources: {{ and $all (not $system) }}
+mounts: {{ $mounts | toJson }}
 plain: {{ $plain }}
 openshift: {{ eq $distribution "openshift" }}
 builders: {{ or .Values.builders (eq $distribution "openshift") }}
 rancher: {{ $ranchers | ternary $distribution "" | quote }}
-containerdFolder: {{ $ranchers | ternary (printf "/var/lib/rancher/%s/agent/etc/containerd" $distribution) "/etc/containerd" }}
-runFolder: {{ $ranchers | ternary "/run/k3s/containerd" "/run/containerd" }}
-containerdAddress: {{ $ranchers | ternary "/run/k3s/containerd/containerd.sock" ($all | ternary "" (eq $profile "hosts-proof" | ternary "" "none")) | quote }}
+{{- $runFolder := get (include "registry-trust.runFolders" . | fromYaml) $distribution }}
+containerdFolder: {{ $ranchers | ternary (printf "/var/lib/rancher/%s/agent/etc/containerd" $distribution) (eq $distribution "microk8s" | ternary "" "/etc/containerd") | quote }}
+runFolder: {{ default "/run/containerd" $runFolder }}
+containerdAddress: {{ $runFolder | empty | not | ternary (printf "%s/containerd.sock" $runFolder) ($all | ternary "" (eq $profile "hosts-proof" | ternary "" "none")) | quote }}
+{{- end }}
+
+{{/* Where a distribution's containerd listens, when it is not /run/containerd. */}}
+{{- define "registry-trust.runFolders" -}}
+k3s: /run/k3s/containerd
+rke2: /run/k3s/containerd
+k0s: /run/k0s
+microk8s: /var/snap/microk8s/common/run
+{{- end }}
+
+{{/* What the agent sees besides, for each store of certificates and each containerd: without a type it is an empty folder. */}}
+{{- define "registry-trust.mountsOf.rhel" -}}
+- {name: ca-trust, mountPath: /host/etc/pki/ca-trust, type: Directory}
+{{- end }}
+
+{{- define "registry-trust.mountsOf.suse" -}}
+- {name: pki-trust, mountPath: /host/etc/pki/trust, type: Directory}
+- {name: ca-certificates, mountPath: /host/var/lib/ca-certificates, type: Directory}
+{{- end }}
+
+{{- define "registry-trust.mountsOf.photon" -}}
+- {name: pki-tls-certs, mountPath: /host/etc/pki/tls/certs, type: Directory}
+{{- end }}
+
+{{- define "registry-trust.mountsOf.flatcar" -}}
+[]
+{{- end }}
+
+{{- define "registry-trust.mountsOf.cos" -}}
+[]
+{{- end }}
+
+{{- define "registry-trust.mountsOf.k0s" -}}
+- {name: etc-k0s, mountPath: /host/etc/k0s, type: Directory, readOnly: true}
+- {name: k0s-drop-ins, mountPath: /host/etc/k0s/containerd.d, type: DirectoryOrCreate}
+- {name: k0s-bin, mountPath: /host/var/lib/k0s/bin, type: Directory, readOnly: true}
+{{- end }}
+
+{{- define "registry-trust.mountsOf.microk8s" -}}
+- {name: microk8s-data, mountPath: /host/var/snap/microk8s, type: Directory}
+- {name: microk8s-common, mountPath: /host/var/snap/microk8s/common, readOnly: true}
+- {name: microk8s-snap, mountPath: /host/snap/microk8s, type: Directory, readOnly: true, mountPropagation: HostToContainer}
 {{- end }}
 
 {{/* Refuses what would take trust off the nodes or start nothing, with the remedy. */}}

@@ -7,21 +7,26 @@
 {{- end }}
 - {name: run, mountPath: /run}
 - {name: usr, mountPath: /host/usr, readOnly: true}
+{{- with $parts.containerdFolder }}
 - name: etc-containerd
-  mountPath: /host{{ $parts.containerdFolder }}
+  mountPath: /host{{ . }}
   {{- if not $parts.writesConfig }}
   readOnly: true
   {{- end }}
+{{- end }}
 {{- if and $parts.writesHosts (not $parts.writesConfig) }}
 - {name: certs-d, mountPath: /host/etc/containerd/certs.d}
 {{- end }}
 - name: etc-ssl-certs
   mountPath: /host/etc/ssl/certs
-  {{- if not $parts.writesConfig }}
+  {{- if not $parts.writesCerts }}
   readOnly: true
   {{- end }}
-{{- if $parts.writesConfig }}
+{{- if $parts.writesSources }}
 - {name: local-ca-certificates, mountPath: /host/usr/local/share/ca-certificates}
+{{- end }}
+{{- range $parts.mounts }}
+- {{ pick . "name" "mountPath" "readOnly" "mountPropagation" | toYaml | nindent 2 | trim }}
 {{- end }}
 - {name: state, mountPath: /host/var/lib/registry-trust}
 # Names are resolved as on the node: the resolver's part is dnsPolicy Default.
@@ -125,19 +130,29 @@ optional: true
   emptyDir: {medium: Memory, sizeLimit: 16Mi}
 - name: usr
   hostPath: {path: /usr, type: Directory}
+{{- with $parts.containerdFolder }}
 - name: etc-containerd
   hostPath:
-    path: {{ $parts.containerdFolder }}
+    path: {{ . }}
     type: {{ $parts.rancher | empty | ternary "DirectoryOrCreate" "Directory" }}
+{{- end }}
 {{- if and $parts.writesHosts (not $parts.writesConfig) }}
 - name: certs-d
   hostPath: {path: /etc/containerd/certs.d, type: DirectoryOrCreate}
 {{- end }}
 - name: etc-ssl-certs
   hostPath: {path: /etc/ssl/certs, type: Directory}
-{{- if $parts.writesConfig }}
+{{- if $parts.writesSources }}
 - name: local-ca-certificates
   hostPath: {path: /usr/local/share/ca-certificates, type: DirectoryOrCreate}
+{{- end }}
+{{- range $parts.mounts }}
+- name: {{ .name }}
+  {{- if .type }}
+  hostPath: {path: {{ trimPrefix "/host" .mountPath }}, type: {{ .type }}}
+  {{- else }}
+  emptyDir: {medium: Memory, sizeLimit: 1Mi}
+  {{- end }}
 {{- end }}
 - name: state
   hostPath: {path: /var/lib/registry-trust, type: DirectoryOrCreate}

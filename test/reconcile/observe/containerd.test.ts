@@ -1,7 +1,7 @@
 // Which containerd a node has: the socket is found or named, never guessed. (What the daemon tells is tested on real
 // ones, test/e2e.)
 import t from 'tap'
-import type { CriConnector, NodeFiles, RehearsalRunner } from '../../../agent/model/ports.ts'
+import type { CriConnector, NodeFiles, RehearsalRunner, UnitFacts } from '../../../agent/model/ports.ts'
 import { nodeFiles } from '../../../agent/node/files/files.ts'
 import { observeContainerd, observeOffline } from '../../../agent/reconcile/observe/containerd.ts'
 
@@ -134,4 +134,56 @@ t.test('an imported file that cannot be read is told: what containerd makes of i
     code: 'TARGET_NOT_MOUNTED',
     message: /^\/etc\/containerd\/a\.toml is not mounted/,
   })
+})
+
+/** Fake: stands for a unit that starts another program than containerd. */
+const startedBy =
+  (name: string, ...execStart: readonly string[]) =>
+  async (asked: string) =>
+    asked === name
+      ? ({ name, loadState: 'loaded', mainPid: 7, execStart, environment: {} } as unknown as UnitFacts)
+      : undefined
+
+t.test(
+  'k0s: its unit names another configuration, containerd is its own, and drop-ins stand for what it merges',
+  async (t) => {
+    const root = t.testdir({
+      var: { lib: { k0s: { bin: { containerd: '' } } } },
+      etc: {
+        k0s: {
+          'k0s.yaml': '',
+          'containerd.toml': '# k0s_managed=true\nversion = 2\nimports = ["/run/k0s/containerd-cri.toml"]\n',
+          'containerd.d': { 'a.toml': 'version = 2\n', 'b.txt': '' },
+        },
+      },
+    })
+    const ports = portsOf(root)
+    const unit = startedBy('k0sworker.service', '/usr/local/bin/k0s', 'worker', '--config=/etc/k0s/k0s.yaml')
+    const systemd = { ...ports.systemd, isAvailable: async () => true, unit }
+    const facts = await observeOffline('auto', { ...ports, systemd, runner })
+    t.match(facts, { layout: 'k0s', configFile: '/etc/k0s/containerd.toml', ownBinary: '/var/lib/k0s/bin/containerd' })
+    t.same(
+      facts.imports.map(({ path }) => path),
+      ['/etc/k0s/containerd.d/a.toml'],
+    )
+    t.equal(facts.unseenImport, undefined)
+  },
+)
+
+t.test('RKE2 and MicroK8s: containerd is the one of the version, or of the revision, that counts', async (t) => {
+  const config = { etc: { containerd: { 'config.toml': '' } } }
+  const versions = { 'v1.30.1-a': { bin: { containerd: '' } }, 'v1.31.2-b': { bin: { containerd: '' } } }
+  const rke2 = t.testdir({ var: { lib: { rancher: { rke2: { agent: config, data: versions } } } } })
+  const ofRke2 = await observeOffline('auto', { ...portsOf(rke2), runner })
+  t.match(ofRke2, { layout: 'rke2', ownBinary: '/var/lib/rancher/rke2/data/v1.31.2-b/bin/containerd' })
+  const revision = { 7: { args: { 'containerd.toml': 'version = 2\n' } }, current: t.fixture('symlink', '7') }
+  const snap = { 7: { bin: { containerd: '' } }, current: t.fixture('symlink', '7') }
+  const microk8s = t.testdir({ snap: { microk8s: snap }, var: { snap: { microk8s: revision } } })
+  const ofMicrok8s = await observeOffline('auto', { ...portsOf(microk8s), runner })
+  t.match(ofMicrok8s, {
+    layout: 'microk8s',
+    ownBinary: '/snap/microk8s/current/bin/containerd',
+    isConfigGenerated: true,
+  })
+  t.equal(ofMicrok8s.config.kind, 'file')
 })

@@ -6,10 +6,12 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { DesiredState } from '../../../agent/model/desired-state.ts'
 import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
+import { nodeFiles } from '../../../agent/node/files/files.ts'
 import { planAnchorStore } from '../../../agent/targets/system-trust/families.ts'
 import { FAMILIES, observeAnchorStore } from '../../../agent/targets/system-trust/families-observe.ts'
+import { SYSTEM_TRUST } from '../../../agent/targets/system-trust/target.ts'
 import { type ScratchNode, scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
-import { anchor, desired, makeCa } from '../../fixtures/scratch/sample.ts'
+import { anchor, desired, makeCa, targetInput } from '../../fixtures/scratch/sample.ts'
 
 const caA = makeCa('Corp Root A')
 const caB = makeCa('Corp Root B')
@@ -142,4 +144,56 @@ t.test('on Debian there is nothing to do here', async (t) => {
   )
 
   t.same(await planOn(node, desired({ anchors: [anchor('corp', caA)] }), EMPTY_STATE), { changes: [], problems: [] })
+})
+
+const mountAt = (path: string) => ({ path, isSourceDeleted: false, isReadOnly: true })
+
+const OS_RELEASE: { readonly [name: string]: readonly [text: string, folders: readonly string[]] } = {
+  'Red Hat Enterprise Linux 9': ['ID="rhel"\nID_LIKE="fedora"\n', ['/etc/pki/ca-trust']],
+  'Amazon Linux 2023': ['NAME="Amazon Linux"\nID="amzn"\nID_LIKE="fedora"\n', ['/etc/pki/ca-trust']],
+  'Azure Linux 3': ['ID=azurelinux\n', ['/etc/pki/ca-trust']],
+  Rocky: ['ID="rocky"\nID_LIKE="rhel centos fedora"\n', ['/etc/pki/ca-trust']],
+  'openSUSE Leap': ['ID="opensuse-leap"\nID_LIKE="suse opensuse"\n', ['/etc/pki/trust', '/var/lib/ca-certificates']],
+  SLES: ['ID="sles"\nID_LIKE="suse"\n', ['/etc/pki/trust', '/var/lib/ca-certificates']],
+  Photon: ['ID=photon\n', ['/etc/pki/tls/certs']],
+}
+
+for (const [name, [text, folders]] of Object.entries(OS_RELEASE))
+  t.test(`${name} in a Pod without its store: nothing is written where little reads it, and it is told`, async (t) => {
+    const root = t.testdir({
+      usr: { lib: { 'os-release': text } },
+      etc: { ssl: { certs: { 'ca-bundle.crt': '' } } },
+      var: { lib: {} },
+    })
+    const mounts = [mountAt(join(root, '/usr')), mountAt(join(root, '/etc/ssl/certs'))]
+    const files = nodeFiles({ root, mounts: () => mounts })
+    const planned = async (enabled: 'auto' | 'on' | 'off', state: AgentState = EMPTY_STATE) => {
+      const base = desired({ anchors: [anchor('corp', caA)] })
+      const targets = { ...base.targets, systemTrust: { ...base.targets.systemTrust, enabled } }
+      const input = targetInput({ ...base, targets }, state.owned)
+      // This target looks at the node's files alone.
+      const observe = SYSTEM_TRUST.observe as (input: object, ports: object) => ReturnType<typeof SYSTEM_TRUST.observe>
+      const observed = await observe(input, { files })
+      return SYSTEM_TRUST.plan(input, observed)
+    }
+    const { changes, problems, warnings } = await planned('auto')
+    t.same([changes, problems], [[], []])
+    t.match(warnings, [{ code: 'TARGET_NOT_MOUNTED', message: /components\/(rhel|suse|photon)/ }])
+    for (const folder of folders) t.ok(warnings?.[0]?.message.includes(folder), folder)
+    t.match((await planned('on')).problems, [{ code: 'TARGET_NOT_MOUNTED' }])
+    t.same((await planned('off')).warnings ?? [], [])
+    const path = '/etc/ssl/certs/corp.pem'
+    const before = { target: 'system-trust', kind: 'whole', subject: 'corp', sha256: '0', before: { kind: 'absent' } }
+    const earlier = await planned('auto', { ...EMPTY_STATE, owned: { [path]: before } } as unknown as AgentState)
+    t.ok(
+      earlier.changes.some((change) => change.path === path),
+      'what an earlier version put there is kept up',
+    )
+  })
+
+t.test('Debian in a Pod is asked for no other store', async (t) => {
+  const root = t.testdir({ usr: { lib: { 'os-release': 'ID=debian\n' } }, etc: { ssl: { certs: {} } } })
+  const files = nodeFiles({ root, mounts: () => [mountAt(join(root, '/usr'))] })
+  const observed = await observeAnchorStore({ desired: desired(), owned: {} }, files)
+  t.equal(observed.unseen, undefined)
 })
