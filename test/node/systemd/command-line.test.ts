@@ -1,7 +1,13 @@
 import t from 'tap'
 import { expandCommand } from '../../../agent/node/systemd/command-line.ts'
 
-const FLATCAR = ['/usr/bin/containerd', '--config', '${TORCX_UNPACKDIR}${TORCX_IMAGEDIR}${CONTAINERD_CONFIG}']
+/** A variable as it stands within a word. */
+const braced = (name: string) => `\${${name}}`
+const FLATCAR = [
+  '/usr/bin/containerd',
+  '--config',
+  ['TORCX_UNPACKDIR', 'TORCX_IMAGEDIR', 'CONTAINERD_CONFIG'].map(braced).join(''),
+]
 
 t.test('the unit of Flatcar names its configuration by variables, two of which nobody sets', async (t) => {
   const entries = ['PATH=/usr/bin:/opt/bin', 'CONTAINERD_CONFIG=/usr/share/containerd/config.toml']
@@ -20,7 +26,8 @@ t.test('a variable that a file may set stays as it is, and is no path', async (t
 
 t.test('words as systemd.service(5) has them', async (t) => {
   const entries = ['ONE=one', 'TWO=two two', 'EMPTY=', 'BARE']
-  const words = ['x', '${ONE}', '$ONE', '$TWO', '${TWO}', 'a${ONE}b', '$EMPTY', '${EMPTY}', '$$ONE', '$MISSING', '$1']
+  const [one, two, empty] = ['ONE', 'TWO', 'EMPTY'].map(braced)
+  const words = ['x', one, '$ONE', '$TWO', two, `a${one}b`, '$EMPTY', empty, '$$ONE', '$MISSING', '$1'].map(String)
   t.same(expandCommand(words, { entries, hasFiles: false }), [
     'x',
     'one',
@@ -34,5 +41,5 @@ t.test('words as systemd.service(5) has them', async (t) => {
     '$1',
   ])
   t.same(expandCommand([], { entries, hasFiles: false }), [])
-  t.same(expandCommand(['${ONE}'], { entries, hasFiles: false }), ['${ONE}'], 'the program is no word of these')
+  t.same(expandCommand([braced('ONE')], { entries, hasFiles: false }), [braced('ONE')], 'the program is no such word')
 })
