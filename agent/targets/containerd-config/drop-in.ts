@@ -6,11 +6,12 @@ import { type ConfigPathPlan, dropInWith } from '../../containerd/edit/config-pa
 import { type DropIns, layoutNamed } from '../../containerd/layouts.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
+import type { TargetPlan } from '../../model/target.ts'
 import { difference, isFile, rootFile, sha256, whatIs } from '../files/files.ts'
 import type { ObservedConfig } from './observe.ts'
-import type { ConfigTargetPlan } from './plan.ts'
 
-type Planned = Pick<ConfigTargetPlan, 'changes' | 'problems'> & Partial<ConfigTargetPlan>
+/** What takes the place of the plan for config.toml. */
+type Planned = TargetPlan & { readonly certsDirectory?: string; readonly candidate?: Buffer }
 
 /** Undefined where the distribution takes no drop-ins: then config.toml itself is edited. */
 export function planDropIn(
