@@ -31,6 +31,7 @@ export function reachOf({ folder, isFragment, reach }: Namer): string | undefine
 
 /** Keys of a Secret of type kubernetes.io/tls, and the one that cert-manager adds. */
 const CA_KEY = 'ca.crt'
+const OTHER_FORMATS = /\.(jks|jceks|p12|pfx)$/i
 const SERVER_KEYS: ReadonlySet<string> = new Set(['tls.crt', 'tls.key'])
 
 export class InputLookup {
@@ -64,14 +65,15 @@ export class InputLookup {
 
   /**
    * As `find`; of a folder, which a mounted Secret or ConfigMap is, the certificates in it: `ca.crt`, as cert-manager
-   * writes it, else its only file, as the target of a trust-manager Bundle has it. The folder itself where neither is
-   * there.
+   * writes it, else its only file, as the target of a trust-manager Bundle has it, whose additionalFormats (JKS, PKCS#12)
+   * beside it hold the same. The folder itself where neither is there.
    */
   async findCertificates(name: string, namer: Namer): Promise<FoundInput> {
     const found = await this.find(name, namer)
     if (found.input.kind !== 'folder') return found
     const names = (await listQuietly(this.#files, found.path)).filter((one) => !one.startsWith('.'))
-    const chosen = names.includes(CA_KEY) ? CA_KEY : names.length === 1 ? names[0] : undefined
+    const readable = names.length === 1 ? names : names.filter((one) => !OTHER_FORMATS.test(one))
+    const chosen = names.includes(CA_KEY) ? CA_KEY : readable.length === 1 ? readable[0] : undefined
     // The only file of a Secret of a server is its certificate: nobody's authority.
     if (chosen === undefined || SERVER_KEYS.has(chosen)) return found
     const path = posix.join(found.path, chosen)

@@ -236,6 +236,21 @@ registries: [{ host: a.example.net, ca: harbor-tls }, { host: b.example.net, ca:
   },
 )
 
+t.test('the target of a Bundle with additionalFormats is the file that holds PEM', async (t) => {
+  const target = {
+    'bundle/trust-bundle.pem': caB.pem,
+    'bundle/bundle.jks': 'never read',
+    'bundle/bundle.p12': 'nor this',
+  }
+  const files = { 'trust.yaml': 'registries: [{ host: a.example.net, ca: bundle }]', ...target }
+  t.same(await registries(t.testdir(), files, ['.']), [{ host: 'a.example.net', trusts: [caB.fingerprint] }])
+  for (const more of ['bundle/other.pem', 'bundle/tls.key']) {
+    const folder = t.testdir()
+    const { problems } = await loadFiles(folder, { ...files, [more]: caA.pem }, ['.'])
+    t.match(told(problems, folder), [/a folder without ca\.crt: name the file/], more)
+  }
+})
+
 t.test('a Secret without ca.crt gives no anchor: tls.crt is the certificate of a server', async (t) => {
   for (const names of [['tls.crt'], ['tls.crt', 'tls.key'], ['a.pem', 'b.pem'], ['..data']]) {
     const folder = t.testdir()
