@@ -2,6 +2,16 @@
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
 export PATH="$root/node_modules/.bin:$PATH"
 
+# Every script answers --help with the comment that it begins with, before it installs anything; one with own_help answers by itself.
+for argument in "$@"; do
+  case ${own_help:-}$argument in
+  -h | --help)
+    awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$0"
+    exit 0
+    ;;
+  esac
+done
+
 # npm leaves its own copy of the lock file: it tells whether the installed packages are those of package-lock.json.
 ensure_packages() {
   if [ ! -e "$root/node_modules/.package-lock.json" ] || [ "$root/package-lock.json" -nt "$root/node_modules/.package-lock.json" ]; then

@@ -1,6 +1,7 @@
 // The documents say what is so: the table of keys is that of the schema, every example of trust.yaml is accepted, every
 // file and every command that they name is there.
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseCommandLine } from '../../agent/cli/command-line/args.ts'
@@ -175,6 +176,22 @@ t.test('every command line of registry-trust is one that it takes', async (t) =>
   for (const words of commands) {
     const invocation = parseCommandLine(words.trim().split(/\s+/), {})
     t.ok(invocation.kind === 'run' || invocation.kind === 'help' || invocation.kind === 'version', words)
+  }
+})
+
+t.test('every script tells with --help how it is used, and then does nothing', async (t) => {
+  const scripts = readdirSync(join(ROOT, 'scripts')).filter(
+    (name) => (statSync(join(ROOT, 'scripts', name)).mode & 0o111) > 0,
+  )
+  const programs = scripts.filter((name) => statSync(join(ROOT, 'scripts', name)).isFile() && name !== 'registry-trust')
+  t.ok(programs.length > 10, programs.join())
+  for (const name of programs) {
+    // Without a home, a network or a way to install anything.
+    const env = { PATH: process.env['PATH'], HOME: '/nonexistent', http_proxy: 'http://127.0.0.1:1' }
+    const { status, stdout } = spawnSync(join(ROOT, 'scripts', name), ['--help'], { encoding: 'utf8', env })
+    t.equal(status, 0, name)
+    t.match(stdout, /^[A-Zu].{20}/, name)
+    t.notMatch(stdout, /^#/m, name)
   }
 })
 
