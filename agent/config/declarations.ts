@@ -4,6 +4,7 @@
 import type { Policy } from '../model/desired-state.ts'
 import { didYouMean } from '../text/did-you-mean.ts'
 import { escapePointer } from '../text/yaml-tree.ts'
+import { checkAddresses, checkSameAddresses } from './addresses.ts'
 import type { ConfigFile } from './config-file.ts'
 import type { Declarations, DeclaredAnchor, DeclaredRegistry } from './declared.ts'
 import { checkEndpoints } from './endpoints.ts'
@@ -32,6 +33,7 @@ export function checkDeclarations(
   const knownNames = new Set(files.flatMap((file) => Object.keys(mapAt(file, 'anchors'))))
   for (const registry of registries) checkRegistry(registry, knownNames, policy, report)
   checkDuplicates(registries, report)
+  checkSameAddresses(registries, report)
   checkFragmentRules({ anchors, registries }, policy.fragments, report)
   return { anchors, registries }
 }
@@ -138,6 +140,7 @@ function checkRegistry(
   checkCredentials(registry, report)
   checkEndpoints(registry, knownNames, policy, report)
   checkProof(registry, report)
+  checkAddresses(registry, policy, report)
 }
 
 function checkHost({ entry, file, pointer }: DeclaredRegistry, policy: DeclarationPolicy, report: Report): void {

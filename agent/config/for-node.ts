@@ -29,6 +29,7 @@ const TARGETS_OF: { readonly [key in TargetKey]: readonly TargetName[] } = {
   containers: ['containers'],
   k3s: ['k3s'],
   crictl: ['crictl'],
+  hostsFile: ['hosts-file'],
 }
 
 function conditionsOf({ anchors, registries, wildcard, targets, restart }: DesiredState): readonly Condition[] {

@@ -21,10 +21,21 @@ export function checkFragmentRules({ anchors, registries }: Declarations, rules:
     else if (reach === 'registries' && entry.scope === 'system')
       add(`has the scope system, and ${rule} does not permit it`)
   }
-  if (rules === undefined) return
   for (const registry of registries) {
-    if (registry.file.isFragment) checkHosts(registry, rules, report)
+    if (!registry.file.isFragment) continue
+    checkAddresses(registry, rules, report)
+    if (rules !== undefined) checkHosts(registry, rules, report)
   }
+}
+
+/** Every program of the node resolves by the hosts file, as every program believes an anchor of the system store. */
+function checkAddresses({ entry, file, pointer }: DeclaredRegistry, rules: Rules, report: Report): void {
+  if (entry.addresses === undefined) return
+  if (rules !== undefined && ruleOf(file, rules).addresses === true) return
+  const at = `${pointer}/addresses`
+  const rule = rules === undefined ? 'policy.fragments' : ruleName(file, rules)
+  const text = `is for the hosts file of the node, and ${rule} does not permit it (addresses: true)`
+  report.add('FRAGMENT_NOT_ALLOWED', file.place(at, 'key'), file.subject(at), text)
 }
 
 function checkHosts({ entry, file, pointer }: DeclaredRegistry, rules: NonNullable<Rules>, report: Report): void {

@@ -36,8 +36,11 @@ export function generationOf(desired: GenerationInput): string {
 }
 
 /** Left out while they are as by default, so that a new version of the agent is no new state of the node. */
-function laterTargets({ k3s, crictl }: DesiredState['targets']): readonly (readonly string[])[] {
-  return k3s.enabled === 'auto' && crictl.enabled === 'off' ? [] : [[k3s.enabled, crictl.enabled]]
+function laterTargets({ k3s, crictl, hostsFile }: DesiredState['targets']): readonly (readonly string[])[] {
+  return [
+    ...(k3s.enabled === 'auto' && crictl.enabled === 'off' ? [] : [[k3s.enabled, crictl.enabled]]),
+    ...(hostsFile.enabled === 'on' ? [] : [['hostsFile', hostsFile.enabled]]),
+  ]
 }
 
 /**
@@ -52,6 +55,7 @@ function contentOf({
   headers,
   extra,
   clientCertificate,
+  addresses,
 }: Registry) {
   const asked = (mirrors ?? []).map((mirror) => [
     mirror.url,
@@ -68,6 +72,7 @@ function contentOf({
     plainHttp === true,
     sorted(headers),
     ...(extra === undefined ? [] : [sorted(extra)]),
+    ...(addresses === undefined ? [] : [['addresses', ...addresses]]),
   ]
   const isPlain = JSON.stringify(more) === JSON.stringify([[], false, false, false, []])
   return isPlain && clientCertificate === undefined ? anchors : [anchors, more, clientCertificate?.fingerprint ?? '']

@@ -9,6 +9,7 @@ import type { CredentialSource, DesiredState, Registry } from '../model/desired-
 import type { Problem } from '../model/errors.ts'
 import type { InputFiles } from '../model/ports.ts'
 import { ANCHOR_MAX_BYTES, type Decoded, decodeCertificates } from '../pki/decode/decode.ts'
+import { canonicalAddress } from '../text/hosts-file.ts'
 import { type Decoder, type LoadedAnchors, loadAnchors } from './anchors.ts'
 import { collectFiles } from './collect.ts'
 import { type ConfigFile, type RawFile, readConfigFile } from './config-file.ts'
@@ -200,6 +201,7 @@ function toRegistry(declared: DeclaredRegistry, { namesOf }: LoadedAnchors): Reg
       ...(leavesImage === true && { leavesImage }),
     },
     source: placeText(place),
+    ...(entry.addresses !== undefined && { addresses: entry.addresses.map((one) => canonicalAddress(one) ?? one) }),
     ...(entry.when !== undefined && { when: entry.when }),
   }
 }

@@ -115,6 +115,7 @@ function convert(
       containers: switchOf(targets.containers),
       k3s: switchOf(targets.k3s),
       crictl: switchOf(targets.crictl),
+      hostsFile: switchOf(targets.hostsFile),
     },
     ...(containerd.sandboxImage === undefined ? {} : { sandboxImage: containerd.sandboxImage }),
     restart: {

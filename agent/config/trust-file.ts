@@ -54,6 +54,7 @@ export type RegistryEntry = {
   readonly headers?: Headers
   readonly extra?: Extra
   readonly credentials?: CredentialsEntry
+  readonly addresses?: readonly string[]
   readonly proof?: {
     readonly image?: string
     readonly level?: ProofLevel
@@ -78,6 +79,7 @@ export type Settings = {
     readonly containers: { readonly when?: Condition; readonly enabled: Enabled }
     readonly k3s: { readonly when?: Condition; readonly enabled: Enabled }
     readonly crictl: { readonly when?: Condition; readonly enabled: boolean }
+    readonly hostsFile: { readonly when?: Condition; readonly enabled: boolean }
   }
   readonly containerd: { readonly sandboxImage?: string }
   readonly restart: {

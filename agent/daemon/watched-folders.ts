@@ -7,10 +7,7 @@ import type { AgentState } from '../model/state.ts'
 import type { Target, WatchedFolder } from '../model/target.ts'
 import { TARGETS } from '../targets/targets.ts'
 
-/**
- * Not worth a watch for each of its files: much goes on there, and the one file of ours in it (crictl.yaml) is nobody's
- * prey.
- */
+/** Much goes on there: of these only a file of ours is watched. */
 const TOO_WIDE: ReadonlySet<string> = new Set(['/', '/etc'])
 
 const NO_LAYOUT = { configFile: '/etc/containerd/config.toml', layout: 'none' }
@@ -36,10 +33,16 @@ export function foldersToWatch({
           .flatMap((target) => target.watches({ facts: NO_LAYOUT, certsDirectory }))
       : targets.flatMap((target) => target.watches({ facts, certsDirectory }))
   // Stores of other distributions, registries.conf.d, drop-ins of config.toml.
-  const others = [...(facts?.importFolders ?? []), ...Object.keys(owned).map((path) => posix.dirname(path))]
-  const isCovered = (path: string) => TOO_WIDE.has(path) || known.some((folder) => covers(folder, path))
+  const others = [...(facts?.importFolders ?? []), ...Object.keys(owned).map(placeOf)]
+  const isCovered = (path: string) => known.some((folder) => covers(folder, path))
   const more = [...new Set(others)].filter((path) => !isCovered(path)).toSorted()
   return [...known, ...more.map((path) => ({ path, depth: 0 }))]
+}
+
+/** The folder of a path of ours, or the path itself. */
+function placeOf(path: string): string {
+  const folder = posix.dirname(path)
+  return TOO_WIDE.has(folder) ? path : folder
 }
 
 function covers({ path, depth }: WatchedFolder, other: string): boolean {

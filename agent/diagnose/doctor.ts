@@ -104,7 +104,7 @@ export async function examine(
     )
     if (plan.restart.required) ailments.push(await restartAilment(plan.restart, wanted, facts, ports))
     for (const { examine } of ports.targets ?? TARGETS)
-      ailments.push(...((await examine?.({ facts, plan }, ports.files)) ?? []))
+      ailments.push(...((await examine?.({ desired: wanted, facts, plan }, ports.files)) ?? []))
     if (cri === undefined) ailments.push(...(await rehearsedAilments(wanted, facts, planned, ports)))
     else
       for (const proof of await proveDeclared(wanted.registries, cri, ports, wanted))

@@ -158,6 +158,8 @@ export type Registry = {
   readonly headers?: Headers
   readonly extra?: Extra
   readonly clientCertificate?: ClientCertificate
+  /** What the hosts file of the node shall say of the name: IPv4 and IPv6, in one spelling each. */
+  readonly addresses?: readonly string[]
   readonly when?: Condition
   /** Why its input cannot be used now: what it put on the node stays. */
   readonly problems?: readonly Problem[]
@@ -214,6 +216,8 @@ export type Policy = {
 export type FragmentRule = {
   readonly hosts?: readonly string[]
   readonly anchors?: 'none' | 'registries' | 'system'
+  /** It may give its registries `addresses`. */
+  readonly addresses?: boolean
 }
 
 export type DesiredState = {
@@ -237,6 +241,7 @@ export type DesiredState = {
     readonly containers: TargetSettings
     readonly k3s: TargetSettings
     readonly crictl: TargetSettings
+    readonly hostsFile: TargetSettings
   }
   /** Targets that stay as they are, because it is not known now whether they count on this node. */
   readonly frozen?: readonly TargetName[]
@@ -285,6 +290,7 @@ const DEFAULTS: DesiredState = {
     containers: { enabled: 'auto' },
     k3s: { enabled: 'auto' },
     crictl: { enabled: 'off' },
+    hostsFile: { enabled: 'on' },
   },
   restart: { strategy: 'auto', unit: 'auto', maxPerHour: 3, backoffMinMs: 60_000, backoffMaxMs: 1_800_000 },
   policy: {

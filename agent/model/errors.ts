@@ -205,6 +205,10 @@ export const ERRORS = {
       'Correct the key in `extra`, or declare the registry for nodes whose containerd reads it alone (`when`); all else of the registry is as declared.',
     retryable: false,
   },
+  HOST_ADDRESS_CONFLICT: {
+    remedy: 'Remove the name from the line of the hosts file that is named, or correct `addresses` in trust.yaml.',
+    retryable: false,
+  },
   HOSTS_FILE_FOREIGN: {
     remedy: 'Another tool wrote this file: add the CA there, or remove the file so that the agent can manage it.',
     retryable: false,

@@ -25,9 +25,9 @@ export const FINDINGS = {
   'not-found': 'Trust is established; the image named for the proof does not exist: correct proof.image.',
   'rate-limited': 'Trust is established; the registry limits requests: wait or use credentials.',
   'server-error': "Trust is established; the registry answers with a server error: see the registry's log.",
-  dns: 'The name does not resolve on this node: check DNS and /etc/hosts of the node.',
+  dns: 'The name does not resolve on this node: check DNS and /etc/hosts of the node, or declare its `addresses`.',
   'cluster-dns':
-    "containerd asks the node's resolver, which does not know the DNS of the cluster: give the registry a name in the DNS of the network, or expose it (Ingress, LoadBalancer, NodePort) under such a name and pull by it.",
+    "containerd asks the node's resolver, which does not know the DNS of the cluster: give the registry a name in the DNS of the network, or expose it (Ingress, LoadBalancer, NodePort) under such a name and pull by it, or declare `addresses` of the registry that a node reaches (a clusterIP that stays, a LoadBalancer).",
   refused: 'Nothing listens on this address and port: check that the registry runs and the port is right.',
   'connection-closed':
     'The connection ends without an answer: check that the server knows this name (SNI), its log, and firewalls and load balancers on the way.',

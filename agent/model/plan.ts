@@ -11,6 +11,7 @@ export const TARGET_NAMES = [
   'containers',
   'k3s',
   'crictl',
+  'hosts-file',
 ] as const
 export type TargetName = (typeof TARGET_NAMES)[number]
 

@@ -77,10 +77,12 @@ export type NodeFiles = {
    * nothing.
    */
   isWritable(folder: string): Promise<boolean>
+  /** True when the file, which is no link, could be written in place. Writes nothing. */
+  isFileWritable(path: string): Promise<boolean>
   /**
    * Makes `path` what `content` says: atomically and durably (temporary file in a sub-folder of `folder`, fsync,
    * rename, fsync of
-   * the folder). Missing parent folders below `folder` are an error. Refuses to follow a link out of `folder`. A folder
+   * the folder). The hosts file is written in place. Missing parent folders below `folder` are an error. Refuses to follow a link out of `folder`. A folder
    * is removed
    * only when it is empty (`absent`). Throws AgentError TARGET_READ_ONLY, NO_SPACE, FILE_OUTSIDE_TARGET,
    * FILE_FOREIGN_OWNER or WRITE_FAILED.

@@ -88,7 +88,7 @@ export type Target<Observed = unknown> = {
   }): readonly Need[]
   /** For `doctor`: what is wrong there whether or not the agent would change it. */
   examine?(
-    input: { readonly facts: ContainerdFacts; readonly plan: Plan },
+    input: { readonly desired: DesiredState; readonly facts: ContainerdFacts; readonly plan: Plan },
     files: NodeFiles,
   ): Promise<readonly TargetAilment[]>
 }

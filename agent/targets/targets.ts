@@ -5,9 +5,10 @@ import type { Target } from '../model/target.ts'
 import { CONTAINERS_TARGET, DOCKER_TARGET } from './certs-d/target.ts'
 import { CONTAINERD } from './containerd/target.ts'
 import { CRICTL } from './crictl/target.ts'
+import { HOSTS } from './hosts-file/target.ts'
 import { SYSTEM_TRUST } from './system-trust/target.ts'
 
-export const TARGETS: readonly Target[] = [CONTAINERD, SYSTEM_TRUST, DOCKER_TARGET, CONTAINERS_TARGET, CRICTL]
+export const TARGETS: readonly Target[] = [CONTAINERD, SYSTEM_TRUST, DOCKER_TARGET, CONTAINERS_TARGET, CRICTL, HOSTS]
 
 export function namesServingHosts(targets: readonly Target[] = TARGETS): ReadonlySet<TargetName> {
   return new Set(targets.flatMap(({ servesHosts }) => servesHosts))

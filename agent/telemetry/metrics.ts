@@ -175,6 +175,7 @@ const TARGETS: { readonly [name in TargetName]: true } = {
   containers: true,
   k3s: true,
   crictl: true,
+  'hosts-file': true,
 }
 
 /** A counter that appears at 1 has no increase: `rate()` and alerts on it would miss the first event. */

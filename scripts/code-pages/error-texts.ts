@@ -113,6 +113,10 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
     'A key of `extra` is not, or perhaps not, read by the containerd of this node.',
     'A typing error; a containerd that is older than the key, or newer than the table of the agent.',
   ),
+  HOST_ADDRESS_CONFLICT: text(
+    'The hosts file of the node has another address for a registry.',
+    'A line by hand or by another tool, such as cloud-init.',
+  ),
   HOSTS_FILE_FOREIGN: text('A hosts.toml of somebody else stands there.', 'Another tool writes certs.d.'),
   K3S_REGISTRIES_UNSUPPORTED: text('registries.yaml cannot be edited in place.', 'An unusual form of YAML.'),
   K3S_REGISTRIES_FOREIGN: text('registries.yaml names a CA file of somebody else.', 'It was written by hand.'),

@@ -19,9 +19,11 @@ t.test('what is always watched covers what lies in it', async (t) => {
     '/etc/docker/certs.d/harbor.example.net/ca.crt',
     '/usr/local/share/ca-certificates/ca.crt',
     '/etc/containerd/config.toml',
-    '/etc/crictl.yaml',
   )
   t.same(foldersToWatch({ facts, certsDirectory, owned: inIt }), always)
+  const inEtc = owned('/etc/hosts', '/etc/crictl.yaml')
+  const alone = ['/etc/crictl.yaml', '/etc/hosts'].map((path) => ({ path, depth: 0 }))
+  t.same(foldersToWatch({ facts, certsDirectory, owned: inEtc }), [...always, ...alone], 'not all of /etc')
 })
 
 t.test(

@@ -67,6 +67,13 @@ testWithHelm(t, 'distrust: the chart makes the objects of the overlay with the c
   )
 })
 
+testWithHelm(t, 'hostsFile: the chart makes the objects of the overlay with the component', async (t) => {
+  t.same(
+    sameObjects(await templated({ ...GIVEN, profile: 'hosts-proof', hostsFile: true })),
+    sameObjects(await render('../test/fixtures/deploy/with-hosts-file')),
+  )
+})
+
 testWithHelm(t, 'publish: the chart makes the objects of daemonset/publish', async (t) => {
   const configMaps = ['registry-trust-ca', 'registry-trust-certs'].map((name) => ({ namespace: 'builds', name }))
   const objects = await templated({ ...GIVEN, publish: { enabled: true, tekton: true, configMaps } })
@@ -216,6 +223,7 @@ testWithHelm(t, 'what would take trust off the nodes or start nothing is refused
       { config: CONFIG, profile: 'hosts', distrust: true },
       /distrust is not available with profile hosts.*use profile full/,
     ],
+    [{ config: CONFIG, profile: 'audit', hostsFile: true }, /hostsFile is not available with profile audit/],
     [{ config: CONFIG, profile: 'hosts', distribution: 'k3s' }, /distribution k3s is not available with profile hosts/],
     [{ config: CONFIG, profile: 'audit', distribution: 'rhel' }, /rhel is not available with profile audit/],
     [{ config: CONFIG, profile: 'hosts', operatingSystem: 'cos' }, /cos is not available with profile hosts/],

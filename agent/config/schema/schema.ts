@@ -116,6 +116,15 @@ const registry = {
     },
     headers,
     extra,
+    addresses: {
+      description:
+        "IPv4 and IPv6 addresses of the host, kept in the node's hosts file for every program of the node: for a name that the node's resolver does not know.",
+      type: 'array',
+      minItems: 1,
+      maxItems: 16,
+      uniqueItems: true,
+      items: { type: 'string', minLength: 1, maxLength: 100 },
+    },
     fallback: bool('false: never fall back from the mirrors to the registry itself.', true),
     skipVerify: bool('Do not verify the certificate; needs policy.allowSkipVerify.', false),
     plainHttp: bool('Speak plain HTTP; needs policy.allowPlainHttp.', false),
@@ -231,6 +240,15 @@ const targets = {
       properties: {
         when: condition,
         enabled: bool('Write the socket there. `doctor` checks the file in any case.', false),
+      },
+    },
+    hostsFile: {
+      description: '/etc/hosts: the addresses of registries that declare some.',
+      type: 'object',
+      additionalProperties: false,
+      properties: {
+        when: condition,
+        enabled: bool('Keep the `addresses` of registries there.', true),
       },
     },
   },
@@ -421,6 +439,7 @@ export const TRUST_SCHEMA = {
                 enum: ['none', 'registries', 'system'],
                 default: 'registries',
               },
+              addresses: bool('Its registries may have `addresses`, which count for every program of the node.', false),
             },
           },
         },

@@ -9,6 +9,7 @@ import type { FileContent } from '../../model/plan.ts'
 import type { AttributeCopier } from './attributes.ts'
 import { kindOf, readEntry } from './file-entry.ts'
 import { writeFailure } from './file-failure.ts'
+import { isWrittenInPlace, writeInPlace } from './in-place.ts'
 import { errnoOf, type Folder, locateFolder } from './rooted-folder.ts'
 import {
   closeStaging,
@@ -97,6 +98,7 @@ export async function put(
   const now = lstatSync(place.parent.entry(place.name), { throwIfNoEntry: false })
   switch (content.kind) {
     case 'file':
+      if (now?.isFile() && isWrittenInPlace(path)) return putInPlace(place, content, now)
       return putFile(place, content, now, attributes)
     case 'link':
       return putLink(place, content.to, now)
@@ -128,6 +130,12 @@ async function putFile(
     stageFile(staging, temporary, file, target.path, now?.isFile() ? takeOver : undefined),
   )
   if (lost !== undefined) attributes?.orTell(lost)
+}
+
+async function putInPlace(target: Target, file: File, now: Stats): Promise<void> {
+  requireOwner(target.path, now)
+  if (await isSame(target, file, now)) return
+  await writeInPlace(target.parent.entry(target.name), file, now)
 }
 
 async function putLink(target: Target, to: string, now: Stats | undefined): Promise<void> {

@@ -4,7 +4,7 @@
 // This room: files of the node: the port NodeFiles. Each write is atomic, durable and below the folder of its target.
 // Begin here; then file-changes.ts (how one path changes), rooted-folder.ts (why no link leads out).
 // May touch: the node below --root, in the folders that a change names.
-import { accessSync, constants, readdirSync } from 'node:fs'
+import { accessSync, constants, lstatSync, readdirSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { join } from 'node:path/posix'
 import { AgentError } from '../../model/errors.ts'
@@ -42,6 +42,7 @@ export function nodeFiles({
     readSettled: (path, isWhole) => readSettled(() => read(path), isWhole),
     list: async (folder) => listNames(root, folder),
     isWritable: async (folder) => isWritable(root, folder),
+    isFileWritable: async (path) => isFileWritable(root, path),
     put: (path, content, { folder, ifAttributesLost }) =>
       change(path, folder, verbOf(content), (target) => {
         const attributes = ifAttributesLost && { copy: copyAttributes, orTell: ifAttributesLost }
@@ -130,6 +131,20 @@ function isWritable(root: string, path: string): boolean {
     return false
   } finally {
     folder?.close()
+  }
+}
+
+function isFileWritable(root: string, path: string): boolean {
+  let place: Place | undefined
+  try {
+    place = locate(root, path, 'keep')
+    if (!lstatSync(place.folder.entry(place.name)).isFile()) return false
+    accessSync(place.folder.entry(place.name), constants.W_OK)
+    return true
+  } catch {
+    return false
+  } finally {
+    place?.folder.close()
   }
 }
 

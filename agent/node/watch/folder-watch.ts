@@ -12,7 +12,10 @@ export type FolderWatch = {
 
 type Told = { readonly onChange: () => void; readonly onFailure: (error: unknown) => void }
 
-/** `depth`: how many levels of folders below `path` are watched too. The folder itself may come and go. */
+/**
+ * `depth`: how many levels of folders below `path` are watched too. The folder itself may come and go. A file is watched
+ * itself: where it is mounted alone its folder tells nothing of it.
+ */
 export function watchFolder(path: string, depth: number, { onChange, onFailure }: Told): FolderWatch {
   const watches = new Map<string, FSWatcher>()
   const inodes = new Map<string, number | undefined>()
@@ -73,6 +76,7 @@ export function watchFolder(path: string, depth: number, { onChange, onFailure }
   const start = () => {
     openAbove()
     if (isFolder(path)) openTree(path, depth)
+    else if (isFile(path)) open(path, onChange)
   }
   start()
   return {
@@ -100,6 +104,10 @@ function isFolder(path: string): boolean {
 
 function isSameFolder(path: string, inode: number | undefined): boolean {
   return inode !== undefined && inodeOf(path) === inode
+}
+
+function isFile(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isFile() === true
 }
 
 function inodeOf(path: string): number | undefined {

@@ -9,11 +9,14 @@ const OWN_FOLDER = 'registry-trust'
 const CERTS_TREES = ['/etc/docker/certs.d', '/etc/containers/certs.d']
 const BESIDE_FOREIGN = 'registry-trust.crt'
 const MARKED = [
+  '/etc/hosts',
+  '/etc/crictl.yaml',
   '/etc/containers/registries.conf.d/50-registry-trust.conf',
   '/etc/pki/tls/certs/ca-bundle.crt',
   ...K3S_FOLDERS.map((folder) => `${folder}/registries.yaml`),
 ]
-const MARK = /^# (?:Managed by )?registry-trust(?:-agent)?\b|\/registry-trust\/[^/\s"']+\/ca\.crt/m
+const MARK =
+  /^# (?:Managed by )?registry-trust(?:-agent)?\b|[ \t]# registry-trust-agent[ \t]*\r?$|\/registry-trust\/[^/\s"']+\/ca\.crt/m
 
 /** Paths on the node, sorted. */
 export async function tracesOn(

@@ -1,5 +1,6 @@
 // Carries out a plan in passes: write → restart → prove. A second pass follows only where the proofs of the first show
 // that the running containerd needs a restart that nobody foresaw. Then all is committed, or put back.
+import type { Registry } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
 import { breaksTrust } from '../../model/finding.ts'
 import type { Change, Rehearsal, RestartNeed } from '../../model/plan.ts'
@@ -8,6 +9,7 @@ import type { RestartReport, Run } from '../../model/run.ts'
 import type { AgentState } from '../../model/state.ts'
 import { isLegacyRemoval } from '../../targets/containerd-config/legacy-files.ts'
 import { isHealing, rememberHeals } from '../plan/drift.ts'
+import { proveWithNames } from '../prove/names.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { mayRestart, type Permission } from '../restart/gate.ts'
@@ -74,7 +76,9 @@ async function makePass(task: Task, attempt: Attempt): Promise<Pass> {
     return { kind: 'ended', run: await failedToWrite(asAgentError(thrown), attempt) }
   }
   if (permission?.allowed !== true) {
-    const proofs = await proveDeclared(desired.registries, cri, ports, desired)
+    const prove = (some: readonly Registry[]) => proveDeclared(some, cri, ports, desired)
+    const settings = { clock: ports.clock, signal: attempt.options.signal }
+    const proofs = await proveWithNames(desired.registries, unrestarted, prove, settings)
     const applied = [...written, ...unrestarted]
     return unlessWorse({ task, applied, restarts: [], open: undefined, denied: permission, proofs }, attempt)
   }

@@ -69,6 +69,7 @@ function recorded(files: NodeFiles, readings: Map<string, Reading>): NodeFiles {
     readFollowing: (path) => keep(`follow ${path}`, (from) => from.readFollowing(path), isSameState),
     readSettled: (path, isWhole) => keep(`settled ${path}`, (from) => from.readSettled(path, isWhole), isSameState),
     list: (folder) => keep(`list ${folder}`, (from) => from.list(folder), isDeepStrictEqual),
+    isFileWritable: (path) => keep(`file writable ${path}`, (from) => from.isFileWritable(path), Object.is),
     isWritable: (folder) => keep(`writable ${folder}`, (from) => from.isWritable(folder), Object.is),
   }
 }

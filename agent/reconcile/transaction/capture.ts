@@ -6,7 +6,7 @@ import type { ReadSet } from '../../model/run-ports.ts'
 import type { Before } from '../../model/state.ts'
 import { sha256 } from '../../targets/files/files.ts'
 import { differs } from './read-set.ts'
-import { editsOf, isMergeable } from './take-out.ts'
+import { editsOf, encodingOf, isMergeable } from './take-out.ts'
 
 /** A tree is one change and several steps: the folder, then its files. */
 export async function captureSteps(
@@ -81,8 +81,9 @@ function changedMeanwhile(path: string): AgentError {
 function editsBetween(path: string, state: FileState, becomes: FileContent): Pick<JournalStep['after'], 'edits'> {
   if (!isMergeable(path) || becomes.kind !== 'file') return {}
   if (state.kind !== 'file' && state.kind !== 'absent') return {}
-  const was = state.kind === 'file' ? state.bytes.toString('utf8') : ''
-  const edits = editsOf(was, becomes.bytes.toString('utf8'))
+  const encoding = encodingOf(path)
+  const was = state.kind === 'file' ? state.bytes.toString(encoding) : ''
+  const edits = editsOf(was, becomes.bytes.toString(encoding))
   return edits === undefined ? {} : { edits }
 }
 

@@ -1,17 +1,18 @@
 // Takes out of a file what the agent put in, and keeps what others put in since. The rule: the text decides how, the
-// meaning decides whether. A result counts only when every key (TOML, YAML) or certificate (PEM) in it is as it has to
-// be; else the file is left alone.
+// meaning decides whether. A result counts only when every key (TOML, YAML), certificate (PEM) or line (hosts file) in it
+// is as it has to be; else the file is left alone.
 import { isDeepStrictEqual } from 'node:util'
 import type { LineEdit } from '../../model/state.ts'
+import { HOSTS_FILE } from '../../text/hosts-file.ts'
 import { applyHunks, differences, linesOf, withBoth } from '../../text/line-diff.ts'
 import { isTable, parseToml, type TomlItem, type TomlValue } from '../../text/toml.ts'
 import { type Edit, editKeys } from '../../text/toml-edit.ts'
 import { parseYaml } from '../../text/yaml-tree.ts'
 
-/** What a text says: each key by its path, or each certificate. */
+/** What a text says: each key by its path, each certificate, or how often each line stands there. */
 type Meaning = ReadonlyMap<string, unknown>
 
-type Format = 'toml' | 'yaml' | 'pem'
+type Format = 'toml' | 'yaml' | 'pem' | 'lines'
 
 export type Versions = {
   readonly path: string
@@ -37,6 +38,11 @@ export function isMergeable(path: string): boolean {
   return formatOf(path) !== undefined
 }
 
+/** Comments of a hosts file may be in any encoding: one character a byte keeps them. */
+export function encodingOf(path: string): 'latin1' | 'utf8' {
+  return formatOf(path) === 'lines' ? 'latin1' : 'utf8'
+}
+
 export async function takeOut(versions: Versions): Promise<TakenOut> {
   const { path, before, after, now } = versions
   const format = formatOf(path)
@@ -59,6 +65,7 @@ export async function takeOut(versions: Versions): Promise<TakenOut> {
 }
 
 function formatOf(path: string): Format | undefined {
+  if (path === HOSTS_FILE) return 'lines'
   if (/\.(?:toml|conf)$/.test(path)) return 'toml'
   if (/\.ya?ml$/.test(path)) return 'yaml'
   return /(?:ca-certificates\.crt|-bundle\.(?:crt|pem|trust\.crt)|ca-bundle\.pem)$/.test(path) ? 'pem' : undefined
@@ -72,9 +79,21 @@ function meaningOf(format: Format, text: string): Meaning | undefined {
       return yamlMeaning(text)
     case 'pem':
       return new Map(linesOf(text).flatMap((line) => (line.startsWith('-----BEGIN ') ? [[bodyOf(line), true]] : [])))
+    case 'lines':
+      return linesMeaning(text)
     default:
       throw format satisfies never
   }
+}
+
+function linesMeaning(text: string): Meaning {
+  const counts = new Map<string, number>()
+  for (const line of linesOf(text)) counts.set(lineKey(line), (counts.get(lineKey(line)) ?? 0) + 1)
+  return counts
+}
+
+function lineKey(line: string): string {
+  return `line ${line.replace(/\r?\n$/, '')}`
 }
 
 function tomlMeaning(text: string): Meaning | undefined {
@@ -120,6 +139,7 @@ function wantedMeaning({ before, after, now }: { readonly [version in 'before' |
 }
 
 function nameOf(key: string): string {
+  if (key.startsWith('line ')) return 'a line'
   return key.startsWith('[') ? (JSON.parse(key) as readonly string[]).join('.') : 'a certificate'
 }
 
@@ -138,6 +158,7 @@ async function candidates(
   const merged = mergedText(before, after, now)
   const first = merged === undefined ? [] : [{ text: merged, isTheirs: true }]
   if (format === 'pem') return [...first, { text: withBlocks(before, now, wanted), isTheirs: false }]
+  if (format === 'lines') return [...first, { text: withLines(before, now, wanted), isTheirs: true }]
   const edited = format === 'toml' ? await withEditedKeys(now, meant, wanted, path) : undefined
   return edited === undefined ? first : [...first, { text: edited, isTheirs: false }]
 }
@@ -157,6 +178,18 @@ function withBlocks(before: string, now: string, wanted: Meaning): string {
     (line) => isBlock(line) && wanted.has(bodyOf(line)) && !there.has(bodyOf(line)),
   )
   return [...kept, ...missing].join('')
+}
+
+/** For lines of others right beside those of the agent. */
+function withLines(before: string, now: string, wanted: Meaning): string {
+  const left = new Map(wanted) as Map<string, number>
+  const take = (line: string) => {
+    const count = left.get(lineKey(line)) ?? 0
+    left.set(lineKey(line), count - 1)
+    return count > 0
+  }
+  const kept = linesOf(now).filter(take)
+  return [...kept, ...linesOf(before).filter(take)].join('')
 }
 
 /** For a file that was written anew in another form meanwhile. */

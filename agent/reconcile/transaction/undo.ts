@@ -8,7 +8,7 @@ import type { FileState, JournalStep, Log, NodeFiles, StateStore } from '../../m
 import type { Before } from '../../model/state.ts'
 import { whatIs } from '../../targets/files/files.ts'
 import { isAsRecorded } from './read-set.ts'
-import { editedText, takeOut } from './take-out.ts'
+import { editedText, encodingOf, takeOut } from './take-out.ts'
 import { failed, type Kept, type PathUndone, spansOf, tell, type UndoReport } from './undo-report.ts'
 
 export type UndoPorts = { readonly files: NodeFiles; readonly store: StateStore; readonly log: Log }
@@ -106,10 +106,10 @@ async function merge(step: JournalStep, now: Extract<FileState, { kind: 'file' }
   const leave = (reason: string): Decision => ({ kind: 'leave', reason, theirs })
   if (before.kind === 'link' || before.kind === 'folder') return leave('it was changed since the agent wrote it')
   if (after.kind !== 'file') return leave('it was written anew since the agent removed it')
-  const was = before.kind === 'absent' ? '' : (await store.backup(before.sha256)).toString('utf8')
+  const was = before.kind === 'absent' ? '' : (await store.backup(before.sha256)).toString(encodingOf(path))
   const ours = after.edits === undefined ? undefined : editedText(was, after.edits)
   if (ours === undefined) return leave('it was changed since the agent wrote it')
-  const taken = await takeOut({ path, before: was, after: ours, now: theirs.toString('utf8') })
+  const taken = await takeOut({ path, before: was, after: ours, now: theirs.toString(encodingOf(path)) })
   switch (taken.kind) {
     case 'kept':
       return leave(taken.reason)
@@ -118,7 +118,11 @@ async function merge(step: JournalStep, now: Extract<FileState, { kind: 'file' }
     case 'taken-out': {
       if (taken.text === undefined) return { kind: 'merge', content: { kind: 'absent' }, theirs }
       const { mode, uid, gid } = now
-      return { kind: 'merge', content: { kind: 'file', bytes: Buffer.from(taken.text), mode, uid, gid }, theirs }
+      return {
+        kind: 'merge',
+        content: { kind: 'file', bytes: Buffer.from(taken.text, encodingOf(path)), mode, uid, gid },
+        theirs,
+      }
     }
     default:
       throw taken satisfies never

@@ -8,11 +8,13 @@ export function withoutUnmounted(
   changes: readonly Change[],
   files: NodeFiles,
 ): { readonly kept: readonly Change[]; readonly problems: readonly Problem[] } {
-  const unseen = new Set([...new Set(changes.map(({ folder }) => folder))].filter((folder) => !files.isSeen(folder)))
+  const isUnseen = ({ folder, path }: Change) => !files.isSeen(folder) && !files.isSeen(path)
+  const left = changes.filter(isUnseen)
+  const unseen = new Set(left.map(({ folder }) => folder))
   const problems = [...unseen].map((folder) => {
-    const paths = changes.filter((change) => change.folder === folder).map(({ path }) => path)
+    const paths = left.filter((change) => change.folder === folder).map(({ path }) => path)
     const text = `${folder} of the node is not mounted into this Pod: nothing is done about ${paths.join(', ')}`
     return problem('TARGET_NOT_MOUNTED', text)
   })
-  return { kept: changes.filter(({ folder }) => !unseen.has(folder)), problems }
+  return { kept: changes.filter((change) => !left.includes(change)), problems }
 }

@@ -99,6 +99,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if and .Values.distrust (not $all) }}
 {{- fail (printf "distrust is not available with profile %s, which does not write the system store: use profile full" $profile) }}
 {{- end }}
+{{- if and .Values.hostsFile (eq $profile "audit") }}
+{{- fail "hostsFile is not available with profile audit, which writes nothing: use profile hosts, hosts-proof or full" }}
+{{- end }}
 {{- if and $plain (eq $profile "uninstall") }}
 {{- fail "sidecars=plain is not available with profile uninstall, which runs before ordinary containers start: keep sidecars=native, or run `registry-trust uninstall` on the nodes" }}
 {{- end }}

@@ -31,6 +31,10 @@
 - {name: state, mountPath: /host/var/lib/registry-trust}
 # Names are resolved as on the node: the resolver's part is dnsPolicy Default.
 - {name: etc-hosts, mountPath: /etc/hosts, readOnly: true}
+{{- if .Values.hostsFile }}
+# The file alone, and not /etc: it is written in place, so that the Pod's own /etc/hosts shows it too.
+- {name: etc-hosts, mountPath: /host/etc/hosts}
+{{- end }}
 {{- with $parts.rancher }}
 - {name: {{ . }}-data, mountPath: /host/var/lib/rancher/{{ . }}/data, readOnly: true}
 - {name: etc-rancher, mountPath: /host/etc/rancher/{{ . }}}
