@@ -3,7 +3,7 @@ import type { DesiredState } from '../model/desired-state.ts'
 import { isLoginFailure, isRuntimeFinding } from '../model/finding.ts'
 import { registryOf } from '../model/lookup.ts'
 import type { ProofResult } from '../model/proof.ts'
-import type { Run } from '../model/run.ts'
+import { answeringSocket, type Run } from '../model/run.ts'
 import type { Memory } from './history.ts'
 
 const FIRST_RETRY_MS = 250
@@ -84,8 +84,8 @@ export function isNewInput({ desired, run }: Memory): boolean {
 export function proofDueAt(memory: Memory, desired: DesiredState | undefined, host: string): number {
   const known = memory.registries.get(host)
   const everyMs = registryOf(desired?.registries ?? [], host)?.proof.everyMs ?? 0
-  if (known === undefined) return memory.run?.facts === undefined ? Number.POSITIVE_INFINITY : 0
-  if (isRuntimeFinding(known.finding)) return memory.run?.facts === undefined ? Number.POSITIVE_INFINITY : 0
+  if (known === undefined) return answeringSocket(memory.run) === undefined ? Number.POSITIVE_INFINITY : 0
+  if (isRuntimeFinding(known.finding)) return answeringSocket(memory.run) === undefined ? Number.POSITIVE_INFINITY : 0
   const afterMs = known.failures === 0 ? everyMs : Math.min(everyMs, FIRST_PROOF_RETRY_MS * 2 ** (known.failures - 1))
   return known.provedAt + afterMs
 }

@@ -4,9 +4,10 @@ import { configVersionOf } from '../containerd/config/read.ts'
 import { type DesiredState, wantsContainerd } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import { breaksTrust, type Finding, finding, isLoginFailure, provesTrust } from '../model/finding.ts'
+import { NO_RUNTIME } from '../model/observed-state.ts'
 import { ADVISORY_KINDS, type Change } from '../model/plan.ts'
 import type { ProofResult } from '../model/proof.ts'
-import type { Run } from '../model/run.ts'
+import { answeringSocket, type Run } from '../model/run.ts'
 import type { AgentState } from '../model/state.ts'
 import type {
   DriftStatus,
@@ -16,6 +17,7 @@ import type {
   NodeStatus,
   RegistryState,
   RegistryStatus,
+  RuntimeIdentity,
 } from '../model/status.ts'
 import { isRuntimeDown } from '../model/verdict.ts'
 import { outdatedRoots } from './advisories.ts'
@@ -68,7 +70,7 @@ export function rememberRun(
   { began, ended: now }: { readonly began: number; readonly ended: number },
 ): Memory {
   // On a node without containerd nothing tells more of a registry than a handshake.
-  const isAlone = run.facts === undefined && !wantsContainerd(desired)
+  const isAlone = answeringSocket(run) === undefined && !wantsContainerd(desired)
   const hosts = new Set(desired.registries.map(({ host }) => host))
   const registries = new Map([...memory.registries].filter(([host]) => hosts.has(host)))
   const rehearsed = run.outcome === 'deferred' && run.rehearsal?.verdict === 'passed' ? run.rehearsal.proofs : []
@@ -163,6 +165,15 @@ export type StatusIdentity = { readonly node: string; readonly version: string }
 /** Above the resync interval: a run with many registries that do not answer takes its time. */
 const OVERDUE_MS = 60_000
 
+function runtimeOf(run: Run | undefined): RuntimeIdentity | null {
+  if (run?.runtime !== undefined) {
+    const { name, version, socket } = run.runtime
+    return { name, version, socket }
+  }
+  if (run?.facts === undefined || run.facts.socket === NO_RUNTIME) return null
+  return { name: 'containerd', version: run.facts.version, socket: run.facts.socket }
+}
+
 /** `advisories`: drift that was seen beside the runs; `now`: monotonic. */
 export function statusOf(
   memory: Memory,
@@ -188,6 +199,7 @@ export function statusOf(
       configPath: run?.planned?.plan.certsDirectory ?? null,
       layout: run?.facts?.layout ?? null,
     },
+    runtime: runtimeOf(run),
     anchors: anchorsOf(desired, state),
     registries: desired?.registries.map(({ host }) => registryStatus(host, memory.registries.get(host), run)) ?? [],
     targets: targetsOf(run, state),

@@ -8,7 +8,7 @@ import { provesTrust } from '../model/finding.ts'
 import { registryOf } from '../model/lookup.ts'
 import { NO_RUNTIME } from '../model/observed-state.ts'
 import type { ProofResult } from '../model/proof.ts'
-import type { Run } from '../model/run.ts'
+import { answeringSocket, type Run, runtimeNamed } from '../model/run.ts'
 import type { RunPorts } from '../model/run-ports.ts'
 import { type AgentState, EMPTY_STATE } from '../model/state.ts'
 import type { DriftStatus, NodeStatus } from '../model/status.ts'
@@ -256,17 +256,18 @@ export class Loop {
     const { desired, run } = this.#memory
     const now = this.#now()
     if (desired === undefined || run === undefined) return
-    const isAlone = run.facts === undefined && !wantsContainerd(desired)
+    const socket = answeringSocket(run)
+    const isAlone = socket === undefined && !wantsContainerd(desired)
     // Without a socket a proof is a rehearsal or a handshake, which is a whole run.
     if (address === NO_RUNTIME || isAlone) return this.#resyncBy(now)
-    if (run.facts === undefined) return
+    if (socket === undefined) return
     const asked = this.#takeOverdue()
     const isDue = (host: string) => asked.has(host) || proofDueAt(this.#memory, desired, host) <= now
     const due = desired.registries.filter(({ host }) => isDue(host))
     if (due.length === 0) return
-    const cri = ports.connectCri(run.facts.socket)
+    const cri = ports.connectCri(socket)
     try {
-      const proofs = await proveDeclared(due, cri, ports, desired)
+      const proofs = await proveDeclared(due, cri, ports, desired, runtimeNamed(run))
       this.#memory = rememberProofs(this.#memory, proofs, this.#now())
       events.onProofs(proofs)
       // What broke since is looked at as a whole: the files may have been damaged.

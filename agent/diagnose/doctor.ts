@@ -10,14 +10,14 @@ import { withdrawnButTrusted } from '../daemon/advisories.ts'
 import { staleHostsFile, staleSources } from '../daemon/mounts.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import { nothingDesired, wantsContainerd } from '../model/desired-state.ts'
-import { type AgentError, asAgentError, type Problem } from '../model/errors.ts'
+import { asAgentError, type Problem } from '../model/errors.ts'
 import { provesTrust } from '../model/finding.ts'
-import type { ContainerdFacts } from '../model/observed-state.ts'
+import type { ContainerdFacts, ObservedContainerd } from '../model/observed-state.ts'
 import { NO_RUNTIME } from '../model/observed-state.ts'
 import type { Plan, Planned, RestartNeed } from '../model/plan.ts'
 import type { CriClient, MountPoint } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
-import type { DriftStatus } from '../model/status.ts'
+import type { DriftStatus, RuntimeIdentity } from '../model/status.ts'
 import type { TargetAilment } from '../model/target.ts'
 import { observeContainerd, observeOffline } from '../reconcile/observe/containerd.ts'
 import { proveDeclared } from '../reconcile/prove/prove.ts'
@@ -26,6 +26,7 @@ import { rehearse } from '../reconcile/rehearse/rehearse.ts'
 import { chooseRestart } from '../reconcile/restart/restart.ts'
 import { makePlan } from '../reconcile/run/planning.ts'
 import { TARGETS } from '../targets/targets.ts'
+import { examineCrio } from './crio.ts'
 import { missingRights } from './missing-mounts.ts'
 import { staleRoots } from './stale-roots.ts'
 
@@ -34,6 +35,8 @@ export type Ailment = TargetAilment
 
 export type DoctorReport = {
   readonly containerd: { readonly version: string; readonly socket: string; readonly configFile: string } | null
+  /** What answers CRI on this node; null: nothing does, or it was not asked. */
+  readonly runtime: RuntimeIdentity | null
   readonly ailments: readonly Ailment[]
 }
 
@@ -73,10 +76,16 @@ export async function examine(
     return found.map(({ path: where, ...one }): Ailment => ({ where, ...one }))
   }
   const seen = await observeRuntime(address, wanted, ports)
+  if (seen.state === 'down' && seen.runtime !== undefined) {
+    const { runtime, error } = seen
+    const { name, version, socket } = runtime
+    ailments.push(...(await examineCrio(runtime, desired, wanted, error, ports)), ...rights())
+    return { containerd: null, runtime: { name, version, socket }, ailments: worstFirst(ailments) }
+  }
   if (seen.state === 'down') {
     const severity = wantsContainerd(wanted) ? 'error' : 'info'
     ailments.push(ailment(severity, seen.socket ?? 'containerd', seen.error), ...rights())
-    return { containerd: null, ailments: worstFirst(ailments) }
+    return { containerd: null, runtime: null, ailments: worstFirst(ailments) }
   }
   const { facts, cri } = seen
   try {
@@ -116,7 +125,8 @@ export async function examine(
             remedy: proof.finding.remedy,
           })
     const { version, socket, configFile } = facts
-    return { containerd: { version, socket, configFile }, ailments: worstFirst(ailments) }
+    const runtime = cri === undefined ? null : { name: 'containerd', version, socket }
+    return { containerd: { version, socket, configFile }, runtime, ailments: worstFirst(ailments) }
   } finally {
     cri?.close()
   }
@@ -124,7 +134,7 @@ export async function examine(
 
 type Look =
   | { readonly state: 'ready'; readonly facts: ContainerdFacts; readonly cri: CriClient | undefined }
-  | { readonly state: 'down'; readonly socket: string | undefined; readonly error: AgentError }
+  | Extract<ObservedContainerd, { state: 'down' }>
 
 /** Without a socket the files are looked at all the same. */
 async function observeRuntime(address: string | undefined, { restart }: DesiredState, ports: RunPorts): Promise<Look> {

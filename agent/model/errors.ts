@@ -254,6 +254,12 @@ export const ERRORS = {
     remedy: 'Mount the folder read-write, or switch the target off in trust.yaml.',
     retryable: true,
   },
+  RELOAD_PENDING: {
+    remedy:
+      'Run `systemctl reload crio` on the node (running containers and pulls stay), ' +
+      'or set auto_reload_registries = true in crio.conf.',
+    retryable: true,
+  },
   TARGET_NOT_MOUNTED: {
     remedy: 'Mount the folder (`registry-trust doctor` names the profile or component), or switch the target off.',
     retryable: true,

@@ -43,7 +43,26 @@ export type SystemRootsFacts = {
 
 export type ObservedContainerd =
   | { readonly state: 'ready'; readonly facts: ContainerdFacts }
-  | { readonly state: 'down'; readonly socket: string | undefined; readonly error: AgentError }
+  | {
+      readonly state: 'down'
+      readonly socket: string | undefined
+      readonly error: AgentError
+      /** Answers in containerd's place. */
+      readonly runtime?: OtherRuntime
+    }
+
+/** A runtime that is not containerd and by which registries are proved all the same; it is never restarted. */
+export type OtherRuntime = {
+  /** As CRI Version tells it: `cri-o`. */
+  readonly name: string
+  readonly version: string
+  readonly socket: string
+  readonly status: RuntimeStatus
+  /** When it last read registries.conf, milliseconds since the epoch; undefined where that is not seen. */
+  readonly readAt?: number
+  /** It reads registries.conf.d again by itself (`auto_reload_registries`). */
+  readonly reloadsItself: boolean
+}
 
 /** `--containerd-address none`: the agent is not to touch the runtime, only the files that it reads. */
 export const NO_RUNTIME = 'none'

@@ -50,7 +50,8 @@ export type FileState =
       readonly mtimeMs?: number
     }
   | { readonly kind: 'absent' }
-  | { readonly kind: 'other'; readonly what: string }
+  /** `mtimeMs` of a socket: when its daemon bound it. */
+  | { readonly kind: 'other'; readonly what: string; readonly mtimeMs?: number }
   /** Present but not readable, too large (> 16 MiB), or reached through a link that leaves the root. */
   | { readonly kind: 'unreadable'; readonly reason: string }
 
@@ -298,6 +299,8 @@ export type UnitFacts = {
   readonly startedAt?: number
   /** The same by Clock.monotonic; also of a process that has ended since. */
   readonly executedAt?: number
+  /** When it last went from one state to another, also by a reload; milliseconds since the epoch. */
+  readonly changedAt?: number
   /** When systemd had started everything after the boot, by Clock.monotonic; absent: not yet. */
   readonly bootedAt?: number
   /** A job of systemd for the unit is waiting or under way. */

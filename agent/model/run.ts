@@ -2,7 +2,7 @@
 
 import type { DesiredState } from './desired-state.ts'
 import type { AgentError, Problem } from './errors.ts'
-import type { ContainerdFacts } from './observed-state.ts'
+import type { ContainerdFacts, OtherRuntime } from './observed-state.ts'
 import type { Change, Planned, Rehearsal } from './plan.ts'
 import type { CriClient } from './ports.ts'
 import type { ProofResult } from './proof.ts'
@@ -54,6 +54,8 @@ export type Run = {
   readonly state: AgentState
   readonly problems: readonly Problem[]
   readonly facts?: ContainerdFacts
+  /** Answers in containerd's place: `facts` is absent then. */
+  readonly runtime?: OtherRuntime
   readonly planned?: Planned
   readonly rehearsal?: Rehearsal
   readonly proofs: readonly ProofResult[]
@@ -65,6 +67,17 @@ export type Run = {
   /** Milliseconds after which that restart may be allowed; absent where nobody can tell. */
   readonly restartWaitMs?: number
   readonly error?: AgentError
+}
+
+/** Where the runtime answered in this run, containerd or another one; undefined: none did. */
+export function answeringSocket(run: Pick<Run, 'facts' | 'runtime'> | undefined): string | undefined {
+  return run?.facts?.socket ?? run?.runtime?.socket
+}
+
+/** The runtime whose pulls prove registries in this run, as people write it. */
+export function runtimeNamed({ runtime }: Pick<Run, 'runtime'>): string {
+  if (runtime === undefined) return 'containerd'
+  return runtime.name === 'cri-o' ? 'CRI-O' : runtime.name
 }
 
 /** What every step of a run is handed: a runtime that answers, and the node's lock held. */

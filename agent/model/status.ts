@@ -38,6 +38,14 @@ export type ContainerdStatus = {
   readonly layout: string | null
 }
 
+/** What answers CRI on a node. */
+export type RuntimeIdentity = {
+  /** As CRI Version tells it: `containerd`, `cri-o`. */
+  readonly name: string
+  readonly version: string
+  readonly socket: string
+}
+
 /** One certificate of an anchor; an anchor that holds none is one entry with nulls and its findings. */
 export type AnchorStatus = {
   readonly name: string
@@ -117,6 +125,8 @@ export type NodeStatus = {
   readonly generation: string
   readonly state: NodeState
   readonly containerd: ContainerdStatus
+  /** What answers CRI on this node, containerd or another runtime; null while nothing does. */
+  readonly runtime: RuntimeIdentity | null
   readonly anchors: readonly AnchorStatus[]
   readonly registries: readonly RegistryStatus[]
   readonly targets: readonly TargetStatus[]
@@ -233,6 +243,12 @@ const CONTAINERD_SCHEMA = objectSchema('The containerd of this node; null where 
   layout: textOrNull,
 })
 
+const RUNTIME_SCHEMA = objectSchema(
+  'What answers CRI on this node, containerd or another runtime; null while nothing does.',
+  { name: { ...text, description: 'containerd or cri-o, as it calls itself' }, version: text, socket: text },
+  { nullable: true },
+)
+
 const RESTART_SCHEMA = objectSchema('Restarts of containerd by the agent.', {
   pending: { type: 'boolean' },
   reason: textOrNull,
@@ -261,6 +277,7 @@ export const STATUS_SCHEMA = objectSchema('The state of one node.', {
   generation: { ...text, description: 'of the desired state in force' },
   state: { type: 'string', enum: NODE_STATES },
   containerd: CONTAINERD_SCHEMA,
+  runtime: RUNTIME_SCHEMA,
   anchors: listSchema(ANCHOR_SCHEMA),
   registries: listSchema(REGISTRY_SCHEMA),
   targets: listSchema(TARGET_SCHEMA),

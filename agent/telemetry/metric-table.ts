@@ -49,6 +49,12 @@ export const METRICS = {
     help: 'Always 1; what containerd is on this node is in the labels.',
     labels: ['containerd_version', 'layout', 'config_version'],
   },
+  runtimeInfo: {
+    kind: 'gauge',
+    name: 'registry_trust_runtime_info',
+    help: 'Always 1; what answers CRI on this node, containerd or cri-o, is in the labels.',
+    labels: ['runtime', 'runtime_version'],
+  },
   nodeState: {
     kind: 'gauge',
     name: 'registry_trust_node_state',

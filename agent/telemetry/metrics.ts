@@ -197,6 +197,9 @@ function observe(instruments: Instruments, status: NodeStatus): void {
     const labels = { containerd_version: version, layout: layout ?? '', config_version: String(configVersion ?? '') }
     instruments.nodeInfo.set(labels, 1)
   }
+  instruments.runtimeInfo.reset()
+  if (status.runtime !== null)
+    instruments.runtimeInfo.set({ runtime: status.runtime.name, runtime_version: status.runtime.version }, 1)
   instruments.nodeState.reset()
   instruments.nodeState.set({ state: status.state }, 1)
   observeRegistries(instruments, status.registries)

@@ -134,6 +134,10 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
   FILE_CHANGED_MEANWHILE: text('A file changed between plan and write.', 'Another program writes it at the same time.'),
   FILE_FOREIGN_OWNER: text('A file belongs to another user.', 'A wrong chown.'),
   TARGET_READ_ONLY: text('A folder cannot be written.', 'A read-only mount or root file system.'),
+  RELOAD_PENDING: text(
+    'CRI-O has not read the drop-in with the mirrors yet.',
+    'It reads registries.conf at its start and at a reload alone.',
+  ),
   TARGET_NOT_MOUNTED: text(
     'A folder of the node is not mounted in the Pod.',
     'A profile that does not serve the target.',

@@ -22,6 +22,8 @@ const LABELS: { readonly [name in OwnLabel]: string } = {
   containerd_version: 'one',
   layout: 'one',
   config_version: 'one',
+  runtime: '`containerd`, `cri-o`',
+  runtime_version: 'one',
   state: `one at a time: ${codes(NODE_STATES)}`,
   registry: 'a host as declared under `registries`',
   code: 'a finding code; `registry_trust_registry_finding` has one at a time for a registry, `registry_trust_proofs_total` those that occurred',

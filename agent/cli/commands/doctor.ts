@@ -22,6 +22,8 @@ export async function doctorCommand({ options, ports, mounts, loadConfig, paint,
   else {
     if (report.containerd !== null)
       print(`containerd ${report.containerd.version}, ${report.containerd.socket}, ${report.containerd.configFile}\n\n`)
+    if (report.containerd === null && report.runtime !== null)
+      print(`${report.runtime.name} ${report.runtime.version}, ${report.runtime.socket}\n\n`)
     print(report.ailments.map((one) => formatAilment(one, paint)).join(''))
     print(isWell ? `${paint('green', 'nothing is wrong')}\n` : '')
   }

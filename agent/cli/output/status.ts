@@ -16,7 +16,7 @@ export function formatStatus(status: NodeStatus, options: FormatOptions): string
     formatNode(status, paint),
     formatProblems(status.problems, paint),
     formatWarnings(status.warnings, paint),
-    formatRegistries(status.registries, options.now, paint),
+    formatRegistries(status, options.now, paint),
     formatDrift(status, paint),
     formatAnchors(status.anchors, options.now, paint),
     formatTransactions(status, options.now, paint),
@@ -26,12 +26,10 @@ export function formatStatus(status: NodeStatus, options: FormatOptions): string
 
 const STYLES: { readonly [tone in Tone]: Style } = { ok: 'green', warn: 'yellow', bad: 'red' }
 
-function formatNode(status: NodeStatus, paint: Paint): string {
-  const { containerd, restart } = status
-  const from = status.sources.length === 0 ? '' : ` from ${status.sources.join(', ')}`
-  const rows: Cell[][] = [
-    ['node', status.node],
-    ['state', { text: status.state, style: STYLES[STATE_TONE[status.state]] }],
+function runtimeRows({ containerd, runtime }: NodeStatus): readonly Cell[][] {
+  if (runtime !== null && runtime.name !== 'containerd')
+    return [['runtime', joined([`${runtime.name} ${runtime.version}`, runtime.socket])]]
+  return [
     ['containerd', joined([containerd.version ?? 'not reached', containerd.socket, containerd.layout])],
     [
       'config file',
@@ -41,6 +39,16 @@ function formatNode(status: NodeStatus, paint: Paint): string {
       ]),
     ],
     ['config_path', containerd.configPath ?? 'not set'],
+  ]
+}
+
+function formatNode(status: NodeStatus, paint: Paint): string {
+  const { restart } = status
+  const from = status.sources.length === 0 ? '' : ` from ${status.sources.join(', ')}`
+  const rows: Cell[][] = [
+    ['node', status.node],
+    ['state', { text: status.state, style: STYLES[STATE_TONE[status.state]] }],
+    ...runtimeRows(status),
     ['desired', `${status.generation === '' ? 'none yet' : status.generation}${from}, mode ${status.mode}`],
     ['agent', status.version],
   ]
@@ -86,7 +94,8 @@ export function worstFirst(registries: readonly RegistryStatus[]): readonly Regi
   return registries.toSorted((left, right) => rank(left) - rank(right))
 }
 
-function formatRegistries(registries: readonly RegistryStatus[], now: number, paint: Paint): string {
+function formatRegistries({ registries, ...status }: NodeStatus, now: number, paint: Paint): string {
+  const runtime = status.runtime?.name === 'cri-o' ? 'CRI-O' : 'containerd'
   if (registries.length === 0) return `${paint('bold', 'REGISTRIES')}\n  none declared\n`
   const sorted = worstFirst(registries)
   const rows = sorted.map(({ host, state, since, finding, lastProof }): readonly Cell[] => [
@@ -101,13 +110,13 @@ function formatRegistries(registries: readonly RegistryStatus[], now: number, pa
   const lines = table(rows, { header: ['STATE', 'REGISTRY', 'FINDING', 'SINCE', 'LAST PROOF'], indent: 2, paint })
   const details = sorted
     .filter(({ state, finding }) => state !== 'trusted' || finding.code !== 'trusted')
-    .map((registry) => formatFinding(registry, paint))
+    .map((registry) => formatFinding(registry, runtime, paint))
   return `${paint('bold', 'REGISTRIES')}\n${lines}${details.join('')}`
 }
 
-function formatFinding({ host, finding }: RegistryStatus, paint: Paint): string {
+function formatFinding({ host, finding }: RegistryStatus, runtime: string, paint: Paint): string {
   const { text, notes } = finding.evidence
-  const evidence = [text === undefined ? undefined : `containerd says: ${text}`, ...(notes ?? [])].filter(
+  const evidence = [text === undefined ? undefined : `${runtime} says: ${text}`, ...(notes ?? [])].filter(
     (line) => line !== undefined,
   )
   const lines = evidence.map((line) => `    ${paint('dim', harmless(line))}\n`)

@@ -1,10 +1,10 @@
 // Names what a failed PullImage means. containerd gives nearly every failure the code UNKNOWN, so its text decides, by
-// tables. The texts are those of containerd 1.6, 1.7 and 2.1; the first rule that fits wins, and what fits none keeps
-// containerd's own words.
+// tables. The texts are those of containerd 1.6, 1.7 and 2.1 and of CRI-O 1.36; the first rule that fits wins, and what
+// fits none keeps the runtime's own words.
 import { type Finding, type FindingCode, finding } from '../../model/finding.ts'
 import type { CriFailure } from '../../model/ports.ts'
 import { isClusterName } from '../../text/cluster-name.ts'
-import { requestHost, shorten, withoutSecrets } from './text.ts'
+import { lastAttempt, requestHost, shorten, withoutSecrets } from './text.ts'
 
 export type PullContext = {
   /** The reference as given to PullImage. */
@@ -26,7 +26,8 @@ const MOST_CHARACTERS_QUOTED = 200
 
 export function classifyPull(failure: CriFailure, { reference, host }: PullContext): Finding {
   const text = shorten(failure.text, MOST_CHARACTERS_READ)
-  const failing = requestHost(text, host)
+  const said = lastAttempt(text)
+  const failing = requestHost(said, host)
   const evidence = {
     text: shorten(withoutSecrets(text), MOST_CHARACTERS_KEPT),
     reference,
@@ -42,7 +43,7 @@ export function classifyPull(failure: CriFailure, { reference, host }: PullConte
   if (failure.status === 'NOT_FOUND' && text.trimEnd().endsWith(`${reference}: not found`))
     return as('not-found', `${host} does not have ${reference}`)
   for (const rule of RULES) {
-    const match = rule.when.exec(text)
+    const match = rule.when.exec(said)
     if (match === null) continue
     if (!isCertificateRule(rule) || failing.role === 'registry') return as(codeOf(rule, match), rule.message, match)
     return as(
@@ -290,32 +291,60 @@ const HTTP_RULES: readonly Rule[] = [
   { when: new RegExp(`${HTTP_STATUS}([34]\\d\\d[^"]{0,60})`), code: 'not-a-registry', message: 'HOST answers $1' },
 ]
 
-/** What CRI-O gives, in the words of the library containers/image; its texts of TLS and network are those of Go above. */
+/**
+ * What CRI-O gives, in the words of the library containers/image, as CRI-O 1.36 was seen to say it; its texts of TLS and
+ * network are those of Go above.
+ */
 const CRIO_RULES: readonly Rule[] = [
   {
-    when: /(?:reading manifest|pinging container registry|initializing source) .*(?:manifest unknown|name unknown)/,
+    when: /SignatureValidationFailed|Source image rejected: /,
+    code: 'forbidden',
+    message: 'HOST served the image over verified TLS, and the signature policy of this node (policy.json) refuses it',
+  },
+  {
+    when: /missing key (\S+) for client certificate (\S+)\.|missing client certificate (\S+) for key (\S+)/,
+    code: 'ca-file-unreadable',
+    message: 'a client certificate in the host directory has no key, or a key no certificate: $1$3 is missing',
+  },
+  {
+    when: /(?:reading manifest|pinging container registry) .*: (?:manifest|name) unknown/,
     code: 'not-found',
     message: 'HOST does not have the image',
   },
   {
-    when: /unable to retrieve auth token: invalid username\/password|(?:reading manifest|pinging container registry) .*(?:unauthorized: |requested access to the resource is denied|authentication required)/,
+    when: /unable to retrieve auth token: invalid username\/password|reading manifest .*: (?:unauthorized|denied|authentication required|requested access to the resource is denied)/,
     code: 'unauthorized',
     message: 'HOST requires a login that may pull, or has no such repository',
   },
   {
-    when: /(?:reading manifest|pinging container registry) .*too many requests to registry/,
+    when: /pinging container registry .*: (?:unauthorized|authentication required)/,
+    code: 'unauthorized',
+    message: 'HOST requires a login that may pull, or has no such repository',
+  },
+  {
+    when: /pinging container registry .*: (?:denied|requested access to the resource is denied)|StatusCode: 403\b/,
+    code: 'forbidden',
+    message: 'HOST refuses the pull (403)',
+  },
+  {
+    when: /too many requests to registry|StatusCode: 429\b/,
     code: 'rate-limited',
     message: 'HOST limits the rate of requests (429)',
   },
   {
-    when: /received unexpected HTTP status: (5\d\d[^":;]{0,60})/,
+    when: /(?:received unexpected HTTP status|StatusCode): (5\d\d[^":;,]{0,60})/,
     code: 'server-error',
     message: 'HOST answers with a server error: $1',
   },
   {
-    when: /pinging container registry .*(?:StatusCode: |invalid status code from registry )(\d{3})/,
+    when: /(?:received unexpected HTTP status|StatusCode): (\d{3}[^":;,]{0,60})|invalid status code from registry (\d{3})/,
     code: 'not-a-registry',
-    message: 'HOST answers $1',
+    message: 'HOST answers $1$2',
+  },
+  {
+    when: /unsupported schema version 0/,
+    code: 'not-a-registry',
+    message: 'HOST answered with something that is not the registry protocol',
   },
 ]
 

@@ -11,7 +11,10 @@ export type RequestHost = {
 }
 
 const REQUEST = /\b(Head|Get|Post|HEAD|GET|POST)(?: request to)? "?(https?):\/\/([^/"\s?]+)([^"\s]*)/
-const TOKEN = /fetch (?:oauth|anonymous) token|failed to authorize/
+const TOKEN =
+  /fetch (?:oauth|anonymous) token|failed to authorize|decoding bearer token|initializing source docker:\/\/\S+: (?:Get|Post) "https:/
+/** containers/image names the host that it asks before it tells the request that failed: the registry or a mirror. */
+const ASKED = /(?:pinging container registry|reading manifest \S+ in) ([^\s/:]+(?::\d+)?|\[[^\]]+\](?::\d+)?)/
 
 /** The host of the request that failed; the registry host where the text names none. */
 export function requestHost(text: string, registry: string): RequestHost {
@@ -21,8 +24,17 @@ export function requestHost(text: string, registry: string): RequestHost {
   if (isRegistry) return { host: registry, isRegistry, role: 'registry' }
   if (TOKEN.test(text)) return { host, isRegistry, role: 'token' }
   // containerd asks mirrors, and only them, with `?ns=REGISTRY`.
-  const isMirror = /^\/v2\/.*[?&]ns=/.test(match?.[4] ?? '')
+  const isMirror = /^\/v2\/.*[?&]ns=/.test(match?.[4] ?? '') || ASKED.exec(text)?.[1] === match?.[3]
   return { host, isRegistry, role: isMirror ? 'registry' : 'blob' }
+}
+
+/**
+ * What the last place that was asked answered. CRI-O tells the mirrors that failed before it, and then the same of its
+ * second try, for an OCI artifact of that name.
+ */
+export function lastAttempt(text: string): string {
+  const [image = text] = text.split('; artifact err: ')
+  return image.replace(/\(Mirrors also failed: \[[\s\S]*\]\): /, '')
 }
 
 function servesRegistry(host: string, registry: string): boolean {

@@ -100,12 +100,17 @@ function targetItem({ target, inSync, files, pending }: TargetStatus): Html {
 }
 
 export function nodeSection(
-  { mode, generation, containerd, targets, restart, sources }: NodeStatus,
+  { mode, generation, containerd, runtime, targets, restart, sources }: NodeStatus,
   now: number,
 ): Html {
   const { version, socket, configFile, configVersion, configPath, layout } = containerd
+  const other =
+    runtime !== null &&
+    runtime.name !== 'containerd' &&
+    html`<dt>Runtime</dt><dd>${runtime.name} ${runtime.version} at <code>${runtime.socket}</code></dd>
+`
   return html`<dl>
-<dt>containerd</dt><dd>${version ?? 'not reached'}${socket !== null && html` at <code>${socket}</code>`}</dd>
+${other}<dt>containerd</dt><dd>${version ?? (runtime === null ? 'not reached' : 'none')}${socket !== null && html` at <code>${socket}</code>`}</dd>
 <dt>Layout</dt><dd>${layout ?? 'not known'}</dd>
 <dt>Configuration of containerd</dt><dd><code>${configFile ?? 'none'}</code>${configVersion !== null && html` (version ${configVersion})`}</dd>
 <dt><code>config_path</code></dt><dd><code>${configPath ?? 'not set'}</code></dd>

@@ -13,7 +13,7 @@ export async function readEntry(entry: string): Promise<FileState> {
     const { mode, uid, gid, mtimeMs } = stat
     return { kind: 'folder', mode: mode & 0o7777, uid, gid, mtimeMs }
   }
-  if (!stat.isFile()) return { kind: 'other', what: kindOf(stat) }
+  if (!stat.isFile()) return { kind: 'other', what: kindOf(stat), mtimeMs: stat.mtimeMs }
   // O_NONBLOCK: a pipe that took the file's place meanwhile must not hold the agent.
   const handle = await open(entry, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
   try {

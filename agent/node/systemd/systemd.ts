@@ -70,6 +70,7 @@ async function unitFacts(bus: MessageBus, name: string): Promise<UnitFacts | und
     restarts: Number(service['NRestarts'] ?? 0),
     result: text(service['Result']),
     ...startOf(service['ExecMainStartTimestamp']),
+    ...changeOf(unit['StateChangeTimestamp']),
     ...executionOf(service['ExecMainStartTimestampMonotonic']),
     ...bootOf(finished),
     hasJob: Array.isArray(unit['Job']) && Number(unit['Job'][0] ?? 0) > 0,
@@ -108,6 +109,11 @@ function limitOf(value: unknown): { readonly startLimitMs?: number } {
 function startOf(value: unknown): { readonly startedAt?: number } {
   const microseconds = Number(value ?? 0)
   return microseconds > 0 ? { startedAt: Math.floor(microseconds / 1000) } : {}
+}
+
+function changeOf(value: unknown): { readonly changedAt?: number } {
+  const { startedAt: changedAt } = startOf(value)
+  return changedAt === undefined ? {} : { changedAt }
 }
 
 /**

@@ -22,6 +22,7 @@ import type {
 import type { ObservePorts } from '../../model/run-ports.ts'
 import { isPattern, matcherOf } from '../../text/file-pattern.ts'
 import { ownBinary, USUAL_BINARIES, usualBinary } from './binary.ts'
+import { findCrio, isCrio, observeCrio } from './crio.ts'
 import { systemRootsFacts } from './system-roots.ts'
 
 const CALL_MS = 5_000
@@ -36,16 +37,32 @@ export async function observeContainerd(
   ports: ObservePorts,
 ): Promise<Observation> {
   const found = await findSocket(options.address, ports.files)
-  if (found instanceof AgentError) return { state: 'down', socket: undefined, error: found }
-  const socket = found
+  const seen: Observation =
+    found instanceof AgentError
+      ? { state: 'down', socket: undefined, error: found }
+      : await observeAt(found, options.unit, ports)
+  if (seen.state === 'ready' || options.address !== undefined || seen.runtime !== undefined) return seen
+  return (await crioInstead(seen.error, ports)) ?? seen
+}
+
+/** A node of CRI-O may have no containerd, or Docker's, which runs without its CRI plugin. */
+async function crioInstead({ code }: AgentError, ports: ObservePorts): Promise<Observation | undefined> {
+  if (code !== 'CONTAINERD_NOT_FOUND' && code !== 'CRI_NOT_LOADED') return undefined
+  const socket = await findCrio(ports.files)
+  return socket === undefined ? undefined : await observeAt(socket, 'auto', ports)
+}
+
+async function observeAt(socket: string, unitSetting: string, ports: ObservePorts): Promise<Observation> {
   const cri = ports.connectCri(socket)
   try {
-    const { runtimeVersion } = await cri.version({ timeoutMs: CALL_MS })
+    const { runtimeName, runtimeVersion } = await cri.version({ timeoutMs: CALL_MS })
+    if (runtimeName !== 'containerd')
+      return await observeOther(runtimeName, { socket, version: runtimeVersion }, cri, ports)
     const candidates = layoutsOfSocket(socket)
     // systemd is asked while containerd answers.
     const [status, { process, unit }] = await Promise.all([
       cri.status({ timeoutMs: CALL_MS }),
-      findDaemon(socket, options.unit, candidates, ports),
+      findDaemon(socket, unitSetting, candidates, ports),
     ])
     const layout = chooseLayout(await presentOf(candidates, ports.files), unit?.name ?? process?.unit)
     const configFile = configFileOf(process, unit, layout)
@@ -76,6 +93,21 @@ export async function observeContainerd(
   } catch (thrown) {
     cri.close()
     return { state: 'down', socket, error: await withoutCri(asAgentError(thrown), socket, ports.files) }
+  }
+}
+
+async function observeOther(
+  name: string,
+  { socket, version }: { readonly socket: string; readonly version: string },
+  cri: CriClient,
+  ports: ObservePorts,
+): Promise<Observation> {
+  const error = new AgentError('CONTAINERD_NOT_FOUND', `the runtime at ${socket} is ${name} ${version}, not containerd`)
+  try {
+    const runtime = isCrio(name) ? { runtime: await observeCrio({ socket, version }, cri, ports) } : {}
+    return { state: 'down', socket, error, ...runtime }
+  } finally {
+    cri.close()
   }
 }
 

@@ -69,7 +69,8 @@ async function versionAt(
   if (typeof socket !== 'string') return undefined
   const cri = connectCri(socket)
   try {
-    return (await cri.version({ timeoutMs: CALL_MS })).runtimeVersion
+    const { runtimeName, runtimeVersion } = await cri.version({ timeoutMs: CALL_MS })
+    return runtimeName === 'containerd' ? runtimeVersion : undefined
   } catch (thrown) {
     asAgentError(thrown)
     return undefined

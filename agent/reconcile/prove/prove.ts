@@ -17,11 +17,13 @@ import { MOST_PROOFS_AT_ONCE, PROOF_DEADLINE_MS, proveRegistries } from './pull.
 
 export type ProofPorts = TlsProofPorts & { readonly clock: Clock; readonly logins?: LoginDesk }
 
+/** `runtime`: whose pulls they are, in words for people. */
 export async function proveDeclared(
   registries: readonly Registry[],
   cri: CriClient,
   ports: ProofPorts,
   desired: DesiredState,
+  runtime = 'containerd',
 ): Promise<readonly ProofResult[]> {
   const byHandshake = registries.filter(({ proof }) => proof.level === 'tls')
   const byPull = registries.filter(({ proof }) => proof.level !== 'tls')
@@ -31,7 +33,14 @@ export async function proveDeclared(
     proveRegistries(byPull, cri, pull).then(async (pulled) => await withCauses(pulled, desired, ports)),
     proveByHandshake(byHandshake, desired, ports),
   ])
-  return proofs.flat()
+  return runtime === 'containerd' ? proofs.flat() : proofs.flat().map((proof) => inWordsOf(runtime, proof))
+}
+
+/** Findings and remedies are worded for containerd; those of another runtime's pulls name that one. */
+function inWordsOf(runtime: string, proof: ProofResult): ProofResult {
+  const { finding } = proof
+  const named = (text: string) => text.replaceAll('containerd', runtime)
+  return { ...proof, finding: { ...finding, message: named(finding.message), remedy: named(finding.remedy) } }
 }
 
 const LOOK_MS = 5_000

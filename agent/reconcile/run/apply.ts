@@ -6,7 +6,7 @@ import type { Context, Run } from '../../model/run.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { Transaction } from '../transaction/transaction.ts'
-import { type Attempt, isLegacy } from './attempt.ts'
+import { type Attempt, isLegacy, rolledBackBefore } from './attempt.ts'
 import { carryOut } from './carry-out.ts'
 import { planLook } from './planning.ts'
 import { foresee, settle } from './preflight.ts'
@@ -71,13 +71,9 @@ async function proveUnchanged(context: Context, planned: Planned): Promise<Run> 
  * says so.
  */
 async function refuseAgain({ desired, state, facts, cri, options, ports }: Context, planned: Planned): Promise<Run> {
-  const last = state.transactions.findLast(
-    ({ generation, result }) => generation === desired.generation && result !== 'committed',
-  )
-  const text = `generation ${desired.generation} was rolled back at ${last?.at ?? 'an earlier time'}: ${last?.reason ?? 'the reason is no longer known'}`
   const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
   const proofs = await proveDeclared(due, cri, ports, desired)
-  const problems = [...planned.plan.problems, problem('GENERATION_ROLLED_BACK', text)]
+  const problems = [...planned.plan.problems, rolledBackBefore(desired, state)]
   return { outcome: 'refused', state, facts, planned, problems, proofs, applied: [], restarts: [] }
 }
 

@@ -1,10 +1,11 @@
 // An attempt to carry out a plan: what is known of it, and what every end of it tells.
+import type { DesiredState } from '../../model/desired-state.ts'
 import type { AgentError, Problem } from '../../model/errors.ts'
 import { problem } from '../../model/errors.ts'
 import type { Planned, Rehearsal } from '../../model/plan.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { Context, RestartReport } from '../../model/run.ts'
-import type { TransactionRecord } from '../../model/state.ts'
+import type { AgentState, TransactionRecord } from '../../model/state.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import type { Transaction } from '../transaction/transaction.ts'
 
@@ -49,6 +50,13 @@ export async function proveFresh({ desired, facts, ports }: Context): Promise<re
   } finally {
     cri.close()
   }
+}
+
+/** Why a generation that was rolled back once is not tried again by itself. */
+export function rolledBackBefore({ generation }: DesiredState, { transactions }: AgentState): Problem {
+  const last = transactions.findLast((one) => one.generation === generation && one.result !== 'committed')
+  const [at, reason] = [last?.at ?? 'an earlier time', last?.reason ?? 'the reason is no longer known']
+  return problem('GENERATION_ROLLED_BACK', `generation ${generation} was rolled back at ${at}: ${reason}`)
 }
 
 /** containerd's registry sections are of the legacy kind. */

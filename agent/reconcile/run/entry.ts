@@ -8,7 +8,7 @@ import { LAYOUTS, layoutsOfSocket } from '../../containerd/layouts.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { NO_RUNTIME } from '../../model/observed-state.ts'
-import type { Context, Run, RunOptions } from '../../model/run.ts'
+import { answeringSocket, type Context, type Run, type RunOptions, runtimeNamed } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
 import { isOver } from '../../restart/machine.ts'
@@ -58,7 +58,8 @@ async function remembered({ store }: RunPorts): Promise<Pick<Run, 'state' | 'pro
 async function planFor(state: AgentState, desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
   if (options.address === NO_RUNTIME) return planOffline({ desired, state, options, ports })
   const seen = await observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
-  if (seen.state === 'down') return planFilesAlone({ desired, state, options, ports }, seen.error)
+  if (seen.state === 'down')
+    return planFilesAlone({ desired, state, options, ports, runtime: seen.runtime }, seen.error)
   try {
     const { facts, cri } = seen
     const { migrateAll = false } = options
@@ -99,15 +100,16 @@ export async function auditRun(desired: DesiredState, options: RunOptions, ports
 
 async function auditOnce(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
   const run = await planOnce(desired, options, ports)
-  if (run.facts === undefined && run.outcome === 'planned')
+  const socket = answeringSocket(run)
+  if (socket === undefined && run.outcome === 'planned')
     return { ...run, proofs: await proveByHandshake(desired.registries, desired, ports) }
-  if (run.facts === undefined || options.address === NO_RUNTIME) return run
-  const cri = ports.connectCri(run.facts.socket)
+  if (socket === undefined || options.address === NO_RUNTIME) return run
+  const cri = ports.connectCri(socket)
   try {
     const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
     return {
       ...run,
-      proofs: await proveDeclared(due, cri, ports, desired),
+      proofs: await proveDeclared(due, cri, ports, desired, runtimeNamed(run)),
     }
   } finally {
     cri.close()
@@ -207,7 +209,8 @@ export async function withNode(
     if (seen.state === 'down') {
       // A restart that is under way settles containerd first.
       const work = restart === undefined || isOver(restart) ? alone : nothingAlone
-      return await ended(await told(await work({ desired, state, options, ports }, seen.error)))
+      const { runtime } = seen
+      return await ended(await told(await work({ desired, state, options, ports, runtime }, seen.error)))
     }
     try {
       const context = { desired, state, facts: seen.facts, cri: seen.cri, options, ports }

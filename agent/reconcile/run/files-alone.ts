@@ -1,9 +1,10 @@
 // Runs on a node whose containerd does not answer, or that has none: what docker, the containers tools and the system
-// store read needs no containerd. Proofs are handshakes of the agent's own; what containerd reads waits for it.
-import { type DesiredState, wantsContainerd } from '../../model/desired-state.ts'
-import { type AgentError, asAgentError, problem } from '../../model/errors.ts'
+// store read needs no containerd. Proofs are pulls of CRI-O where it is the runtime, else handshakes of the agent's own;
+// what containerd reads waits for it.
+import { type DesiredState, type Registry, wantsContainerd } from '../../model/desired-state.ts'
+import { AgentError, asAgentError, problem } from '../../model/errors.ts'
 import { breaksTrust, provesTrust } from '../../model/finding.ts'
-import { type ContainerdFacts, NO_RUNTIME } from '../../model/observed-state.ts'
+import { type ContainerdFacts, NO_RUNTIME, type OtherRuntime } from '../../model/observed-state.ts'
 import type { Change, Planned } from '../../model/plan.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { Run, RunOptions } from '../../model/run.ts'
@@ -15,6 +16,9 @@ import { readSystemRoots } from '../observe/system-roots.ts'
 import { isHealing, rememberHeals, withoutFights, withoutHealing } from '../plan/drift.ts'
 import { proveByHandshake, proveTls } from '../prove/handshake.ts'
 import { Transaction } from '../transaction/transaction.ts'
+import { isUndone } from '../transaction/undo-report.ts'
+import { rolledBackBefore } from './attempt.ts'
+import { desiredOnCrio, lostBy, proveByRuntime, trustedNow, unreadMirrors } from './beside-crio.ts'
 import { sparedByDistrust } from './orphaning-distrust.ts'
 import { makePlan } from './planning.ts'
 import { rememberSystemAnchors } from './withdrawn-anchors.ts'
@@ -24,15 +28,18 @@ export type FilesAloneContext = {
   readonly state: AgentState
   readonly options: RunOptions
   readonly ports: RunPorts
+  /** Answers in containerd's place. */
+  readonly runtime?: OtherRuntime | undefined
 }
 
 const NOTHING_APPLIED = { applied: [], restarts: [] } as const
 const LOOK_MS = 2_000
 
 /** What would change without containerd. `error`: why it does not answer. */
-export async function planFilesAlone(context: FilesAloneContext, error: AgentError): Promise<Run> {
+export async function planFilesAlone(given: FilesAloneContext, error: AgentError): Promise<Run> {
+  const context = onRuntime(given)
   const { state, planned, problems } = await foresee(context)
-  const base = { state, planned, proofs: [], ...NOTHING_APPLIED }
+  const base = { state, planned, proofs: [], ...NOTHING_APPLIED, ...runtimeOf(context) }
   const why = missed(context, error)
   return why === undefined
     ? { ...base, outcome: 'planned', problems }
@@ -43,21 +50,30 @@ export async function planFilesAlone(context: FilesAloneContext, error: AgentErr
  * Writes what needs no containerd. Where it is wanted the outcome stays `no-containerd` and the generation is not
  * recorded: not all of it is on the node. `error`: why it does not answer.
  */
-export async function applyFilesAlone(context: FilesAloneContext, error: AgentError): Promise<Run> {
+export async function applyFilesAlone(given: FilesAloneContext, error: AgentError): Promise<Run> {
+  const context = onRuntime(given)
   const { desired, options, ports } = context
   const { state, planned, problems: found } = await foresee(context)
   options.signal?.throwIfAborted()
   const why = missed(context, error)
   const problems = [...(why === undefined ? [] : [problem(why.code, why.message)]), ...found]
-  const base = { planned, problems, ...(why === undefined ? {} : { error: why }) }
+  const base = { planned, problems, ...(why === undefined ? {} : { error: why }), ...runtimeOf(context) }
   const changes = planned.plan.changes
-  const prove = async () => (why === undefined || options.byHand ? await proveDue(context) : [])
+  const prove = async () =>
+    why === undefined || context.runtime !== undefined || options.byHand ? await proveDue(context) : []
   if (changes.length === 0)
     return { ...base, state, outcome: outcomeOf(why, 'unchanged'), proofs: await prove(), ...NOTHING_APPLIED }
+  if (state.refusedGeneration === desired.generation && !options.byHand) {
+    const refused = [...problems, rolledBackBefore(desired, state)]
+    return { ...base, state, problems: refused, outcome: 'refused', proofs: await prove(), ...NOTHING_APPLIED }
+  }
   const transaction = new Transaction(state, desired.generation, ports)
   const started = ports.clock.monotonic()
   try {
+    const before = await trustedBefore(changes, context)
     await transaction.execute(changes)
+    const lost = before.size === 0 ? [] : lostBy(await proveAll(context), before)
+    if (lost.length > 0) return await undoLost(lost, transaction, started, { ...base, state }, context)
     const record = {
       generation: desired.generation,
       durationMs: Math.round(ports.clock.monotonic() - started),
@@ -79,10 +95,56 @@ export async function applyFilesAlone(context: FilesAloneContext, error: AgentEr
 }
 
 /** Undefined where nobody wants containerd here, and nothing of the agent's is left for it. */
-function missed({ desired, state, ports }: FilesAloneContext, error: AgentError): AgentError | undefined {
+function missed({ desired, state, ports, runtime }: FilesAloneContext, error: AgentError): AgentError | undefined {
   const names = namesReadByContainerd(ports.targets)
   const isOwned = Object.values(state.owned).some(({ target }) => [...names].some((name) => name === target))
-  return wantsContainerd(desired) || isOwned ? error : undefined
+  const isWanted = runtime === undefined ? wantsContainerd(desired) : desired.targets.containerd.enabled === 'on'
+  return isWanted || isOwned ? error : undefined
+}
+
+/** What was asked of a registry before the change, by CRI-O; empty where nothing can be lost by it. */
+async function trustedBefore(
+  changes: readonly Change[],
+  { desired, state, options, ports, runtime }: FilesAloneContext,
+): Promise<ReadonlySet<string>> {
+  const isHealingOnly = changes.every((change) => isHealing(change, state, desired))
+  if (runtime === undefined || options.allowOrphan === true || isHealingOnly) return new Set()
+  return await trustedNow(desired, options.knownBefore ?? new Map(), runtime, ports)
+}
+
+/** A registry that CRI-O trusted before the change and does not after it: what was there is put back. */
+async function undoLost(
+  lost: readonly ProofResult[],
+  transaction: Transaction,
+  started: number,
+  base: Pick<Run, 'state' | 'problems'>,
+  context: FilesAloneContext,
+): Promise<Run> {
+  const { desired, ports } = context
+  const text = lost
+    .map(({ host, finding }) => `${host} was trusted before and is not now: ${finding.message}`)
+    .join('; ')
+  const error = new AgentError('TRUST_LOST', text)
+  const result = isUndone(await transaction.undo()) ? 'rolled-back' : 'rollback-failed'
+  const record = {
+    generation: desired.generation,
+    durationMs: Math.round(ports.clock.monotonic() - started),
+    result,
+    changes: 0,
+    restarted: false,
+    reason: text,
+  } as const
+  const state = await transaction.abandon(record, { refuse: true })
+  const problems = [...base.problems, ...transaction.findings(), problem(error.code, error.message)]
+  return { ...base, ...NOTHING_APPLIED, state, problems, outcome: result, error, proofs: await proveAll(context) }
+}
+
+function onRuntime(context: FilesAloneContext): FilesAloneContext {
+  return context.runtime === undefined ? context : { ...context, desired: desiredOnCrio(context.desired) }
+}
+
+function runtimeOf({ runtime }: FilesAloneContext): Pick<Run, 'runtime'> {
+  return runtime === undefined ? {} : { runtime }
 }
 
 function outcomeOf(why: AgentError | undefined, otherwise: 'applied' | 'unchanged'): Run['outcome'] {
@@ -103,6 +165,15 @@ function remember(
 }
 
 async function foresee(context: FilesAloneContext): Promise<Foreseen> {
+  const foreseen = await foreseeSpared(context)
+  const { runtime, state, ports } = context
+  const unread = runtime === undefined ? undefined : await unreadMirrors(runtime, foreseen.planned.plan, state, ports)
+  if (unread === undefined) return foreseen
+  const { plan } = foreseen.planned
+  return { ...foreseen, planned: { ...foreseen.planned, plan: { ...plan, warnings: [...plan.warnings, unread] } } }
+}
+
+async function foreseeSpared(context: FilesAloneContext): Promise<Foreseen> {
   const first = await foreseeAll(context)
   const { desired, options, ports } = context
   if (options.allowOrphan === true) return first
@@ -163,9 +234,24 @@ async function lostHosts({ plan }: Planned, { desired, ports }: FilesAloneContex
   return lost
 }
 
-async function proveDue({ desired, options, ports }: FilesAloneContext): Promise<readonly ProofResult[]> {
-  const due = desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true)
-  return await proveByHandshake(due, desired, ports)
+async function proveDue(context: FilesAloneContext): Promise<readonly ProofResult[]> {
+  const { desired, options } = context
+  return await proveSome(
+    desired.registries.filter(({ host }) => options.isProofDue?.(host) ?? true),
+    context,
+  )
+}
+
+async function proveAll(context: FilesAloneContext): Promise<readonly ProofResult[]> {
+  return await proveSome(context.desired.registries, context)
+}
+
+async function proveSome(
+  registries: readonly Registry[],
+  { desired, ports, runtime }: FilesAloneContext,
+): Promise<readonly ProofResult[]> {
+  if (runtime === undefined) return await proveByHandshake(registries, desired, ports)
+  return await proveByRuntime(registries, runtime, desired, ports)
 }
 
 /** What a target that containerd does not read is told of it: that there is none. */

@@ -433,33 +433,6 @@ t.test('takes NOT_FOUND for an answer of the registry only where the text ends w
   t.equal(elsewhere.code, 'unclassified')
 })
 
-t.test('names what CRI-O says in the words of containers/image', async (t) => {
-  const source = `initializing source docker://${REFERENCE}: `
-  const ping = `${source}pinging container registry reg.test: `
-  const manifest = `${source}reading manifest does-not-exist in reg.test/registry-trust/probe: `
-  const get = 'Get "https://reg.test/v2/": '
-  const texts: readonly (readonly [string, FindingCode])[] = [
-    [
-      `${ping}${get}tls: failed to verify certificate: x509: certificate signed by unknown authority`,
-      'unknown-authority',
-    ],
-    [`${ping}${get}x509: certificate is valid for a.test, not reg.test`, 'hostname-mismatch'],
-    [`${ping}${get}dial tcp: lookup reg.test on 10.0.0.2:53: no such host`, 'dns'],
-    [`${ping}${get}dial tcp 10.0.0.9:443: connect: connection refused`, 'refused'],
-    [`${ping}${get}http: server gave HTTP response to HTTPS client`, 'plain-http'],
-    [`${ping}received unexpected HTTP status: 503 Service Unavailable`, 'server-error'],
-    [`${ping}invalid status code from registry 404 (Not Found)`, 'not-a-registry'],
-    [`${manifest}manifest unknown`, 'not-found'],
-    [`${manifest}name unknown: repository name not known to registry`, 'not-found'],
-    [`${manifest}unauthorized: authentication required`, 'unauthorized'],
-    [`${manifest}requested access to the resource is denied`, 'unauthorized'],
-    [`${source}unable to retrieve auth token: invalid username/password: unauthorized: no`, 'unauthorized'],
-    [`${manifest}too many requests to registry`, 'rate-limited'],
-  ]
-  for (const [text, code] of texts)
-    t.equal(classifyPull({ ok: false, status: 'UNKNOWN', text }, { reference: REFERENCE, host: HOST }).code, code, text)
-})
-
 t.test('an untrusted token service on another host is named', async (t) => {
   const found = classify(
     `${FRAMES['1.7']}failed to authorize: failed to fetch oauth token: Post "https://auth.test:8443/service/token": tls: failed to verify certificate: x509: certificate signed by unknown authority`,

@@ -1,6 +1,7 @@
 // Which containerd a node has: the socket is found or named, never guessed. (What the daemon tells is tested on real
 // ones, test/e2e.)
 import t from 'tap'
+import { AgentError } from '../../../agent/model/errors.ts'
 import type { CriConnector, NodeFiles, RehearsalRunner, UnitFacts } from '../../../agent/model/ports.ts'
 import { nodeFiles } from '../../../agent/node/files/files.ts'
 import { observeContainerd, observeOffline } from '../../../agent/reconcile/observe/containerd.ts'
@@ -61,6 +62,56 @@ t.test('no socket anywhere: says where it looked', async (t) => {
 t.test('one well-known socket is taken, also where /var/run is a link to /run', async (t) => {
   const root = t.testdir({ run, var: { run: t.fixture('symlink', '../run') } })
   t.same((await observe(root)).asked, ['/run/containerd/containerd.sock'])
+})
+
+/** Fake: stands for runtimes that answer by these names at these sockets; the real ones are in test/e2e. */
+function answering(names: { readonly [socket: string]: string }): CriConnector {
+  return (socket) => ({
+    ...noRuntime([])(socket),
+    version: async () => {
+      const runtimeName = names[socket]
+      if (runtimeName === undefined) throw new AgentError('CRI_NOT_LOADED', `${socket} has no CRI`)
+      return { runtimeName, runtimeVersion: '1.36.3' }
+    },
+    status: async () => ({ runtimeReady: true, networkReady: true }),
+  })
+}
+
+async function among(root: string, names: { readonly [socket: string]: string }, address?: string) {
+  return await observeContainerd({ address, unit: 'auto' }, { ...portsOf(root), connectCri: answering(names) })
+}
+
+const crio = { crio: { 'crio.sock': '' } }
+const CRIO = '/run/crio/crio.sock'
+
+t.test('CRI-O is found where no containerd answers CRI', async (t) => {
+  const runtime = { name: 'cri-o', version: '1.36.3', socket: CRIO, reloadsItself: false }
+  t.match(await among(t.testdir({ run: crio }), { [CRIO]: 'cri-o' }), { state: 'down', socket: CRIO, runtime })
+  const beside = t.testdir({ run: { ...run, ...crio } })
+  t.match(await among(beside, { [CRIO]: 'cri-o' }), { runtime }, "Docker's containerd has no CRI plugin")
+  const named = await among(beside, { [CRIO]: 'cri-o', '/run/containerd/containerd.sock': 'containerd' }, CRIO)
+  t.match(named, { runtime, error: { message: /at \/run\/crio\/crio\.sock is cri-o 1\.36\.3, not containerd/ } })
+})
+
+t.test('a containerd that answers comes before CRI-O, and another runtime is none of both', async (t) => {
+  const both = t.testdir({ run: { ...run, ...crio } })
+  const seen = await among(both, { [CRIO]: 'cri-o', '/run/containerd/containerd.sock': 'containerd' })
+  t.match(seen, { state: 'ready', facts: { socket: '/run/containerd/containerd.sock' } })
+  const docker = await among(t.testdir({ run }), { '/run/containerd/containerd.sock': 'docker' })
+  t.match(docker, { state: 'down', error: { code: 'CONTAINERD_NOT_FOUND', message: /is docker 1\.36\.3/ } })
+  t.notOk('runtime' in docker)
+})
+
+t.test('whether CRI-O reads registries.conf.d again by itself is what its last file says', async (t) => {
+  const of = async (etc: { readonly [name: string]: string | { readonly [name: string]: string } }) => {
+    const seen = await among(t.testdir({ run: crio, etc: { crio: etc } }), { [CRIO]: 'cri-o' })
+    return seen.state === 'down' ? seen.runtime?.reloadsItself : undefined
+  }
+  const on = '[crio.image]\nauto_reload_registries = true\n'
+  t.equal(await of({ 'crio.conf': on }), true)
+  t.equal(await of({ 'crio.conf': `# ${on.replaceAll('\n', '\n# ')}` }), false, 'a comment says nothing')
+  t.equal(await of({ 'crio.conf': on, 'crio.conf.d': { '10-x.conf': 'auto_reload_registries=false' } }), false)
+  t.equal(await of({ 'crio.conf.d': { '01-off.conf': 'auto_reload_registries=false', '10-x.conf': on } }), true)
 })
 
 t.test('two runtimes on one node: refused, both are named', async (t) => {
