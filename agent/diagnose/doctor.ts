@@ -24,6 +24,7 @@ import { proveDeclared } from '../reconcile/prove/prove.ts'
 import { isProved } from '../reconcile/prove/pull.ts'
 import { rehearse } from '../reconcile/rehearse/rehearse.ts'
 import { chooseRestart } from '../reconcile/restart/restart.ts'
+import { desiredOnCrio } from '../reconcile/run/beside-crio.ts'
 import { makePlan } from '../reconcile/run/planning.ts'
 import { TARGETS } from '../targets/targets.ts'
 import { examineCrio } from './crio.ts'
@@ -60,11 +61,11 @@ export async function examine(
 ): Promise<DoctorReport> {
   const ailments: Ailment[] = problems.map((one) => ailment('error', 'configuration', one))
   const wanted = desired ?? nothingDesired(undefined)
-  const rights = (facts?: ContainerdFacts, plan?: Plan) => {
+  const rights = (facts?: ContainerdFacts, plan?: Plan, asked = wanted) => {
     const hasRuntime = address !== NO_RUNTIME
     const { hostPath } = ports.files
     const found = missingRights({
-      desired: wanted,
+      desired: asked,
       facts,
       plan,
       mounts,
@@ -79,7 +80,8 @@ export async function examine(
   if (seen.state === 'down' && seen.runtime !== undefined) {
     const { runtime, error } = seen
     const { name, version, socket } = runtime
-    ailments.push(...(await examineCrio(runtime, desired, wanted, error, ports)), ...rights())
+    ailments.push(...(await examineCrio(runtime, desired, wanted, error, ports)))
+    ailments.push(...rights(undefined, undefined, desiredOnCrio(wanted)))
     return { containerd: null, runtime: { name, version, socket }, ailments: worstFirst(ailments) }
   }
   if (seen.state === 'down') {

@@ -160,6 +160,10 @@ t.test('each profile can write what it says and nothing else', async (t) => {
   t.same(writable(specOf('microk8s'), 'agent'), [...full.slice(1), '/var/snap/microk8s'])
   for (const name of ['k0s', 'microk8s'])
     t.same(writable(specOf(name), 'sidecar'), [state], 'no config.toml to put back')
+  for (const name of ['crio', 'openshift']) {
+    t.same(writable(specOf(name), 'agent'), ['/etc/containers', '/var/lib/registry-trust'])
+    t.same(writable(specOf(name), 'sidecar'), [])
+  }
   t.same(writable(specOf('hosts-proof'), 'sidecar'), [])
   t.same(writable(specOf('full'), 'sidecar'), ['/etc/containerd', '/var/lib/registry-trust'])
 })
@@ -176,8 +180,10 @@ t.test('the sockets of the node are seen by the sidecar alone, and each where th
         .map(({ name }) => name)
     }
     const expected = /^(audit|hosts)$/.test(overlay) ? [] : ['sidecar']
-    t.same(seeing(/^(\/run\/((k3s\/)?containerd|k0s)|\/var\/snap\/microk8s\/common\/.*)$/), expected, overlay)
-    t.same(seeing(/^\/run\/dbus/), /^(audit|hosts|hosts-proof)$/.test(overlay) ? [] : ['sidecar'], overlay)
+    const isCrio = /(^|-)(crio|openshift)$/.test(overlay)
+    t.same(seeing(/^(\/run\/((k3s\/)?containerd|k0s)|\/var\/snap\/microk8s\/common\/.*)$/), isCrio ? [] : expected, overlay)
+    t.same(seeing(/^\/run\/crio$/), isCrio ? ['sidecar'] : [], overlay)
+    t.same(seeing(/^\/run\/dbus/), isCrio || /^(audit|hosts|hosts-proof)$/.test(overlay) ? [] : ['sidecar'], overlay)
   }
 })
 
@@ -223,6 +229,8 @@ for (const [profile, overlay] of [
   ['full', 'uninstall'],
   ['k3s', 'uninstall-k3s'],
   ['rke2', 'uninstall-rke2'],
+  ['crio', 'uninstall-crio'],
+  ['openshift', 'uninstall-openshift'],
 ] as const)
   t.test(`${overlay}: with the rights of ${profile}, once, after the sidecar`, async (t) => {
     const [whole, uninstall] = [specOf(profile), specOf(overlay)]
@@ -242,7 +250,7 @@ t.test(
   async (t) => {
     for (const folder of FOLDERS) {
       const found = JSON.stringify(objectsOf(folder).filter(({ kind }) => kind === 'DaemonSet'))
-      t.equal(found.includes('seLinuxOptions'), folder === 'overlays/openshift', folder)
+      t.equal(found.includes('seLinuxOptions'), /openshift$/.test(folder), folder)
       const profiles = allContainers(podSpec(objectsOf(folder))).flatMap(({ name, securityContext }) =>
         securityContext?.appArmorProfile === undefined ? [] : [`${name} ${securityContext.appArmorProfile.type}`],
       )

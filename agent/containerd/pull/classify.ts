@@ -307,7 +307,7 @@ const CRIO_RULES: readonly Rule[] = [
     message: 'a client certificate in the host directory has no key, or a key no certificate: $1$3 is missing',
   },
   {
-    when: /(?:reading manifest|pinging container registry) .*: (?:manifest|name) unknown/,
+    when: /(?:reading manifest|pinging container registry) .*: (?:manifest|name) unknown|reading manifest .*: StatusCode: 404\b/,
     code: 'not-found',
     message: 'HOST does not have the image',
   },
@@ -342,7 +342,7 @@ const CRIO_RULES: readonly Rule[] = [
     message: 'HOST answers $1$2',
   },
   {
-    when: /unsupported schema version 0/,
+    when: /unsupported schema version 0|unexpected end of JSON input/,
     code: 'not-a-registry',
     message: 'HOST answered with something that is not the registry protocol',
   },

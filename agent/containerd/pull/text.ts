@@ -12,7 +12,7 @@ export type RequestHost = {
 
 const REQUEST = /\b(Head|Get|Post|HEAD|GET|POST)(?: request to)? "?(https?):\/\/([^/"\s?]+)([^"\s]*)/
 const TOKEN =
-  /fetch (?:oauth|anonymous) token|failed to authorize|decoding bearer token|initializing source docker:\/\/\S+: (?:Get|Post) "https:/
+  /fetch (?:oauth|anonymous) token|failed to authorize|decoding bearer token|initializing source docker:\/\/\S+: (?:Post "https:|Get "https:[^"]*[?&](?:service|scope)=)/
 /** containers/image names the host that it asks before it tells the request that failed: the registry or a mirror. */
 const ASKED = /(?:pinging container registry|reading manifest \S+ in) ([^\s/:]+(?::\d+)?|\[[^\]]+\](?::\d+)?)/
 

@@ -76,11 +76,15 @@ export async function unreadMirrors(
       'RELOAD_PENDING',
       `${MIRRORS_FILE} is changed by this plan, and CRI-O has to read it again; ${until}`,
     )
-  const file = owned[MIRRORS_FILE] === undefined || readAt === undefined ? undefined : await files.read(MIRRORS_FILE)
-  if (file?.kind !== 'file' || readAt === undefined || file.mtimeMs <= readAt) return undefined
-  const [changed, read] = [file.mtimeMs, readAt].map((ms) => new Date(ms).toISOString())
-  const text = `${MIRRORS_FILE} changed at ${changed}; CRI-O was last seen to read it at ${read}; ${until}`
+  const file = owned[MIRRORS_FILE] === undefined ? undefined : await files.read(MIRRORS_FILE)
+  if (file?.kind !== 'file' || (readAt !== undefined && file.mtimeMs <= readAt)) return undefined
+  const read = readAt === undefined ? 'cannot be seen from this Pod' : `was last seen at ${at(readAt)}`
+  const text = `${MIRRORS_FILE} changed at ${at(file.mtimeMs)}; when CRI-O read it ${read}; ${until}`
   return problem('RELOAD_PENDING', text)
+}
+
+function at(ms: number): string {
+  return new Date(ms).toISOString()
 }
 
 async function withRuntime<Result>(
