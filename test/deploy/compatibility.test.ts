@@ -21,6 +21,23 @@ t.test('every row names a test that is there and has such a title', async (t) =>
   }
 })
 
+t.test('CRI-O has a column of its own, from its own test, and a test that was skipped makes no cell', async (t) => {
+  const text = readFileSync(join(import.meta.dirname, '../e2e/crio.test.ts'), 'utf8')
+  const titles = [...text.matchAll(/`\$\{name\}(: [^`]*)`/g)].map(([, rest = '']) => `CRI-O 1.36.3${rest}`)
+  for (const { id, crio } of ROWS)
+    if (crio !== undefined)
+      t.ok(
+        titles.some((title) => crio.test(title)),
+        `${id}: ${titles.join(' | ')}`,
+      )
+  const [title = ''] = titles
+  const found = resultsOf('crio', `ok 1 - ${title} # time=2ms\n`, '2026-01-02', true)
+  t.match(found[0], { id: 'main-job', version: 'CRI-O 1.36.3', passed: true, byHand: true })
+  t.match(tableOf(found), /\| CRI-O 1\.36 \|[\s\S]*\| CRI-O 1\.36\.3, 2026-01-02, by hand \|/)
+  const skipped = `ok 1 - ${title.replace(' 1.36.3', '')} # SKIP no CRI-O was brought\n`
+  t.same(resultsOf('crio', skipped, '2026-01-02', true), [])
+})
+
 t.test('a log becomes cells; what fails in one of several tests fails', async (t) => {
   const log = [
     'ok 1 - containerd v2.1.9: a bundle # time=12.5ms',
