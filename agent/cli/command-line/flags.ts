@@ -167,7 +167,7 @@ export const FLAGS = {
     kind: 'text',
     value: 'SOCKET',
     default: 'found',
-    help: "socket of containerd or CRI-O; none: files alone, proved by rehearsal",
+    help: 'socket of containerd or CRI-O; none: files alone, proved by rehearsal',
   },
   'cri-proxy': {
     kind: 'text',

@@ -217,7 +217,7 @@ function settle(planned: Planned, { desired, state, options, ports }: FilesAlone
 async function lostHosts({ plan }: Planned, { desired, ports }: FilesAloneContext): Promise<readonly ProofResult[]> {
   const names = namesServingHosts(ports.targets)
   const edited = plan.changes.filter(
-    ({ target, action, path }) => names.has(target) && action === 'edit' && path.endsWith('.crt'),
+    ({ target, action, path }) => names.has(target) && action === 'update' && path.endsWith('.crt'),
   )
   const lost: ProofResult[] = []
   for (const { subject, path } of edited) {
