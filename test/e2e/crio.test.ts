@@ -132,6 +132,14 @@ t.test(`${name}: what would take trust away is not written`, { skip, timeout: 24
   await agent.configure({ registries: [{ host: HOST, ca: 'root.pem' }] }, { 'root.pem': authority.pem })
   t.equal((await agent.apply()).code, 0)
   const good = await contents(node, '/etc/containers')
+  await t.test('the cri-proxy of a Pod passes its pulls on', async (t) => {
+    const flags = ['--cri-proxy', '/run/registry-trust/cri.sock', '--containerd-address', CRIO_SOCKET]
+    await node.run(['mkdir', '-p', '/run/registry-trust'])
+    const proxy = await node.start(agent.argv('cri-proxy', ...flags))
+    const seen = await agent.apply(...flags)
+    t.match(seen.report, { outcome: 'unchanged', findings: [{ by: 'live', finding: { code: 'trusted' } }] })
+    await proxy.stop()
+  })
   const other = await createAuthority(node.scratch, 'Another Root')
   await agent.configure({ registries: [{ host: HOST, ca: 'root.pem' }] }, { 'root.pem': other.pem })
   const kept = await agent.apply()

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { AgentOnNode, contents, newestToTest, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { Builders } from '../fixtures/node/builders.ts'
+import { createAuthority } from '../fixtures/node/certificates.ts'
 import type { ExecResult } from '../fixtures/node/namespaces.ts'
 import { type SandboxNode, startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
@@ -58,6 +59,16 @@ t.test('docker, podman, skopeo and curl on a node without containerd', { timeout
   const told = await agent.apply()
   t.equal(told.code, 0, JSON.stringify(told.report))
   t.match(told.report, { outcome: 'unchanged', problems: [] })
+
+  const other = await createAuthority(node.scratch, 'Another Root')
+  await agent.configure({ registries, targets: { containerd: { enabled: false } } }, { 'corp-root.pem': other.pem })
+  const kept = await agent.apply()
+  t.match(kept.report.problems, [{ code: 'ANCHOR_WOULD_ORPHAN' }])
+  const docker = await node.readFile(CA_OF_DOCKER)
+  t.ok(docker.includes(authority.pem) && docker.includes(other.pem), 'both stay until the new one verifies')
+  await agent.configure({ registries, targets: { containerd: { enabled: false } } }, { 'corp-root.pem': authority.pem })
+  t.equal((await agent.apply()).code, 0)
+  t.equal(await node.readFile(CA_OF_DOCKER), authority.pem)
 
   const daemon = await agent.startDaemon()
   const status = await daemon.until(({ state }) => state === 'converged')
