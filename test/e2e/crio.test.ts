@@ -142,12 +142,18 @@ t.test(`${name}: what would take trust away is not written`, { skip, timeout: 24
   })
   const other = await createAuthority(node.scratch, 'Another Root')
   await agent.configure({ registries: [{ host: HOST, ca: 'root.pem' }] }, { 'root.pem': other.pem })
-  const kept = await agent.apply()
-  t.match(kept.report.problems, [{ code: 'ANCHOR_WOULD_ORPHAN' }])
-  t.match(await node.pull(registry.reference()), { ok: true })
-  await agent.configure({ registries: [{ host: HOST, ca: 'root.pem' }] }, { 'root.pem': authority.pem })
-  t.equal((await agent.apply()).code, 0)
+  const undone = await agent.apply()
+  t.equal(undone.code, 4, 'the store of the node still verifies, and CRI-O has read it before')
+  t.match(undone.report, { outcome: 'rolled-back', problems: [{ code: 'TRUST_LOST' }] })
   t.equal(await contents(node, '/etc/containers'), good)
+  t.match(await node.pull(registry.reference()), { ok: true })
+
+  const foldersAlone = { registries: [{ host: HOST, ca: 'root.pem' }], targets: { systemTrust: { enabled: false } } }
+  await agent.configure(foldersAlone, { 'root.pem': authority.pem })
+  t.equal((await agent.apply()).code, 0)
+  await agent.configure(foldersAlone, { 'root.pem': other.pem })
+  t.match((await agent.apply()).report.problems, [{ code: 'ANCHOR_WOULD_ORPHAN' }])
+  t.match(await node.pull(registry.reference()), { ok: true })
 
   await crio.stop()
   const down = await agent.apply()
