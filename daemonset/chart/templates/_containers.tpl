@@ -57,7 +57,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
     - {name: config, mountPath: /etc/registry-trust, readOnly: true}
     - {name: sockets, mountPath: /run/registry-trust}
     # The folder: the socket is a new file after each restart. Other containers' root file systems are below it.
-    - name: run-containerd
+    - name: {{ $parts.crio | ternary "run-crio" "run-containerd" }}
       mountPath: /host{{ $parts.runFolder }}
       readOnly: true
       {{- if not $parts.plain }}

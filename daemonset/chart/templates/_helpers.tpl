@@ -60,7 +60,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- $profile := .Values.profile }}
 {{- $distribution := .Values.distribution }}
 {{- $plain := eq .Values.sidecars "plain" }}
-{{- if has $profile (list "k3s" "rke2" "openshift" "k0s" "microk8s" "rhel" "suse" "flatcar" "cos" "photon") }}
+{{- if has $profile (list "k3s" "rke2" "openshift" "crio" "k0s" "microk8s" "rhel" "suse" "flatcar" "cos" "photon") }}
 {{- $distribution = $profile }}
 {{- $profile = "full" }}
 {{- else if eq $profile "plain-sidecars" }}
@@ -87,6 +87,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- $mounts = concat $mounts (include . $ | fromYamlArray) }}
 {{- end }}
 {{- $all := has $profile (list "full" "uninstall") }}
+{{- $crio := has $distribution (list "crio" "openshift") }}
+{{- $proxy := or $all (eq $profile "hosts-proof") }}
 {{- if and $ranchers (not $all) }}
 {{- fail (printf "distribution %s is not available with profile %s: use profile full, whose only writes there are host directories and registries.yaml" $distribution $profile) }}
 {{- end }}
@@ -107,22 +109,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 profile: {{ $profile }}
 uninstall: {{ eq $profile "uninstall" }}
-writesConfig: {{ $all }}
+writesConfig: {{ and $all (not $crio) }}
 writesHosts: {{ ne $profile "audit" }}
-proxy: {{ or $all (eq $profile "hosts-proof") }}
-restarter: {{ $all }}
+proxy: {{ $proxy }}
+restarter: {{ and $all (not $crio) }}
+crio: {{ $crio }}
 editsConfig: {{ not $ofContainerd }}
-writesCerts: {{ and $all (not (has $system (list "rhel" "suse"))) }}
-writesSources: {{ and $all (not $system) }}
+writesCerts: {{ and $all (not $crio) (not (has $system (list "rhel" "suse"))) }}
+writesSources: {{ and $all (not $crio) (not $system) }}
 mounts: {{ $mounts | toJson }}
 plain: {{ $plain }}
 openshift: {{ eq $distribution "openshift" }}
-builders: {{ or .Values.builders (eq $distribution "openshift") }}
+builders: {{ .Values.builders }}
 rancher: {{ $ranchers | ternary $distribution "" | quote }}
 {{- $runFolder := get (include "registry-trust.runFolders" . | fromYaml) $distribution }}
-containerdFolder: {{ $ranchers | ternary (printf "/var/lib/rancher/%s/agent/etc/containerd" $distribution) (eq $distribution "microk8s" | ternary "" "/etc/containerd") | quote }}
+containerdFolder: {{ $ranchers | ternary (printf "/var/lib/rancher/%s/agent/etc/containerd" $distribution) (or $crio (eq $distribution "microk8s") | ternary "" "/etc/containerd") | quote }}
 runFolder: {{ default "/run/containerd" $runFolder }}
-containerdAddress: {{ $runFolder | empty | not | ternary (printf "%s/containerd.sock" $runFolder) ($all | ternary "" (eq $profile "hosts-proof" | ternary "" "none")) | quote }}
+containerdAddress: {{ $runFolder | empty | not | ternary (and $crio (not $proxy) | ternary "none" (printf "%s/%s.sock" $runFolder ($crio | ternary "crio" "containerd"))) ($all | ternary "" (eq $profile "hosts-proof" | ternary "" "none")) | quote }}
 {{- end }}
 
 {{/* Where a distribution's containerd listens, when it is not /run/containerd. */}}
@@ -131,6 +134,8 @@ k3s: /run/k3s/containerd
 rke2: /run/k3s/containerd
 k0s: /run/k0s
 microk8s: /var/snap/microk8s/common/run
+crio: /run/crio
+openshift: /run/crio
 {{- end }}
 
 {{/* What the agent sees besides, for each store of certificates and each containerd: without a type it is an empty folder. */}}

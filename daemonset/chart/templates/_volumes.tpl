@@ -14,7 +14,7 @@
   readOnly: true
   {{- end }}
 {{- end }}
-{{- if and $parts.writesHosts (not $parts.writesConfig) }}
+{{- if and $parts.writesHosts (not $parts.writesConfig) (not $parts.crio) }}
 - {name: certs-d, mountPath: /host/etc/containerd/certs.d}
 {{- end }}
 - name: etc-ssl-certs
@@ -41,7 +41,17 @@
 {{- end }}
 {{- if $parts.builders }}
 - {name: etc-docker, mountPath: /host/etc/docker}
-- {name: etc-containers, mountPath: /host/etc/containers}
+{{- end }}
+{{- if or $parts.crio $parts.builders }}
+- name: etc-containers
+  mountPath: /host/etc/containers
+  {{- if not (or $parts.writesHosts $parts.builders) }}
+  readOnly: true
+  {{- end }}
+{{- end }}
+{{- if $parts.crio }}
+# Whether CRI-O reads registries.conf.d again by itself.
+- {name: etc-crio, mountPath: /host/etc/crio, readOnly: true}
 {{- end }}
 {{- if .Values.distrust }}
 # The folder and not the file: a mounted file cannot be replaced, only written in place.
@@ -140,7 +150,7 @@ optional: true
     path: {{ . }}
     type: {{ $parts.rancher | empty | ternary "DirectoryOrCreate" "Directory" }}
 {{- end }}
-{{- if and $parts.writesHosts (not $parts.writesConfig) }}
+{{- if and $parts.writesHosts (not $parts.writesConfig) (not $parts.crio) }}
 - name: certs-d
   hostPath: {path: /etc/containerd/certs.d, type: DirectoryOrCreate}
 {{- end }}
@@ -163,7 +173,7 @@ optional: true
 - name: etc-hosts
   hostPath: {path: /etc/hosts, type: File}
 {{- if $parts.proxy }}
-- name: run-containerd
+- name: {{ $parts.crio | ternary "run-crio" "run-containerd" }}
   hostPath: {path: {{ $parts.runFolder }}, type: Directory}
 {{- end }}
 {{- if $parts.restarter }}
@@ -181,8 +191,14 @@ optional: true
 {{- if $parts.builders }}
 - name: etc-docker
   hostPath: {path: /etc/docker, type: DirectoryOrCreate}
+{{- end }}
+{{- if or $parts.crio $parts.builders }}
 - name: etc-containers
-  hostPath: {path: /etc/containers, type: DirectoryOrCreate}
+  hostPath: {path: /etc/containers, type: {{ $parts.crio | ternary "Directory" "DirectoryOrCreate" }}}
+{{- end }}
+{{- if $parts.crio }}
+- name: etc-crio
+  hostPath: {path: /etc/crio, type: DirectoryOrCreate}
 {{- end }}
 {{- if .Values.distrust }}
 - name: etc
