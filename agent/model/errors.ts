@@ -130,6 +130,12 @@ export const ERRORS = {
       'For a node that has none on purpose: targets.containerd.enabled: false.',
     retryable: true,
   },
+  NOT_CONTAINERD: {
+    remedy:
+      "Name containerd's socket with --containerd-address where this node has one. " +
+      'With CRI-O leave targets.containerd.enabled at auto; with another runtime set it to false.',
+    retryable: true,
+  },
   CRI_UNREACHABLE: {
     remedy: 'See `systemctl status containerd` on the node; the agent goes on when the socket answers.',
     retryable: true,

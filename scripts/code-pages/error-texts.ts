@@ -65,6 +65,10 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
     'A registry is declared that policy.forbidAnchorsFor protects.',
     'A public registry with a CA of your own.',
   ),
+  NOT_CONTAINERD: text(
+    'Another runtime than containerd answers CRI.',
+    '`targets.containerd.enabled: true` on a node of CRI-O, `explain` there, a socket of another runtime.',
+  ),
   CONTAINERD_NOT_FOUND: text('No socket of containerd was found.', 'containerd does not run, or listens elsewhere.'),
   CRI_UNREACHABLE: text(
     'The CRI socket does not answer.',

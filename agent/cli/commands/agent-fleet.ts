@@ -80,7 +80,8 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
     async ran(run) {
       socket = run.facts?.socket ?? socket
       // Without facts nobody wants containerd on this node.
-      runtimeReady = run.outcome !== 'no-containerd' && (run.facts?.status.runtimeReady ?? run.outcome !== 'failed')
+      runtimeReady =
+        run.outcome !== 'no-containerd' && ((run.facts ?? run.runtime)?.status.runtimeReady ?? run.outcome !== 'failed')
       await desk.ended({
         isUnderWay: run.outcome === 'no-containerd',
         generation: run.state.generation,

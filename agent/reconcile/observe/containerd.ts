@@ -102,7 +102,7 @@ async function observeOther(
   cri: CriClient,
   ports: ObservePorts,
 ): Promise<Observation> {
-  const error = new AgentError('CONTAINERD_NOT_FOUND', `the runtime at ${socket} is ${name} ${version}, not containerd`)
+  const error = new AgentError('NOT_CONTAINERD', `the runtime at ${socket} is ${name} ${version}, not containerd`)
   try {
     const runtime = isCrio(name) ? { runtime: await observeCrio({ socket, version }, cri, ports) } : {}
     return { state: 'down', socket, error, ...runtime }

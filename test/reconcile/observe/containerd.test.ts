@@ -98,7 +98,7 @@ t.test('a containerd that answers comes before CRI-O, and another runtime is non
   const seen = await among(both, { [CRIO]: 'cri-o', '/run/containerd/containerd.sock': 'containerd' })
   t.match(seen, { state: 'ready', facts: { socket: '/run/containerd/containerd.sock' } })
   const docker = await among(t.testdir({ run }), { '/run/containerd/containerd.sock': 'docker' })
-  t.match(docker, { state: 'down', error: { code: 'CONTAINERD_NOT_FOUND', message: /is docker 1\.36\.3/ } })
+  t.match(docker, { state: 'down', error: { code: 'NOT_CONTAINERD', message: /is docker 1\.36\.3/ } })
   t.notOk('runtime' in docker)
 })
 
