@@ -181,7 +181,11 @@ t.test('the sockets of the node are seen by the sidecar alone, and each where th
     }
     const expected = /^(audit|hosts)$/.test(overlay) ? [] : ['sidecar']
     const isCrio = /(^|-)(crio|openshift)$/.test(overlay)
-    t.same(seeing(/^(\/run\/((k3s\/)?containerd|k0s)|\/var\/snap\/microk8s\/common\/.*)$/), isCrio ? [] : expected, overlay)
+    t.same(
+      seeing(/^(\/run\/((k3s\/)?containerd|k0s)|\/var\/snap\/microk8s\/common\/.*)$/),
+      isCrio ? [] : expected,
+      overlay,
+    )
     t.same(seeing(/^\/run\/crio$/), isCrio ? ['sidecar'] : [], overlay)
     t.same(seeing(/^\/run\/dbus/), isCrio || /^(audit|hosts|hosts-proof)$/.test(overlay) ? [] : ['sidecar'], overlay)
   }
