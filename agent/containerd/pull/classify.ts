@@ -4,6 +4,8 @@
 import { type Finding, type FindingCode, finding } from '../../model/finding.ts'
 import type { CriFailure } from '../../model/ports.ts'
 import { isClusterName } from '../../text/cluster-name.ts'
+import { CRIO_RULES } from './crio-rules.ts'
+import type { Rule } from './rule.ts'
 import { lastAttempt, requestHost, shorten, withoutSecrets } from './text.ts'
 
 export type PullContext = {
@@ -11,13 +13,6 @@ export type PullContext = {
   readonly reference: string
   /** The registry host of the reference. */
   readonly host: string
-}
-
-type Rule = {
-  readonly when: RegExp
-  readonly code: FindingCode
-  /** `HOST` is replaced by the host that failed, `$1` … by the groups of `when`. */
-  readonly message: string
 }
 
 const MOST_CHARACTERS_READ = 16_000
@@ -289,63 +284,6 @@ const HTTP_RULES: readonly Rule[] = [
     message: 'HOST answers with a server error: $1',
   },
   { when: new RegExp(`${HTTP_STATUS}([34]\\d\\d[^"]{0,60})`), code: 'not-a-registry', message: 'HOST answers $1' },
-]
-
-/**
- * What CRI-O gives, in the words of the library containers/image, as CRI-O 1.36 was seen to say it; its texts of TLS and
- * network are those of Go above.
- */
-const CRIO_RULES: readonly Rule[] = [
-  {
-    when: /SignatureValidationFailed|Source image rejected: /,
-    code: 'forbidden',
-    message: 'HOST served the image over verified TLS, and the signature policy of this node (policy.json) refuses it',
-  },
-  {
-    when: /missing key (\S+) for client certificate (\S+)\.|missing client certificate (\S+) for key (\S+)/,
-    code: 'ca-file-unreadable',
-    message: 'a client certificate in the host directory has no key, or a key no certificate: $1$3 is missing',
-  },
-  {
-    when: /(?:reading manifest|pinging container registry) .*: (?:manifest|name) unknown|reading manifest .*: StatusCode: 404\b/,
-    code: 'not-found',
-    message: 'HOST does not have the image',
-  },
-  {
-    when: /unable to retrieve auth token: invalid username\/password|reading manifest .*: (?:unauthorized|denied|authentication required|requested access to the resource is denied)/,
-    code: 'unauthorized',
-    message: 'HOST requires a login that may pull, or has no such repository',
-  },
-  {
-    when: /pinging container registry .*: (?:unauthorized|authentication required)/,
-    code: 'unauthorized',
-    message: 'HOST requires a login that may pull, or has no such repository',
-  },
-  {
-    when: /pinging container registry .*: (?:denied|requested access to the resource is denied)|StatusCode: 403\b/,
-    code: 'forbidden',
-    message: 'HOST refuses the pull (403)',
-  },
-  {
-    when: /too many requests to registry|StatusCode: 429\b/,
-    code: 'rate-limited',
-    message: 'HOST limits the rate of requests (429)',
-  },
-  {
-    when: /(?:received unexpected HTTP status|StatusCode): (5\d\d[^":;,]{0,60})/,
-    code: 'server-error',
-    message: 'HOST answers with a server error: $1',
-  },
-  {
-    when: /(?:received unexpected HTTP status|StatusCode): (\d{3}[^":;,]{0,60})|invalid status code from registry (\d{3})/,
-    code: 'not-a-registry',
-    message: 'HOST answers $1$2',
-  },
-  {
-    when: /unsupported schema version 0|unexpected end of JSON input/,
-    code: 'not-a-registry',
-    message: 'HOST answered with something that is not the registry protocol',
-  },
 ]
 
 const RULES: readonly Rule[] = [

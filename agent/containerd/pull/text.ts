@@ -14,7 +14,8 @@ const REQUEST = /\b(Head|Get|Post|HEAD|GET|POST)(?: request to)? "?(https?):\/\/
 const TOKEN =
   /fetch (?:oauth|anonymous) token|failed to authorize|decoding bearer token|initializing source docker:\/\/\S+: (?:Post "https:|Get "https:[^"]*[?&](?:service|scope)=)/
 /** containers/image names the host that it asks before it tells the request that failed: the registry or a mirror. */
-const ASKED = /(?:pinging container registry|reading manifest \S+ in) ([^\s/:]+(?::\d+)?|\[[^\]]+\](?::\d+)?)/
+const ASKED =
+  /(?:pinging (?:container|docker) registry|reading manifest \S+ in) ([^\s/:]+(?::\d+)?|\[[^\]]+\](?::\d+)?)/
 
 /** The host of the request that failed; the registry host where the text names none. */
 export function requestHost(text: string, registry: string): RequestHost {

@@ -47,6 +47,27 @@ t.test(
   },
 )
 
+/** Of earlier versions of the library, and of registries that name several errors; from its sources, not heard. */
+t.test('other words for the same are understood', async (t) => {
+  const source = 'initializing source docker://reg.test/x:1: '
+  const texts = {
+    'Error reading manifest 1 in reg.test/x: manifest unknown: manifest unknown': 'not-found',
+    'Error reading manifest 1 in reg.test/x: errors:\ndenied: requested access to the resource is denied\nunauthorized: authentication required\n':
+      'unauthorized',
+    'pinging docker registry reg.test: Get "https://reg.test/v2/": x509: certificate signed by unknown authority':
+      'unknown-authority',
+    'pinging docker registry reg.test: invalid status code from registry 503 (Service Unavailable)': 'server-error',
+    'Requesting bearer token: invalid status code from registry 403 (Forbidden)': 'forbidden',
+    'pinging container registry reg.test: invalid status code from registry 404 (Not Found)': 'not-a-registry',
+    'reading manifest 1 in reg.test/x: toomanyrequests: You have reached your pull rate limit': 'rate-limited',
+    'reading manifest 1 in reg.test/x: received unexpected HTTP status: 504 Gateway Time-out': 'server-error',
+  }
+  for (const [text, code] of Object.entries(texts)) {
+    const failure = { ok: false, status: 'UNKNOWN', text: source + text } as const
+    t.equal(classifyPull(failure, { reference: 'reg.test/x:1', host: 'reg.test' }).code, code, text)
+  }
+})
+
 t.test('a mirror that failed before the registry answered decides nothing', async (t) => {
   const unknown = 'tls: failed to verify certificate: x509: certificate signed by unknown authority'
   const text = `unable to pull image: initializing source docker://a.test/x:1: (Mirrors also failed: [m.test/x:1: pinging container registry m.test: Get "https://m.test/v2/": ${unknown}]): a.test/x:1: reading manifest 1 in a.test/x: manifest unknown`
