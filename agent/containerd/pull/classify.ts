@@ -1,6 +1,9 @@
 // Names what a failed PullImage means. containerd gives nearly every failure the code UNKNOWN, so its text decides, by
 // tables. The texts are those of containerd 1.6, 1.7 and 2.1 and of CRI-O 1.36; the first rule that fits wins, and what
 // fits none keeps the runtime's own words.
+// This room: what a failed pull means.
+// Begin here; then crio-rules.ts (CRI-O's words), text.ts (which host failed, what may be shown).
+// May touch: nothing.
 import { type Finding, type FindingCode, finding } from '../../model/finding.ts'
 import type { CriFailure } from '../../model/ports.ts'
 import { isClusterName } from '../../text/cluster-name.ts'
