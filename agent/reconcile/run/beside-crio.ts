@@ -59,6 +59,20 @@ export function lostBy(proofs: readonly ProofResult[], before: ReadonlySet<strin
   return proofs.filter(({ host, finding }) => before.has(host) && breaksTrust(finding.code))
 }
 
+const CONTAINERD_ALONE = ['clientCertificate', 'extra', 'headers', 'plainHttp', 'skipVerify'] as const
+
+/** What is declared and has no place in what the agent writes for CRI-O: told, because pulls go without it. */
+export function inexpressible({ registries, wildcard }: DesiredState): readonly Problem[] {
+  const keys = registries.flatMap((registry) => {
+    const asked = CONTAINERD_ALONE.filter((key) => registry[key] !== undefined && registry[key] !== false)
+    return asked.length === 0 ? [] : [`${asked.join(', ')} of ${registry.host}`]
+  })
+  const all = wildcard === undefined ? keys : [...keys, 'the registry "*"']
+  return all.map((what) =>
+    problem('CONFIG_NOT_SUPPORTED_YET', `${what} cannot be configured for CRI-O: only containerd uses it`),
+  )
+}
+
 /**
  * Mirrors take effect when CRI-O reads its registries.conf again, at its start or by a signal; nothing else waits for
  * it. Undefined: it has read them, reads them by itself, or there are none of ours.

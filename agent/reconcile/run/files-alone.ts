@@ -18,7 +18,7 @@ import { proveByHandshake, proveTls } from '../prove/handshake.ts'
 import { Transaction } from '../transaction/transaction.ts'
 import { isUndone } from '../transaction/undo-report.ts'
 import { rolledBackBefore } from './attempt.ts'
-import { desiredOnCrio, lostBy, proveByRuntime, trustedNow, unreadMirrors } from './beside-crio.ts'
+import { desiredOnCrio, inexpressible, lostBy, proveByRuntime, trustedNow, unreadMirrors } from './beside-crio.ts'
 import { sparedByDistrust } from './orphaning-distrust.ts'
 import { makePlan } from './planning.ts'
 import { rememberSystemAnchors } from './withdrawn-anchors.ts'
@@ -167,10 +167,11 @@ function remember(
 async function foresee(context: FilesAloneContext): Promise<Foreseen> {
   const foreseen = await foreseeSpared(context)
   const { runtime, state, ports } = context
-  const unread = runtime === undefined ? undefined : await unreadMirrors(runtime, foreseen.planned.plan, state, ports)
-  if (unread === undefined) return foreseen
+  if (runtime === undefined) return foreseen
   const { plan } = foreseen.planned
-  return { ...foreseen, planned: { ...foreseen.planned, plan: { ...plan, warnings: [...plan.warnings, unread] } } }
+  const unread = await unreadMirrors(runtime, plan, state, ports)
+  const warnings = [...plan.warnings, ...inexpressible(context.desired), ...(unread === undefined ? [] : [unread])]
+  return { ...foreseen, planned: { ...foreseen.planned, plan: { ...plan, warnings } } }
 }
 
 async function foreseeSpared(context: FilesAloneContext): Promise<Foreseen> {

@@ -99,6 +99,22 @@ t.test('containerd that is asked for by name is missed, and what CRI-O reads is 
   t.equal(ca(), first.pem)
 })
 
+t.test('what CRI-O cannot be given is told by its name, and the rest is done', async (t) => {
+  const { ports, ca } = nodeOf(t)
+  const registries = [{ ...registry(HOST, 'root'), headers: { 'X-Team': ['a'] }, skipVerify: false, plainHttp: true }]
+  const run = await applyRun(
+    { ...WANTED, registries, wildcard: registry('*') } as unknown as DesiredState,
+    BY_ITSELF,
+    ports,
+  )
+  t.match(
+    run.planned?.plan.warnings.map(({ message }) => message),
+    [/^headers, plainHttp of crio-unit\.invalid cannot be configured for CRI-O/, /^the registry "\*" cannot/],
+  )
+  t.equal(run.outcome, 'applied')
+  t.equal(ca(), first.pem)
+})
+
 t.test('mirrors wait for CRI-O to read them, as far as that can be seen', async (t) => {
   const mirrors = [
     { url: 'https://mirror.invalid', capabilities: ['pull', 'resolve'], overridePath: false, anchors: [] },
