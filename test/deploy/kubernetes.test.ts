@@ -128,14 +128,15 @@ kubernetes.test(
   },
 )
 
-// Not covered: its steps on nodes (install, proof, condition, rotation, drift, uninstall), since no kubelet is here; their
-// manifests are judged by the server in the dry runs.
+// Not covered: its steps on nodes (install, proof, rotation, drift, uninstall), since no kubelet is here; their
+// manifests are judged by the server in the dry runs. Condition, startup taint and Events: test/cluster/fleet.test.ts.
 kubernetes.test('scripts/e2e-cluster, which runs against any real cluster, passes against it', async (t, on) => {
   const { status, stdout, stderr } = await on.sh('./scripts/e2e-cluster', ROOT)
   t.match({ status, stdout, stderr }, { status: 0, stdout: /PASSED/, stderr: '' })
   t.match(stdout, /^publish: drift is healed, and nothing of others touched +ok/m)
   for (const profile of ['full', 'fleet', 'uninstall', 'k3s'])
     t.match(stdout, new RegExp(`^profile ${profile}: the API server takes it \\(dry run\\) +ok`, 'm'))
+  t.match(stdout, /^the right to take the startup taint off: .* +ok/m)
   t.match(stdout, /^the story on the nodes \(needs --registry, --ca, --image\) +not run/m)
 })
 
