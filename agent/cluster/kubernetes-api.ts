@@ -240,7 +240,8 @@ function failure(what: string, thrown: unknown): AgentError {
   const reason = messageOf(thrown.body)
   if (thrown.code === 401 || thrown.code === 403)
     return new AgentError('CLUSTER_FORBIDDEN', `${what}: the API server answered ${thrown.code}: ${reason}`)
-  return new AgentError('CLUSTER_FAILED', `${what}: the API server answered ${thrown.code}: ${reason}`)
+  const { code } = thrown
+  return new AgentError('CLUSTER_FAILED', `${what}: the API server answered ${code}: ${reason}`, { status: code })
 }
 
 /** Of a Status object: one sentence for people. */

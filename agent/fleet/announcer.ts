@@ -1,8 +1,9 @@
 // Tells the cluster what is known of its nodes: the condition and Events on the Node, and the startup taint. Only what
-// has changed is written, and never faster than the API server bears.
-import { asAgentError } from '../model/errors.ts'
+// has changed is written, never faster than the API server bears, and ever more slowly while it refuses.
+import { type AgentError, asAgentError } from '../model/errors.ts'
 import type { FleetApi, FleetEvent, SeenCondition, SeenNode } from '../model/fleet-cluster.ts'
 import type { Log } from '../model/ports.ts'
+import { Pause } from './pause.ts'
 import { TokenBucket } from './token-bucket.ts'
 import type { FleetState } from './verdict.ts'
 
@@ -24,31 +25,67 @@ export type Announcer = {
   readonly writes: number
 }
 
+/** Names of nodes that are gone are not kept for ever. */
+const FORGET_ABOVE = 1_000
+/** An Event that the API server has no time for is told again so often. */
+const MOST_TRIES = 8
+
 export function createAnnouncer(
   api: Pick<FleetApi, 'setCondition' | 'removeStartupTaint' | 'tell'>,
   log: Log,
+  now: () => number,
 ): Announcer {
   const conditions = new TokenBucket()
   const events = new TokenBucket()
   const quietUntil = new Map<string, number>()
-  let waiting: FleetEvent[] = []
+  const pause = new Pause()
+  let waiting: Waiting[] = []
   let writes = 0
 
-  const attempt = async (key: string, nowMs: number, write: () => Promise<void>) => {
+  const attempt = async (key: string, nowMs: number, write: () => Promise<void>): Promise<Written> => {
     quietUntil.set(key, nowMs + SETTLE_MS)
     writes += 1
     try {
       await write()
+      pause.succeeded()
+      return 'yes'
     } catch (thrown) {
-      const { code, message } = asAgentError(thrown)
+      const error = asAgentError(thrown)
       quietUntil.set(key, nowMs + RETRY_MS)
-      log.warn('cluster-write-failed', { code, error: message })
+      const isBusy = hasNoTime(error)
+      if (!isBusy || pause.refused(nowMs, now()))
+        log.warn('cluster-write-failed', { code: error.code, error: error.message })
+      return isBusy ? 'no time' : 'refused'
     }
+  }
+  const wait = (event: FleetEvent, tries: number) => {
+    // The newest of a kind for a node counts; what waits is bounded by the number of nodes.
+    waiting = waiting.filter(({ event: { node, reason } }) => node !== event.node || reason !== event.reason)
+    waiting.push({ event, tries })
+  }
+  const tellNow = async ({ event, tries }: Waiting, nowMs: number) => {
+    const key = `event ${event.node} ${event.reason}`
+    if ((await attempt(key, nowMs, () => api.tell(event))) !== 'no time') return
+    const isSaidAnew = waiting.some(({ event: { node, reason } }) => node === event.node && reason === event.reason)
+    if (tries < MOST_TRIES && !isSaidAnew) wait(event, tries + 1)
+  }
+  const setCondition = async ({ node, condition }: Said, nowMs: number) => {
+    const isNew = condition.status !== node.condition?.status
+    const write = () => api.setCondition(node.name, condition, isNew)
+    if ((await attempt(`condition ${node.name}`, nowMs, write)) !== 'yes') return
+    // That a node is well from the start is no news: thousands of Events would say it after an installation.
+    if (isNew && (node.condition !== undefined || condition.status !== 'True')) wait(changeOf(node, condition), 0)
+  }
+  const forget = (nowMs: number) => {
+    if (quietUntil.size <= FORGET_ABOVE) return
+    for (const [key, untilMs] of quietUntil) if (untilMs <= nowMs) quietUntil.delete(key)
   }
   const isQuiet = (key: string, nowMs: number) => (quietUntil.get(key) ?? 0) > nowMs
 
   return {
     announce(all, { removesTaint }, nowMs) {
+      forget(nowMs)
+      if (!pause.isOver(nowMs)) return
       let room = conditions.available(CONDITIONS_PER_SECOND, nowMs)
       const before = room
       for (const { node, state, condition } of all) {
@@ -56,11 +93,7 @@ export function createAnnouncer(
         const { name } = node
         if (condition !== undefined && !isSame(condition, node.condition) && !isQuiet(`condition ${name}`, nowMs)) {
           room -= 1
-          const isNew = condition.status !== node.condition?.status
-          void attempt(`condition ${name}`, nowMs, () => api.setCondition(name, condition, isNew))
-          // That a node is well from the start is no news: thousands of Events would say it after an installation.
-          const isNews = isNew && (node.condition !== undefined || condition.status !== 'True')
-          if (isNews) this.tell(changeOf(node, condition))
+          void setCondition({ node, condition }, nowMs)
         }
         if (removesTaint && node.isTainted && state === 'trusted' && !isQuiet(`taint ${name}`, nowMs)) {
           room -= 1
@@ -70,17 +103,23 @@ export function createAnnouncer(
       conditions.spend(before - room)
       const due = waiting.splice(0, events.available(EVENTS_PER_SECOND, nowMs))
       events.spend(due.length)
-      for (const event of due) void attempt(`event ${event.node} ${event.reason}`, nowMs, () => api.tell(event))
+      for (const one of due) void tellNow(one, nowMs)
     },
-    tell(event) {
-      // The newest of a kind for a node counts; what waits is bounded by the number of nodes.
-      waiting = waiting.filter(({ node, reason }) => node !== event.node || reason !== event.reason)
-      waiting.push(event)
-    },
+    tell: (event) => wait(event, 0),
     get writes() {
       return writes
     },
   }
+}
+
+type Written = 'yes' | 'refused' | 'no time'
+type Said = { readonly node: SeenNode; readonly condition: SeenCondition }
+type Waiting = { readonly event: FleetEvent; readonly tries: number }
+
+/** 429, 5xx or no answer, other than a refusal of this one write. */
+function hasNoTime({ code, detail }: AgentError): boolean {
+  const { status } = detail
+  return code === 'CLUSTER_UNREACHABLE' || (typeof status === 'number' && (status === 429 || status >= 500))
 }
 
 function isSame(wanted: SeenCondition, now: SeenCondition | undefined): boolean {

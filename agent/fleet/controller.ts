@@ -67,7 +67,7 @@ export function createController(options: ControllerOptions): Controller {
   const view = api.watch(options.wake)
   const leadership = createLeadership({ api, me, now, log })
   const poller = createPoller({ client: options.client, now, onAnswer: options.wake })
-  const announcer = createAnnouncer(api, log)
+  const announcer = createAnnouncer(api, log, now)
   const toucher = createToucher({ api, now, log })
   const waker = createWaker(api, options.wake, log)
   let pulls: ReadonlyMap<string, readonly string[]> = new Map()

@@ -3,6 +3,7 @@
 import { asAgentError } from '../model/errors.ts'
 import type { FleetApi, SeenPod } from '../model/fleet-cluster.ts'
 import type { Log } from '../model/ports.ts'
+import { Pause } from './pause.ts'
 import { TokenBucket } from './token-bucket.ts'
 import { type TouchInput, touchesDue } from './touches.ts'
 
@@ -11,9 +12,6 @@ const SETTLE_MS = 10_000
 /** A Pod that the server refuses is tried again after so long, twice as long after each refusal. */
 const FIRST_RETRY_MS = 1_000
 const LONGEST_RETRY_MS = 60_000
-/** After refusals nothing is told for so long; twice as long after each further round without one success. */
-const FIRST_PAUSE_MS = 500
-const LONGEST_PAUSE_MS = 30_000
 
 export type Toucher = {
   /** Returns at once; `perSecond` at most are told. */
@@ -42,8 +40,7 @@ export function createToucher({ api, now, log }: ToucherOptions): Toucher {
   const bucket = new TokenBucket(2)
   const told = new Map<string, Told>()
   let count = 0
-  let pauseMs = 0
-  let resumeAtMs = Number.NEGATIVE_INFINITY
+  const pause = new Pause()
 
   const tell = async (pod: SeenPod, note: string) => {
     const begunMs = now()
@@ -52,15 +49,12 @@ export function createToucher({ api, now, log }: ToucherOptions): Toucher {
     count += 1
     try {
       await api.annotatePod(pod, note)
-      pauseMs = 0
+      pause.succeeded()
     } catch (thrown) {
       const quietUntilMs = now() + Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** failures)
       told.set(pod.name, { note, atMs: begunMs, quietUntilMs, failures: failures + 1 })
-      // The first of those that were sent together speaks for all of them.
-      if (begunMs < resumeAtMs) return
-      pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, pauseMs * 2))
-      resumeAtMs = now() + pauseMs
-      log.warn('touch-failed', { pod: pod.name, error: asAgentError(thrown).message })
+      if (pause.refused(begunMs, now()))
+        log.warn('touch-failed', { pod: pod.name, error: asAgentError(thrown).message })
     }
   }
   return {
@@ -68,7 +62,7 @@ export function createToucher({ api, now, log }: ToucherOptions): Toucher {
       const nowMs = now()
       const limit = bucket.available(perSecond, nowMs)
       for (const name of told.keys()) if (!pods.has(name)) told.delete(name)
-      if (nowMs < resumeAtMs) return
+      if (!pause.isOver(nowMs)) return
       const free = [...pods.values()].filter(({ name, note }) => {
         const last = told.get(name)
         return last === undefined || last.note === note || nowMs > last.quietUntilMs
