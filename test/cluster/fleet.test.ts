@@ -2,10 +2,12 @@
 // own API server with a real etcd; the nodes are played by test/fixtures/fleet/agents.ts.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { parseAllDocuments } from 'yaml'
+import { digestOfConfigMap } from '../../agent/config/config-digest.ts'
 import type { AuditLine, Kubernetes, Tree } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { Agents, NAMESPACE } from '../fixtures/fleet/agents.ts'
@@ -19,12 +21,20 @@ import {
   until,
   wokenAt,
 } from '../fixtures/fleet/component.ts'
+import { startPrometheus } from '../fixtures/monitoring/prometheus.ts'
 
 const root = join(import.meta.dirname, '../..')
 const LEASE = `/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases/registry-trust-fleet`
 
 /** More of them: FLEET_HAND_OVERS=20. */
 const HAND_OVERS = Number(process.env['FLEET_HAND_OVERS'] ?? 2)
+/** How long the API server answers nothing, on how many nodes, and the changes around it. */
+const IS_FULL = process.env['REGISTRY_TRUST_FULL'] === '1'
+const AWAY_SECONDS = IS_FULL ? 60 : 1
+const AWAY_NODES = IS_FULL ? 6 : 3
+const AWAY_CHANGES = IS_FULL ? ['during', 'after'] : ['during']
+/** What six nodes, the Lease and three watches need at most after an outage. */
+const MOST_REQUESTS_A_SECOND = 60
 
 t.setTimeout(600_000)
 const clusters = onKubernetes(t)
@@ -89,12 +99,19 @@ clusters.test(
 
     const before = await kubernetes.request('GET', MAP)
     const next = 'second: 1'
-    const { digestOfConfigMap } = await import('../../agent/config/config-digest.ts')
     bad.add(digestOfConfigMap({ data: { 'trust.yaml': next } }).slice(-12))
     t.ok(before.status === 200)
     await declare(kubernetes, next)
     await until(async () => (await fleetOf(component)).rollout.halted !== null, 'the roll-out is halted')
-    await sleep(2_000)
+    const haltedMs = performance.now()
+    await t.test('a Prometheus that scrapes the component fires the alert with the shipped rules', async (t) => {
+      const target = { job: 'registry-trust-fleet', address: new URL(component.url).host, labels: {} }
+      const rules = readFileSync(join(root, 'daemonset/monitoring/rules.yaml'), 'utf8')
+      const prometheus = await startPrometheus(t, { targets: [target], rules })
+      const names = async () => (await prometheus.alerts()).map(({ labels }) => labels['alertname'])
+      await until(async () => (await names()).includes('RegistryTrustFleetHalted'), 'the alert fires')
+    })
+    await sleep(Math.max(0, 2_000 - (performance.now() - haltedMs)))
     const halted = await fleetOf(component)
     t.match(halted.rollout, { halted: /one node failed/, grants: [] })
     t.match(halted.totals.states, { 'rolled-back': 1, 'restart-pending': 5 })
@@ -141,6 +158,133 @@ clusters.test(
     await running.stop()
   },
 )
+
+clusters.test(
+  'an API server that answers nothing for a while, and an etcd that is killed: nothing is lost, and nobody storms it',
+  async (t, kubernetes) => {
+    const fleetPods = `/api/v1/namespaces/${NAMESPACE}/pods`
+    await kubernetes.request('DELETE', fleetPods)
+    for (let index = 0; index < 6; index += 1) await kubernetes.request('DELETE', `/api/v1/nodes/n${index}`)
+    await declare(kubernetes, 'outage-first: 1')
+    const agents = new Agents(kubernetes, { count: AWAY_NODES, needsRestart: true })
+    await agents.start(t)
+    const component = await startComponent(t, kubernetes, 'outage', SETTINGS)
+    const isDone = (text: string) => async () => {
+      const { totals, config } = await fleetOf(component)
+      const isSeen = config === digestOfConfigMap({ data: { 'trust.yaml': text } })
+      return isSeen && totals.current === AWAY_NODES && totals.states['trusted'] === AWAY_NODES
+    }
+    await until(isDone('outage-first: 1'), 'all trust the first configuration', 60_000)
+    const outages: { readonly [what: string]: () => Promise<void> } = {
+      'the API server answers nothing': async () => {
+        kubernetes.signalServer('SIGSTOP')
+        try {
+          await sleep(AWAY_SECONDS * 1000)
+          t.equal((await fetch(`${component.url}/livez`)).status, 200, 'it waits, and is not restarted for it')
+        } finally {
+          kubernetes.signalServer('SIGCONT')
+        }
+      },
+      'etcd is killed': () => kubernetes.restartEtcd(),
+    }
+    for (const [what, happen] of Object.entries(outages)) {
+      const before = restartsOf(agents)
+      await untilDeclared(kubernetes, `during: ${what}`)
+      await happen()
+      const begun = kubernetes.audit().length
+      const begunMs = performance.now()
+      for (const when of AWAY_CHANGES) {
+        await untilDeclared(kubernetes, `${when}: ${what}`)
+        await until(isDone(`${when}: ${what}`), `${what}: the roll-out ${when} ends`, 120_000)
+      }
+      const seconds = (performance.now() - begunMs) / 1000
+      const own = kubernetes.audit().slice(begun)
+      const asked = own.filter(({ user }) => user.endsWith(':registry-trust-fleet')).length
+      t.ok(asked / seconds <= MOST_REQUESTS_A_SECOND, `${what}: ${asked} requests in ${seconds.toFixed(1)} s`)
+      const each = [...restartsOf(agents)].map(([name, count]) => count - (before.get(name) ?? 0))
+      t.same(
+        each,
+        each.map(() => AWAY_CHANGES.length),
+        `${what}: one restart for each change`,
+      )
+      t.comment(`${what}: ${asked} requests in ${seconds.toFixed(1)} s`)
+    }
+    t.ok(agents.mostRestarting <= 2, `${agents.mostRestarting} restarted at the same time`)
+    await component.stop()
+  },
+)
+
+clusters.test(
+  "scripts/e2e-cluster sees startup taint, conditions and Events; the agents' and the DaemonSet's part is played",
+  async (t, kubernetes) => {
+    await kubernetes.request('DELETE', `/api/v1/namespaces/${NAMESPACE}/pods`)
+    for (let index = 0; index < 6; index += 1) await kubernetes.request('DELETE', `/api/v1/nodes/n${index}`)
+    await declare(kubernetes, 'story: 1')
+    const distrusted = new Set<string>()
+    const agents = new Agents(kubernetes, { count: 2, distrusts: (config) => distrusted.has(config) })
+    await agents.start(t)
+    const component = await startComponent(t, kubernetes, 'story', SETTINGS)
+    await until(async () => (await fleetOf(component)).totals.states['trusted'] === 2, 'both are trusted', 60_000)
+    await playDaemonSet(kubernetes, 2)
+    const looking = setInterval(async () => {
+      const { body } = await kubernetes.request('GET', MAP)
+      const { data = {} } = body as { readonly data?: { readonly [key: string]: string } }
+      if (data['trust.yaml']?.includes('.invalid') === true) distrusted.add(digestOfConfigMap({ data }))
+    }, 100)
+    t.teardown(() => clearInterval(looking))
+    for (const step of ['eventually conditions_true', 'startup_taint', 'trust_lost', 'trust_regained']) {
+      const { status, stdout, stderr } = await storyStep(t, kubernetes, step)
+      t.equal(status, 0, `${step}: ${stdout}${stderr}`)
+    }
+    const reason = (await conditionOf(kubernetes, 'n1'))?.['reason']
+    t.equal(reason, 'Trusted')
+    await component.stop()
+  },
+)
+
+/** A step of scripts/cluster-e2e/nodes.sh, with what scripts/e2e-cluster gives it. */
+async function storyStep(t: Test, kubernetes: Kubernetes, step: string) {
+  const work = t.testdir({ 'ca.pem': '', 'trusted.before': '0' })
+  const names = `root=${root} work=${work} ca=${work}/ca.pem patience=60`
+  const given = `${names} space=rt-e2e trust=registry-trust registry=harbor.example.net image=x`
+  const program = readFileSync(join(root, 'scripts/e2e-cluster'), 'utf8')
+  const eventually = /^eventually\(\) \{$.*?^\}$/ms.exec(program)?.[0]
+  const script = [
+    'set -euo pipefail',
+    ...given.split(' '),
+    eventually,
+    `. ${root}/scripts/cluster-e2e/nodes.sh`,
+    step,
+  ].join('\n')
+  return await kubernetes.sh(script, root)
+}
+
+/** As the controller of DaemonSets, which is not here, counts the Pods that it wants. */
+async function playDaemonSet(kubernetes: Kubernetes, count: number): Promise<void> {
+  const path = `/apis/apps/v1/namespaces/${NAMESPACE}/daemonsets`
+  const labels = { 'app.kubernetes.io/name': 'registry-trust' }
+  const template = { metadata: { labels }, spec: { containers: [{ name: 'agent', image: 'x' }] } }
+  const body = { metadata: { name: 'registry-trust' }, spec: { selector: { matchLabels: labels }, template } }
+  await kubernetes.request('POST', path, body)
+  const status = {
+    desiredNumberScheduled: count,
+    currentNumberScheduled: count,
+    numberReady: count,
+    numberMisscheduled: 0,
+  }
+  const contentType = 'application/merge-patch+json'
+  await kubernetes.request('PATCH', `${path}/registry-trust/status`, { status }, 'admin', contentType)
+}
+
+/** A server that is just coming back may refuse it for a moment. */
+async function untilDeclared(kubernetes: Kubernetes, text: string): Promise<void> {
+  const isTaken = () =>
+    declare(kubernetes, text).then(
+      () => true,
+      () => false,
+    )
+  await until(isTaken, `${text} is declared`, 30_000)
+}
 
 async function noteOf(kubernetes: Kubernetes, node: string): Promise<string> {
   const { body } = await kubernetes.request('GET', `/api/v1/namespaces/${NAMESPACE}/pods/agent-${node}`)
