@@ -8,6 +8,9 @@ import { watchWhile } from './watch-while.ts'
 const PAGE = 500
 const FIRST_PAUSE_MS = 500
 const LAST_PAUSE_MS = 30_000
+/** So many failures one after the other are a problem, for as long as the next one may be away. */
+const MANY_FAILURES = 3
+const PROBLEM_MS = 70_000
 /** The server ends a watch by itself after this. */
 const WATCH_SECONDS = 290
 /** One that ends sooner was refused in some way, and is not begun anew at once. */
@@ -30,7 +33,7 @@ export type Source<Kept> = {
 export type Reflection<Kept> = {
   readonly objects: ReadonlyMap<string, Kept>
   isSynced(): boolean
-  /** Why it was not read or followed the last time; undefined: it is followed, or was never tried. */
+  /** Why it cannot be read or followed, time and again; undefined: it can, or that is not known yet. */
   problem(): string | undefined
   close(): void
 }
@@ -39,7 +42,7 @@ export function reflect<Kept>(source: Source<Kept>): Reflection<Kept> {
   const objects = new Map<string, Kept>()
   const closing = new AbortController()
   let isSynced = false
-  let problem: string | undefined
+  let failed = { times: 0, atMs: 0, reason: '' }
   const follow = async () => {
     let version: string | undefined
     let pauseMs = FIRST_PAUSE_MS
@@ -48,17 +51,17 @@ export function reflect<Kept>(source: Source<Kept>): Reflection<Kept> {
         if (version === undefined) {
           version = await readAll(source, objects)
           isSynced = true
-          problem = undefined
+          failed = { ...failed, times: 0 }
           source.onChange()
         }
         const begunMs = performance.now()
         version = await watchFrom(source, objects, version, closing.signal)
         if (performance.now() - begunMs < SHORTEST_WATCH_MS) throw new Error('the watch ended at once')
         pauseMs = FIRST_PAUSE_MS
-        problem = undefined
+        failed = { ...failed, times: 0 }
       } catch (thrown) {
         const reason = (thrown instanceof Error ? thrown.message : String(thrown)).slice(0, 200)
-        problem = reason
+        failed = { times: failed.times + 1, atMs: performance.now(), reason }
         source.log.debug('watch-ended', { path: source.path, reason })
         if (thrown instanceof TooOld) version = undefined
         await pause(pauseMs * (0.5 + Math.random() / 2), closing.signal)
@@ -67,7 +70,9 @@ export function reflect<Kept>(source: Source<Kept>): Reflection<Kept> {
     }
   }
   void follow()
-  return { objects, isSynced: () => isSynced, problem: () => problem, close: () => closing.abort() }
+  const problem = () =>
+    failed.times >= MANY_FAILURES && performance.now() - failed.atMs < PROBLEM_MS ? failed.reason : undefined
+  return { objects, isSynced: () => isSynced, problem, close: () => closing.abort() }
 }
 
 class TooOld extends Error {}
