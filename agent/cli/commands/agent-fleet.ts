@@ -53,7 +53,8 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
     return JSON.stringify(note)
   }
   const wakesPods = () => declared?.fleet?.wakePods === true
-  const pull = () => pulls.follow(wakesPods() ? (desk.note()?.pull ?? []) : [])
+  /** Not before a runtime has answered: what fails is not tried again for a while. */
+  const pull = () => pulls.follow(wakesPods() && socket !== undefined ? (desk.note()?.pull ?? []) : [])
 
   const readNote = async () => {
     try {
@@ -79,6 +80,7 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
     },
     async ran(run) {
       socket = run.facts?.socket ?? socket
+      pull()
       // Without facts nobody wants containerd on this node.
       runtimeReady =
         run.outcome !== 'no-containerd' && ((run.facts ?? run.runtime)?.status.runtimeReady ?? run.outcome !== 'failed')
