@@ -54,6 +54,7 @@ export const ROWS: readonly Row[] = [
   row('sandbox', 'sandbox image: no Pod before, Pods afterwards', 'sandbox-image', titled(': no Pod before')),
   row('doctor', '`doctor` and `explain`', 'doctor', alone, WHOLE),
   row('audit', 'audit mode', 'audit', alone),
+  row('drift', 'damage by others is healed, without a restart', 'drift', titled(': every kind of damage')),
   row('uninstall', '`uninstall` gives every byte back', 'leaving', titled(': uninstall leaves'), WHOLE),
 ]
 

@@ -4,6 +4,7 @@ import { parse, parseAllDocuments } from 'yaml'
 import { FORMATS, type Format, MOST_OF_AKS, renderBootstrap } from '../../agent/cli/bootstrap/render.ts'
 import type { DesiredState } from '../../agent/model/desired-state.ts'
 import { Secret } from '../../agent/model/secret.ts'
+import { parseToml } from '../../agent/text/toml.ts'
 import { anchor, desired, makeCa, registry } from '../fixtures/scratch/sample.ts'
 
 const [corp, lab] = [makeCa('Corp Root'), makeCa('Lab Root')]
@@ -74,6 +75,28 @@ t.test('Talos: a document for each root, and the CA of each registry in base64',
   const { config } = documents[2].machine.registries
   t.strictSame(Object.keys(config), ['harbor.example.net:5000', 'lab.example.net'])
   t.equal(Buffer.from(config['lab.example.net'].tls.ca, 'base64').toString('utf8'), pems[1])
+})
+
+t.test('Bottlerocket: settings that are TOML, a CA under a name that it takes, and mirrors', async (t) => {
+  const capabilities = ['pull', 'resolve'] as const
+  const mirrors = [{ url: 'https://mirror.example.net/v2', anchors: ['corp'], capabilities, overridePath: false }]
+  const [first, ...others] = sample.registries
+  if (first === undefined) throw new Error('the sample has a registry')
+  const text = render('bottlerocket', {
+    ...sample,
+    anchors: [anchor('corp.root_1', corp), anchor('corp-root-1', lab)],
+    registries: [{ ...first, mirrors }, ...others],
+  })
+  const { settings } = parseToml(text, { path: 'user-data', code: 'INTERNAL' }) as unknown as {
+    settings: { pki: { [name: string]: { data: string; trusted: boolean } }; 'container-registry': object }
+  }
+  t.strictSame(Object.keys(settings.pki), ['registry-trust-corp-root-1-1', 'registry-trust-corp-root-1-2'])
+  const decoded = Object.values(settings.pki).map(({ data }) => Buffer.from(data, 'base64').toString('utf8'))
+  t.strictSame(decoded.toSorted(), [...pems].toSorted())
+  t.match(settings['container-registry'], {
+    mirrors: [{ registry: 'harbor.example.net:5000', endpoint: ['https://mirror.example.net/v2'] }],
+  })
+  t.match(renderBootstrap('bottlerocket', sample).notes, [/no CA for one registry alone/, /apiclient apply/])
 })
 
 t.test('GKE names a secret for each set of anchors; AKS takes ten certificates and is told of the rest', async (t) => {

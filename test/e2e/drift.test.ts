@@ -2,15 +2,26 @@
 // finding.
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
-import { BY_SIGNAL, contents, contentsUntil, oldestToTest, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
+import t, { type Test } from 'tap'
+import {
+  BY_SIGNAL,
+  contents,
+  contentsUntil,
+  oldestToTest,
+  sampledGenerations,
+  TRUST_FOLDERS,
+} from '../fixtures/e2e/agent-on-node.ts'
 import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
+import type { Generation } from '../fixtures/node/generations.ts'
 
 const HOST = 'harbor.example.net'
 const FOLDER = `/etc/containerd/certs.d/${HOST}`
-const generation = oldestToTest()
 
-async function trustedNode(t: { teardown(work: () => Promise<void>): void }, extra: object = {}) {
+async function trustedNode(
+  t: { teardown(work: () => Promise<void>): void },
+  extra: object = {},
+  generation = oldestToTest(),
+) {
   const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   await agent.configure(
     { registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL, ...extra },
@@ -19,8 +30,8 @@ async function trustedNode(t: { teardown(work: () => Promise<void>): void }, ext
   return { node, registry, agent }
 }
 
-t.test('every kind of damage is healed without a restart', async (t) => {
-  const { node, registry, agent } = await trustedNode(t)
+async function healsDamage(t: Test, generation: Generation): Promise<void> {
+  const { node, registry, agent } = await trustedNode(t, {}, generation)
   const bundle = join(node.scratch, 'bundle-before')
   await node.run(['cp', '/etc/ssl/certs/ca-certificates.crt', bundle])
   const daemon = await agent.startDaemon()
@@ -53,7 +64,12 @@ t.test('every kind of damage is healed without a restart', async (t) => {
   const metrics = (await daemon.get('/metrics')).body
   t.match(metrics, /^registry_trust_drift_healed_total\{target="containerd-hosts"\} [1-9]/m)
   t.match(metrics, /^registry_trust_drift_healed_total\{target="system-trust"\} [1-9]/m)
-})
+}
+
+for (const generation of sampledGenerations())
+  t.test(`containerd ${generation.version}: every kind of damage is healed without a restart`, (t) =>
+    healsDamage(t, generation),
+  )
 
 t.test('mode: audit reports and changes nothing', async (t) => {
   const { node, agent } = await trustedNode(t, { mode: 'audit' })
@@ -87,7 +103,7 @@ t.test('a bundle that somebody writes in place and slowly loses nothing', async 
 })
 
 t.test('what the containers tools read of mirrors is healed at once as well', async (t) => {
-  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
+  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation: oldestToTest() })
   await node.run(['mkdir', '-p', '/etc/containers'])
   const mirrors = [{ url: 'https://mirror.example.net', anchors: ['ca'] }]
   const registries = [{ host: HOST, ca: 'ca.pem', mirrors }]

@@ -2,9 +2,20 @@
 import { stringify } from 'yaml'
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { trustOf } from '../../model/desired-state.ts'
+import { renderString } from '../../text/toml.ts'
 import { type BootstrapFile, type BootstrapFiles, bootstrapFiles, CERTS_D } from './files.ts'
 
-export const FORMATS = ['cloud-init', 'ignition', 'nodeadm', 'karpenter', 'capi', 'talos', 'gke', 'aks'] as const
+export const FORMATS = [
+  'cloud-init',
+  'ignition',
+  'nodeadm',
+  'karpenter',
+  'capi',
+  'talos',
+  'bottlerocket',
+  'gke',
+  'aks',
+] as const
 export type Format = (typeof FORMATS)[number]
 
 /** Azure takes no more (AKS, custom certificate authority). */
@@ -109,7 +120,18 @@ const RENDERERS: { readonly [format in Format]: Renderer } = {
       ),
       yaml({ machine: { registries: talosRegistries(desired) } }),
     ].join('---\n'),
-    notes: ['apply it with `talosctl patch machineconfig`; the agent itself cannot run on Talos'],
+    notes: [
+      'apply it with `talosctl patch machineconfig`; the agent itself cannot run on Talos',
+      'machine.registries is deprecated since Talos 1.12, which still reads it',
+    ],
+  }),
+  /** bottlerocket.dev, settings.pki and settings.container-registry: nothing else can write there. */
+  bottlerocket: ({ anchors }, desired) => ({
+    text: [...anchors.map(bottlerocketAnchor), ...desired.registries.flatMap(bottlerocketMirror)].join('\n'),
+    notes: [
+      'every registry trusts these CAs: Bottlerocket has no CA for one registry alone',
+      'apply it as user data, or with `apiclient apply`, which restarts containerd; the agent itself cannot change trust on Bottlerocket',
+    ],
   }),
   /** cloud.google.com/kubernetes-engine, customize containerd configuration. */
   gke: (_files, desired) => ({
@@ -203,6 +225,18 @@ function talosRegistries(desired: DesiredState) {
         }),
     config: Object.fromEntries(named.map((registry) => [registry.host, { tls: { ca: ca(registry) } }])),
   }
+}
+
+/** The number keeps apart what only differs in characters that a name of theirs cannot have. */
+function bottlerocketAnchor({ name, pem }: BootstrapFiles['anchors'][number], index: number): string {
+  const key = `${name.replace(/\.pem$/, '').replace(/[^A-Za-z0-9-]+/g, '-')}-${index + 1}`
+  return `[settings.pki.registry-trust-${key}]\ndata = "${Buffer.from(pem).toString('base64')}"\ntrusted = true\n`
+}
+
+function bottlerocketMirror({ host, mirrors = [] }: Registry): readonly string[] {
+  if (mirrors.length === 0) return []
+  const endpoint = mirrors.map(({ url }) => renderString(url)).join(', ')
+  return [`[[settings.container-registry.mirrors]]\nregistry = ${renderString(host)}\nendpoint = [${endpoint}]\n`]
 }
 
 /** Registries that trust the same anchors, together. */

@@ -261,7 +261,7 @@ export const FLAGS = {
   for: {
     kind: 'text',
     value: 'FORMAT',
-    choices: ['cloud-init', 'ignition', 'nodeadm', 'karpenter', 'capi', 'talos', 'gke', 'aks'],
+    choices: ['cloud-init', 'ignition', 'nodeadm', 'karpenter', 'capi', 'talos', 'bottlerocket', 'gke', 'aks'],
     default: 'cloud-init',
     help: 'what sets the node up',
     commands: ['bootstrap'],

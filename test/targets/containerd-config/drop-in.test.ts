@@ -166,7 +166,7 @@ t.test('a config.toml in a read-only folder is not edited (Flatcar keeps it belo
   writeFileSync(join(node.root, configFile), 'version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n')
   const files = {
     ...node.files,
-    // Fake: root may write everywhere; a read-only file system is shown in test/deploy/distributions.test.ts.
+    // Fake: root may write everywhere; stands for a read-only file system.
     isWritable: async (folder: string) => folder !== '/usr/share/containerd' && node.files.isWritable(folder),
   }
   const facts = await factsOn(node, { layout: 'plain', configFile, isConfigGenerated: false, imports: [] })
