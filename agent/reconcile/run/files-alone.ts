@@ -72,7 +72,8 @@ export async function applyFilesAlone(given: FilesAloneContext, error: AgentErro
   try {
     const before = await trustedBefore(changes, context)
     await transaction.execute(changes)
-    const lost = before.size === 0 ? [] : lostBy(await proveAll(context), before)
+    const after = before.size === 0 ? undefined : await proveAll(context)
+    const lost = lostBy(after ?? [], before)
     if (lost.length > 0) return await undoLost(lost, transaction, started, { ...base, state }, context)
     const record = {
       generation: desired.generation,
@@ -85,7 +86,8 @@ export async function applyFilesAlone(given: FilesAloneContext, error: AgentErro
     const saved = await transaction.commit(record, (next) => remember(next, changes, why, context))
     const outcome = outcomeOf(why, 'applied')
     const all = [...problems, ...transaction.findings()]
-    return { ...base, problems: all, state: saved, outcome, proofs: await prove(), applied: changes, restarts: [] }
+    const proofs = after ?? (await prove())
+    return { ...base, problems: all, state: saved, outcome, proofs, applied: changes, restarts: [] }
   } catch (thrown) {
     const failure = asAgentError(thrown)
     const outcome = failure.code === 'ROLLBACK_INCOMPLETE' ? 'rollback-failed' : 'refused'
