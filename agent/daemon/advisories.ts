@@ -23,10 +23,11 @@ export function outdatedRoots(
   const { facts, rehearsal, proofs, restarts } = run
   if (facts?.systemRoots === undefined || restarts.length > 0) return []
   const withdrawn = withdrawnButTrusted(state, facts)
+  // The code first: what a registry is trusted by takes a walk through its anchors, and hardly any registry needs it.
   const bySystem = desired.registries
+    .filter(({ host }) => codeOf(host) === 'unknown-authority')
     .filter((registry) => trustOf(registry, desired).certificates.length === 0)
     .map(({ host }) => host)
-    .filter((host) => codeOf(host) === 'unknown-authority')
   const ignored = rehearsal === undefined ? [] : unreadHosts(proofs, rehearsal)
   const untrusted = [...new Set([...bySystem, ...ignored])].join(', ')
   if (untrusted === '' || !rootsAreNewer(facts)) return withdrawn

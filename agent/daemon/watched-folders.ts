@@ -34,7 +34,7 @@ export function foldersToWatch({
       : targets.flatMap((target) => target.watches({ facts, certsDirectory }))
   // Stores of other distributions, registries.conf.d, drop-ins of config.toml.
   const others = [...(facts?.importFolders ?? []), ...Object.keys(owned).map(placeOf)]
-  const isCovered = (path: string) => known.some((folder) => covers(folder, path))
+  const isCovered = coverageOf(known)
   const more = [...new Set(others)].filter((path) => !isCovered(path)).toSorted()
   return [...known, ...more.map((path) => ({ path, depth: 0 }))]
 }
@@ -45,7 +45,21 @@ function placeOf(path: string): string {
   return TOO_WIDE.has(folder) ? path : folder
 }
 
-function covers({ path, depth }: WatchedFolder, other: string): boolean {
-  const below = posix.relative(path, other)
-  return below === '' || (!below.startsWith('..') && below.split('/').length <= depth)
+/** Looks up the folders on the way to a path, where a comparison with each folder would be the square of the registries. */
+function coverageOf(folders: readonly WatchedFolder[]): (path: string) => boolean {
+  const depths = new Map<string, number>()
+  for (const { path, depth } of folders) {
+    const normal = posix.join(path, '.')
+    depths.set(normal, Math.max(depth, depths.get(normal) ?? 0))
+  }
+  return (path) => {
+    let above = posix.join(path, '.')
+    for (let distance = 0; ; distance += 1) {
+      const depth = depths.get(above)
+      if (depth !== undefined && depth >= distance) return true
+      const next = posix.dirname(above)
+      if (next === above) return false
+      above = next
+    }
+  }
 }

@@ -22,6 +22,11 @@ export function isProbeReference(reference: string): boolean {
   return reference.endsWith(`/${PROBE_REPOSITORY}:${PROBE_TAG}`)
 }
 
+/** What stands before the first slash; empty where there is none. */
+export function hostPart(reference: string): string {
+  return reference.slice(0, Math.max(reference.indexOf('/'), 0))
+}
+
 /** The registry host of a fully qualified reference; undefined when it names none (a Docker Hub short name). */
 export function hostOf(reference: string): string | undefined {
   const slash = reference.indexOf('/')

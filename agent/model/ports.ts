@@ -228,8 +228,8 @@ export type CriClient = {
   status(options: CallOptions): Promise<RuntimeStatus>
   /** Credentials that may be wrong are not to be given here: containerd sends them six times. */
   pullImage(reference: string, options: CallOptions, credentials?: RegistryCredentials): Promise<PullResult>
-  /** References with a digest of images on the node that come from `host`. */
-  digestsFrom(host: string, options: CallOptions): Promise<readonly string[]>
+  /** References with a digest of all images on the node: one question, however many registries are asked for. */
+  imageDigests(options: CallOptions): Promise<readonly string[]>
   imageExists(reference: string, options: CallOptions): Promise<boolean>
   /** As in the image's own configuration, e.g. `amd64`; undefined where the runtime does not tell it. */
   imageArchitecture(reference: string, options: CallOptions): Promise<string | undefined>
@@ -509,8 +509,8 @@ export type StateStore = {
     read(): Promise<JournalEntry | undefined>
     clear(): Promise<void>
   }
-  /** Appends one JSON line to audit.jsonl, which is rotated at 5 MiB (one older file is kept). */
-  audit(line: object): Promise<void>
+  /** Appends JSON lines to audit.jsonl in one write, which is rotated at 5 MiB (one older file is kept). */
+  audit(...lines: readonly object[]): Promise<void>
 }
 
 export type TlsTarget = {
@@ -567,6 +567,8 @@ export type TlsSight = {
 export type TlsLookOptions = CallOptions & {
   /** The GET to send when the handshake is done; its headers must hold no secret of the user. Absent: none is sent. */
   readonly request?: { readonly path: string; readonly headers?: { readonly [name: string]: string } }
+  /** True: nothing is told of the certificates that the server shows; it takes half the work. */
+  readonly answerOnly?: boolean
   /** Default TLSv1.2, the oldest that containerd speaks. */
   readonly oldestProtocol?: 'TLSv1' | 'TLSv1.2'
 }

@@ -2,6 +2,7 @@
 // what the CriClient port tells, so nothing that is not named here (environment of containers, registry passwords,
 // other registries' images) can get through, and a call that is not named here does not exist.
 import { type AgentError, asAgentError } from '../model/errors.ts'
+import { hostPart } from '../model/image-reference.ts'
 import type { CallOptions, CriClient, Log, RegistryCredentials } from '../model/ports.ts'
 import { Secret } from '../model/secret.ts'
 import { criService } from '../node/cri/codec.ts'
@@ -143,8 +144,9 @@ function imageService({ cri, declared, awaited, log }: CriProxyOptions): Handler
   return {
     ListImages: async (_, options) => {
       const { registries } = await declared.current()
-      const perHost = await Promise.all(registries.map(({ host }) => cri.digestsFrom(host, options)))
-      return { images: perHost.flat().map((digest) => ({ repoDigests: [digest] })) }
+      const hosts = new Set(registries.map(({ host }) => host))
+      const digests = (await cri.imageDigests(options)).filter((reference) => hosts.has(hostPart(reference)))
+      return { images: digests.map((digest) => ({ repoDigests: [digest] })) }
     },
     ImageStatus: async (request, options) => {
       const reference = referenceOf(request)

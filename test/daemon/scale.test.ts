@@ -1,11 +1,16 @@
 // What must not grow with registries times anchors, or with the square of either: counted, never timed.
 import t from 'tap'
+import { outdatedRoots } from '../../agent/daemon/advisories.ts'
 import { waitMs } from '../../agent/daemon/due.ts'
 import { NOTHING_REMEMBERED } from '../../agent/daemon/history.ts'
 import { servedWatch } from '../../agent/daemon/served-chains.ts'
 import { installedPlaces } from '../../agent/daemon/status.ts'
+import { foldersToWatch } from '../../agent/daemon/watched-folders.ts'
 import { type DesiredState, nothingDesired, type Registry, trustOf } from '../../agent/model/desired-state.ts'
-import type { Ownership } from '../../agent/model/state.ts'
+import type { FindingCode } from '../../agent/model/finding.ts'
+import type { Run } from '../../agent/model/run.ts'
+import { EMPTY_STATE, type Ownership } from '../../agent/model/state.ts'
+import type { Target } from '../../agent/model/target.ts'
 import { systemClock } from '../../agent/node/clock.ts'
 import { parseFacts, readCertificates } from '../../agent/telemetry/certificate-samples.ts'
 import { growth } from '../../scripts/benchmark/growth.ts'
@@ -79,6 +84,39 @@ t.test('asks each registry for its host a few times to tell when the next proof 
   const watched = registries.map((registry) => counted(registry, 'host', () => (asked += 1)))
   waitMs({ ...NOTHING_REMEMBERED, desired: desiredWith(watched, anchors) }, 1, 0)
   t.ok(asked <= 4 * REGISTRIES, `${asked} times`)
+})
+
+t.test(
+  'asks each watched folder for its path twice at most to tell which folders of owned files are covered',
+  async (t) => {
+    let asked = 0
+    const host = (index: number) => `/etc/containerd/certs.d/r${index}.example.net`
+    const known = Array.from({ length: REGISTRIES }, (_, index) =>
+      counted({ path: host(index), depth: 0 }, 'path', () => (asked += 1)),
+    )
+    const whole = { kind: 'whole', target: 'containerd-hosts', subject: '', sha256: '', before: ABSENT } as const
+    const owned = Object.fromEntries(
+      Array.from({ length: REGISTRIES + 1 }, (_, index) => [`${host(index)}/ca.crt`, whole] as const),
+    )
+    const target = { isReadByContainerd: true, watches: () => known } as unknown as Target
+    const facts = { configFile: '/etc/containerd/config.toml', layout: 'none', importFolders: [] } as const
+    const folders = foldersToWatch({ facts, certsDirectory: undefined, owned, targets: [target] })
+    t.ok(asked <= 2 * REGISTRIES, `${asked} times`)
+    t.equal(folders.length, REGISTRIES + 1)
+    t.same(folders.at(-1), { path: host(REGISTRIES), depth: 0 }, 'the one that is not covered')
+  },
+)
+
+t.test('asks for the anchors of no registry whose last proof tells nothing of an unknown authority', async (t) => {
+  let asked = 0
+  const watched = registries.map((registry) => counted(registry, 'anchors', () => (asked += 1)))
+  const facts = { startedAt: 1, systemRoots: { path: '/etc/ssl/certs', changedAt: 2, digest: '' } }
+  const run = { facts, proofs: [], restarts: [], outcome: 'unchanged' } as unknown as Run
+  const outdated = (code: FindingCode) => outdatedRoots(run, desiredWith(watched, anchors), EMPTY_STATE, () => code)
+  outdated('trusted')
+  t.equal(asked, 0)
+  outdated('unknown-authority')
+  t.ok(asked >= REGISTRIES, 'where each may be one, each is asked')
 })
 
 t.test('parses a certificate once, in however many files it lies', async (t) => {

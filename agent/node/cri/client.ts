@@ -82,9 +82,9 @@ export function connectCri(socket: string): CriClient {
         return { ok: false, status: isStarting(error) ? 'UNAVAILABLE' : error.status, text }
       }
     },
-    async digestsFrom(host, options) {
+    async imageDigests(options) {
       const { images } = await ask<{ images: readonly Image[] }>('ListImages', {}, options)
-      return images.flatMap((image) => image.repoDigests).filter((reference) => reference.startsWith(`${host}/`))
+      return images.flatMap((image) => image.repoDigests)
     },
     async imageExists(reference, options) {
       const { image } = await ask<{ image: Image | null }>('ImageStatus', { image: { image: reference } }, options)

@@ -122,10 +122,11 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       read: () => loadJournal(),
       clear: () => files.put(journalPath, { kind: 'absent' }, { folder }),
     },
-    async audit(line) {
+    async audit(...lines) {
+      const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('')
       await ensureFolder(files, folder)
       const path = `${folder}/${AUDIT_FILE}`
-      const write = () => files.within(folder, (entry) => append(entry(AUDIT_FILE), `${JSON.stringify(line)}\n`))
+      const write = () => files.within(folder, (entry) => append(entry(AUDIT_FILE), text))
       try {
         await write()
       } catch (thrown) {
@@ -170,17 +171,17 @@ async function readBytes(files: NodeFiles, path: string): Promise<Buffer | undef
   throw new AgentError('STATE_UNREADABLE', `cannot read ${path}: ${why}`)
 }
 
-async function append(path: string, line: string): Promise<void> {
+async function append(path: string, lines: string): Promise<void> {
   let handle: FileHandle | undefined
   try {
     handle = await open(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW, 0o600)
     const { size } = await handle.stat()
-    if (size + line.length > MAX_AUDIT_BYTES) {
+    if (size > 0 && size + lines.length > MAX_AUDIT_BYTES) {
       await handle.close()
       await rename(path, `${path}.1`)
-      return await append(path, line)
+      return await append(path, lines)
     }
-    await handle.appendFile(`${await missingLineEnd(handle, size)}${line}`)
+    await handle.appendFile(`${await missingLineEnd(handle, size)}${lines}`)
     await handle.sync()
   } catch (error) {
     throw writeFailure(`append to ${path}`, error)

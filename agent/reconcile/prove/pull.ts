@@ -5,7 +5,7 @@ import { classifyPull } from '../../containerd/pull/classify.ts'
 import { atMost } from '../../model/at-most.ts'
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { type Finding, finding, isLoginFailure, provesTrust } from '../../model/finding.ts'
-import { isProbeReference, probeReference, probeReferenceBeside } from '../../model/image-reference.ts'
+import { hostPart, isProbeReference, probeReference, probeReferenceBeside } from '../../model/image-reference.ts'
 import { registryOf } from '../../model/lookup.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
@@ -29,7 +29,23 @@ export async function proveRegistries(
   cri: CriClient,
   options: ProveOptions,
 ): Promise<readonly ProofResult[]> {
-  return await atMost(MOST_PROOFS_AT_ONCE, registries, (registry) => proveRegistry(registry, cri, options))
+  const listed = withOneList(cri)
+  return await atMost(MOST_PROOFS_AT_ONCE, registries, (registry) => proveRegistry(registry, listed, options))
+}
+
+/** The list of images is asked for once: of a node with many images it is long. A list that failed is asked for again. */
+function withOneList(cri: CriClient): CriClient {
+  let list: Promise<readonly string[]> | undefined
+  return {
+    ...cri,
+    imageDigests(options) {
+      list ??= cri.imageDigests(options).catch((error: unknown) => {
+        list = undefined
+        throw error
+      })
+      return list
+    },
+  }
 }
 
 export async function proveRegistry(registry: Registry, cri: CriClient, options: ProveOptions): Promise<ProofResult> {
@@ -105,7 +121,7 @@ function withLogin(pulled: Finding, login: Login | undefined, reference: string)
 /** The same, by a reference that is on no node: what the rehearsal asks for. */
 export async function proveByProbe(registry: Registry, cri: CriClient, options: ProveOptions): Promise<ProofResult> {
   const { image: _, ...proof } = registry.proof
-  const withoutDigests: CriClient = { ...cri, digestsFrom: async () => [] }
+  const withoutDigests: CriClient = { ...cri, imageDigests: async () => [] }
   const anonymous = { ...options, login: undefined }
   return proveRegistry({ ...registry, proof: { ...proof, level: 'manifest' } }, withoutDigests, anonymous)
 }
@@ -113,7 +129,8 @@ export async function proveByProbe(registry: Registry, cri: CriClient, options: 
 async function chooseReference(registry: Registry, cri: CriClient, options: ProveOptions): Promise<string> {
   if (registry.proof.level === 'pull' && registry.proof.image !== undefined) return registry.proof.image
   try {
-    const [present] = await cri.digestsFrom(registry.host, options)
+    const digests = await cri.imageDigests(options)
+    const present = digests.find((reference) => hostPart(reference) === registry.host)
     return present ?? probeReference(registry.host)
   } catch {
     // The pull that follows says better what is wrong with the runtime.

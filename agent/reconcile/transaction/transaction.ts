@@ -110,7 +110,7 @@ export class Transaction {
     this.#isJournalled = failed.length > 0
     await tidy(undone, ports)
     if (paths.length > 0)
-      await this.#audit({ event: 'undone', paths, changes: await changes(), ...exceptionsOf(report) })
+      await this.#audit(this.#auditLine({ event: 'undone', paths, changes: await changes(), ...exceptionsOf(report) }))
     return report
   }
 
@@ -163,14 +163,22 @@ export class Transaction {
     const untouched = (step: JournalStep) => !touched.has(step.path)
     if (reads !== undefined) requireUnchanged(all.filter(untouched), reads)
     await this.#capture(all.map((step) => this.#asBeforeAll(step)))
-    for (const { change, own } of captured) {
-      await requireAsCaptured(own.filter(untouched), files)
-      const keptAs = await keepOthersWork(own.filter(untouched), this.#state.owned, this.#ports)
-      this.#steps = [...this.#steps, ...own.map((step) => this.#asBeforeAll(step))]
-      await executeChange(change, files, this.#keepingAttributes(change))
-      for (const { path } of own) touched.add(path)
-      this.#done.push(change)
-      await this.#audit({ ...auditOf(change, this.#before), ...keptAs })
+    const begun = [...this.#steps]
+    this.#steps = begun
+    const lines: object[] = []
+    try {
+      for (const { change, own } of captured) {
+        await requireAsCaptured(own.filter(untouched), files)
+        const keptAs = await keepOthersWork(own.filter(untouched), this.#state.owned, this.#ports)
+        begun.push(...own.map((step) => this.#asBeforeAll(step)))
+        await executeChange(change, files, this.#keepingAttributes(change))
+        for (const { path } of own) touched.add(path)
+        this.#done.push(change)
+        lines.push(this.#auditLine({ ...auditOf(change, this.#before), ...keptAs }))
+      }
+    } finally {
+      // One write for all: until it is made, the journal says what was begun.
+      await this.#audit(...lines)
     }
   }
 
@@ -189,7 +197,7 @@ export class Transaction {
     const report = await undoSteps(past, this.#ports, { isOurs: (path) => owned[path]?.kind === 'whole' })
     requireReverted(report)
     this.#findings = [...this.#findings, ...undoProblems(report)]
-    await this.#audit({ event: 'reverted', paths, changes: await changes(), ...keptAs })
+    await this.#audit(this.#auditLine({ event: 'reverted', paths, changes: await changes(), ...keptAs }))
   }
 
   async #orUndo(work: () => Promise<void>): Promise<void> {
@@ -242,10 +250,16 @@ export class Transaction {
     return { ifAttributesLost }
   }
 
-  async #audit(line: object): Promise<void> {
-    const { store, clock, log } = this.#ports
+  /** When it was done, and by which transaction. */
+  #auditLine(line: object): object {
+    return { at: new Date(this.#ports.clock.now()).toISOString(), transaction: this.id, ...line }
+  }
+
+  async #audit(...lines: readonly object[]): Promise<void> {
+    const { store, log } = this.#ports
+    if (lines.length === 0) return
     try {
-      await store.audit({ at: new Date(clock.now()).toISOString(), transaction: this.id, ...line })
+      await store.audit(...lines)
     } catch (thrown) {
       const error = asAgentError(thrown)
       log.error('not-recorded', { code: error.code, error: error.message })

@@ -121,7 +121,7 @@ for (const generation of all) {
 
     t.test('knows no image and no container yet', async (t) => {
       t.equal(await cri.imageExists('127.0.0.1:1/probe:none', SOON), false)
-      t.same(await cri.digestsFrom('127.0.0.1:1', SOON), [])
+      t.same(await cri.imageDigests(SOON), [])
       t.same(await cri.runningContainers(SOON), [])
       await t.rejects(cri.containerStart('no-such-id', SOON), {
         code: 'CRI_CALL_FAILED',

@@ -17,7 +17,7 @@ function noRuntime(asked: string[]): CriConnector {
       version: refuse,
       status: refuse,
       pullImage: refuse,
-      digestsFrom: refuse,
+      imageDigests: refuse,
       imageExists: refuse,
       imageArchitecture: refuse,
       runningContainers: refuse,

@@ -80,7 +80,7 @@ function scene(answer: (elapsedMs: number) => RuntimeActivity, step = 0) {
     version: fail,
     status: fail,
     pullImage: fail,
-    digestsFrom: fail,
+    imageDigests: fail,
     imageExists: fail,
     imageArchitecture: fail,
     runningContainers: fail,

@@ -76,6 +76,55 @@ t.test('a folder that cannot be read is not taken for undone: the next start tri
   t.same(treeOf(root), before)
 })
 
+t.test('the audit log is written once for all changes, also where the last of them fails', async (t) => {
+  const { root, ports } = node(t)
+  let writes = 0
+  const store: RunPorts['store'] = {
+    ...ports.store,
+    async audit(...lines) {
+      writes += 1
+      await ports.store.audit(...lines)
+    },
+  }
+  const change = (name: string, folder: string) => ({
+    target: 'system-trust' as const,
+    action: 'create' as const,
+    reason: 'test',
+    subject: name,
+    owns: [],
+    forgets: [],
+    path: `${folder}/${name}`,
+    folder,
+    after: { kind: 'file', bytes: Buffer.from(name), mode: 0o644, uid: 0, gid: 0 } as const,
+  })
+  const lines = () =>
+    readFileSync(join(root, STATE, 'audit.jsonl'), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+  const done = new Transaction(await store.load(), WANTED.generation, { ...ports, store })
+  const folder = '/etc/ssl/certs'
+  await done.execute(Array.from({ length: 20 }, (_, index) => change(`${index}.pem`, folder)))
+  t.equal(writes, 1)
+  t.same(
+    lines().map(({ path }) => path),
+    Array.from({ length: 20 }, (_, index) => `${folder}/${index}.pem`),
+  )
+  await done.commit({
+    result: 'committed',
+    generation: WANTED.generation,
+    durationMs: 0,
+    changes: 20,
+    restarted: false,
+    reason: 'test',
+  })
+
+  const failing = new Transaction(await store.load(), WANTED.generation, { ...ports, store })
+  await t.rejects(failing.execute([change('more.pem', folder), change('x.pem', `${folder}/missing`)]))
+  t.equal(writes, 3, 'what was done, and that it was undone')
+  t.match(lines().slice(20), [{ path: `${folder}/more.pem` }, { event: 'undone' }])
+})
+
 t.test('a death after the restart is a restart that failed: it counts, and is not repeated at once', async (t) => {
   const { root, ports, before } = node(t)
   await t.rejects(crashAtRestart(ports), { message: 'killed' })
