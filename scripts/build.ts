@@ -51,15 +51,17 @@ const notBundled: Plugin = {
   },
 }
 
+const PROGRAMS = {
+  'registry-trust': 'agent/main.ts',
+  // The sidecars have a program of their own: what they never run would cost them more memory than all they do.
+  'registry-trust-sidecar': 'agent/main-sidecar.ts',
+  // What decodes the files of the configuration that are not small, in a thread.
+  'registry-trust-reader': 'agent/main-reader.ts',
+}
+
 /** Each dynamic import begins a part; what several parts need is a part again. esbuild splits ES modules only. */
 const { outputFiles, metafile } = await build({
-  entryPoints: {
-    'registry-trust': 'agent/main.ts',
-    // The sidecars have a program of their own: what they never run would cost them more memory than all they do.
-    'registry-trust-sidecar': 'agent/main-sidecar.ts',
-    // What decodes the files of the configuration that are not small, in a thread.
-    'registry-trust-reader': 'agent/main-reader.ts',
-  },
+  entryPoints: PROGRAMS,
   outdir,
   write: false,
   metafile: true,
@@ -87,12 +89,16 @@ if (unwanted.length > 0) throw new Error(`the bundle holds what it is to do with
 mkdirSync(outdir, { recursive: true })
 removeEarlier()
 const isLicences = ({ path }: OutputFile) => path.endsWith('.LEGAL.txt')
-await Promise.all(outputFiles.filter((file) => !isLicences(file)).map(writeCommonJs))
+await Promise.all([
+  ...outputFiles.filter((file) => !isLicences(file)).map(writeCommonJs),
+  ...Object.keys(PROGRAMS).map(writeProgram),
+])
 writeLicences(outputFiles.filter(isLicences))
 
 /** The names of parts change with what is in them. */
 function removeEarlier(): void {
-  for (const name of readdirSync(outdir)) if (/^registry-trust.*\.(cjs|map|txt)$/.test(name)) rmSync(join(outdir, name))
+  for (const name of readdirSync(outdir))
+    if (/^registry-trust.*\.(cjs|map|txt|code)$/.test(name)) rmSync(join(outdir, name))
 }
 
 /** One list for all parts: a heading, then for each file its name and its notice. */
@@ -109,9 +115,35 @@ function writeLicences(files: readonly OutputFile[]): void {
   writeFileSync(join(outdir, 'registry-trust.LEGAL.txt'), `${text}\n`)
 }
 
+/**
+ * A program is a few lines that take V8's code of its parts, where that was kept, and then the part that is the program.
+ */
+async function writeProgram(entry: string): Promise<void> {
+  const main = `${entry}-program.cjs`
+  const bundled = await build({
+    stdin: {
+      contents: `import { takePartsOf } from './bundled/parts.ts'
+        takePartsOf(__dirname + '/${main}')
+        require('./${main}')`,
+      resolveDir: join(import.meta.dirname),
+    },
+    write: false,
+    bundle: true,
+    external: [`./${main}`],
+    platform: 'node',
+    format: 'cjs',
+    target: 'node24',
+    minifyWhitespace: true,
+    define: { 'import.meta.filename': '__filename' },
+  })
+  const [{ text = '' } = {}] = bundled.outputFiles
+  writeFileSync(join(outdir, `${entry}.cjs`), `#!/usr/bin/env node\n${text}`, { mode: 0o755 })
+}
+
 /** As CommonJS, which Node.js starts sooner than ES modules, and which packages that call `require` are made for. */
 async function writeCommonJs({ path, text }: OutputFile): Promise<void> {
-  const name = basename(path).replace(/\.js$/, '.cjs')
+  const output = basename(path, '.js')
+  const name = `${output}${Object.hasOwn(PROGRAMS, output) ? '-program' : ''}.cjs`
   const { code, map } = await transform(text, {
     loader: 'js',
     platform: 'node',
@@ -128,6 +160,6 @@ async function writeCommonJs({ path, text }: OutputFile): Promise<void> {
     logLevel: 'warning',
   })
   const linked = code.replaceAll(/(require\("\.\/registry-trust[\w-]*)\.js"\)/g, '$1.cjs")')
-  writeFileSync(join(outdir, name), linked, { mode: code.startsWith('#!') ? 0o755 : 0o644 })
+  writeFileSync(join(outdir, name), linked.replace(/^#!.*\n/, ''))
   writeFileSync(join(outdir, `${name}.map`), map)
 }

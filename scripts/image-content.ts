@@ -10,7 +10,7 @@ import { billOfMaterials, type Lock, licenceList } from './bill-of-materials.ts'
 import { copyNodeBinary } from './node-binary.ts'
 
 const root = join(import.meta.dirname, '..')
-const out = process.argv[2] ?? join(root, 'dist/image')
+const [out = join(root, 'dist/image'), architecture] = process.argv.slice(2)
 const folder = join(out, 'registry-trust')
 /**
  * The commands of the image's PATH. The kernel starts the interpreter of the first line itself: no shell and no env is
@@ -25,7 +25,14 @@ for (const name of readdirSync(folder).filter((name) => name.endsWith('.map'))) 
 
 const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as Lock
 // The binary of the Node project, byte for byte: whoever likes can compare.
-copyNodeBinary(process.argv[3], lock, join(out, 'node'))
+copyNodeBinary(architecture, lock, join(out, 'node'))
+// Only that Node.js can say what it makes of the program, so an image for another architecture has none of it.
+if (isOfThisMachine(architecture))
+  execFileSync(
+    join(out, 'node'),
+    ['--random-seed=1', join(root, 'scripts/code-cache.ts'), folder, '/usr/lib/registry-trust'],
+    { cwd: root, stdio: 'inherit' },
+  )
 
 mkdirSync(join(out, 'bin'))
 for (const name of COMMANDS) {
@@ -41,4 +48,13 @@ copyFileSync(join(root, 'LICENSE'), join(folder, 'LICENSE'))
 for (const name of readdirSync(folder)) {
   chmodSync(join(folder, name), 0o644)
   console.log(`${String(readFileSync(join(folder, name)).length).padStart(9)} ${name}`)
+}
+
+function isOfThisMachine(architecture = nameOfThis()): boolean {
+  return architecture === nameOfThis()
+}
+
+/** As images name it. */
+function nameOfThis(): string {
+  return process.arch === 'x64' ? 'amd64' : process.arch
 }

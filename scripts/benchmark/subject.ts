@@ -117,10 +117,8 @@ export class Subject {
   }
 
   async #start(command: string, ...flags: readonly string[]): Promise<Service> {
-    // As scripts/registry-trust does it.
-    const env = { ...IMAGE_ENV, NODE_COMPILE_CACHE: join(this.#bundle, '../compile-cache') }
     const argv = [process.execPath, ...(command === 'agent' ? DAEMON_FLAGS : []), this.#bundle, command]
-    return await this.node.start([...argv, ...flags], { env })
+    return await this.node.start([...argv, ...flags], { env: IMAGE_ENV })
   }
 
   /** Milliseconds from `since` until a pull works. */

@@ -2,7 +2,7 @@
 // REGISTRY_TRUST_FULL=1: the arm64 image is assembled and does the main job on a node, run by an emulator, and the
 // whole Dockerfile is built with `npm ci` in it.
 import { execFile } from 'node:child_process'
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
+import { closeSync, cpSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -19,27 +19,65 @@ const IS_FULL = process.env['REGISTRY_TRUST_FULL'] === '1'
 const BUILD_MS = 600_000
 const HOST = 'harbor.example.net'
 
+/** Counts the parts whose code V8 takes. */
+const COUNT = `const vm = require('node:vm'), { Script } = vm
+let [taken, refused] = [0, 0]
+vm.Script = class extends Script {
+  constructor(source, options) {
+    super(source, options)
+    if (options.cachedData !== undefined) this.cachedDataRejected ? (refused += 1) : (taken += 1)
+  }
+}
+process.on('exit', () => console.error('taken ' + taken + ' refused ' + refused))`
+
 t.setTimeout(3 * BUILD_MS)
 
-t.test('for another architecture Node is another, and the program the same bytes', { timeout: BUILD_MS }, async (t) => {
-  const folder = t.testdir({})
-  const content = async (architecture: string) => {
-    const out = join(folder, architecture)
-    await run(process.execPath, [join(ROOT, 'scripts/image-content.ts'), out, architecture], { cwd: ROOT })
-    return out
-  }
-  const [amd64, arm64] = [await content('amd64'), await content('arm64')]
-  t.equal(machineOf(join(amd64, 'node')), 'x86-64')
-  t.equal(machineOf(join(arm64, 'node')), 'aarch64')
-  const program = (out: string) =>
-    readdirSync(join(out, 'registry-trust')).map((name) => [
-      name,
-      readFileSync(join(out, 'registry-trust', name), 'latin1'),
-    ])
-  t.ok(program(amd64).length > 4)
-  t.strictSame(program(arm64), program(amd64))
-  await t.rejects(content('riscv64'), /no package brings Node for riscv64/)
-})
+t.test(
+  'another architecture has another Node and the same program, and its own one starts from kept code',
+  { timeout: BUILD_MS },
+  async (t) => {
+    const folder = t.testdir({ 'count.cjs': COUNT })
+    const content = async (architecture: string) => {
+      const out = join(folder, architecture)
+      await run(process.execPath, [join(ROOT, 'scripts/image-content.ts'), out, architecture], { cwd: ROOT })
+      return out
+    }
+    const [amd64, arm64] = [await content('amd64'), await content('arm64')]
+    t.equal(machineOf(join(amd64, 'node')), 'x86-64')
+    t.equal(machineOf(join(arm64, 'node')), 'aarch64')
+    const isCode = (name: string) => name.endsWith('.code')
+    const filesOf = (out: string, isMeant: (name: string) => boolean) =>
+      readdirSync(join(out, 'registry-trust'))
+        .filter(isMeant)
+        .map((name) => [name, readFileSync(join(out, 'registry-trust', name), 'latin1')])
+    const program = (out: string) => filesOf(out, (name) => !isCode(name))
+    t.ok(program(amd64).length > 4)
+    t.strictSame(program(arm64), program(amd64))
+    await t.rejects(content('riscv64'), /no package brings Node for riscv64/)
+
+    const [own, other] = process.arch === 'arm64' ? [arm64, amd64] : [amd64, arm64]
+    t.same(filesOf(other, isCode), [], 'no V8 here can say what that of another architecture makes of the program')
+    const parts = join(own, 'registry-trust')
+    const again = join(folder, 'elsewhere')
+    cpSync(parts, again, { recursive: true, filter: (path) => !isCode(path) })
+    const makeCode = join(ROOT, 'scripts/code-cache.ts')
+    await run(join(own, 'node'), ['--random-seed=1', makeCode, again, '/usr/lib/registry-trust'])
+    for (const [name, code] of filesOf(own, isCode))
+      t.ok(readFileSync(join(again, String(name)), 'latin1') === code, `${name}: the same bytes anywhere`)
+    // As the manifests start them.
+    const sidecar = ['--max-old-space-size=32', '--max-semi-space-size=1']
+    for (const [name, flags] of [
+      ['registry-trust.cjs', ['--max-semi-space-size=1']],
+      ['registry-trust-sidecar.cjs', sidecar],
+    ] as const) {
+      const argv = ['--require', join(folder, 'count.cjs'), ...flags, join(parts, name), '--version']
+      const { stderr } = await run(join(own, 'node'), argv).catch((failed: { readonly stderr: string }) => failed)
+      const [, taken, refused] = /taken (\d+) refused (\d+)$/m.exec(stderr) ?? []
+      t.ok(Number(taken) > 5, `${name} took the code of ${taken} parts`)
+      t.equal(Number(refused), 0, 'V8 refused none')
+    }
+  },
+)
 
 if (IS_FULL)
   newestGeneration(t, 'the arm64 image does the main job', async (t, generation) => {

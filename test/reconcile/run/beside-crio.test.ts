@@ -44,7 +44,7 @@ function crio(trusts: () => boolean): CriClient {
         : `unable to pull image: ${source}pinging container registry ${HOST}: Get "https://${HOST}/v2/": tls: failed to verify certificate: x509: certificate signed by unknown authority`
       return { ok: false, status: 'UNKNOWN', text }
     },
-    digestsFrom: nobody,
+    imageDigests: nobody,
     imageExists: async () => false,
     imageArchitecture: async () => undefined,
     runningContainers: nobody,
