@@ -76,17 +76,18 @@ export async function examine(
     })
     return found.map(({ path: where, ...one }): Ailment => ({ where, ...one }))
   }
+  const daemons = async () => (await staleRoots(ports)).map((one): Ailment => ({ severity: 'info', ...one }))
   const seen = await observeRuntime(address, wanted, ports)
   if (seen.state === 'down' && seen.runtime !== undefined) {
     const { runtime, error } = seen
     const { name, version, socket } = runtime
     ailments.push(...(await examineCrio(runtime, desired, wanted, error, ports)))
-    ailments.push(...rights(undefined, undefined, desiredOnCrio(wanted)))
+    ailments.push(...rights(undefined, undefined, desiredOnCrio(wanted)), ...(await daemons()))
     return { containerd: null, runtime: { name, version, socket }, ailments: worstFirst(ailments) }
   }
   if (seen.state === 'down') {
     const severity = wantsContainerd(wanted) ? 'error' : 'info'
-    ailments.push(ailment(severity, seen.socket ?? 'containerd', seen.error), ...rights())
+    ailments.push(ailment(severity, seen.socket ?? 'containerd', seen.error), ...rights(), ...(await daemons()))
     return { containerd: null, runtime: null, ailments: worstFirst(ailments) }
   }
   const { facts, cri } = seen
@@ -109,7 +110,7 @@ export async function examine(
       })
     ailments.push(
       ...withdrawnButTrusted(state, facts).map((one) => told('info', one, RESTART_LATER)),
-      ...(await staleRoots(facts.systemRoots, ports.systemd)).map((one): Ailment => ({ severity: 'info', ...one })),
+      ...(await daemons()),
       ...staleSources(desired?.sources ?? [], mounts).map((one) => told('warning', one, MOUNT_THE_FOLDER)),
       ...staleHostsFile(mounts).map((one) => told('warning', one, 'Restart the Pod.')),
     )

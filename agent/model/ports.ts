@@ -271,6 +271,11 @@ export type ProcessInfo = {
   readonly unit?: string
 }
 
+export type ServiceProcess = Pick<ProcessInfo, 'pid' | 'startedAt' | 'environment'> & {
+  readonly name: string
+  readonly unit: string
+}
+
 export type Processes = {
   /**
    * Processes that listen on a unix socket path (the daemon; shims that inherited it are excluded). Empty when not
@@ -280,6 +285,8 @@ export type Processes = {
   isAlive(pid: number): boolean
   /** Processes of the same program with the same arguments; empty when not visible. */
   runningAs(command: Pick<ProcessInfo, 'executable' | 'argv'>): readonly number[]
+  /** Processes of systemd services that have one of these names (proc(5), comm); empty when not visible. */
+  ofServices(names: ReadonlySet<string>): readonly ServiceProcess[]
   /** SIGTERM; throws AgentError RESTART_FAILED when not permitted. */
   terminate(pid: number): void
 }

@@ -43,6 +43,17 @@ export function processes({ root = '/' }: { readonly root?: string } = {}): Proc
       // Between fork and exec a child still looks like its parent.
       return found.filter((pid) => !found.includes(statFields(pid)?.parent ?? 0))
     },
+    ofServices(names) {
+      return allPids().flatMap((pid) => {
+        const name = readProc(`${pid}/comm`).trimEnd()
+        const unit = names.has(name) ? unitOf(readProc(`${pid}/cgroup`)) : undefined
+        const stat = unit === undefined ? undefined : statFields(pid)
+        if (unit === undefined || stat === undefined || stat.state === 'Z') return []
+        // Without CAP_SYS_PTRACE that of others is not to be read, and empty here.
+        const environment = relevantEnvironment(strings(readProc(`${pid}/environ`)))
+        return [{ pid, name, unit, startedAt: startOf(stat), environment }]
+      })
+    },
     terminate(pid) {
       // 0 and below mean whole process groups, and 1 the node.
       if (!Number.isInteger(pid) || pid <= 1)
@@ -146,7 +157,7 @@ function describe(pid: number): ProcessInfo | undefined {
     ...(replaced ? { executableReplaced: true } : {}),
     argv: strings(readProc(`${pid}/cmdline`)),
     environment: relevantEnvironment(strings(readProc(`${pid}/environ`))),
-    startedAt: Date.now() - uptimeMs() + (stat.startTicks * 1000) / TICKS_PER_SECOND,
+    startedAt: startOf(stat),
     ...(unit === undefined ? {} : { unit }),
   }
 }
@@ -194,6 +205,10 @@ function statFields(
   const [state, parent, startTicks] = [fields[0], fields[1], fields[19]]
   if (state === undefined || startTicks === undefined) return undefined
   return { state, parent: Number(parent), startTicks: Number(startTicks) }
+}
+
+function startOf({ startTicks }: { readonly startTicks: number }): number {
+  return Date.now() - uptimeMs() + (startTicks * 1000) / TICKS_PER_SECOND
 }
 
 /** In hundredths of a second, where the boot time of /proc/stat comes in whole ones. */

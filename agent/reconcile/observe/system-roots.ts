@@ -56,12 +56,17 @@ export async function systemRootsFacts(
   files: NodeFiles,
   { environment = {} }: SystemRootOptions = {},
 ): Promise<SystemRootsFacts | undefined> {
-  const { SSL_CERT_FILE: file = '' } = environment
+  const { SSL_CERT_FILE: file = '', SSL_CERT_DIR: folders = '' } = environment
   for (const path of file === '' ? BUNDLES : [file]) {
     const bundle = await files.readFollowing(path)
     if (bundle.kind !== 'file') continue
-    const folder = await files.readFollowing(posix.dirname(path))
-    return { path, changedAt: Math.max(bundle.mtimeMs, (folder.kind === 'folder' ? folder.mtimeMs : undefined) ?? 0) }
+    const named = folders.split(':').filter((one) => one.startsWith('/'))
+    let changedAt = bundle.mtimeMs
+    for (const one of named.length > 0 ? named : [posix.dirname(path)]) {
+      const folder = await files.readFollowing(one)
+      if (folder.kind === 'folder') changedAt = Math.max(changedAt, folder.mtimeMs ?? 0)
+    }
+    return { path, changedAt }
   }
   return undefined
 }

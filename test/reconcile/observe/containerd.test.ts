@@ -37,7 +37,13 @@ function portsOf(root: string, asked: string[] = []): Parameters<typeof observeC
   return {
     files: nodeFiles({ root }),
     connectCri: noRuntime(asked),
-    processes: { listeningOn: async () => [], isAlive: () => false, runningAs: () => [], terminate() {} },
+    processes: {
+      listeningOn: async () => [],
+      isAlive: () => false,
+      runningAs: () => [],
+      ofServices: () => [],
+      terminate() {},
+    },
     systemd: {
       isAvailable: async () => false,
       unit: async () => undefined,
