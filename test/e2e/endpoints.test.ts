@@ -95,6 +95,38 @@ for (const generation of sampledGenerations()) {
       },
     )
 
+    t.test('extra: containerd obeys a key that it knows; one that none knows is told and not written', async (t) => {
+      const host = 'extra.example.net:5003'
+      const { registry, authority } = await serve(place, 'extra.example.net', 5003)
+      const reads = /^(?:2\.[1-9]|[3-9])/.test(generation.version)
+      const declare = (extra: object) =>
+        agent.configure(
+          { registries: [{ host, ca: 'extra.pem', extra }], targets: { systemTrust: { enabled: false } } },
+          { 'extra.pem': authority.pem },
+        )
+      const toml = () => node.readFile(`/etc/containerd/certs.d/${host}/hosts.toml`)
+      await declare({ dial_timeout: '20s' })
+      const applied = await agent.apply()
+      t.equal(applied.code, 0, JSON.stringify(applied.report))
+      t.equal(/dial_timeout = ["']20s["']/.test(await toml()), reads)
+      t.match(await node.pull(registry.reference()), { ok: true })
+      const good = await toml()
+
+      await declare({ dial_timeout: '1ns' })
+      const slow = await agent.apply()
+      t.match(
+        slow.report.findings,
+        [{ finding: { code: reads ? 'timeout' : 'trusted' } }],
+        'containerd itself obeys it',
+      )
+
+      await declare({ dial_timeout: '20s', dail_timeout: '20s' })
+      t.match((await agent.apply()).report.problems, [
+        { code: 'HOSTS_KEY_UNSUPPORTED', message: /extra\.dail_timeout/ },
+      ])
+      t.equal(await toml(), good)
+    })
+
     t.test('a fragment gets no CA before a forbidden host: neither by a mirror nor by the system store', async (t) => {
       const PUBLIC = 'public.example.net'
       const team = await serve(place, 'team-b.example.net', 5002)
