@@ -15,9 +15,10 @@ import { systemd } from '../../agent/node/systemd/systemd.ts'
 import { rememberDaemon, rememberRuntime } from '../../agent/reconcile/restart/restart.ts'
 import { type Driven, Machine } from '../../agent/restart/driver.ts'
 import { AgentOnNode, contents, startPrivateRegistry, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
+import { Builders } from '../fixtures/node/builders.ts'
 import type { RunningContainer } from '../fixtures/node/fixture-node.ts'
 import { CONTAINERD_CONFIG, CONTAINERD_SOCKET } from '../fixtures/node/fixture-node.ts'
-import type { Generation } from '../fixtures/node/generations.ts'
+import { cacheFolder, type Generation } from '../fixtures/node/generations.ts'
 import { eachSystemdGeneration, newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
 import { CERTS_D } from '../fixtures/node/sandbox-node.ts'
 import { type SystemdNode, startSystemdNode } from '../fixtures/node/systemd-node.ts'
@@ -37,12 +38,17 @@ t.setTimeout(400_000)
 async function agentOnSystemd(
   t: Test,
   generation: Generation,
-  options: { readonly dropIn?: string; readonly trust?: object } = {},
+  options: { readonly dropIn?: string; readonly trust?: object; readonly binds?: readonly string[] } = {},
 ) {
   const config = mkdtempSync(join(tmpdir(), 'rt-config-'))
   t.teardown(() => rmSync(config, { recursive: true, force: true }))
   const files = options.dropIn === undefined ? {} : { [DROP_IN]: options.dropIn }
-  const node = await startSystemdNode({ generation, runContainers: true, binds: [REPOSITORY, config], files })
+  const node = await startSystemdNode({
+    generation,
+    runContainers: true,
+    binds: [REPOSITORY, config, ...(options.binds ?? [])],
+    files,
+  })
   t.teardown(() => node.dispose())
   const { registry, authority } = await startPrivateRegistry(node, HOST)
   const container = await node.runContainer()
@@ -110,6 +116,41 @@ eachSystemdGeneration(t, 'apply restarts containerd over D-Bus, once', async (t,
   t.equal(code, 0, 'and back')
   await runsOn(t, container, facts)
 })
+
+newestSystemdGeneration(
+  t,
+  'dockerd runs with an older store: doctor names it until it is restarted',
+  async (t, generation) => {
+    const trust = { targets: { docker: { enabled: false }, containers: { enabled: false } } }
+    const { node, agent, registry } = await agentOnSystemd(t, generation, { trust, binds: [cacheFolder()] })
+    const builders = await Builders.on(node)
+    const { argv, env } = builders.dockerd()
+    const settings = Object.entries(env).map(([name, value]) => `--setenv=${name}=${value}`)
+    // As some distributions do: the unit's main process is a shell that starts the daemon.
+    const wrapped = ['systemd-run', '--unit=docker.service', ...settings, 'sh', '-c', '"$@" & wait', 'sh', ...argv]
+    await node.run(wrapped)
+    await builders.dockerAnswers()
+    const pulls = () => builders.docker('pull', registry.reference())
+    t.match((await pulls()).stderr, /x509/)
+    const daemons = async () =>
+      (await agent.command('doctor')).stdout.split('\n').filter((line) => /docker\.service/.test(line))
+    t.same(await daemons(), [], 'nothing has changed')
+    t.equal((await agent.apply()).code, 0)
+    t.match((await pulls()).stderr, /x509/, 'the store is read once')
+    const pid = await node.run(['pidof', 'dockerd'])
+    t.match(await daemons(), [/info +docker\.service \(dockerd\): runs since .* changed at .*/])
+    t.equal(await node.run(['pidof', 'dockerd']), pid, 'nobody restarts it')
+    await node.run([
+      'sh',
+      '-c',
+      `kill ${pid.trim()}; while kill -0 ${pid.trim()} 2>/dev/null; do sleep 0.05; done; systemctl reset-failed docker.service 2>/dev/null; true`,
+    ])
+    await node.run(wrapped)
+    await builders.dockerAnswers()
+    t.equal((await pulls()).code, 0)
+    t.same(await daemons(), [])
+  },
+)
 
 /** A unit that must not be restarted, as its drop-in says or a command makes it, and why. */
 const OBSTACLES: readonly { readonly dropIn?: string; readonly command?: string; readonly reason: string }[] = [
