@@ -149,6 +149,27 @@ if (imageUnavailable() === undefined)
       t.match(JSON.parse(answer.slice(0, answer.lastIndexOf('\n}') + 2)) as ApplyReport, { outcome: 'unchanged' })
     })
 
+    t.test(
+      "addresses need the hosts file: told without it, and with the component the Pod writes the node's",
+      async (t) => {
+        const { node, configMaps } = deployed
+        const registries = [{ host: HOST, ca: 'ca.pem', addresses: ['192.0.2.77'] }]
+        const trust = JSON.stringify({ registries })
+        const changed = { 'registry-trust': { ...configMaps['registry-trust'], 'trust.yaml': trust } }
+        const runWith = (podOf: typeof spec) => CriPod.run(node, podOf, { configMaps: changed })
+        const before = await node.run(['stat', '-c', '%i %a', '/etc/hosts'])
+        const text = await node.readFile('/etc/hosts')
+        const lacking = await outcome(asCommand(spec, 'plan'), runWith)
+        t.match(lacking.answer, /TARGET_NOT_MOUNTED[\s\S]*components\/hosts-file/)
+        const whole = podSpec(await render('../test/fixtures/deploy/with-hosts-file'))
+        await outcome(asCommand(whole, 'apply', '--json'), runWith)
+        t.equal(await node.readFile('/etc/hosts'), `${text}192.0.2.77 ${HOST} # registry-trust-agent\n`)
+        t.equal((await outcome(asCommand(whole, 'uninstall'), runWith)).code, 0)
+        t.equal(await node.readFile('/etc/hosts'), text)
+        t.equal(await node.run(['stat', '-c', '%i %a', '/etc/hosts']), before)
+      },
+    )
+
     t.test('distrust needs /etc: doctor names the component, and with it the list of Debian changes', async (t) => {
       const { node, configMaps } = deployed
       const [name = ''] = (await node.readFile(CONF)).split('\n').filter((line) => /^mozilla\//.test(line))
