@@ -89,7 +89,7 @@ t.test('the combinations hold every two choices together', async (t) => {
 
 testWithHelm(t, 'every pair of values renders valid objects', async (t) => {
   const rendered: KubernetesObject[] = []
-  for (const combination of sampled(8)) {
+  for (const combination of sampled(16)) {
     const values = valuesOf(combination)
     const objects = await templated(values, { name: 'pool-a', namespace: 'pool-a', hooks: true })
     const wrong = objects.flatMap((object) => {

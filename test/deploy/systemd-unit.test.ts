@@ -46,6 +46,19 @@ newestSystemdGeneration(t, 'the systemd unit', async (t, generation) => {
   t.match(await node.readFile(`/proc/${pid}/status`), /^CapEff:\t0+$/m)
   t.equal(await node.unitProperty('Result', UNIT), 'success')
 
+  // With the drop-in of docs/install.md, and only with it, the unit writes files of /etc itself.
+  const page = readFileSync(join(ROOT, 'docs/install.md'), 'utf8')
+  const dropIn = page.match(/^.*registry-trust\.service\.d.*$/gm) ?? []
+  t.equal(dropIn.length, 2)
+  const withCrictl = { registries: [{ host: HOST, ca: 'ca.pem' }], targets: { crictl: { enabled: true } } }
+  await node.writeFile('/etc/registry-trust/trust.yaml', JSON.stringify(withCrictl))
+  await until(async () => (await status()).includes('crictl'), 20_000)
+  t.not((await node.exec(['test', '-e', '/etc/crictl.yaml'])).code, 0, 'not permitted by the unit as it is shipped')
+  await node.run(['sh', '-ec', dropIn.join('\n')])
+  await node.run(['systemctl', 'daemon-reload'])
+  await node.run(['systemctl', 'restart', UNIT])
+  await until(async () => (await node.exec(['test', '-e', '/etc/crictl.yaml'])).code === 0, 40_000)
+
   await node.run(['systemctl', 'stop', UNIT])
   t.equal(await node.unitProperty('Result', UNIT), 'success', 'SIGTERM ends it well')
   t.match(await node.pull(registry.reference()), { ok: true }, 'stopping it takes nothing off')
