@@ -9,7 +9,7 @@ import type { Measured, MeasuredValue } from './benchmark/measured.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const SOURCE = 'docs/measured.json'
-const PAGES = ['docs/performance.md', 'docs/security.md', 'docs/deployment.md']
+const PAGES = ['README.md', 'docs/quick-start.md', 'docs/performance.md', 'docs/security.md', 'docs/deployment.md']
 /** Before the first run that is kept: no page may quote anything. */
 const NOTHING: Measured = { machine: { cores: 0, memoryGiB: 0, system: '' }, values: [] }
 const QUOTE = /<!-- measured: ([^>]*?) -->.*?<!-- \/measured -->/gs
