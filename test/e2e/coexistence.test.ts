@@ -24,7 +24,7 @@ const CERTS_D = '/etc/containerd/certs.d'
 const FOLDER = `${CERTS_D}/${HOST}`
 const CONFIG = '/etc/containerd/config.toml'
 /** With the time that each look takes, longer than the pause of the agent between two runs. */
-const QUIET_LOOKS = 10
+const QUIET_LOOKS = 4
 /** Healing takes a fraction of a second; the machine may be busy. */
 const HEALED_MS = 60_000
 const generations = generationsToTest()
@@ -72,7 +72,7 @@ async function settled(node: SandboxNode): Promise<string> {
     const now = await fingerprint(node, ...TRUST_FOLDERS)
     same = now === last ? same + 1 : 0
     last = now
-    await sleep(50)
+    await sleep(150)
   }
   return await contents(node, ...TRUST_FOLDERS)
 }
