@@ -1,10 +1,12 @@
-// One test file: runs it as a program of its own, reads its TAP with tap's own parser and counts its tests.
+// Test files: runs one, or several that can share a process, as a program of its own, reads its TAP with tap's own parser
+// and counts its tests.
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Parser, type Result } from 'tap-parser'
 
 const ROOT = join(import.meta.dirname, '..')
+const SHARED = join(ROOT, 'scripts/tap-shared.ts')
 /** For a file that does not set its own, and for one that says nothing for so long. */
 const TIMEOUT_S = Number(process.env['TAP_TIMEOUT'] ?? 480)
 
@@ -25,8 +27,13 @@ export type FileRun = {
   readonly output: string
 }
 
-/** Never throws: a file that cannot be run, is killed or tests nothing has failed. `grep`: only tests with such titles. */
-export async function runFile(file: string, grep: readonly string[] = []): Promise<FileRun> {
+/**
+ * Never throws: what cannot be run, is killed or tests nothing has failed. Several files: in one process.
+ * `grep`: only tests with such titles.
+ */
+export async function runFiles(files: readonly string[], grep: readonly string[] = []): Promise<FileRun> {
+  const [first = ''] = files
+  const [file, program] = files.length === 1 ? [first, first] : [nameOf(files), SHARED]
   const started = performance.now()
   const parser = new Parser()
   const sum = follow(parser, '')
@@ -41,8 +48,9 @@ export async function runFile(file: string, grep: readonly string[] = []): Promi
     TAP: '1',
     TAP_TIMEOUT: String(TIMEOUT_S),
     ...(grep.length === 0 ? {} : { TAP_GREP: grep.join('\n') }),
+    REGISTRY_TRUST_TEST_FILES: files.join('\n'),
   }
-  const child = spawn(process.execPath, [file], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], env })
+  const child = spawn(process.execPath, [program], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], env })
   const silence = setTimeout(() => child.kill('SIGKILL'), (TIMEOUT_S + 60) * 1000)
   const read = async (stream: typeof child.stdout, take: (line: string) => void) => {
     for await (const line of createInterface({ input: stream })) {
@@ -71,6 +79,12 @@ export async function runFile(file: string, grep: readonly string[] = []): Promi
   const failed = why !== undefined || !ok || isEmpty || sum.failed > 0
   const seconds = (performance.now() - started) / 1000
   return { file, sum: ofFile(sum, failed), failed, seconds, output: lines.join('\n') }
+}
+
+/** Each "test/text/toml.test.ts" of "test/text (8 files)". */
+export function nameOf(files: readonly string[]): string {
+  const [first = ''] = files
+  return files.length === 1 ? first : `${first.split('/').slice(0, 2).join('/')} (${files.length} files)`
 }
 
 /** A file without tests is one test, and a file that failed has one that failed at least. */

@@ -12,9 +12,16 @@ const IMPORT = /^(?:import|export)(?! type)\b[^'"]*?from '(\.[^']+)'|\bimport\('
  */
 const OUTSIDE =
   /^(test\/fixtures\/(node|deploy|cluster|monitoring|e2e|scratch|http\/chromium)|agent\/cluster\/|agent\/node\/(?!clock|watch\/coalesce|files\/(input-files|file-failure|rooted-folder|mounts)\.))/
+/** Of the unit tests those that judge the process they run in: its memory, its event loop, its standard streams. */
+const ALONE = new Set(['test/config/decoders.test.ts', 'test/telemetry/line-output.test.ts'])
+/** A folder of tap for all tests of a file: a second file in the same process would empty it. */
+const OWN_FOLDER = /^(?:const|let) .*\bt\.testdir\(/m
 /** What starts programs although no import tells. */
 const SLOW = new Set(['test/pki/certificate/subject-hash.test.ts', 'test/deploy/supply-chain.test.ts'])
 const FIXTURES = 'test/fixtures/node/'
+
+const imports = new Map<string, readonly string[]>()
+const units = new Map<string, boolean>()
 
 export type Speed = 'unit' | 'node' | 'all'
 
@@ -32,18 +39,41 @@ export function testFiles(speed: Speed): readonly string[] {
 }
 
 export function isUnit(file: string): boolean {
-  return !SLOW.has(file) && ![...reach(file)].some((path) => OUTSIDE.test(path))
+  const known = units.get(file) ?? (!SLOW.has(file) && ![...reach(file)].some((path) => OUTSIDE.test(path)))
+  units.set(file, known)
+  return known
+}
+
+/**
+ * The same files, those together that one process can run one after the other: the unit tests of one folder below
+ * test/. To start Node with tap and what a test imports takes longer than most of them.
+ */
+export function together(files: readonly string[]): readonly (readonly string[])[] {
+  const groups = Map.groupBy(files, (file) => (canShare(file) ? dirname(file).split('/').slice(0, 2).join('/') : file))
+  return [...groups.values()]
+}
+
+function canShare(file: string): boolean {
+  return isUnit(file) && !ALONE.has(file) && !OWN_FOLDER.test(readFileSync(join(ROOT, file), 'utf8'))
 }
 
 /** Everything that a file imports, directly or not; types alone reach nothing. */
 function reach(file: string, seen = new Set<string>()): ReadonlySet<string> {
-  for (const [, from, lazily] of readFileSync(join(ROOT, file), 'utf8').matchAll(IMPORT)) {
-    const path = posix.join(posix.dirname(file), from ?? lazily ?? '')
+  for (const path of importsOf(file)) {
     if (seen.has(path) || !path.endsWith('.ts')) continue
     seen.add(path)
     reach(path, seen)
   }
   return seen
+}
+
+function importsOf(file: string): readonly string[] {
+  const found = imports.get(file)
+  if (found !== undefined) return found
+  const matches = [...readFileSync(join(ROOT, file), 'utf8').matchAll(IMPORT)]
+  const paths = matches.map(([, from, lazily]) => posix.join(posix.dirname(file), from ?? lazily ?? ''))
+  imports.set(file, paths)
+  return paths
 }
 
 /** Remembers that the fixtures as they are have passed their own tests on this machine. */

@@ -1,9 +1,9 @@
 // How a test file is judged that says something else than its tests do.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import t from 'tap'
-import { runFile } from '../scripts/tap-file.ts'
+import { runFiles } from '../scripts/tap-file.ts'
 
 const say = (...lines: readonly string[]) => `console.log(${JSON.stringify(['TAP version 14', ...lines].join('\n'))})\n`
 const GOOD = ['# Subtest: good', '    ok 1 - a', '    ok 2 - b', '    1..2', 'ok 1 - good', '1..1']
@@ -33,7 +33,7 @@ t.test('a file is judged by its tests and by how it ends', async (t) => {
       const [text, failed, ...counts] = cases[name]
       const file = join(folder, `${index}.test.ts`)
       writeFileSync(file, text)
-      const run = await runFile(file)
+      const run = await runFiles([file])
       t.equal(run.failed, failed, `${name}: ${run.output}`)
       t.same([run.sum.passed, run.sum.failed, run.sum.checks], counts, name)
     }),
@@ -45,8 +45,31 @@ t.test('skipped tests are named with their reason, and count as neither passed n
   t.teardown(() => rmSync(folder, { recursive: true }))
   const file = join(folder, 'skipped.test.ts')
   writeFileSync(file, say(...GOOD.slice(0, -1), 'ok 2 - other # SKIP no helm', '1..2'))
-  const { sum, failed } = await runFile(file)
+  const { sum, failed } = await runFiles([file])
   t.equal(failed, false)
   t.same(sum.skipped, [' > other: no helm'])
   t.equal(sum.passed, 1)
+})
+
+t.test('files that share a process are judged together, and one of them that tests nothing is told', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'rt-tap-file-'))
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const tap = JSON.stringify(import.meta.resolve('tap'))
+  const write = (name: string, text: string) => {
+    const file = join(folder, `${name}.test.ts`)
+    writeFileSync(file, `import t from ${tap}\n${text}`)
+    return relative(join(import.meta.dirname, '..'), file)
+  }
+  const good = write('good', `t.test('good', async (t) => { t.ok(true); t.ok(true) })`)
+  const other = write('other', `t.test('other', async (t) => { t.ok(true) })`)
+  const bad = write('bad', `t.test('bad', async (t) => { t.ok(false) })`)
+  const empty = write('empty', '')
+  const run = async (...files: readonly string[]) => {
+    const { failed, sum, output } = await runFiles(files)
+    return { failed, passed: sum.passed, bad: sum.failed, checks: sum.checks, output }
+  }
+  t.match(await run(good, other), { failed: false, passed: 2, bad: 0, checks: 3 })
+  t.match(await run(good, bad, other), { failed: true, passed: 2, bad: 1, checks: 4 })
+  t.match(await run(good, empty), { failed: true, output: /empty\.test\.ts tested nothing/ })
+  t.match(await run(good, 'test/is-not-there.test.ts'), { failed: true, output: /is-not-there/ })
 })
