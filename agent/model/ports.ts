@@ -574,8 +574,6 @@ export type TlsSight = {
 export type TlsLookOptions = CallOptions & {
   /** The GET to send when the handshake is done; its headers must hold no secret of the user. Absent: none is sent. */
   readonly request?: { readonly path: string; readonly headers?: { readonly [name: string]: string } }
-  /** True: nothing is told of the certificates that the server shows; it takes half the work. */
-  readonly answerOnly?: boolean
   /** Default TLSv1.2, the oldest that containerd speaks. */
   readonly oldestProtocol?: 'TLSv1' | 'TLSv1.2'
 }

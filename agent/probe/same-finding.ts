@@ -82,11 +82,7 @@ async function aPageAfterAll(
   { tls }: ProbePorts,
   options: ProbeOptions,
 ): Promise<Finding> {
-  const sight = await tls.inspect(targetOf(registry), {
-    ...options,
-    request: { path: PROBE_MANIFEST },
-    answerOnly: true,
-  })
+  const sight = await tls.inspect(targetOf(registry), { ...options, request: { path: PROBE_MANIFEST } })
   if (sight.answer?.status !== 404) return pulled
   const said = explainManifest(sight.answer, registry, sight)
   return said === undefined ? pulled : withEvidence(said, pulled)

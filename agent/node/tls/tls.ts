@@ -73,7 +73,6 @@ async function inspect(target: TlsTarget, options: TlsLookOptions): Promise<TlsS
   const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal])
   const tcp = await openTcp(target, signal)
   if (!tcp.ok) return { ...NOTHING, failure: tcp.failure }
-  if (options.answerOnly === true) return await answerOver(tcp, target, options, signal)
   const recorder = new Recorder(tcp.socket)
   try {
     const shaken = await shakeHands(recorder, target, options, signal)
@@ -89,26 +88,6 @@ async function inspect(target: TlsTarget, options: TlsLookOptions): Promise<TlsS
   } finally {
     recorder.destroy()
     tcp.socket.destroy()
-  }
-}
-
-/** Without a record of the handshake, which goes through a stream of JavaScript and is read again. */
-async function answerOver(
-  { socket, address }: Extract<Opened, { ok: true }>,
-  target: TlsTarget,
-  options: TlsLookOptions,
-  signal: AbortSignal,
-): Promise<TlsSight> {
-  try {
-    const shaken = await shakeHands(socket, target, options, signal)
-    const seen = { ...NOTHING, address, protocol: shaken.protocol }
-    if (!shaken.ok) return { ...seen, failure: nameFailure(shaken.error, signal, Buffer.alloc(0)) }
-    if (options.request === undefined) return seen
-    const answered = await getOver(shaken.socket, target, options.request, signal)
-    if (answered.ok) return { ...seen, answer: answered.answer }
-    return { ...seen, answerFailure: nameFailure(answered.error, answered.signal, Buffer.alloc(0)) }
-  } finally {
-    socket.destroy()
   }
 }
 
@@ -143,14 +122,14 @@ type Shaken = { readonly secret: Buffer | undefined; readonly protocol: string |
 )
 
 async function shakeHands(
-  transport: Duplex,
+  recorder: Recorder,
   { host, serverName }: TlsTarget,
   { oldestProtocol = 'TLSv1.2' }: TlsLookOptions,
   signal: AbortSignal,
 ): Promise<Shaken> {
   const name = serverName === undefined ? host.replace(/\.$/, '') : serverName
   const sni = name === null || isIP(name) !== 0 ? {} : { servername: name }
-  const socket = tlsConnect({ ...UNVERIFIED, ...sni, secureContext: contextFor(oldestProtocol), socket: transport })
+  const socket = tlsConnect({ ...UNVERIFIED, ...sni, secureContext: contextFor(oldestProtocol), socket: recorder })
   let secret: Buffer | undefined
   socket.on('keylog', (line: Buffer) => {
     const found = /^SERVER_HANDSHAKE_TRAFFIC_SECRET \S+ ([0-9a-f]+)/.exec(line.toString('latin1'))?.[1]

@@ -66,20 +66,6 @@ function answering(options: TlsOptions): Server {
   return server.on('tlsClientError', () => undefined)
 }
 
-t.test('tells the answer alone where nothing else is asked for, and the failures that it has without it', async (t) => {
-  const port = await listen(t, answering({}))
-  const whole = await look(port)
-  const alone = await look(port, { answerOnly: true })
-  t.same(
-    { ...alone, answer: { ...alone.answer, headers: undefined } },
-    { ...whole, answer: { ...whole.answer, headers: undefined }, chain: [], wantsClientCertificate: false },
-  )
-  t.ok(whole.chain.length > 0)
-  t.equal(alone.answer?.headers['www-authenticate'], 'Bearer realm="x"')
-  const silent = await listen(t, createTcpServer((socket) => void socket.destroy()) as unknown as Server)
-  t.match(await look(silent, { answerOnly: true }), { failure: { kind: (await look(silent)).failure?.kind } })
-})
-
 t.test('sees the chain exactly as it was served, in every version, cipher and key exchange', async (t) => {
   const table: { readonly [name: string]: TlsOptions } = {
     'TLSv1.2': { maxVersion: 'TLSv1.2' },
