@@ -83,8 +83,11 @@ const BY_APPLY: readonly Case[] = [
   },
 ]
 
-/** The node's hosts file matters where the agent itself looks a name up: test/deploy/profiles.test.ts. */
-const NOT_SHOWN_HERE = ['agent /etc/hosts', 'agent /etc/registry-trust-fleet']
+/**
+ * The node's hosts file matters where the agent itself looks a name up: test/deploy/profiles.test.ts. The note of the
+ * fleet component: test/cluster/fleet.test.ts, test/sidecar/cri-proxy.test.ts.
+ */
+const NOT_SHOWN_HERE = ['agent /etc/hosts', 'agent /etc/registry-trust-fleet', 'sidecar /etc/registry-trust-fleet']
 
 if (imageUnavailable() === undefined)
   newestSystemdGeneration(t, 'mounts', async (t, generation) => {
@@ -136,19 +139,7 @@ if (imageUnavailable() === undefined)
       t.notMatch(answer, /CRI_UNREACHABLE|containerd\.sock/)
     })
 
-    for (const { container, mountPath, feature, fails } of BY_APPLY)
-      t.test(`${container} without ${mountPath}: ${feature}`, async (t) => {
-        const { code, answer } = await outcome(withoutMount(asCommand(spec, 'apply', '--json'), container, mountPath))
-        t.not(code, 0)
-        t.match(answer, fails)
-      })
-
-    t.test('and with all of them again: what could not be proved is, and nothing is left to do', async (t) => {
-      const { code, answer } = await outcome(asCommand(spec, 'apply', '--json'))
-      t.equal(code, 0, answer)
-      t.match(JSON.parse(answer.slice(0, answer.lastIndexOf('\n}') + 2)) as ApplyReport, { outcome: 'unchanged' })
-    })
-
+    // Before anything else is applied, so that this profile can undo all that is on the node.
     t.test(
       "addresses need the hosts file: told without it, and with the component the Pod writes the node's",
       async (t) => {
@@ -162,13 +153,27 @@ if (imageUnavailable() === undefined)
         const lacking = await outcome(asCommand(spec, 'plan'), runWith)
         t.match(lacking.answer, /TARGET_NOT_MOUNTED[\s\S]*components\/hosts-file/)
         const whole = podSpec(await render('../test/fixtures/deploy/with-hosts-file'))
-        await outcome(asCommand(whole, 'apply', '--json'), runWith)
-        t.equal(await node.readFile('/etc/hosts'), `${text}192.0.2.77 ${HOST} # registry-trust-agent\n`)
-        t.equal((await outcome(asCommand(whole, 'uninstall'), runWith)).code, 0)
-        t.equal(await node.readFile('/etc/hosts'), text)
+        const applied = await outcome(asCommand(whole, 'apply', '--json'), runWith)
+        t.equal(await node.readFile('/etc/hosts'), `${text}192.0.2.77 ${HOST} # registry-trust-agent\n`, applied.answer)
+        const gone = await outcome(asCommand(whole, 'uninstall'), runWith)
+        t.equal(gone.code, 0, gone.answer)
+        t.equal(await node.readFile('/etc/hosts'), text, gone.answer)
         t.equal(await node.run(['stat', '-c', '%i %a', '/etc/hosts']), before)
       },
     )
+
+    for (const { container, mountPath, feature, fails } of BY_APPLY)
+      t.test(`${container} without ${mountPath}: ${feature}`, async (t) => {
+        const { code, answer } = await outcome(withoutMount(asCommand(spec, 'apply', '--json'), container, mountPath))
+        t.not(code, 0)
+        t.match(answer, fails)
+      })
+
+    t.test('and with all of them again: what could not be proved is, and nothing is left to do', async (t) => {
+      const { code, answer } = await outcome(asCommand(spec, 'apply', '--json'))
+      t.equal(code, 0, answer)
+      t.match(JSON.parse(answer.slice(0, answer.lastIndexOf('\n}') + 2)) as ApplyReport, { outcome: 'unchanged' })
+    })
 
     t.test('distrust needs /etc: doctor names the component, and with it the list of Debian changes', async (t) => {
       const { node, configMaps } = deployed

@@ -62,6 +62,8 @@ t.test('every key that names a file is one that is tried here', async (t) => {
     'registries[].credentials.passwordFile',
     'registries[].credentials.tokenFile',
     'registries[].credentials.usernameFile',
+    // The target of that name.
+    'targets.hostsFile',
   ])
 })
 

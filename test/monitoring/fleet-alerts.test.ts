@@ -31,7 +31,7 @@ const waits = [...well.slice(1), lineOf('a', { ...WELL, node: 'a', state: 'resta
 /** Series in promtool's notation: all is well for a while, then the trouble lasts. */
 async function recorded(trouble: Trouble): Promise<readonly { series: string; values: string }[]> {
   let now = picture({})
-  const counts = { touches: 0, writes: 0, requests: 0, failures: 0 }
+  const counts = { touches: 0, writes: 0, requests: 0, failures: 0, pulls: 0, refusals: 0, wakes: 0, wakeFailures: 0 }
   const metrics = createFleetMetrics(
     '1',
     () => ({ picture: () => now, counts }) as unknown as Controller,

@@ -253,7 +253,8 @@ export function editObstacle({ facts, file, folder, isFolderWritable }: Observed
     return because(`${facts.configFile} is ${whatIs(file)}; the agent edits regular files only`)
   if (folder.kind !== 'folder')
     return because(`${posix.dirname(facts.configFile)} does not exist, so containerd reads no file there`)
-  if (!isFolderWritable)
+  // In /etc it is somebody's decision, which the write or `doctor` tells; elsewhere the system ships the file so.
+  if (!isFolderWritable && !facts.configFile.startsWith('/etc/'))
     return because(
       `${posix.dirname(facts.configFile)} cannot be written; a writable copy of the file can take its place (a drop-in of the unit that names it), or one that it imports can set config_path`,
     )

@@ -8,6 +8,7 @@ import type { RunPorts } from '../../../agent/model/run-ports.ts'
 import { repair } from '../../../agent/reconcile/run/repair.ts'
 import { attributesOf, giveAttributes } from '../../fixtures/scratch/attributes.ts'
 import { treeOf } from '../../fixtures/scratch/carry-out.ts'
+import { dyingInRestart } from '../../fixtures/scratch/dying-ports.ts'
 import { copyNode, layOut } from '../../fixtures/scratch/fault-scenes.ts'
 import { perform, type Step } from '../../fixtures/scratch/perform.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
@@ -76,14 +77,8 @@ t.test('through the undo of a run that fails in the middle, and of one that died
   requireAttributes(t, root, 'undo')
   t.same(treeOf(root), before)
 
-  const { promise, reject } = Promise.withResolvers<never>()
-  const killed = async () => {
-    reject(new Error('killed'))
-    return new Promise<never>(() => undefined)
-  }
-  const lock = { acquire: async () => ({ release: async () => undefined }) }
-  const dying: RunPorts = { ...ports, lock, systemd: { ...ports.systemd, restart: killed } }
-  await Promise.race([promise, perform(step('apply'), root, dying)]).catch(() => undefined)
+  const dying = dyingInRestart(ports)
+  await Promise.race([dying.death, perform(step('apply'), root, dying.ports)])
   const dead = `${root}-dead`
   copyNode(root, dead)
   appendFileSync(join(dead, BUNDLE), NEXT.pem)

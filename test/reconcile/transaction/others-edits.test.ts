@@ -23,7 +23,7 @@ import { applyRun } from '../../../agent/reconcile/run/entry.ts'
 import { repair } from '../../../agent/reconcile/run/repair.ts'
 import { sha256 } from '../../../agent/targets/files/files.ts'
 import { treeOf } from '../../fixtures/scratch/carry-out.ts'
-import { dyingAt } from '../../fixtures/scratch/dying-ports.ts'
+import { dyingAt, dyingInRestart } from '../../fixtures/scratch/dying-ports.ts'
 import { copyNode, layOut } from '../../fixtures/scratch/fault-scenes.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
 import { CERTS_D, CONFIG, STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
@@ -90,16 +90,9 @@ async function deadNode(
   const dead = join(folder, 'dead')
   layOut(dead)
   const before = treeOf(dead)
-  const ports = scratchPorts(dead)
-  const { promise, reject } = Promise.withResolvers<never>()
-  const killed = async () => {
-    reject(new Error('killed'))
-    return new Promise<never>(() => undefined)
-  }
-  const lock = { acquire: async () => ({ release: async () => undefined }) }
+  const { ports, death } = dyingInRestart(scratchPorts(dead))
   const options = { address: undefined, byHand: true, consentUnrehearsed: false }
-  const dying: RunPorts = { ...ports, lock, systemd: { ...ports.systemd, restart: killed } }
-  await Promise.race([promise, applyRun(WANTED, options, dying)]).catch(() => undefined)
+  await Promise.race([death, applyRun(WANTED, options, ports)])
   // The run that was left hanging goes on in this process: what it writes later is not written here.
   const frozen = join(folder, 'frozen')
   copyNode(dead, frozen)

@@ -174,3 +174,17 @@ t.test('a config.toml in a read-only folder is not edited (Flatcar keeps it belo
   t.match(made.problems, [{ code: 'CONFIG_EDIT_UNSUPPORTED', message: /\/usr\/share\/containerd cannot be written/ }])
   t.notOk(made.changes.some(({ path }) => path === configFile))
 })
+
+t.test(
+  'a config.toml of /etc in a read-only folder is planned: the write tells that it is mounted read-only',
+  async (t) => {
+    const configFile = '/etc/containerd/config.toml'
+    const node = nodeWith(t, managed(3))
+    writeFileSync(join(node.root, configFile), 'version = 2\n')
+    // Fake, as above.
+    const files = { ...node.files, isWritable: async (folder: string) => folder !== '/etc/containerd' }
+    const facts = await factsOn(node, { layout: 'plain', configFile, isConfigGenerated: false, imports: [] })
+    const { plan: made } = await makePlan({ desired: wanted, state: EMPTY_STATE, facts }, { ...node, files })
+    t.ok(made.changes.some(({ path, action }) => path === configFile && action === 'edit'))
+  },
+)
