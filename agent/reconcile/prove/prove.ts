@@ -36,10 +36,13 @@ export async function proveDeclared(
   return runtime === 'containerd' ? proofs.flat() : proofs.flat().map((proof) => inWordsOf(runtime, proof))
 }
 
+/** By itself: not as a part of a host, a path or another name. */
+const CONTAINERD = /(?<![\w./:-])containerd(?![\w/:-]|\.\w)/g
+
 /** Findings and remedies are worded for containerd; those of another runtime's pulls name that one. */
-function inWordsOf(runtime: string, proof: ProofResult): ProofResult {
+export function inWordsOf(runtime: string, proof: ProofResult): ProofResult {
   const { finding } = proof
-  const named = (text: string) => text.replaceAll('containerd', runtime)
+  const named = (text: string) => text.replaceAll(CONTAINERD, runtime)
   return { ...proof, finding: { ...finding, message: named(finding.message), remedy: named(finding.remedy) } }
 }
 
