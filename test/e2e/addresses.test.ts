@@ -56,6 +56,7 @@ for (const generation of sampledGenerations())
       await daemon.until(({ state }) => state === 'converged')
       for (const write of [
         `cat /run/new >${HOSTS_FILE}`,
+        `{ sleep 0.4; cat /run/new; } >${HOSTS_FILE}`,
         `cp -p ${HOSTS_FILE} /etc/new; cat /run/new >/etc/new; mv /etc/new ${HOSTS_FILE}`,
       ]) {
         const script = `printf '127.0.0.1 localhost\\n10.7.7.7 cloud-init\\n' >/run/new; ${write}

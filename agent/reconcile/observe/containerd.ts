@@ -20,6 +20,7 @@ import type {
   UnitFacts,
 } from '../../model/ports.ts'
 import type { ObservePorts } from '../../model/run-ports.ts'
+import { readSettledText } from '../../targets/files/observe.ts'
 import { isPattern, matcherOf } from '../../text/file-pattern.ts'
 import { ownBinary, USUAL_BINARIES, usualBinary } from './binary.ts'
 import { findCrio, isCrio, observeCrio } from './crio.ts'
@@ -66,7 +67,7 @@ async function observeAt(socket: string, unitSetting: string, ports: ObservePort
     ])
     const layout = chooseLayout(await presentOf(candidates, ports.files), unit?.name ?? process?.unit)
     const configFile = configFileOf(process, unit, layout)
-    const config = await ports.files.readFollowing(configFile)
+    const config = await readConfig(configFile, ports.files)
     const startedAt = earliest(process?.startedAt, unit?.startedAt)
     const environment = process?.environment ?? unit?.environment ?? {}
     const systemRoots = await systemRootsFacts(ports.files, { environment })
@@ -178,7 +179,7 @@ export async function observeOffline(
       `no containerd binary: looked at ${USUAL_BINARIES.join(', ')} of the node`,
     )
   const configFile = configFileOf(undefined, found, layout)
-  const config = await ports.files.readFollowing(configFile)
+  const config = await readConfig(configFile, ports.files)
   return {
     socket: NO_RUNTIME,
     version: await ports.runner.version(ports.files.hostPath(binary)),
@@ -272,6 +273,12 @@ async function findUnit(
     if (unit?.loadState === 'loaded' && unit.mainPid > 0) return unit
   }
   return undefined
+}
+
+/** As containerd would load it, once nobody is in the middle of writing it. */
+async function readConfig(path: string, files: NodeFiles): Promise<FileState> {
+  const state = await readSettledText(path, files)
+  return state.kind === 'link' ? await files.readFollowing(path) : state
 }
 
 /**

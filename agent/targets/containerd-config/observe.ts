@@ -8,6 +8,7 @@ import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { Ownership } from '../../model/state.ts'
 import type { TargetInput, TargetPorts } from '../../model/target.ts'
 import { decodeCertificates } from '../../pki/decode/decode.ts'
+import { readSettledText } from '../files/observe.ts'
 import { type ObservedLegacy, observeLegacy } from './legacy-observe.ts'
 
 export type ObservedConfig = {
@@ -36,7 +37,7 @@ export async function observeConfig(
 ): Promise<ObservedConfig> {
   const { files } = ports
   const { owned } = input
-  const file = await files.read(facts.configFile)
+  const file = await readSettledText(facts.configFile, files)
   const folder = await files.readFollowing(posix.dirname(facts.configFile))
   const directories = configPathOf(facts)
   const target = directories[0] ?? facts.defaultCertsDirectory

@@ -1,6 +1,7 @@
 // What /etc/crictl.yaml is now.
 import { CRICTL_FILE } from '../../containerd/crictl.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
+import { readSettledText } from '../files/observe.ts'
 
 const FOLDER = '/etc'
 
@@ -12,5 +13,5 @@ export type ObservedCrictl = {
 }
 
 export async function observeCrictl(socket: string | undefined, files: NodeFiles): Promise<ObservedCrictl> {
-  return { socket, file: await files.read(CRICTL_FILE), isWritable: await files.isWritable(FOLDER) }
+  return { socket, file: await readSettledText(CRICTL_FILE, files), isWritable: await files.isWritable(FOLDER) }
 }

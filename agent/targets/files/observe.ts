@@ -1,9 +1,24 @@
-// Reads what lies in a folder.
+// Reads what lies in a folder, and files that others write too.
 import type { FileState, NodeFiles } from '../../model/ports.ts'
+
+const LINE_FEED = 0x0a
 
 /** By name, without what lies deeper. */
 export async function filesIn(folder: string, files: NodeFiles): Promise<ReadonlyMap<string, FileState>> {
   const found = new Map<string, FileState>()
   for (const name of await files.list(folder)) found.set(name, await files.read(`${folder}/${name}`))
   return found
+}
+
+// Files of the node that the agent edits have other writers too, and not all of them replace a file at once:
+// `cat new >/etc/hosts` leaves it empty for a moment. Whoever takes that for the file, and writes it again with a line
+// of his own, loses all that the other one writes into the file that was replaced.
+
+/** As `read`; a text that ends in the middle of a line is read again while it may still be being written. */
+export function readSettledText(path: string, files: Pick<NodeFiles, 'readSettled'>): Promise<FileState> {
+  return files.readSettled(path, isWholeText)
+}
+
+function isWholeText(bytes: Buffer): boolean {
+  return bytes.at(-1) === LINE_FEED
 }

@@ -2,6 +2,7 @@
 import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import { HOSTS_FILE } from '../../text/hosts-file.ts'
+import { readSettledText } from '../files/observe.ts'
 
 export type ObservedHostsFile = {
   readonly file: FileState
@@ -11,7 +12,7 @@ export type ObservedHostsFile = {
 }
 
 export async function observeHostsFile(files: NodeFiles): Promise<ObservedHostsFile> {
-  const file = await files.read(HOSTS_FILE)
+  const file = await readSettledText(HOSTS_FILE, files)
   const isWritable = await (file.kind === 'file'
     ? files.isFileWritable(HOSTS_FILE)
     : files.isWritable(posix.dirname(HOSTS_FILE)))

@@ -5,6 +5,7 @@ import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { TargetInput } from '../../model/target.ts'
 import { type ObservedTree, observeCertsTree } from '../certs-d/observe.ts'
 import { type CertsTree, hostsFolderOf } from '../certs-d/tree.ts'
+import { readSettledText } from '../files/observe.ts'
 
 export const TARGET = 'k3s'
 const DISTRIBUTIONS = ['k3s', 'rke2'] as const
@@ -51,7 +52,7 @@ export async function observeK3s(
   return {
     distribution,
     isThis: distribution === here,
-    file: await files.read(registriesFile(distribution)),
+    file: await readSettledText(registriesFile(distribution), files),
     isLink: (await files.read(tree.base)).kind === 'link',
     tree: await observeCertsTree(tree, input, files),
     ...(await settingsOf(tree.base, facts, files)),
