@@ -1,5 +1,7 @@
 // One daemon that lives through many changes of its configuration: what it holds in memory, in open files and on the
-// disk is read on the way, one line of JSON a sample. Ends with an error when the end holds more than the beginning.
+// disk is read on the way, one line of JSON a sample. The node is a scratch root in memory, and the runtime a stand-in
+// that answers every pull (test/fixtures/scratch/scratch-runtime.ts): everything else is the agent's own. A run that
+// fails ends it with that run's error.
 // usage: node --expose-gc scripts/benchmark/growth-subject.ts --runs N
 import { readdirSync, readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
@@ -14,6 +16,8 @@ export type GrowthSample = {
   readonly heapMiB: number
   readonly anonMiB: number
   readonly openFiles: number
+  /** Timers, sockets, watches and whatever else keeps the event loop alive. */
+  readonly handles: number
   /** Files in the folder of the agent's state. */
   readonly stateFiles: number
 }
@@ -22,18 +26,21 @@ const REGISTRIES = 200
 /** So many hosts take turns in being one of the two hundred. */
 const POOL = 260
 const ANCHORS = 50
-const SAMPLES = 40
+const SAMPLES = 20
 const PATIENCE_MS = 60_000
+const POLL_MS = 1
 
 const { values } = parseArgs({ options: { runs: { type: 'string', default: '400' } } })
 const total = Number(values.runs)
 const node = await scratchNode({ registries: REGISTRIES, anchors: ANCHORS, pauses: false })
 const outcomes = new Map<string, number>()
 let runs = 0
+let failure: string | undefined
 try {
-  const { loop, stop } = await node.startDaemon(({ outcome }) => {
+  const { loop, stop } = await node.startDaemon((run) => {
     runs += 1
-    outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + 1)
+    outcomes.set(run.outcome, (outcomes.get(run.outcome) ?? 0) + 1)
+    if (run.error !== undefined) failure = `${run.outcome}: ${run.error.code} ${run.error.message}`
   })
   const every = Math.max(1, Math.floor(total / SAMPLES))
   for (let change = 1; change <= total; change++) {
@@ -44,16 +51,21 @@ try {
     loop.poke()
     while (runs === before) {
       if (performance.now() - since > PATIENCE_MS) throw new Error(`no run follows change ${change}`)
-      await sleep(2)
+      await sleep(POLL_MS)
     }
+    if (failure !== undefined) throw new Error(`after change ${change}: ${failure}`)
     if (change % every === 0) console.log(JSON.stringify(sample(change)))
   }
   await stop()
   console.log(JSON.stringify({ outcomes: Object.fromEntries(outcomes) }))
+} catch (error) {
+  // Told before the node is taken away under a daemon that still runs.
+  console.error(error)
+  process.exitCode = 1
 } finally {
   await node.dispose()
 }
-process.exit(0)
+process.exit()
 
 function host(index: number): string {
   return `r${index % POOL}.registries.test`
@@ -82,6 +94,7 @@ function sample(change: number): GrowthSample {
     heapMiB: process.memoryUsage().heapUsed / 2 ** 20,
     anonMiB: Number(anon) / 1024,
     openFiles: readdirSync('/proc/self/fd').length,
+    handles: process.getActiveResourcesInfo().length,
     stateFiles: readdirSync(join(node.root, STATE), { recursive: true }).length,
   }
 }

@@ -160,6 +160,7 @@ t.test('tells growth over many runs from what is loaded once', async (t) => {
         heapMiB: held(index),
         anonMiB: 60,
         openFiles: 25,
+        handles: 12,
         stateFiles: 10,
       })),
     )
