@@ -15,7 +15,7 @@ const LOOKS = 20
 /** A look begins 20 ms after the event, and no sooner than 200 ms after the one before it. */
 const BETWEEN_MS = 1_000
 
-const hostOf = (index: number) => `r${index}.registries.test`
+export const hostOf = (index: number) => `r${index}.registries.test`
 
 export async function measureScale(
   generation: Generation,
@@ -25,22 +25,7 @@ export async function measureScale(
   const subject = await Subject.start(generation, 'set', bundle)
   const { node, authority } = subject
   try {
-    const folder = join(node.scratch, 'pki-scale')
-    await mkdir(folder)
-    const certificate = await issueServer(authority, folder, ['*.registries.test'])
-    const address = await node.newAddress()
-    await startRegistry(node, { host: hostOf(0), address, certificate })
-    for (let index = 0; index < registries; index++) await node.setHost(hostOf(index), address)
-    const others = await scaleAnchors(anchors - 1)
-    const named = [authority.pem, ...others].map((pem, index) => [`anchor-${index}`, { pem }] as const)
-    const trust = {
-      anchors: Object.fromEntries(named),
-      registries: Array.from({ length: registries }, (_, index) => ({
-        host: hostOf(index),
-        anchors: index % anchors === 0 ? ['anchor-0'] : ['anchor-0', `anchor-${index % anchors}`],
-      })),
-    }
-    await subject.publish(trust, authority.pem)
+    await subject.publish(await scaleTrustOf(subject, { registries, anchors }), authority.pem)
     const first = await timed(() => subject.apply())
     if (first.result.outcome !== 'applied')
       throw new Error(`not applied: ${JSON.stringify(first.result).slice(0, 500)}`)
@@ -70,6 +55,32 @@ export async function measureScale(
     ]
   } finally {
     await subject.dispose()
+  }
+}
+
+type ScaleTrust = {
+  readonly anchors: { readonly [name: string]: { readonly pem: string } }
+  readonly registries: readonly { readonly host: string; readonly anchors: readonly string[] }[]
+}
+
+/** Registries that all are the one at `hostOf(0)`, and a trust.yaml for them; it names the node's CA as anchor-0. */
+export async function scaleTrustOf(
+  { node, authority }: Subject,
+  { registries, anchors }: { readonly registries: number; readonly anchors: number },
+): Promise<ScaleTrust> {
+  const folder = join(node.scratch, 'pki-scale')
+  await mkdir(folder)
+  const certificate = await issueServer(authority, folder, ['*.registries.test'])
+  const address = await node.newAddress()
+  await startRegistry(node, { host: hostOf(0), address, certificate })
+  for (let index = 0; index < registries; index++) await node.setHost(hostOf(index), address)
+  const others = await scaleAnchors(anchors - 1)
+  return {
+    anchors: Object.fromEntries([authority.pem, ...others].map((pem, index) => [`anchor-${index}`, { pem }])),
+    registries: Array.from({ length: registries }, (_, index) => ({
+      host: hostOf(index),
+      anchors: index % anchors === 0 ? ['anchor-0'] : ['anchor-0', `anchor-${index % anchors}`],
+    })),
   }
 }
 

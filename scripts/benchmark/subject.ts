@@ -116,6 +116,16 @@ export class Subject {
     return { sidecar, agent: await this.startDaemon(...sockets) }
   }
 
+  /** In a memory cgroup (v1) of its own on the node, with the environment of the image. */
+  async startDaemonWithin(limitMiB: number): Promise<Service> {
+    const cgroup = '/sys/fs/cgroup/memory/agent'
+    // Node.js sizes its heap by the limit that it finds when it starts.
+    const enter = `mkdir ${cgroup} && echo ${limitMiB}M >${cgroup}/memory.limit_in_bytes && echo $$ >${cgroup}/cgroup.procs`
+    const argv = [process.execPath, ...DAEMON_FLAGS, this.#bundle, 'agent', '--listen', `127.0.0.1:${PORT}`]
+    const env = { NODE_COMPILE_CACHE: join(this.#bundle, '../compile-cache'), MALLOC_ARENA_MAX: '1' }
+    return await this.node.start(['sh', '-c', `${enter} && exec "$@"`, 'sh', ...argv], { env })
+  }
+
   async #start(command: string, ...flags: readonly string[]): Promise<Service> {
     const argv = [process.execPath, ...(command === 'agent' ? DAEMON_FLAGS : []), this.#bundle, command]
     return await this.node.start([...argv, ...flags], { env: IMAGE_ENV })
