@@ -25,14 +25,16 @@ export type GrowthSample = {
 const REGISTRIES = 200
 /** So many hosts take turns in being one of the two hundred. */
 const POOL = 260
-const ANCHORS = 50
+const ANCHORS = 10
+/** The start of a thread takes longer than the run that follows it. */
+const THREAD_EVERY = 25
 const SAMPLES = 20
 const PATIENCE_MS = 60_000
 const POLL_MS = 1
 
 const { values } = parseArgs({ options: { runs: { type: 'string', default: '400' } } })
 const total = Number(values.runs)
-const node = await scratchNode({ registries: REGISTRIES, anchors: ANCHORS, pauses: false })
+const node = await scratchNode({ registries: REGISTRIES, anchors: ANCHORS, pauses: false, threadEvery: THREAD_EVERY })
 const outcomes = new Map<string, number>()
 let runs = 0
 let failure: string | undefined

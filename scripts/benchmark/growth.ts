@@ -9,7 +9,13 @@ import { summarize } from './statistics.ts'
 import { type Row, series } from './table.ts'
 
 /** How much more the end may hold than the beginning, and still be called no growth. */
-const MARGIN: { readonly [key in Held]: number } = { heapMiB: 1.05, anonMiB: 1.1, openFiles: 1, handles: 1, stateFiles: 1.05 }
+const MARGIN: { readonly [key in Held]: number } = {
+  heapMiB: 1.05,
+  anonMiB: 1.1,
+  openFiles: 1,
+  handles: 1,
+  stateFiles: 1.05,
+}
 const WHAT: { readonly [key in Held]: string } = {
   heapMiB: 'JavaScript heap',
   anonMiB: 'memory of its own',
@@ -59,7 +65,7 @@ function quarters<T>(all: readonly T[]): readonly (readonly T[])[] {
 type Told = { readonly samples: readonly GrowthSample[]; readonly outcomes: { readonly [outcome: string]: number } }
 
 async function subject(runs: number): Promise<Told> {
-  const flags = ['--expose-gc', '--max-semi-space-size=1']
+  const flags = ['--expose-gc', '--max-semi-space-size=8']
   const argv = [...flags, join(import.meta.dirname, 'growth-subject.ts'), '--runs', String(runs)]
   const child = spawn(process.execPath, argv, {
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { guardedLoad } from '../../agent/config/guarded-load.ts'
-import type { LoadResult } from '../../agent/config/load.ts'
+import { type LoadResult, loadDesiredState } from '../../agent/config/load.ts'
 import { type Daemon, startDaemon } from '../../agent/daemon/daemon.ts'
 import type { Clock, TlsProbe, TlsSight } from '../../agent/model/ports.ts'
 import type { Run } from '../../agent/model/run.ts'
@@ -46,11 +46,14 @@ export async function scratchNode({
   registries,
   anchors,
   pauses = true,
+  threadEvery = 1,
 }: {
   readonly registries: number
   readonly anchors: number
   /** False: the daemon does not rest between two looks. */
   readonly pauses?: boolean
+  /** Each so many loads is one by the thread that guards the daemon; the others are decoded in this process. */
+  readonly threadEvery?: number
 }): Promise<ScratchNode> {
   const root = await mkdtemp(join(tmpdir(), 'registry-trust-scale-'))
   const config = `${root}.config`
@@ -70,12 +73,18 @@ export async function scratchNode({
     : { ...scratch.clock, sleep: (ms, to) => sleep(ms > PAUSE_MS ? ms : 1, to) }
   const tls: TlsProbe = { ...scratch.tls, inspect: async () => NO_NETWORK }
   const ports: RunPorts = { ...scratch, clock, tls }
-  const load = guardedLoad({
+  const guarded = guardedLoad({
     paths: [config],
     files: inputFiles(),
     clock: ports.clock,
     thread: readingThread({ program: existsSync(BUNDLED_READER) ? BUNDLED_READER : SOURCE_READER }),
   })
+  let loads = 0
+  const load = () => {
+    loads += 1
+    if (loads % threadEvery === 0) return guarded()
+    return loadDesiredState({ paths: [config], files: inputFiles(), now: ports.clock.now() })
+  }
   return {
     root,
     ports,

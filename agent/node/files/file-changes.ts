@@ -185,13 +185,20 @@ export async function putWhole(
   await throughStaging(target, async (staging, temporary) => {
     const folder = stageFolder(staging, temporary)
     try {
-      for (const { name, content } of files) await stageMember(folder, target.path, name, content)
+      // Nobody finds the folder before all of it is there; so the disk gets its files at once.
+      await allEnded(files.map(({ name, content }) => stageMember(folder, target.path, name, content)))
       chmodSync(folder.entry('.'), mode & 0o7777)
       await folder.sync()
     } finally {
       folder.close()
     }
   })
+}
+
+/** Waits for each, also where one failed: the folder that they write in is closed and removed after it. */
+async function allEnded(work: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(work)).find((end) => end.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
 }
 
 async function stageMember(folder: Folder, path: string, name: string, content: FileContent): Promise<void> {

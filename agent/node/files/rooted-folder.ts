@@ -1,8 +1,10 @@
 // Open folders below a root, and the walk that finds them. The rule: a path is resolved component by component on open
 // descriptors, the way the kernel would in a chroot: an absolute link starts again at the root and `..` stops there, so
 // neither a link nor a folder that is swapped meanwhile leads out of it.
-import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
-import { type FileHandle, open } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, fsync, lstatSync, openSync, readlinkSync, type Stats } from 'node:fs'
+import { promisify } from 'node:util'
+
+const synced = promisify(fsync)
 
 /** Needs search permission alone, not read permission; not in fs.constants. The same number on x86 and arm. */
 const O_PATH = 0o10000000
@@ -33,14 +35,14 @@ export class Folder {
 
   /** Makes the names in the folder durable. */
   async sync(): Promise<void> {
-    const handle: FileHandle = await open(this.entry('.'), constants.O_RDONLY | constants.O_DIRECTORY)
+    const descriptor = openSync(this.entry('.'), constants.O_RDONLY | constants.O_DIRECTORY)
     try {
-      await handle.sync()
+      await synced(descriptor)
     } catch (error) {
       // Some network and FUSE file systems cannot sync a folder; there is no stronger promise to be had from them.
       if (!['EINVAL', 'ENOTSUP', 'ENOSYS'].includes(errnoOf(error))) throw error
     } finally {
-      await handle.close()
+      closeSync(descriptor)
     }
   }
 

@@ -101,8 +101,7 @@ export function stageFolder(folder: Folder, name: string): Folder {
  */
 export async function moveInto(staging: Folder, temporary: string, parent: Folder, name: string): Promise<void> {
   renameSync(staging.entry(temporary), parent.entry(name))
-  await parent.sync()
-  await staging.sync()
+  await Promise.all([parent.sync(), staging.sync()])
 }
 
 export async function discard(staging: Folder, temporary: string): Promise<void> {
