@@ -11,6 +11,7 @@ import { systemClock } from './node/clock.ts'
 import { nodeFiles } from './node/files/files.ts'
 import { inputFiles } from './node/files/input-files.ts'
 import { readingThread } from './node/threads/reading-thread.ts'
+import { watchFolder } from './node/watch/folder-watch.ts'
 import type { CriAnswers } from './restart/evidence.ts'
 import { createLog } from './telemetry/log.ts'
 
@@ -19,7 +20,7 @@ declare const REGISTRY_TRUST_VERSION: string | undefined
 const IS_BUNDLE = typeof REGISTRY_TRUST_VERSION === 'string'
 const READER = join(import.meta.dirname, IS_BUNDLE ? 'registry-trust-reader.cjs' : 'main-reader.ts')
 
-type Given = Pick<Wiring, 'options' | 'log' | 'loadConfig' | 'signal' | 'inputs'>
+type Given = Pick<Wiring, 'options' | 'log' | 'loadConfig' | 'signal' | 'inputs' | 'watchRecords'>
 type Ports = { readonly files: NodeFiles; readonly clock: Clock }
 
 async function main(): Promise<number> {
@@ -37,7 +38,14 @@ async function main(): Promise<number> {
     clock,
     thread: readingThread({ program: READER, heapMb: 40 }),
   })
-  const given = { options, log, loadConfig, inputs, signal: stopping.signal }
+  const given: Given = {
+    options,
+    log,
+    loadConfig,
+    inputs,
+    signal: stopping.signal,
+    watchRecords: (told) => watchFolder(files.hostPath(`${options.stateDir}/restart`), 0, told),
+  }
   const ports = { files, clock }
   switch (command) {
     case 'cri-proxy': {

@@ -36,6 +36,7 @@ import { systemd } from './node/systemd/systemd.ts'
 import { readingThread } from './node/threads/reading-thread.ts'
 import { registryLogin } from './node/tls/registry-login.ts'
 import { tlsProbe } from './node/tls/tls.ts'
+import { watchFolder } from './node/watch/folder-watch.ts'
 import { nodeWatcher, watcher } from './node/watch/watch.ts'
 import { observeNodeFacts } from './reconcile/observe/node-facts.ts'
 import { createLoginDesk } from './reconcile/prove/login.ts'
@@ -173,6 +174,7 @@ function wire(options: Wired, command: Command): Wiring {
     levels: logLevels({ log, clock }),
     watcher: watcher({ log }),
     nodeWatcher: nodeWatcher({ log }),
+    watchRecords: (told) => watchFolder(files.hostPath(`${options.stateDir}/restart`), 0, told),
     mounts: mounts(),
     pulse: behindProxy === undefined ? criPulse(files.hostPath) : proxiedPulse(pulseSocketOf(behindProxy)),
     signal: stopping.signal,

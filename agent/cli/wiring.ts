@@ -19,6 +19,7 @@ import type {
   Watcher,
 } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
+import type { WatchRecords } from '../sidecar/guardian.ts'
 import type { LogLevels } from '../telemetry/log-level.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Options } from './command-line/args.ts'
@@ -34,6 +35,8 @@ export type Wiring = {
   readonly inputs: InputFiles
   readonly watcher: Watcher
   readonly nodeWatcher: Watcher
+  /** Of restarts. */
+  readonly watchRecords: WatchRecords
   readonly mounts: Mounts
   readonly pulse: RuntimePulse
   readonly grants: GrantStore

@@ -10,15 +10,54 @@ import { isAbandoned, settle } from '../restart/settle.ts'
 
 const POLL_MS = 500
 const FAULT_PAUSE_MS = 2_000
+/** Without a sign of a restart. Each look wakes the process, so many of them are most of what an idle sidecar costs. */
+const QUIET_POLL_MS = 30_000
+/** After a sign of a restart it is looked often, as not everything that follows gives one. */
+const ALERT_MS = 10_000
 
 export type Guardian = {
+  /** Something happened that a restart may begin with. */
+  poke(): void
   /** Ends when nothing is left half done by an agent that is gone. */
   stop(): Promise<void>
 }
 
-export function startGuardian(ports: MachinePorts, isPermitted: (unit: string) => Promise<boolean>): Guardian {
+/** Tells of changes among the records; `onFailure`: it cannot tell of all of them. */
+export type WatchRecords = (told: { readonly onChange: () => void; readonly onFailure: (error: unknown) => void }) => {
+  close(): void
+}
+
+/**
+ * Looks every half second while a restart is under way, for `ALERT_MS` from its start, from each change among the
+ * records and from each poke, and all the time where nothing tells it of changes.
+ */
+export function startGuardian(
+  ports: MachinePorts,
+  isPermitted: (unit: string) => Promise<boolean>,
+  watchRecords?: WatchRecords | undefined,
+): Guardian {
   const stopping = new AbortController()
   const { clock, log, restarts } = ports
+  let alertUntil = clock.monotonic() + ALERT_MS
+  let pause = new AbortController()
+  const poke = () => {
+    alertUntil = clock.monotonic() + ALERT_MS
+    pause.abort()
+  }
+  let isWatched = watchRecords !== undefined
+  const watching = watchRecords?.({
+    onChange: poke,
+    onFailure(error) {
+      if (isWatched) log.warn('watch-failed', { reason: error instanceof Error ? error.message : String(error) })
+      isWatched = false
+      poke()
+    },
+  })
+  const rest = async (state: 'idle' | 'busy') => {
+    if (!isWatched || state === 'busy' || clock.monotonic() < alertUntil) return clock.sleep(POLL_MS)
+    pause = new AbortController()
+    await clock.sleep(QUIET_POLL_MS, { signal: pause.signal }).catch(() => undefined)
+  }
   let refused = ''
   let permitted = ''
   const refusal = async (record: RestartRecord): Promise<string | undefined> => {
@@ -51,7 +90,7 @@ export function startGuardian(ports: MachinePorts, isPermitted: (unit: string) =
       try {
         const state = await turn()
         if (stopping.signal.aborted && state === 'idle') return
-        await clock.sleep(POLL_MS)
+        await rest(state)
       } catch (thrown) {
         const { code, message } = asAgentError(thrown)
         log.error('restart-not-settled', { code, error: message })
@@ -61,8 +100,11 @@ export function startGuardian(ports: MachinePorts, isPermitted: (unit: string) =
     }
   })()
   return {
+    poke,
     stop() {
       stopping.abort()
+      watching?.close()
+      poke()
       return running
     },
   }

@@ -15,7 +15,7 @@ import { ageOf, LEAST_PAUSE_MS, withLastStart } from '../restart/ledger.ts'
 import { isOver, LONGEST_START_MS } from '../restart/machine.ts'
 import type { MachinePorts } from '../restart/own-record.ts'
 import type { Declared } from './declared.ts'
-import { startGuardian } from './guardian.ts'
+import { startGuardian, type WatchRecords } from './guardian.ts'
 import { RateLimit } from './rate-limit.ts'
 import { listen, listenPrivately } from './unix-socket.ts'
 
@@ -32,6 +32,7 @@ export type RestarterOptions = {
   readonly containerdAddress?: string | undefined
   readonly declared: Declared
   readonly ports: MachinePorts
+  readonly watchRecords?: WatchRecords | undefined
 }
 
 export type Restarter = {
@@ -40,11 +41,12 @@ export type Restarter = {
 }
 
 export async function startRestarter(options: RestarterOptions): Promise<Restarter> {
-  const { socket, ports } = options
+  const { socket, ports, watchRecords } = options
   const sessions = new Sessions(options)
-  const server = createServer((connection) => sessions.serve(connection))
+  const guardian = startGuardian(ports, (unit) => sessions.isPermitted(unit), watchRecords)
+  // Whoever asks may be about to restart containerd.
+  const server = createServer((connection) => sessions.serve(connection, guardian.poke))
   server.maxConnections = MOST_CONNECTIONS
-  const guardian = startGuardian(ports, (unit) => sessions.isPermitted(unit))
   await listenPrivately(socket, () => listen(server, socket))
   ports.log.info('restarter-listening', { socket })
   return {
@@ -68,9 +70,12 @@ class Sessions {
   }
 
   /** Requests of one connection are answered in order, the next one is read when the last answer is sent. */
-  serve(connection: Socket): void {
+  serve(connection: Socket, onQuestion: () => void): void {
     this.#connections.add(connection)
-    const onLine = async (line: string) => writeLine(connection, await this.#answer(line))
+    const onLine = async (line: string) => {
+      onQuestion()
+      writeLine(connection, await this.#answer(line))
+    }
     readLines(connection, { onLine, maxBytes: MAX_LINE_BYTES })
     connection.once('close', () => this.#connections.delete(connection))
   }

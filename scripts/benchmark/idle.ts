@@ -2,10 +2,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Generation } from '../../test/fixtures/node/generations.ts'
 import { RIVALS } from './rivals.ts'
-import { cpuMs, HOST, memoryOf, Subject } from './subject.ts'
+import { HOST, idleCpuMs, memoryOf, Subject } from './subject.ts'
 import { type Row, series } from './table.ts'
 
-const SETTLE_MS = 5_000
+/** What follows a start is no idling: the restarter looks often for ten seconds. */
+const SETTLE_MS = 15_000
 const READY_POLL_MS = 2
 const STARTS = 8
 
@@ -29,9 +30,9 @@ export async function measureIdle(
     const bare = await subject.node.start([process.execPath, '--eval', 'setInterval(() => {}, 1 << 30)'])
     await subject.until(() => subject.isReady(), performance.now(), 50)
     await sleep(SETTLE_MS)
-    const before = await cpuMs(subject, daemon.pid)
+    const before = await idleCpuMs(subject, daemon.pid)
     await sleep(idleSeconds * 1000)
-    const cpu = ((await cpuMs(subject, daemon.pid)) - before) * (60 / idleSeconds)
+    const cpu = ((await idleCpuMs(subject, daemon.pid)) - before) * (60 / idleSeconds)
     const ours = await memoryOf(subject, daemon.pid)
     const floor = await memoryOf(subject, bare.pid)
     await daemon.stop()
@@ -72,7 +73,7 @@ async function measureContainers(subject: Subject, idleSeconds: number): Promise
   await subject.until(() => subject.isReady(), performance.now(), 50)
   await sleep(SETTLE_MS)
   const pids = [agent.pid, sidecar.pid]
-  const cpuOfAll = async () => (await Promise.all(pids.map((pid) => cpuMs(subject, pid)))).reduce((a, b) => a + b)
+  const cpuOfAll = async () => (await Promise.all(pids.map((pid) => idleCpuMs(subject, pid)))).reduce((a, b) => a + b)
   const before = await cpuOfAll()
   await sleep(idleSeconds * 1000)
   const cpu = ((await cpuOfAll()) - before) * (60 / idleSeconds)

@@ -1,7 +1,7 @@
 // The thing that is measured: the built bundle on a fixture node, started as scripts/registry-trust starts it, and the
 // questions that the parts of the benchmark ask. What is polled is polled from outside, without starting a program for
 // it.
-import { mkdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -233,6 +233,19 @@ export async function cpuMs(subject: Subject, pid: number): Promise<number> {
   const stat = await subject.proc(pid, 'stat')
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
   return (Number(fields[11]) + Number(fields[12])) * 10
+}
+
+/**
+ * The same to the microsecond, for a program that does next to nothing: `stat` counts hundredths of a second. Of the
+ * threads that are alive.
+ */
+export async function idleCpuMs({ node }: Subject, pid: number): Promise<number> {
+  const tasks = node.path(`/proc/${pid}/task`)
+  const threads = await readdir(tasks)
+  const spent = threads.map(async (thread) =>
+    Number((await readFile(`${tasks}/${thread}/schedstat`, 'utf8')).split(' ')[0]),
+  )
+  return (await Promise.all(spent)).reduce((a, b) => a + b, 0) / 1e6
 }
 
 export type MemoryUse = { readonly rssMiB: number; readonly anonMiB: number; readonly peakRssMiB: number }

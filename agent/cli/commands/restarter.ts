@@ -8,12 +8,12 @@ import { DEFAULT_RESTARTER } from '../sockets.ts'
 import { stopped } from '../stopped.ts'
 import type { Wiring } from '../wiring.ts'
 
-export type RestarterWiring = Pick<Wiring, 'options' | 'log' | 'loadConfig' | 'signal'> & {
+export type RestarterWiring = Pick<Wiring, 'options' | 'log' | 'loadConfig' | 'signal' | 'watchRecords'> & {
   readonly ports: Omit<MachinePorts, 'log' | 'audit' | 'processes'> & { readonly store: Pick<StateStore, 'audit'> }
 }
 
 export async function restarterCommand(
-  { options, ports, log, loadConfig, signal }: RestarterWiring,
+  { options, ports, log, loadConfig, signal, watchRecords }: RestarterWiring,
   declared: Declared = declaredBy(loadConfig, { clock: ports.clock, log }),
 ): Promise<number> {
   const { store, clock, ...others } = ports
@@ -21,6 +21,7 @@ export async function restarterCommand(
     socket: options.restarterSocket ?? DEFAULT_RESTARTER,
     containerdAddress: options.containerdAddress,
     declared,
+    watchRecords,
     ports: { ...others, clock, log, audit: (line) => store.audit(line) },
   })
   await stopped(signal)

@@ -5,7 +5,7 @@ import { type CriProxyWiring, criProxyCommand } from './cri-proxy.ts'
 import { type RestarterWiring, restarterCommand } from './restarter.ts'
 
 export async function sidecarCommand(
-  wiring: Omit<CriProxyWiring, 'ports'> & {
+  wiring: Omit<CriProxyWiring & RestarterWiring, 'ports'> & {
     readonly ports: CriProxyWiring['ports'] & RestarterWiring['ports']
   },
 ): Promise<number> {

@@ -8,6 +8,15 @@ import { RUNTIME_PACKAGE } from './messages.ts'
 /** An answer has until the next question: what hangs is noticed within two of these. */
 const EVERY_MS = 900
 
+/**
+ * A ping is answered after so many questions. The gRPC library of containerd sends one with each answer as long as the
+ * last one was answered (it measures the bandwidth), and each wakes this process once more. Who pings to know whether
+ * the peer is alive sees that by the questions.
+ */
+const QUESTIONS_PER_PING = 10
+/** Of pings that wait for their answer. */
+const MOST_PINGS = 8
+
 /** More than the frames of an answer have. */
 const READ_BYTES = 4_096
 const GREETING = Buffer.concat([
@@ -74,6 +83,8 @@ function follow(path: string, everyMs: number, onLost: (reason: string) => void)
   let isUnderWay = false
   let hasMessage = false
   let consumed = 0
+  const pings: Buffer[] = []
+  let questions = 0
 
   // One timer that is never set anew: each cancelled one would wake the process once more.
   const beat = setInterval(() => {
@@ -82,7 +93,13 @@ function follow(path: string, everyMs: number, onLost: (reason: string) => void)
     hasMessage = false
     connection.write(call.next(consumed))
     consumed = 0
+    questions += 1
+    if (pings.length > 0 && questions >= QUESTIONS_PER_PING) answerPings()
   }, everyMs)
+  const answerPings = () => {
+    connection.write(Buffer.concat(pings.splice(0)))
+    questions = 0
+  }
   // A process that was held up itself has the answer, but has not read it yet.
   const unlessAnswered = (stream: number) => {
     if (isUnderWay && stream === call.stream()) lose(`Version was not answered within ${everyMs} ms`)
@@ -98,8 +115,10 @@ function follow(path: string, everyMs: number, onLost: (reason: string) => void)
       return
     }
     if (type === FRAME.goAway) return lose('the connection is being closed')
-    const isAsked = (type === FRAME.ping || type === FRAME.settings) && (flags & FLAG.ack) === 0
-    if (isAsked) connection.write(acknowledgement(type, payload))
+    if ((flags & FLAG.ack) !== 0) return
+    if (type === FRAME.settings) connection.write(acknowledgement(type))
+    if (type === FRAME.ping) pings.push(acknowledgement(type, payload))
+    if (pings.length >= MOST_PINGS) answerPings()
   }
   const read = frameReader(onFrame)
   const callback = (length: number, bytes: Uint8Array): boolean => {
@@ -149,7 +168,7 @@ function callBytes() {
   }
 }
 
-function acknowledgement(type: number, payload: Uint8Array): Buffer {
-  const same = type === FRAME.ping ? Buffer.from(payload) : Buffer.alloc(0)
-  return encodeFrame({ type, flags: FLAG.ack, stream: 0, payload: same })
+/** Of a ping with the same payload, of settings without any (RFC 9113, 6.5 and 6.7). */
+function acknowledgement(type: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
+  return encodeFrame({ type, flags: FLAG.ack, stream: 0, payload: Buffer.from(payload) })
 }

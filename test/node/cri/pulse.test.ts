@@ -1,6 +1,7 @@
 // A containerd that ends or hangs is noticed within two seconds, one that answers never: on every generation at once.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createServer as createHttp2Server } from 'node:http2'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -98,6 +99,38 @@ t.test('a peer is told that its answers were read: after 64 KiB it would fall si
     criPulse((path) => path, { everyMs }),
   )
   await sleep(12.5 * everyMs)
+  t.notOk(one.isLost())
+})
+
+t.test('a ping is answered, with a later question', async (t) => {
+  const everyMs = 50
+  const pongs = Promise.withResolvers<number>()
+  const server = createHttp2Server().on('stream', (stream) => {
+    stream.respond({ ':status': 200 }, { waitForTrailers: true })
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }))
+    stream.end(Buffer.alloc(5))
+  })
+  server.on('session', (session) => {
+    t.teardown(() => session.destroy())
+    let answered = 0
+    for (let ping = 0; ping < 3; ping++)
+      session.ping((error) => {
+        if (error === null) answered += 1
+        if (answered === 3) pongs.resolve(performance.now())
+      })
+  })
+  const socket = join(shortFolder(t), 'p.sock')
+  server.listen(socket)
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const began = performance.now()
+  const one = following(
+    t,
+    socket,
+    criPulse((path) => path, { everyMs }),
+  )
+  const afterMs = (await pongs.promise) - began
+  t.ok(afterMs > 8 * everyMs, `after ${Math.round(afterMs)} ms`)
   t.notOk(one.isLost())
 })
 
