@@ -74,7 +74,7 @@ class Sessions {
     this.#connections.add(connection)
     const onLine = async (line: string) => {
       onQuestion()
-      writeLine(connection, await this.#answer(line))
+      await writeLine(connection, await this.#answer(line))
     }
     readLines(connection, { onLine, maxBytes: MAX_LINE_BYTES })
     connection.once('close', () => this.#connections.delete(connection))
