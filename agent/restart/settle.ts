@@ -16,20 +16,22 @@ export function isAbandoned(
 
 /**
  * Returns how it ended; undefined: nothing was begun. `isMine`: a record of this kind of driver is of an earlier life
- * of it, as no other
- * can be alive. Impatient, a way back on which containerd does not start is an end too ("stuck").
+ * of it, until another one turns out to be alive. Impatient, a way back on which containerd does not start is an end
+ * too ("stuck").
  */
 export async function settle(
   ports: MachinePorts,
   driver: RestartDriver,
   { isMine, isPatient, signal }: { isMine: boolean; isPatient: boolean; signal?: AbortSignal | undefined },
 ): Promise<RestartRecord | undefined> {
-  for (;;) {
+  for (let isEarlier = isMine; ; ) {
     signal?.throwIfAborted()
     const record = await ports.restarts.read()
     if (record === undefined || isOver(record)) return record
-    if (isAbandoned(record, ports) || (isMine && record.driver === driver)) {
+    if (isAbandoned(record, ports) || (isEarlier && record.driver === driver)) {
       const driven = await goOn(record, ports, driver, isPatient)
+      // Taken over from this one: two that take it from each other would come to no end.
+      if (driven === undefined) isEarlier = false
       if (driven !== undefined && driven.end !== 'ready') return driven.record
     } else if (record.stuck !== undefined && !isPatient) return record
     await ports.clock.sleep(POLL_MS)

@@ -58,6 +58,9 @@ export function startGuardian(
     pause = new AbortController()
     await clock.sleep(QUIET_POLL_MS, { signal: pause.signal }).catch(() => undefined)
   }
+  // What is found at the start is of an earlier life. Later another restarter may drive: for some seconds there are two
+  // where a Pod takes the place of one that has not ended yet.
+  let isFirst = true
   let refused = ''
   let permitted = ''
   const refusal = async (record: RestartRecord): Promise<string | undefined> => {
@@ -68,6 +71,8 @@ export function startGuardian(
     return why
   }
   const turn = async (): Promise<'idle' | 'busy'> => {
+    const isMine = isFirst
+    isFirst = false
     const record = await restarts.read()
     if (record === undefined || isOver(record)) return 'idle'
     // Asked while the agent still drives: when it is gone, no systemd that answers late holds up config.toml.
@@ -81,7 +86,7 @@ export function startGuardian(
       refused = record.id
       return 'idle'
     }
-    const end = await settle(ports, 'restarter', { isMine: true, isPatient: !stopping.signal.aborted })
+    const end = await settle(ports, 'restarter', { isMine, isPatient: !stopping.signal.aborted })
     log.info('restart-settled', { id: record.id, phase: end?.phase, reason: end?.failure?.message })
     return 'idle'
   }

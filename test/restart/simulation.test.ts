@@ -46,6 +46,17 @@ t.test('whoever fails in whatever phase, containerd comes back with a whole file
   t.equal(cells, 240 * STARTS.length * BUSY.length)
 })
 
+t.test('of two restarters one drives, and neither takes the restart from the other again and again', async (t) => {
+  for (const second of ['armed', 'restarting', 'restarter', 'reverting'])
+    for (const phase of PHASES)
+      for (const behaviour of IS_FULL ? BEHAVIOURS : (['ends'] as const)) {
+        const cell = { victim: 'agent', fault: 'kill', phase, second, behaviour, startMs: 8_000 } as const
+        const { faults, takeOvers } = await simulate(cell)
+        t.same(faults, [], nameOf(cell))
+        t.ok(takeOvers <= 2, `${takeOvers} times taken over: ${nameOf(cell)}`)
+      }
+})
+
 /** What is decided and when; the records' wall times are for people. */
 function decisions({ phases, commands, config, downMs }: SimulatedEnd) {
   return { phases, commands, config, downMs }
