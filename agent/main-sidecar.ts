@@ -2,7 +2,7 @@
 // Composition root of the sidecars in the image: the same commands as main.ts has, with only what they need, in a file
 // small enough for a heap of 16 MiB.
 import { join } from 'node:path'
-import { type Options, parseCommandLine } from './cli/command-line/args.ts'
+import { parseCommandLine } from './cli/command-line/args.ts'
 import type { Wiring } from './cli/wiring.ts'
 import { guardedLoad } from './config/guarded-load.ts'
 import { AgentError, asAgentError } from './model/errors.ts'
@@ -56,14 +56,14 @@ async function main(): Promise<number> {
       const { restarterCommand } = await import('./cli/commands/restarter.ts')
       const { criProxy } = options
       const connectCri = (socket: string) => lazyCri(criProxy ?? files.hostPath(socket))
-      return restarterCommand({ ...given, ports: { ...(await restarterPorts(options, ports)), connectCri } })
+      return restarterCommand({ ...given, ports: { ...(await restarterPorts(given, ports)), connectCri } })
     }
     case 'sidecar': {
       const { sidecarCommand } = await import('./cli/commands/sidecar.ts')
       const containerd = await withContainerd(given, ports)
       return sidecarCommand({
         ...containerd,
-        ports: { ...(await restarterPorts(options, ports)), ...containerd.ports },
+        ports: { ...(await restarterPorts(given, ports)), ...containerd.ports },
       })
     }
     default:
@@ -80,18 +80,20 @@ async function withContainerd(given: Given, { files, clock }: Ports) {
   return { ...given, pulse: criPulse(files.hostPath), ports }
 }
 
-async function restarterPorts({ stateDir: folder, root }: Options, { files, clock }: Ports) {
+async function restarterPorts({ options, log }: Given, { files, clock }: Ports) {
+  const { stateDir: folder, root } = options
   const [{ systemd }, { restartStore }, { stateStore }] = await Promise.all([
     import('./node/systemd/systemd.ts'),
     import('./node/state/restart-store.ts'),
     import('./node/state/state-store.ts'),
   ])
+  const store = stateStore({ files, folder })
   return {
     clock,
     files,
     systemd: systemd({ busSocket: files.hostPath('/run/dbus/system_bus_socket') }),
-    restarts: restartStore({ files, folder, root, clock }),
-    store: stateStore({ files, folder }),
+    restarts: restartStore({ files, folder, root, clock, log, audit: (line) => store.audit(line) }),
+    store,
   }
 }
 

@@ -151,7 +151,15 @@ function wire(options: Wired, command: Command): Wiring {
   const clock = systemClock()
   const fragments = fragmentStore({ files, folder: options.stateDir })
   const { behindProxy, behindRestarter } = options
-  const restarts = restartStore({ files, folder: options.stateDir, root: options.root, clock })
+  const remembered = stateStore({ files, folder: options.stateDir })
+  const restarts = restartStore({
+    files,
+    folder: options.stateDir,
+    root: options.root,
+    clock,
+    log,
+    audit: (line) => remembered.audit(line),
+  })
   const onNode: CriConnector = (socket) => connectCri(behindProxy ?? files.hostPath(socket))
   const thread = readingThread({ program: READER })
   const loadConfig = guardedLoad({ paths: options.config, files: inputs, clock, thread, fragments })
@@ -206,9 +214,7 @@ function wire(options: Wired, command: Command): Wiring {
           ? systemd({ busSocket: files.hostPath('/run/dbus/system_bus_socket') })
           : restarterClient({ socket: behindRestarter }),
       runner: rehearsalRunner({ connect: connectCri }),
-      store: withoutPrivateKeys(
-        withSteadyTimes(stateStore({ files, folder: options.stateDir }), { clock, bootId: restarts.bootId }),
-      ),
+      store: withoutPrivateKeys(withSteadyTimes(remembered, { clock, bootId: restarts.bootId })),
       logins: createLoginDesk({ inputs, files, clock, login: registryLogin() }),
       lock: nodeLock({
         async folder() {

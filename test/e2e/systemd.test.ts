@@ -71,12 +71,20 @@ async function restartOnce(
 ): Promise<Driven & { readonly durationMs: number }> {
   const root = node.path('/').replace(/\/$/, '')
   const files = nodeFiles({ root })
+  const audit = async () => undefined
   const ports = {
     files,
     clock: systemClock(),
     log: SILENT,
-    audit: async () => undefined,
-    restarts: restartStore({ files, folder: '/var/lib/registry-trust', root, clock: systemClock() }),
+    audit,
+    restarts: restartStore({
+      files,
+      folder: '/var/lib/registry-trust',
+      root,
+      clock: systemClock(),
+      log: SILENT,
+      audit,
+    }),
     systemd: systemd({ busSocket: node.dbusSocket() }),
     processes: processes({ root }),
     connectCri: (socket: string) => connectCri(node.path(socket)),

@@ -38,13 +38,14 @@ type Running = { readonly socket: string; readonly events: string[]; close(): Pr
 
 function portsOf(node: SystemdNode, log: Log): MachinePorts {
   const files = nodeFiles({ root: node.path('/') })
+  const audit = async () => undefined
   return {
     files,
     systemd: systemd({ busSocket: node.dbusSocket() }),
     clock: systemClock(),
-    restarts: restartStore({ files, folder: STATE, root: node.path('/'), clock: systemClock() }),
+    restarts: restartStore({ files, folder: STATE, root: node.path('/'), clock: systemClock(), log, audit }),
     connectCri: (socket) => connectCri(node.path(socket)),
-    audit: async () => undefined,
+    audit,
     log,
   }
 }

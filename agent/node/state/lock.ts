@@ -20,6 +20,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import { AgentError } from '../../model/errors.ts'
 import type { NodeLock } from '../../model/ports.ts'
 import { writeFailure } from '../files/file-failure.ts'
+import { setAsideName } from './set-aside.ts'
 
 const MOST_TRIES = 5
 const OVERWRITE_NO_LINK = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW
@@ -91,7 +92,7 @@ function inodeOf(path: string): number {
 }
 
 function setAside(path: string): void {
-  renameSync(path, `${path}.damaged-${new Date().toISOString().replaceAll(/[-:.]/g, '')}`)
+  renameSync(path, setAsideName(path, Date.now()))
 }
 
 /** For people alone: who holds it is decided by the kernel. */

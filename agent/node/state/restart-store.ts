@@ -3,19 +3,21 @@
 // counts when it is whole; what is damaged is set aside and never blocks; going back is one rename.
 import { linkSync, readFileSync, renameSync, unlinkSync } from 'node:fs'
 import { posix } from 'node:path'
-import type { Clock, FileState, NodeFiles } from '../../model/ports.ts'
+import type { Clock, FileState, Log, NodeFiles } from '../../model/ports.ts'
 import type { RestartEntry, RestartRecord, RestartStore } from '../../model/restart.ts'
 import { writeFailure } from '../files/file-failure.ts'
 import { errnoOf, type Folder, locate, locateFolder } from '../files/rooted-folder.ts'
 import { stageFile, temporaryName } from '../files/staging.ts'
 import { readAgain } from './read-again.ts'
 import { isPossibleRecord, isRestartEntry, isRestartRecord } from './restart-format.ts'
+import { setAsideName } from './set-aside.ts'
 
 /** Beside config.toml, with an ending that no `imports = ["*.toml"]` takes. */
 export const KEPT = '.registry-trust-before'
 const THEIRS = '.registry-trust-other'
 /** Records before they get their name, and what a restart that is over has kept here. */
 const LEFTOVER = /^(\.[0-9a-f]{16}|after)$/
+const LEDGER = 'ledger.jsonl'
 const RECORD = /^(\d{8})\.json$/
 const WEEK_MS = 7 * 24 * 3_600_000
 /** More than any hour may have. */
@@ -28,10 +30,13 @@ export function restartStore(options: {
   /** The node's file system in the agent's view. */
   readonly root: string
   readonly clock: Pick<Clock, 'now' | 'monotonic'>
+  readonly log: Pick<Log, 'warn'>
+  /** Appends a line to audit.jsonl. */
+  readonly audit: (line: object) => Promise<void>
 }): RestartStore {
-  const { files, root, clock } = options
+  const { files, root, clock, log, audit } = options
   const folder = `${options.folder}/restart`
-  const ledgerPath = `${folder}/ledger.jsonl`
+  const ledgerPath = `${folder}/${LEDGER}`
   const afterPath = `${folder}/after`
   const bootId = readBootId()
 
@@ -48,13 +53,26 @@ export function restartStore(options: {
       if ((await files.readFollowing(path)).kind !== 'folder')
         await files.put(path, { kind: 'folder', mode: 0o700 }, { folder: posix.dirname(path) })
   }
+  /** What is damaged stays for people to look at; where it cannot be moved it is found, and left out, each time. */
+  const setAside = async (name: string, why: string) => {
+    const now = clock.now()
+    const keptAs = setAsideName(name, now)
+    try {
+      await inFolder((open) => renameSync(open.entry(name), open.entry(keptAs)))
+    } catch {
+      return
+    }
+    const told = { path: `${folder}/${name}`, keptAs: `${folder}/${keptAs}`, reason: why }
+    log.warn('restart-record-set-aside', told)
+    await audit({ at: new Date(now).toISOString(), event: 'set-aside', ...told }).catch(() => undefined)
+  }
 
   const numbers = async (): Promise<readonly number[]> =>
     (await files.list(folder)).flatMap((name) => RECORD.exec(name)?.[1] ?? []).map(Number)
   const readLedger = async (): Promise<readonly RestartEntry[]> => {
     const state = await readAgain(files, ledgerPath)
     if (state.kind !== 'file') return []
-    return state.bytes.toString('utf8').split('\n').flatMap(parseEntry)
+    return linesOf(state.bytes).flatMap(parseEntry)
   }
   /** The newest stay whatever the clock says: one that was put forward by mistake makes nobody forget. */
   const lately = (entries: readonly RestartEntry[]) =>
@@ -64,6 +82,9 @@ export function restartStore(options: {
     })
   const writeLedger = async (entries: readonly RestartEntry[]) => {
     await ensure()
+    const there = await files.read(ledgerPath)
+    const why = there.kind === 'absent' ? undefined : whatIsWrongWithLedger(there)
+    if (why !== undefined) await setAside(LEDGER, why)
     const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('')
     await files.put(ledgerPath, ownFile(Buffer.from(text)), { folder })
   }
@@ -78,7 +99,7 @@ export function restartStore(options: {
         if (record !== undefined && isPossibleRecord(record, here)) return record
         // Gone meanwhile: its writer wrote the next one and cleared up.
         if (state.kind === 'absent') continue
-        await inFolder((open) => setAsideDamaged(open, name, clock.now())).catch(() => undefined)
+        await setAside(name, whatIsWrongWithRecord(state, record))
       }
       return undefined
     },
@@ -231,10 +252,6 @@ function removeIfPossible(open: Folder, name: string): void {
   }
 }
 
-function setAsideDamaged(open: Folder, name: string, now: number): void {
-  renameSync(open.entry(name), open.entry(`${name}.damaged-${stamp(now)}`))
-}
-
 function stamp(now: number): string {
   return new Date(now).toISOString().replaceAll(/[-:.]/g, '').slice(0, 15)
 }
@@ -244,7 +261,30 @@ function parseRecord(bytes: Buffer): RestartRecord | undefined {
   return isRestartRecord(value) ? value : undefined
 }
 
-/** A line that is not one is left out: half a line after a crash. */
+function whatIsWrongWithRecord(state: FileState, record: RestartRecord | undefined): string {
+  if (state.kind === 'unreadable') return `it cannot be read: ${state.reason}`
+  if (state.kind !== 'file') return `it is a ${state.kind}`
+  return record === undefined
+    ? 'it is not a restart record of this version'
+    : 'its number or its times are impossible, so that no driver has written it'
+}
+
+/** Undefined: nothing is lost where it is written again. */
+function whatIsWrongWithLedger(state: FileState): string | undefined {
+  if (state.kind === 'unreadable') return `it cannot be read: ${state.reason}`
+  if (state.kind !== 'file') return `it is a ${state.kind}`
+  const damaged = linesOf(state.bytes).filter((line) => parseEntry(line).length === 0).length
+  return damaged === 0 ? undefined : `lines in it that are not entries: ${damaged}`
+}
+
+function linesOf(bytes: Buffer): readonly string[] {
+  return bytes
+    .toString('utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+}
+
+/** A line that is not an entry is left out. */
 function parseEntry(line: string): readonly RestartEntry[] {
   const value = parse(line)
   return isRestartEntry(value) ? [value] : []

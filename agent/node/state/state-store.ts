@@ -12,13 +12,13 @@ import type { JournalEntry, NodeFiles, StateStore } from '../../model/ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
 import { writeFailure } from '../files/file-failure.ts'
 import { readAgain } from './read-again.ts'
+import { isSetAside, setAsideName } from './set-aside.ts'
 import { parseJournal, parseState } from './state-format.ts'
 
 const MAX_AUDIT_BYTES = 5 * 1024 * 1024
 const AUDIT_FILE = 'audit.jsonl'
 const MOST_COPIES = 20
 const COPY = /\.kept-\d{8}T\d{9}Z/
-const DAMAGED = /\.damaged-\d{8}T\d{9}Z$/
 
 /** `folder` is a path on the node, as for every call of `files`. */
 export function stateStore({ files, folder }: { readonly files: NodeFiles; readonly folder: string }): StateStore {
@@ -51,7 +51,7 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
     }
   }
   const damagedIn = async (where: string) =>
-    (await files.list(where)).filter((name) => DAMAGED.test(name)).map((name) => `${where}/${name}`)
+    (await files.list(where)).filter(isSetAside).map((name) => `${where}/${name}`)
 
   return {
     load: () => loadState(),
@@ -75,7 +75,7 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       return copy
     },
     async setAside() {
-      for (const sub of ['backup', 'journal']) {
+      for (const sub of ['backup', 'journal', 'restart']) {
         const { kind } = await files.read(`${folder}/${sub}`)
         if (kind !== 'folder' && kind !== 'absent') await moveAside(files, `${folder}/${sub}`, folder)
       }
@@ -83,7 +83,8 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       await asideUnless(() => loadJournal(), journalPath)
     },
     async damaged() {
-      const all = await Promise.all([folder, `${folder}/backup`, `${folder}/journal`].map((each) => damagedIn(each)))
+      const folders = ['', '/backup', '/journal', '/restart'].map((each) => `${folder}${each}`)
+      const all = await Promise.all(folders.map(damagedIn))
       return all.flat()
     },
     async backup(sha256) {
@@ -147,7 +148,7 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
 
 /** What is damaged stays for people to look at. */
 async function moveAside(files: NodeFiles, path: string, folder: string): Promise<void> {
-  await files.rename(path, `${basename(path)}.damaged-${stamp()}`, { folder })
+  await files.rename(path, setAsideName(basename(path), Date.now()), { folder })
 }
 
 function stamp(): string {

@@ -1,10 +1,21 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import type { LogFields } from '../../../agent/model/ports.ts'
 import type { RestartRecord } from '../../../agent/model/restart.ts'
 import { nodeFiles } from '../../../agent/node/files/files.ts'
 import { restartStore } from '../../../agent/node/state/restart-store.ts'
+import { stateStore } from '../../../agent/node/state/state-store.ts'
 
 const STATE = '/var/lib/registry-trust'
 
@@ -32,9 +43,19 @@ function emptyStore(t: Test) {
   t.teardown(() => rmSync(root, { recursive: true, force: true }))
   mkdirSync(join(root, STATE), { recursive: true })
   const clock = { now: Date.now, monotonic: () => performance.now() }
+  const files = nodeFiles({ root })
+  const logged: LogFields[] = []
+  const audited: object[] = []
+  const log = { warn: (event: string, fields: LogFields = {}) => void logged.push({ event, ...fields }) }
+  const audit = async (line: object) => void audited.push(line)
   return {
+    root,
     folder: join(root, STATE, 'restart'),
-    store: () => restartStore({ files: nodeFiles({ root }), folder: STATE, root, clock }),
+    logged,
+    audited,
+    store: () => restartStore({ files, folder: STATE, root, clock, log, audit }),
+    /** As the finding STATE_SET_ASIDE sees it. */
+    damaged: () => stateStore({ files, folder: STATE }).damaged(),
   }
 }
 
@@ -80,4 +101,48 @@ t.test('a record that nobody can have written is set aside, and the one before i
   const ofAnotherBoot = { ...record(2), bootId: 'of an earlier boot', leaseUntil: later, commandedAt: later }
   writeFileSync(join(folder, '00000002.json'), JSON.stringify(ofAnotherBoot))
   t.equal((await one.read())?.sequence, 2, 'of another boot nothing can be told')
+})
+
+t.test('what is damaged among the records is told, and is found by the finding, until it is removed', async (t) => {
+  const { root, folder, logged, audited, store, damaged } = emptyStore(t)
+  const one = store()
+  t.ok(await one.append(record(1), { durable: false }))
+  const [newest, ledger] = [join(folder, '00000002.json'), join(folder, 'ledger.jsonl')]
+  const damages: { readonly [why: string]: () => void } = {
+    'it is not a restart record of this version': () => writeFileSync(newest, '{"version": 1, "sequ'),
+    'its number or its times are impossible, so that no driver has written it': () =>
+      writeFileSync(newest, JSON.stringify(record(3))),
+    'it is a folder': () => mkdirSync(newest),
+    'it is a link': () => symlinkSync('00000001.json', newest),
+  }
+  for (const [reason, damage] of Object.entries(damages)) {
+    damage()
+    t.equal((await one.read())?.sequence, 1, reason)
+    const aside = await damaged()
+    t.equal(aside.length, 1, `${reason}: found`)
+    const told = { path: `${STATE}/restart/00000002.json`, keptAs: aside[0], reason }
+    t.same(logged.splice(0), [{ event: 'restart-record-set-aside', ...told }], `${reason}: logged once`)
+    t.match(audited.splice(0), [{ event: 'set-aside', at: /^\d{4}-/, ...told }], `${reason}: in the audit log`)
+    await one.read()
+    t.same(logged, [], `${reason}: and not again`)
+    rmSync(join(root, aside[0] ?? ''), { recursive: true })
+    t.same(await damaged(), [], `${reason}: until it is removed`)
+  }
+
+  const entry = {
+    id: 'one',
+    at: '2026-11-26T12:00:00Z',
+    bootId: '',
+    uptimeMs: 1,
+    kind: 'forward',
+    by: 'agent',
+  } as const
+  await one.ledger.add({ ...entry, reason: 'test' })
+  t.same(await damaged(), [], 'a whole ledger is written again without a word')
+  writeFileSync(ledger, `${readFileSync(ledger, 'utf8')}{"id": "tw`)
+  t.equal((await one.ledger.read()).length, 1, 'the lines that are whole count')
+  await one.ledger.add({ ...entry, id: 'three', reason: 'test' })
+  t.equal((await one.ledger.read()).length, 2)
+  t.match(logged, [{ path: `${STATE}/restart/ledger.jsonl`, reason: 'lines in it that are not entries: 1' }])
+  t.match(readFileSync(join(root, (await damaged())[0] ?? ''), 'utf8'), /"tw$/, 'and the rest is kept for people')
 })

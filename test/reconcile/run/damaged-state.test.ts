@@ -31,7 +31,10 @@ const WANTED = desired({
 })
 const ROTATED = { ...WANTED, generation: '222222222222', anchors: [anchor('corp', NEXT)] }
 
-const PARTS = ['state.json', 'journal', 'journal/transaction.json', 'lock', 'lock-holder.json', 'backup', 'audit.jsonl']
+const PARTS = [
+  ...['state.json', 'journal', 'journal/transaction.json', 'lock', 'lock-holder.json', 'backup', 'audit.jsonl'],
+  ...['restart', 'restart/99999999.json', 'restart/ledger.jsonl', 'restart/after'],
+]
 
 const DAMAGE: { readonly [name: string]: (path: string) => void } = {
   missing: () => undefined,
