@@ -40,31 +40,41 @@ export function restartStore(options: {
   const afterPath = `${folder}/after`
   const bootId = readBootId()
 
-  const inFolder = async <T>(work: (open: Folder) => Promise<T> | T): Promise<T> => {
-    const open = locateFolder(root, folder)
+  const openFolder = async <T>(path: string, work: (open: Folder) => Promise<T> | T): Promise<T> => {
+    const open = locateFolder(root, path)
     try {
       return await work(open)
     } finally {
       open.close()
     }
   }
-  const ensure = async () => {
-    for (const path of [options.folder, folder])
-      if ((await files.readFollowing(path)).kind !== 'folder')
-        await files.put(path, { kind: 'folder', mode: 0o700 }, { folder: posix.dirname(path) })
-  }
+  const inFolder = <T>(work: (open: Folder) => Promise<T> | T): Promise<T> => openFolder(folder, work)
   /** What is damaged stays for people to look at; where it cannot be moved it is found, and left out, each time. */
-  const setAside = async (name: string, why: string) => {
+  const setAside = async (path: string, why: string) => {
     const now = clock.now()
-    const keptAs = setAsideName(name, now)
+    const [where, name, keptAs] = [posix.dirname(path), posix.basename(path), setAsideName(path, now)]
     try {
-      await inFolder((open) => renameSync(open.entry(name), open.entry(keptAs)))
+      await openFolder(where, (open) => renameSync(open.entry(name), open.entry(posix.basename(keptAs))))
     } catch {
       return
     }
-    const told = { path: `${folder}/${name}`, keptAs: `${folder}/${keptAs}`, reason: why }
+    const told = { path, keptAs, reason: why }
     log.warn('restart-record-set-aside', told)
     await audit({ at: new Date(now).toISOString(), event: 'set-aside', ...told }).catch(() => undefined)
+  }
+  const clear = async (path: string, wanted: 'file' | 'folder') => {
+    const there = await files.read(path)
+    if (there.kind !== 'absent' && there.kind !== wanted) await setAside(path, whatItIs(there))
+  }
+  /** Nothing is read or recorded where something else stands in the place of the folder. */
+  const clearFolder = async () => {
+    if ((await files.readFollowing(folder)).kind !== 'folder') await clear(folder, 'folder')
+  }
+  const ensure = async () => {
+    await clearFolder()
+    for (const path of [options.folder, folder])
+      if ((await files.readFollowing(path)).kind !== 'folder')
+        await files.put(path, { kind: 'folder', mode: 0o700 }, { folder: posix.dirname(path) })
   }
 
   const numbers = async (): Promise<readonly number[]> =>
@@ -84,7 +94,7 @@ export function restartStore(options: {
     await ensure()
     const there = await files.read(ledgerPath)
     const why = there.kind === 'absent' ? undefined : whatIsWrongWithLedger(there)
-    if (why !== undefined) await setAside(LEDGER, why)
+    if (why !== undefined) await setAside(ledgerPath, why)
     const text = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('')
     await files.put(ledgerPath, ownFile(Buffer.from(text)), { folder })
   }
@@ -92,6 +102,7 @@ export function restartStore(options: {
   return {
     bootId,
     async read() {
+      await clearFolder()
       for (const name of (await files.list(folder)).filter((each) => RECORD.test(each)).reverse()) {
         const state = await readAgain(files, `${folder}/${name}`)
         const record = state.kind === 'file' ? parseRecord(state.bytes) : undefined
@@ -99,7 +110,7 @@ export function restartStore(options: {
         if (record !== undefined && isPossibleRecord(record, here)) return record
         // Gone meanwhile: its writer wrote the next one and cleared up.
         if (state.kind === 'absent') continue
-        await setAside(name, whatIsWrongWithRecord(state, record))
+        await setAside(`${folder}/${name}`, whatIsWrongWithRecord(state, record))
       }
       return undefined
     },
@@ -140,6 +151,7 @@ export function restartStore(options: {
     },
     async keep(configFile, after) {
       await ensure()
+      await clear(afterPath, 'file')
       if (after !== undefined) await files.put(afterPath, ownFile(after), { folder })
       await beside(root, configFile, `keep ${configFile}`, async (open, name) => {
         remove(open, `${name}${KEPT}`)
@@ -189,6 +201,7 @@ export function restartStore(options: {
     },
     async sweep() {
       await files.sweep(folder)
+      await clear(afterPath, 'file')
       const names = (await files.list(folder)).filter((name) => LEFTOVER.test(name))
       if (names.length === 0) return
       try {
@@ -262,17 +275,19 @@ function parseRecord(bytes: Buffer): RestartRecord | undefined {
 }
 
 function whatIsWrongWithRecord(state: FileState, record: RestartRecord | undefined): string {
-  if (state.kind === 'unreadable') return `it cannot be read: ${state.reason}`
-  if (state.kind !== 'file') return `it is a ${state.kind}`
+  if (state.kind !== 'file') return whatItIs(state)
   return record === undefined
     ? 'it is not a restart record of this version'
     : 'its number or its times are impossible, so that no driver has written it'
 }
 
+function whatItIs(state: FileState): string {
+  return state.kind === 'unreadable' ? `it cannot be read: ${state.reason}` : `it is a ${state.kind}`
+}
+
 /** Undefined: nothing is lost where it is written again. */
 function whatIsWrongWithLedger(state: FileState): string | undefined {
-  if (state.kind === 'unreadable') return `it cannot be read: ${state.reason}`
-  if (state.kind !== 'file') return `it is a ${state.kind}`
+  if (state.kind !== 'file') return whatItIs(state)
   const damaged = linesOf(state.bytes).filter((line) => parseEntry(line).length === 0).length
   return damaged === 0 ? undefined : `lines in it that are not entries: ${damaged}`
 }

@@ -50,8 +50,9 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       await moveAside(files, path, folder)
     }
   }
+  // Where one of the folders is none, what lies in the others is told all the same.
   const damagedIn = async (where: string) =>
-    (await files.list(where)).filter(isSetAside).map((name) => `${where}/${name}`)
+    (await files.list(where).catch(() => [])).filter(isSetAside).map((name) => `${where}/${name}`)
 
   return {
     load: () => loadState(),
@@ -75,7 +76,7 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       return copy
     },
     async setAside() {
-      for (const sub of ['backup', 'journal', 'restart']) {
+      for (const sub of ['backup', 'journal']) {
         const { kind } = await files.read(`${folder}/${sub}`)
         if (kind !== 'folder' && kind !== 'absent') await moveAside(files, `${folder}/${sub}`, folder)
       }

@@ -23,7 +23,7 @@ import { applyTo } from './apply.ts'
 import { applyFilesAlone, type FilesAloneContext, planFilesAlone } from './files-alone.ts'
 import { makePlan } from './planning.ts'
 import { foresee } from './preflight.ts'
-import { repair } from './repair.ts'
+import { repair, settleAbandoned } from './repair.ts'
 import { applyOffline, type OfflineContext, planOffline } from './without-runtime.ts'
 
 /** Where containerd at this socket has its configuration, as far as that can be told without asking it. */
@@ -179,7 +179,7 @@ export async function withNode(
   work: (context: Context) => Promise<Run>,
   { offline = needsRuntime, alone = nothingAlone, isLast = () => false, adoptFor = desired }: NodeWork = {},
 ): Promise<Run> {
-  const lock = await acquire(given)
+  const lock = await acquire(given, options.signal)
   let forget = false
   try {
     const { restart, recovered } = await repair(given, options.signal)
@@ -251,13 +251,15 @@ function down(state: AgentState, error: AgentError): Run {
   return { outcome: 'no-containerd', state, problems: [problem(error.code, error.message)], error, ...NOTHING_APPLIED }
 }
 
-async function acquire({ lock, clock }: RunPorts) {
+async function acquire(ports: RunPorts, signal: AbortSignal | undefined) {
+  const { lock, clock } = ports
   const deadline = clock.monotonic() + LOCK_PATIENCE_MS
   for (;;) {
     try {
       return await lock.acquire()
     } catch (thrown) {
       if (asAgentError(thrown).code !== 'LOCKED' || clock.monotonic() > deadline) throw thrown
+      await settleAbandoned(ports, signal)
       await clock.sleep(50)
     }
   }

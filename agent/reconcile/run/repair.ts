@@ -5,7 +5,7 @@ import type { RestartRecord } from '../../model/restart.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import { isOver } from '../../restart/machine.ts'
 import { putAway } from '../../restart/put-away.ts'
-import { settle } from '../../restart/settle.ts'
+import { isAbandoned, settle } from '../../restart/settle.ts'
 import { machinePorts } from '../restart/machine-ports.ts'
 import { type Recovery, recover } from '../transaction/recover.ts'
 import { othersFindings } from '../transaction/undo-report.ts'
@@ -14,6 +14,22 @@ export type Repaired = {
   /** The newest restart that was recorded, and where it has come to. */
   readonly restart: RestartRecord | undefined
   readonly recovered: Recovery
+}
+
+/**
+ * Whoever holds the lock may hang, or take long to die, in the middle of a restart. The lease of its record says so, and
+ * decides between drivers; containerd does not wait for the lock. Never throws but for `signal`.
+ */
+export async function settleAbandoned(ports: RunPorts, signal?: AbortSignal): Promise<void> {
+  try {
+    const record = await ports.restarts.read()
+    if (record === undefined || isOver(record) || !isAbandoned(record, ports)) return
+    await settle(machinePorts(ports), 'agent', { isMine: false, isPatient: false, signal })
+  } catch (thrown) {
+    signal?.throwIfAborted()
+    const { code, message } = asAgentError(thrown)
+    ports.log.error('restart-not-settled', { code, error: message })
+  }
 }
 
 /** The caller holds the node's lock. */
