@@ -8,16 +8,26 @@ import { installedPlaces } from '../../agent/daemon/status.ts'
 import { foldersToWatch } from '../../agent/daemon/watched-folders.ts'
 import { type DesiredState, nothingDesired, type Registry, trustOf } from '../../agent/model/desired-state.ts'
 import type { FindingCode } from '../../agent/model/finding.ts'
+import type { Change } from '../../agent/model/plan.ts'
+import type { CriClient, NodeFiles } from '../../agent/model/ports.ts'
 import type { Run } from '../../agent/model/run.ts'
 import { EMPTY_STATE, type Ownership } from '../../agent/model/state.ts'
 import type { Target } from '../../agent/model/target.ts'
 import { systemClock } from '../../agent/node/clock.ts'
+import { nodeFiles } from '../../agent/node/files/files.ts'
+import { rememberedFiles } from '../../agent/node/files/remembered-files.ts'
+import { proveRegistries } from '../../agent/reconcile/prove/pull.ts'
+import { stageHosts } from '../../agent/targets/containerd/staged.ts'
+import type { ObservedHosts } from '../../agent/targets/containerd-hosts/observe.ts'
+import { planHosts } from '../../agent/targets/containerd-hosts/plan.ts'
+import { withoutUnmounted } from '../../agent/targets/guards/unmounted.ts'
 import { parseFacts, readCertificates } from '../../agent/telemetry/certificate-samples.ts'
 import { growth } from '../../scripts/benchmark/growth.ts'
 import { scaleAnchors } from '../../scripts/benchmark/scale-config.ts'
 
 const REGISTRIES = 300
 const ANCHORS = 100
+const HOSTS_TOML = { name: 'hosts.toml', content: { kind: 'file', bytes: Buffer.from('') } }
 const ABSENT = { kind: 'absent' } as const
 
 /** Each look at the key is counted. */
@@ -150,6 +160,98 @@ t.test('has eight looks at served chains under way, and no more', async (t) => {
   })
   await watch.refresh(registries)
   t.equal(most, 8)
+})
+
+t.test('asks each change for its path a few times to lay out the host directories of a rehearsal', async (t) => {
+  let asked = 0
+  const certsDirectory = '/etc/containerd/certs.d'
+  const desired = desiredWith(registries, anchors)
+  const changes = registries.map(({ host }) => {
+    const change = { path: `${certsDirectory}/${host}`, after: { kind: 'tree', mode: 0o755, files: [HOSTS_TOML] } }
+    return counted(change, 'path', () => (asked += 1)) as unknown as Change
+  })
+  const observed = { certsDirectory, names: new Set(), folders: new Map() } as unknown as ObservedHosts
+  const staged = stageHosts(desired, [], observed, changes)
+  t.equal(staged.length, REGISTRIES)
+  t.equal(staged[7]?.path, 'r7.example.net/hosts.toml')
+  t.ok(asked <= 3 * REGISTRIES, `${asked} times`)
+})
+
+t.test('asks once for each folder whether it is mounted, however many changes are in it', async (t) => {
+  const asked: string[] = []
+  const changes = registries.map(({ host }) => ({ folder: '/etc/docker/certs.d', path: `/${host}` }) as Change)
+  const seen = (isSeen: (path: string) => boolean) =>
+    withoutUnmounted(changes, {
+      isSeen(path: string) {
+        asked.push(path)
+        return isSeen(path)
+      },
+    } as NodeFiles)
+  t.equal(seen(() => true).kept.length, REGISTRIES)
+  t.same(asked, ['/etc/docker/certs.d'])
+  const { kept, problems } = seen((path) => path === '/r7.example.net')
+  t.same([kept.length, problems.length], [1, 1])
+})
+
+t.test(
+  'asks each owned path for its registry a few times, however many registries wait for their anchors',
+  async (t) => {
+    let asked = 0
+    const certsDirectory = '/etc/containerd/certs.d'
+    const whole = (subject: string) =>
+      ({ kind: 'whole', target: 'containerd-hosts', subject, sha256: '', before: ABSENT }) as const
+    const owned = Object.fromEntries(
+      registries.map(({ host }) => [
+        `${certsDirectory}/${host}/ca.crt`,
+        counted(whole(host), 'subject', () => (asked += 1)),
+      ]),
+    )
+    const observed = {
+      certsDirectory,
+      names: new Set(),
+      folders: new Map(),
+      certsDirectoryState: ABSENT,
+      existingParent: '/etc',
+    } as unknown as ObservedHosts
+    // The anchors have no certificate that can be used now: what they put on the node stays.
+    const input = { desired: desiredWith(registries, anchors), owned, unverified: new Set<string>(), migrateAll: false }
+    const { changes } = await planHosts(input, observed)
+    t.same(changes, [])
+    t.ok(asked >= REGISTRIES && asked <= 3 * REGISTRIES, `${asked} times`)
+  },
+)
+
+t.test('goes through the images of the node once, however many registries are proved', async (t) => {
+  let asked = 0
+  const images = Array.from({ length: 500 }, (_, index) => `r${index}.example.net/app@sha256:${'0'.repeat(64)}`)
+  const list = new Proxy(images, {
+    get(target, key) {
+      if (typeof key === 'string' && /^\d+$/.test(key)) asked += 1
+      return Reflect.get(target, key)
+    },
+  })
+  const pulled: string[] = []
+  const cri = {
+    imageDigests: async () => list,
+    async pullImage(reference: string) {
+      pulled.push(reference)
+      return { ok: true, imageRef: reference }
+    },
+  } as unknown as CriClient
+  await proveRegistries(registries, cri, { clock: systemClock(), timeoutMs: 1_000 })
+  t.equal(pulled.length, REGISTRIES)
+  t.ok(pulled.includes(images[7] ?? ''), 'an image that is there is asked for')
+  t.ok(asked <= 2 * images.length, `${asked} times`)
+})
+
+t.test('lets others have their turn in the middle of thousands of answers that are remembered', async (t) => {
+  const root = t.testdir({ etc: { file: 'text' } })
+  const files = rememberedFiles(nodeFiles({ root }), { root, now: () => Date.now() + 1_000 })
+  let turns = 0
+  const others = setInterval(() => (turns += 1), 1)
+  for (let look = 0; look < 20_000; look += 1) await files.read('/etc/file')
+  clearInterval(others)
+  t.ok(turns > 0, `${turns} turns`)
 })
 
 t.test('tells growth over many runs from what is loaded once', async (t) => {

@@ -4,6 +4,7 @@
 import { lstatSync, readlinkSync } from 'node:fs'
 import { dirname, relative, resolve } from 'node:path/posix'
 import type { FileState, NodeFiles, RememberedFiles } from '../../model/ports.ts'
+import { giveWay } from './give-way.ts'
 import { locateFolder } from './rooted-folder.ts'
 
 /** Within one tick of the kernel's clock a second change leaves no trace: what is as new as this is read again. */
@@ -21,6 +22,8 @@ export function rememberedFiles(
   const lists = new Map<string, Known<readonly string[]>>()
 
   const remember = async <T>(known: Map<string, Known<T>>, path: string, read: () => Promise<T>): Promise<T> => {
+    // What is remembered is answered without waiting for anything: thousands of answers would hold up everybody else.
+    await giveWay()
     const before = known.get(path)
     if (before !== undefined && before.identity === identityOf(before.at)) return before.answer
     known.delete(path)

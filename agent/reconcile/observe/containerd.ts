@@ -55,16 +55,16 @@ async function crioInstead({ code }: AgentError, ports: ObservePorts): Promise<O
 
 async function observeAt(socket: string, unitSetting: string, ports: ObservePorts): Promise<Observation> {
   const cri = ports.connectCri(socket)
+  const candidates = layoutsOfSocket(socket)
   try {
+    // systemd and /proc are asked while containerd answers.
+    const daemon = findDaemon(socket, unitSetting, candidates, ports)
+    // Its failure is told below, unless another one comes first.
+    daemon.catch(() => undefined)
     const { runtimeName, runtimeVersion } = await cri.version({ timeoutMs: CALL_MS })
     if (runtimeName !== 'containerd')
       return await observeOther(runtimeName, { socket, version: runtimeVersion }, cri, ports)
-    const candidates = layoutsOfSocket(socket)
-    // systemd is asked while containerd answers.
-    const [status, { process, unit }] = await Promise.all([
-      cri.status({ timeoutMs: CALL_MS }),
-      findDaemon(socket, unitSetting, candidates, ports),
-    ])
+    const [status, { process, unit }] = await Promise.all([cri.status({ timeoutMs: CALL_MS }), daemon])
     const layout = chooseLayout(await presentOf(candidates, ports.files), unit?.name ?? process?.unit)
     const configFile = configFileOf(process, unit, layout)
     const config = await readConfig(configFile, ports.files)

@@ -126,12 +126,23 @@ export async function proveByProbe(registry: Registry, cri: CriClient, options: 
   return proveRegistry({ ...registry, proof: { ...proof, level: 'manifest' } }, withoutDigests, anonymous)
 }
 
+const indexes = new WeakMap<readonly string[], ReadonlyMap<string, string>>()
+
+/** Of one list an index is made once: each registry going through all images of a node is a product of both. */
+function firstByHost(digests: readonly string[]): ReadonlyMap<string, string> {
+  const known = indexes.get(digests)
+  if (known !== undefined) return known
+  // The first of a host is put last.
+  const index = new Map(digests.toReversed().map((reference) => [hostPart(reference), reference]))
+  indexes.set(digests, index)
+  return index
+}
+
 async function chooseReference(registry: Registry, cri: CriClient, options: ProveOptions): Promise<string> {
   if (registry.proof.level === 'pull' && registry.proof.image !== undefined) return registry.proof.image
   try {
     const digests = await cri.imageDigests(options)
-    const present = digests.find((reference) => hostPart(reference) === registry.host)
-    return present ?? probeReference(registry.host)
+    return firstByHost(digests).get(registry.host) ?? probeReference(registry.host)
   } catch {
     // The pull that follows says better what is wrong with the runtime.
     return probeReference(registry.host)

@@ -59,7 +59,8 @@ export type HostsPlan = TargetPlan & {
 
 export async function planHosts(input: HostsInput, observed: ObservedHosts): Promise<HostsPlan> {
   const { desired } = input
-  if (desired.targets.containerd.enabled === 'off' && ownedPaths(input.owned).length === 0) return NOTHING_TO_DO
+  const owned = ownedPaths(input.owned)
+  if (desired.targets.containerd.enabled === 'off' && owned.length === 0) return NOTHING_TO_DO
   const unreadable = unreadableFolders(observed.folders)
   const problems = [...unreadable.values()]
   const warnings: Problem[] = []
@@ -67,9 +68,12 @@ export async function planHosts(input: HostsInput, observed: ObservedHosts): Pro
   const keep = new Set(
     pathsIn(
       unreadable,
-      ownedPaths(input.owned).map(([path]) => path),
+      owned.map(([path]) => path),
     ),
   )
+  // Once for all registries: going through all owned paths for each of them is the square of their number.
+  const bySubject = Map.groupBy(owned, ([, { subject }]) => subject)
+  const byFolder = Map.groupBy(Object.keys(input.owned), (path) => posix.dirname(path))
   for (const declared of desired.targets.containerd.enabled === 'off' ? [] : withWildcard(desired)) {
     const { registry, ...extra } = withReadableExtra(declared, observed.version)
     problems.push(...extra.problems)
@@ -77,11 +81,11 @@ export async function planHosts(input: HostsInput, observed: ObservedHosts): Pro
     const folder = `${observed.certsDirectory}/${hostDirectoryName(registry.host, observed.names)}`
     const trust = trustOf(registry, desired)
     if (trust.held) {
-      for (const [path, owner] of ownedPaths(input.owned)) if (owner.subject === registry.host) keep.add(path)
+      for (const [path] of bySubject.get(registry.host) ?? []) keep.add(path)
       continue
     }
     if (!needsHostFolder(registry, desired) || unreadable.has(folder)) continue
-    const plan = await planHost(registry, folder, input, observed)
+    const plan = await planHost(registry, folder, { ...input, byFolder }, observed)
     for (const path of plan.keep) keep.add(path)
     changes.push(...plan.changes)
     problems.push(...plan.problems)
@@ -105,6 +109,11 @@ export async function planHosts(input: HostsInput, observed: ObservedHosts): Pro
   }
 }
 
+type HostInput = HostsInput & {
+  /** Owned paths by the folder that they lie in. */
+  readonly byFolder: ReadonlyMap<string, readonly string[]>
+}
+
 type HostPlan = {
   readonly changes: readonly Change[]
   readonly problems: readonly Problem[]
@@ -115,7 +124,7 @@ type HostPlan = {
 async function planHost(
   registry: Registry,
   folder: string,
-  { desired, owned, unverified, namedByDistribution }: HostsInput,
+  { desired, owned, unverified, namedByDistribution, byFolder }: HostInput,
   observed: ObservedHosts,
 ): Promise<HostPlan> {
   const { host } = registry
@@ -154,7 +163,7 @@ async function planHost(
   const hostsState = found.files.get(HOSTS_FILE) ?? { kind: 'absent' }
   const namedCa = asksForMoreThanTrust(registry) ? undefined : namedByDistribution?.get(host)
   if (owned[hostsPath] !== undefined && isRenderedFor(host, namedCa, hostsState, hostsPath))
-    return { changes: [], problems: [], keep: [folder, ...pathsBelow(folder, owned)] }
+    return { changes: [], problems: [], keep: [folder, ...(byFolder.get(folder) ?? [])] }
   const ours = isOurs(hostsPath, hostsState, owned)
   if (!ours && asksForMoreThanTrust(registry)) {
     return foreign(
@@ -194,10 +203,6 @@ function isRenderedFor(host: string, ca: string | undefined, state: FileState, p
   if (ca === undefined || state.kind !== 'file') return false
   const text = state.bytes.toString('utf8')
   return isWrittenByK3s(text) && namesCa(text, { host, ca, path })
-}
-
-function pathsBelow(folder: string, owned: AgentState['owned']): readonly string[] {
-  return Object.keys(owned).filter((path) => posix.dirname(path) === folder)
 }
 
 /** The old anchors stay beside the new ones until the new ones verify what the registry serves. */

@@ -19,15 +19,15 @@ export function stageHosts(
 ): StagedHosts {
   const declared = withWildcard(desired).map(({ host }) => hostDirectoryName(host, observed.names))
   const names = new Set([...declared, ...moved.map(({ name }) => name)])
+  // A whole folder is a change of its own path, everything else one of the folder that it lies in.
+  const byFolder = Map.groupBy(changes, ({ path, after }) => (after.kind === 'tree' ? path : posix.dirname(path)))
   return [...names].flatMap((name) => {
     const folder = `${observed.certsDirectory}/${name}`
     const files = new Map<string, Buffer>()
     for (const [file, state] of observed.folders.get(folder)?.files ?? [])
       if (state.kind === 'file') files.set(file, state.bytes)
-    for (const { path, after } of changes) {
-      if (path === folder && after.kind === 'tree')
-        for (const one of after.files) files.set(one.name, one.content.bytes)
-      if (posix.dirname(path) !== folder) continue
+    for (const { path, after } of byFolder.get(folder) ?? []) {
+      if (after.kind === 'tree') for (const one of after.files) files.set(one.name, one.content.bytes)
       if (after.kind === 'file') files.set(posix.basename(path), after.bytes)
       if (after.kind === 'absent') files.delete(posix.basename(path))
     }

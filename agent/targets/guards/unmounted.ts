@@ -8,13 +8,19 @@ export function withoutUnmounted(
   changes: readonly Change[],
   files: NodeFiles,
 ): { readonly kept: readonly Change[]; readonly problems: readonly Problem[] } {
-  const isUnseen = ({ folder, path }: Change) => !files.isSeen(folder) && !files.isSeen(path)
-  const left = changes.filter(isUnseen)
-  const unseen = new Set(left.map(({ folder }) => folder))
-  const problems = [...unseen].map((folder) => {
-    const paths = left.filter((change) => change.folder === folder).map(({ path }) => path)
-    const text = `${folder} of the node is not mounted into this Pod: nothing is done about ${paths.join(', ')}`
+  // Each answer reads the table of mounts, and many changes share a folder.
+  const seen = new Map<string, boolean>()
+  const isSeen = (path: string) => {
+    const isKnown = seen.get(path) ?? files.isSeen(path)
+    seen.set(path, isKnown)
+    return isKnown
+  }
+  const left = changes.filter(({ folder, path }) => !isSeen(folder) && !isSeen(path))
+  const problems = [...Map.groupBy(left, ({ folder }) => folder)].map(([folder, all]) => {
+    const paths = all.map(({ path }) => path).join(', ')
+    const text = `${folder} of the node is not mounted into this Pod: nothing is done about ${paths}`
     return problem('TARGET_NOT_MOUNTED', text)
   })
-  return { kept: changes.filter((change) => !left.includes(change)), problems }
+  const isLeft = new Set(left)
+  return { kept: changes.filter((change) => !isLeft.has(change)), problems }
 }
