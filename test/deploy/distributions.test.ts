@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import t, { type Test } from 'tap'
 import { CriPod } from '../fixtures/deploy/cri-pod.ts'
+import { crioDistributions } from '../fixtures/deploy/crio-trees.ts'
 import { type DeployedNode, deployedNode, untilStatus } from '../fixtures/deploy/deployed-node.ts'
 import {
   DISTRIBUTIONS,
@@ -14,18 +15,25 @@ import {
   type Tree,
 } from '../fixtures/deploy/distribution-trees.ts'
 import { imageUnavailable } from '../fixtures/deploy/image.ts'
-import { DAEMONSET_FOLDER, type PodSpec, podSpec, render } from '../fixtures/deploy/objects.ts'
+import { DAEMONSET_FOLDER, OVERLAYS, type PodSpec, podSpec, render } from '../fixtures/deploy/objects.ts'
 import { contents } from '../fixtures/e2e/agent-on-node.ts'
+import { crioFolder, noCrio } from '../fixtures/node/crio.ts'
 import { newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
 
 /** One whose store is elsewhere and that needs a restart, and one that takes drop-ins. */
 const SAMPLE = ['suse', 'k0s']
 const all = process.env['REGISTRY_TRUST_FULL'] === '1'
-const CHOSEN = DISTRIBUTIONS.filter(({ name }) => all || SAMPLE.includes(name))
+/** `REGISTRY_TRUST_TREES=rhel,cos` names others. */
+const asked = (process.env['REGISTRY_TRUST_TREES'] ?? '').split(',').filter((name) => name !== '')
+const wanted = asked.length > 0 ? asked : SAMPLE
+const CHOSEN = DISTRIBUTIONS.filter(({ name }) => (all && asked.length === 0) || wanted.includes(name))
+const WITH_CRIO = ['crio', 'openshift']
+/** What is no distribution, or another name of one that is here. */
+const OTHERS = /^(audit|fleet|full|hosts|hosts-proof|plain-sidecars|uninstall.*)$/
 
 t.test('every overlay of a distribution has a tree here', async (t) => {
-  const names = DISTRIBUTIONS.map(({ name }) => name)
-  t.same(names.toSorted(), ['cos', 'flatcar', 'k0s', 'microk8s', 'photon', 'rhel', 'suse'])
+  const names = [...DISTRIBUTIONS.map(({ name }) => name), ...WITH_CRIO]
+  t.same(names.toSorted(), OVERLAYS.filter((name) => !OTHERS.test(name)).toSorted())
 })
 
 /** As docs/deployment.md says: the component uninstall on what the nodes have. */
@@ -47,10 +55,10 @@ async function verifies({ node, authority }: DeployedNode, { path }: Tree, { sto
 
 async function takesPart(t: Test, deployed: DeployedNode, distribution: Distribution): Promise<void> {
   const { node, registry, configMaps } = deployed
-  const { name, unit, isUnitNamed, folders, certsDirectory, source, store } = distribution
+  const { name, unit, isUnitNamed, folders, certsDirectory, source, store, names } = distribution
   const tree = await startTree(node, distribution)
   const before = await contents(node, ...folders.map((folder) => tree.path + folder))
-  const pull = () => tree.containerd.pull(registry.reference(), {})
+  const pull = () => tree.runtime.pull(registry.reference(), {})
   t.match(await pull(), { ok: false, message: /x509/ }, 'not trusted before')
   t.equal(await verifies(deployed, tree, distribution), store === undefined)
 
@@ -66,7 +74,8 @@ async function takesPart(t: Test, deployed: DeployedNode, distribution: Distribu
   const status = await untilStatus(agent, ({ state }) => state === 'converged')
   t.match(status.registries, [{ state: 'trusted' }])
   t.same(status.problems, [])
-  t.match(await pull(), { ok: true }, "pulls with the distribution's own containerd")
+  t.match(await pull(), { ok: true }, "pulls with the distribution's own runtime")
+  if (names !== undefined) t.match(await node.readFile(tree.path + names), registry.host, names)
   t.ok(await verifies(deployed, tree, distribution), 'the real openssl verifies with the store')
 
   const written = [`${certsDirectory}/${registry.host}/ca.crt`, ...(source === undefined ? [] : [`${source}/ca.*`])]
@@ -87,7 +96,12 @@ async function takesPart(t: Test, deployed: DeployedNode, distribution: Distribu
 
 if (imageUnavailable() === undefined)
   newestSystemdGeneration(t, 'distributions', async (t, generation) => {
-    const deployed = await deployedNode(t, generation)
-    for (const distribution of CHOSEN)
+    const folder = crioFolder()
+    const deployed = await deployedNode(t, generation, folder === undefined ? {} : { binds: [folder] })
+    for (const distribution of [...CHOSEN, ...crioDistributions()])
       t.test(`${distribution.name}: starts, is trusted, heals and leaves`, (t) => takesPart(t, deployed, distribution))
+    const reason = noCrio()
+    if (reason === false) return
+    for (const name of WITH_CRIO)
+      t.test(`${name}: starts, is trusted, heals and leaves`, { skip: reason }, async () => undefined)
   })
