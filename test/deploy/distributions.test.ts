@@ -70,6 +70,8 @@ async function takesPart(t: Test, deployed: DeployedNode, distribution: Distribu
   const run = (spec: PodSpec) =>
     CriPod.run(node, onTree(spec, tree), { configMaps: { 'registry-trust': files }, recursiveReadOnly: true })
   const pod = await run(podSpec(await render(`overlays/${name}`)))
+  // The next one is asked at the same port.
+  t.teardown(() => pod.remove().catch(() => undefined))
   const agent = pod.container('agent')
   const status = await untilStatus(agent, ({ state }) => state === 'converged')
   t.match(status.registries, [{ state: 'trusted' }])

@@ -1,19 +1,29 @@
-// Which registry settings containerd ends up with when its main file imports others. Until 2.1 an imported file that
-// touches a plugin's table replaces that whole table, with exit code 0 and no log line; from 2.1 on the tables are
-// merged key by key. https://github.com/containerd/containerd/issues/5837 ; measured on 1.6, 1.7 and 2.1.
+// Which registry settings and which sandbox image containerd ends up with when its main file imports others.
+// Before 2.1 an imported file that touches a plugin's table replaces that whole table, with exit code 0 and no log line;
+// from 2.1 on the tables are merged key by key. https://github.com/containerd/containerd/issues/5837
+// From 2.0 on the table of schema 2 is moved into those of schema 3: before 2.3 once, after all files are merged, where
+// the last version line is older than 3; from 2.3 on in each file whose version is older than 4. A moved registry table
+// replaces the one that stands there (plugins/cri/images/plugin.go, migrateConfig).
+// Compared with `containerd config dump` of 1.6, 1.7, 2.1, 2.2, 2.3 and 2.4: test/containerd/config/imports.test.ts.
 import { type Problem, problem } from '../../model/errors.ts'
-import { tableAt } from '../../text/toml.ts'
+import { stringAt, tableAt } from '../../text/toml.ts'
 import { type ContainerdConfig, NO_REGISTRY_SETTINGS, type RegistrySettings } from './read.ts'
-import { CONFIG_SCHEMAS, type ContainerdVersion, isAtLeast, type SchemaVersion, schemasRead } from './schema-version.ts'
+import { CONFIG_SCHEMAS, type ContainerdVersion, isAtLeast, type SchemaVersion } from './schema-version.ts'
 
 export type EffectiveRegistry = RegistrySettings & {
   /** The file that decides `configPath`, or would: an edit anywhere else is without effect. */
   readonly decidedBy: string
 }
 
-export type MergeResult =
-  | { readonly ok: true; readonly registry: EffectiveRegistry }
-  | { readonly ok: false; readonly problem: Problem }
+export type EffectiveSandbox = {
+  /** Undefined: no file sets it, and containerd has its default. */
+  readonly image: string | undefined
+  readonly decidedBy: string
+}
+
+export type Effective = { readonly registry: EffectiveRegistry; readonly sandbox: EffectiveSandbox }
+
+export type MergeResult = ({ readonly ok: true } & Effective) | { readonly ok: false; readonly problem: Problem }
 
 /** `isMerged`: the distribution merges the files itself before containerd reads them, as k0s does. */
 export function effectiveRegistry(
@@ -24,10 +34,7 @@ export function effectiveRegistry(
 ): MergeResult {
   const newer = imports.find((file) => (file.declaredVersion ?? 0) > main.effectiveVersion)
   if (newer) return { ok: false, problem: newerImport(main, newer) }
-  return {
-    ok: true,
-    registry: isMerged || isAtLeast(version, 2, 1) ? mergeKeys(main, imports) : lastTableWins(main, imports, version),
-  }
+  return { ok: true, ...effective(main, imports, version, isMerged) }
 }
 
 /** 1.7 exits; 2.1 then takes the main file's tables for those of the newer schema and drops them; 2.3 exits. */
@@ -38,48 +45,110 @@ function newerImport(main: ContainerdConfig, file: ContainerdConfig): Problem {
   )
 }
 
-function lastTableWins(
+type From<T> = T & { readonly from: string }
+
+/** What one plugin's table says, and which file said it last; undefined: there is no such table, or key. */
+type Table = {
+  readonly owner: string | undefined
+  readonly registry: RegistrySettings | undefined
+  readonly configPath: From<{ readonly value: string }> | undefined
+  readonly sandbox: From<{ readonly value: string }> | undefined
+}
+
+/** The CRI tables by the name that a file gives them: of version 2, or 1, and of version 3. */
+type Tables = { readonly old: Table; readonly split: Table }
+
+type Merge = (a: Table, b: Table) => Table
+
+function effective(
   main: ContainerdConfig,
   imports: readonly ContainerdConfig[],
   version: ContainerdVersion,
-): EffectiveRegistry {
-  const ownerOf = (schema: SchemaVersion) => imports.findLast((file) => touches(file, schema)) ?? main
-  const layers = schemasRead(main.effectiveVersion, version).map((schema) => {
-    const owner = ownerOf(schema)
-    return { path: owner.path, settings: owner.registries[schema] }
-  })
-  const [first] = layers
-  return withDecider(layers, first?.path ?? main.path)
+  isMerged: boolean,
+): Effective {
+  const files = [main, ...imports]
+  const merge: Merge = isMerged || isAtLeast(version, 2, 1) ? mergeKeys : lastTableWins
+  const movesEach = isAtLeast(version, 2, 3)
+  const last = files.findLast(({ declaredVersion = 0 }) => declaredVersion > 0)?.declaredVersion ?? 1
+  const isOld = version.major < 2
+  const tables = files
+    .map((file) => {
+      const each = tablesOf(file, isOld ? [last === 1 ? 1 : 2] : renamed(file))
+      return movesEach && (file.declaredVersion ?? 0) < 4 ? moved(each) : each
+    })
+    .reduce((sum, each) => ({ old: merge(sum.old, each.old), split: merge(sum.split, each.split) }))
+  const { old, split } = !movesEach && lastOfNewerNames(files) < 3 ? moved(tables) : tables
+  const table = isOld ? old : split
+  const otherwise = merge === lastTableWins ? (table.owner ?? main.path) : main.path
+  return {
+    registry: {
+      ...(table.registry ?? NO_REGISTRY_SETTINGS),
+      configPath: table.configPath?.value ?? table.registry?.configPath,
+      decidedBy: table.configPath?.from ?? otherwise,
+    },
+    sandbox: { image: table.sandbox?.value, decidedBy: table.sandbox?.from ?? otherwise },
+  }
 }
 
-function touches(file: ContainerdConfig, schema: SchemaVersion): boolean {
-  const [table = []] = CONFIG_SCHEMAS[schema].criTables
-  return tableAt(file.parsed, table) !== undefined
+/** A file that was renamed counts as version 3, which moves nothing. */
+function lastOfNewerNames(files: readonly ContainerdConfig[]): number {
+  return files.findLast(({ declaredVersion = 0 }) => declaredVersion > 1)?.declaredVersion ?? 3
 }
 
-/**
- * Keys of schema 3 count in every file; keys of schema 2 only where the file, by its own line or the main file's, is
- * version 2.
- */
-function mergeKeys(main: ContainerdConfig, imports: readonly ContainerdConfig[]): EffectiveRegistry {
-  const layers = [main, ...imports].flatMap((file) => {
-    const version = file.declaredVersion ?? main.effectiveVersion
-    const layer = (schema: SchemaVersion) => ({ path: file.path, settings: file.registries[schema] })
-    return version === 2 ? [layer(2), layer(3)] : [layer(3)]
-  })
-  return withDecider(layers, main.path)
+/** From 2.0 on a file without a version, or of version 1, gets the names of version 2 first. */
+function renamed({ declaredVersion = 0 }: ContainerdConfig): readonly (1 | 2)[] {
+  return declaredVersion < 2 ? [1, 2] : [2]
 }
 
-type Layer = { readonly path: string; readonly settings: RegistrySettings }
+function tablesOf(file: ContainerdConfig, names: readonly (1 | 2)[]): Tables {
+  const old = names.map((schema) => tableOf(file, schema)).reduce(mergeKeys)
+  return { old, split: tableOf(file, 3) }
+}
 
-function withDecider(layers: readonly Layer[], otherwise: string): EffectiveRegistry {
-  const merged = layers.reduce((sum, { settings }) => mergeSettings(sum, settings), NO_REGISTRY_SETTINGS)
-  const decider = layers.findLast(({ settings }) => (settings.configPath ?? '') !== '')
-  return { ...merged, decidedBy: decider?.path ?? otherwise }
+function tableOf({ parsed, path, registries }: ContainerdConfig, schema: SchemaVersion): Table {
+  const { criTables, registry, sandboxImage } = CONFIG_SCHEMAS[schema]
+  const [table = []] = criTables
+  const settings = tableAt(parsed, registry) === undefined ? undefined : registries[schema]
+  const valued = (value: string | undefined) => ((value ?? '') === '' ? undefined : { value: value ?? '', from: path })
+  return {
+    owner: tableAt(parsed, table) === undefined ? undefined : path,
+    registry: settings,
+    configPath: valued(settings?.configPath),
+    sandbox: valued(stringAt(parsed, sandboxImage)),
+  }
+}
+
+/** Whole keys: a registry table without config_path takes the place of one that has it. */
+function moved({ old, split }: Tables): Tables {
+  if (old.owner === undefined) return { old, split }
+  const isReplaced = old.registry !== undefined
+  return {
+    old,
+    split: {
+      owner: old.owner,
+      registry: old.registry ?? split.registry,
+      configPath: isReplaced ? old.configPath : split.configPath,
+      sandbox: old.sandbox ?? split.sandbox,
+    },
+  }
+}
+
+function lastTableWins(a: Table, b: Table): Table {
+  return b.owner === undefined ? a : b
 }
 
 /** An empty value never overrides a set one (mergo's rule). */
-function mergeSettings(a: RegistrySettings, b: RegistrySettings): RegistrySettings {
+function mergeKeys(a: Table, b: Table): Table {
+  return {
+    owner: b.owner ?? a.owner,
+    registry: mergeSettings(a.registry, b.registry),
+    configPath: b.configPath ?? a.configPath,
+    sandbox: b.sandbox ?? a.sandbox,
+  }
+}
+
+function mergeSettings(a: RegistrySettings | undefined, b: RegistrySettings | undefined): RegistrySettings | undefined {
+  if (a === undefined || b === undefined) return b ?? a
   const union = (x: readonly string[], y: readonly string[]) => [...new Set([...x, ...y])]
   return {
     configPath: b.configPath || a.configPath,

@@ -1,9 +1,10 @@
 // Takes the agent's one key out of config.toml again: byte for byte as before where nobody touched the file since, and
 // by a surgical edit that keeps later edits of others where somebody did.
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
+import { stringAt } from '../../text/toml.ts'
 import { giveBack } from '../../text/toml-give-back.ts'
-import { readContainerdConfig } from './read.ts'
-import { CONFIG_SCHEMAS, isSchemaVersion } from './schema-version.ts'
+import { type ContainerdConfig, readContainerdConfig } from './read.ts'
+import { CONFIG_SCHEMAS, isSchemaVersion, type SchemaVersion } from './schema-version.ts'
 
 export type ConfigRestoration =
   | { readonly kind: 'unchanged' }
@@ -36,13 +37,15 @@ export async function restoreConfig({
   if (isAsWritten) return { kind: 'original', bytes: before }
   try {
     const config = readContainerdConfig(current, { path })
-    if (config.configPath !== directory || !isSchemaVersion(config.effectiveVersion)) return { kind: 'unchanged' }
-    const schema = CONFIG_SCHEMAS[config.effectiveVersion]
-    const was = before === undefined ? undefined : readContainerdConfig(before, { path }).text
-    const back = async (text: string, key: readonly string[]) => await giveBack(text, key, was, path)
-    const text = await back(config.text, [...schema.registry, 'config_path'])
-    const isSandboxOurs = sandboxImage !== undefined && config.sandboxImage === sandboxImage
-    return { kind: 'edited', bytes: Buffer.from(isSandboxOurs ? await back(text, schema.sandboxImage) : text) }
+    const then = before === undefined ? undefined : readContainerdConfig(before, { path })
+    const schema = ownSchema(config, then, directory)
+    if (schema === undefined) return { kind: 'unchanged' }
+    const back = async (text: string, key: readonly string[]) => await giveBack(text, key, then?.text, path)
+    const text = await back(config.text, [...CONFIG_SCHEMAS[schema].registry, 'config_path'])
+    const isSet = (one: SchemaVersion) => stringAt(config.parsed, CONFIG_SCHEMAS[one].sandboxImage) === sandboxImage
+    const sandbox = sandboxImage === undefined ? undefined : schemasOf(config).find(isSet)
+    const bytes = sandbox === undefined ? text : await back(text, CONFIG_SCHEMAS[sandbox].sandboxImage)
+    return { kind: 'edited', bytes: Buffer.from(bytes) }
   } catch (thrown) {
     const error = asAgentError(thrown)
     return {
@@ -50,4 +53,19 @@ export async function restoreConfig({
       problem: problem('CONFIG_EDIT_UNSUPPORTED', `${path}: config_path was not taken back: ${error.message}`),
     }
   }
+}
+
+/** Whose table the agent's config_path stands in: the file's own, or the one that takes effect beside it. */
+function ownSchema(
+  config: ContainerdConfig,
+  before: ContainerdConfig | undefined,
+  directory: string,
+): SchemaVersion | undefined {
+  const says = (file: ContainerdConfig | undefined, schema: SchemaVersion) => file?.registries[schema].configPath
+  const set = schemasOf(config).filter((schema) => says(config, schema) === directory)
+  return set.find((schema) => says(before, schema) !== directory) ?? set[0]
+}
+
+function schemasOf({ effectiveVersion }: ContainerdConfig): readonly SchemaVersion[] {
+  return isSchemaVersion(effectiveVersion) ? [...new Set<SchemaVersion>([effectiveVersion, 3, 2])] : []
 }

@@ -8,7 +8,6 @@ import { posix } from 'node:path'
 import { type AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { renderKey, renderString } from '../../text/toml.ts'
 import { lineOf, parseDocument } from '../../text/toml-document.ts'
-import { setKey } from '../../text/toml-edit.ts'
 import { type EffectiveRegistry, effectiveRegistry } from '../config/imports.ts'
 import { type ContainerdConfig, directoriesOf, readContainerdConfig } from '../config/read.ts'
 import {
@@ -19,6 +18,7 @@ import {
   parseContainerdVersion,
   schemaForNewFile,
 } from '../config/schema-version.ts'
+import { setInForce } from './in-force.ts'
 import { type Migration, type MigrationFacts, planMigration } from './migrate-legacy.ts'
 
 export type ConfigPathPlan =
@@ -146,11 +146,19 @@ async function planExisting(
     if (migration.kind === 'refused') return migration
     if (migration.kind === 'nothing') return refuse('LEGACY_REGISTRY_CONFIG', legacy)
     const { config: bytes, hostFolders, notes } = migration
+    const moved = effectiveRegistry(readContainerdConfig(bytes, { path: config.path }), imports, version)
+    if (!moved.ok || directoriesOf(moved.registry.configPath)[0] !== directory || moved.registry.mirrors.length > 0)
+      return refuse('LEGACY_REGISTRY_CONFIG', `${legacy}; ${twoTables(config)}`)
     return { kind: 'edit', directory, bytes, migration: { hostFolders, notes } }
   }
-  const key = [...CONFIG_SCHEMAS[schema].registry, 'config_path']
-  const text = await setKey(config.text, key, directory, { path: config.path })
+  const around = { imports, version, areImportsMerged: request.areImportsMerged }
+  const text = await setInForce('configPath', directory, config, around)
+  if (text === undefined) return refuse('CONTAINERD_CONFIG_UNSUPPORTED', twoTables(config))
   return { kind: 'edit', directory, bytes: Buffer.from(text) }
+}
+
+export function twoTables({ path }: ContainerdConfig): string {
+  return `${path}: it and its imports have CRI tables under the plugin ids of two versions, so that an edit takes no effect or changes more than its key: keep them under one`
 }
 
 function decidedElsewhere(config: ContainerdConfig, { decidedBy, configPath }: EffectiveRegistry): string {

@@ -1,22 +1,23 @@
 // The sandbox (pause) image in config.toml: one more key of the same file, set, kept and given back with the others.
 // Pure. Whether the image is on the node was found out before (reconcile/run/sandbox-image.ts).
 import { posix } from 'node:path'
-import { type ContainerdConfig, readContainerdConfig } from '../../containerd/config/read.ts'
+import { effectiveRegistry } from '../../containerd/config/imports.ts'
+import { readContainerdConfig } from '../../containerd/config/read.ts'
 import {
   acceptedSchemas,
   CONFIG_SCHEMAS,
   type ContainerdVersion,
-  isAtLeast,
   isSchemaVersion,
   parseContainerdVersion,
   schemaForNewFile,
 } from '../../containerd/config/schema-version.ts'
-import { schemaNotAccepted } from '../../containerd/edit/config-path.ts'
+import { schemaNotAccepted, twoTables } from '../../containerd/edit/config-path.ts'
+import { setInForce } from '../../containerd/edit/in-force.ts'
+import { layoutNamed } from '../../containerd/layouts.ts'
 import { AgentError, asAgentError, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
 import type { TargetInput } from '../../model/target.ts'
-import { renderKey, renderString, tableAt } from '../../text/toml.ts'
-import { setKey } from '../../text/toml-edit.ts'
+import { renderKey, renderString, stringAt } from '../../text/toml.ts'
 import { giveBack } from '../../text/toml-give-back.ts'
 import { rootFile, sha256 } from '../files/files.ts'
 import type { ObservedConfig } from './observe.ts'
@@ -64,10 +65,18 @@ async function withImage(bytes: Buffer | undefined, image: string, { facts }: Ob
     const text = config?.text ?? ''
     return Buffer.from(text + (text === '' || text.endsWith('\n') ? '' : eol) + lines.join(eol))
   }
-  const key = keyIn(config, version)
-  const elsewhere = setElsewhere(version, facts.imports)
-  if (elsewhere !== undefined) throw elsewhere
-  return Buffer.from(await setKey(config.text, key, image, { path }))
+  const { effectiveVersion: schema } = config
+  if (!isSchemaVersion(schema) || !acceptedSchemas(version).includes(schema))
+    throw new AgentError('CONTAINERD_CONFIG_UNSUPPORTED', schemaNotAccepted(config, version))
+  const imports = facts.imports.map((file) => readContainerdConfig(file.bytes, { path: file.path }))
+  const areImportsMerged = layoutNamed(facts.layout)?.dropIns !== undefined
+  const text = await setInForce('sandboxImage', image, config, { imports, version, areImportsMerged })
+  if (text !== undefined) return Buffer.from(text)
+  const merged = effectiveRegistry(config, imports, version, areImportsMerged)
+  const decidedBy = merged.ok ? merged.sandbox.decidedBy : path
+  const why =
+    decidedBy === path ? twoTables(config) : `${decidedBy}: this imported file decides the sandbox image; set it there`
+  throw new AgentError('CONTAINERD_CONFIG_UNSUPPORTED', merged.ok ? why : merged.problem.message)
 }
 
 function versionOf({ version, configFile }: ObservedConfig['facts']): ContainerdVersion {
@@ -75,27 +84,6 @@ function versionOf({ version, configFile }: ObservedConfig['facts']): Containerd
   if (parsed !== undefined) return parsed
   const text = `${configFile}: containerd calls its version "${version}", so it is not known where it reads the sandbox image`
   throw new AgentError('CONTAINERD_CONFIG_UNSUPPORTED', text)
-}
-
-function keyIn(config: ContainerdConfig, version: ContainerdVersion): readonly string[] {
-  const { effectiveVersion: schema } = config
-  if (isSchemaVersion(schema) && acceptedSchemas(version).includes(schema)) return CONFIG_SCHEMAS[schema].sandboxImage
-  throw new AgentError('CONTAINERD_CONFIG_UNSUPPORTED', schemaNotAccepted(config, version))
-}
-
-/** An imported file that decides it: an edit of config.toml would change nothing. */
-function setElsewhere(version: ContainerdVersion, imports: ObservedConfig['facts']['imports']): AgentError | undefined {
-  for (const { path, bytes } of imports) {
-    const config = readContainerdConfig(bytes, { path })
-    const isWhole =
-      !isAtLeast(version, 2, 1) &&
-      isSchemaVersion(config.effectiveVersion) &&
-      CONFIG_SCHEMAS[config.effectiveVersion].criTables.some((table) => tableAt(config.parsed, table) !== undefined)
-    if (config.sandboxImage === undefined && !isWhole) continue
-    const text = `${path}: this imported file decides the sandbox image; set it there`
-    return new AgentError('CONTAINERD_CONFIG_UNSUPPORTED', text)
-  }
-  return undefined
 }
 
 /** What was there before, as far as the image is still the one that the agent set. Undefined: no file. */
@@ -107,8 +95,11 @@ async function withdrawn(
   if (bytes === undefined) return undefined
   const path = facts.configFile
   const config = readContainerdConfig(bytes, { path })
-  if (config.sandboxImage !== set || !isSchemaVersion(config.effectiveVersion)) return bytes
-  const key = CONFIG_SCHEMAS[config.effectiveVersion].sandboxImage
+  const key = [config.effectiveVersion, 3, 2]
+    .filter(isSchemaVersion)
+    .map((schema) => CONFIG_SCHEMAS[schema].sandboxImage)
+    .find((one) => stringAt(config.parsed, one) === set)
+  if (key === undefined) return bytes
   const was = before === undefined ? undefined : readContainerdConfig(before, { path }).text
   return Buffer.from(await giveBack(config.text, key, was, path))
 }
