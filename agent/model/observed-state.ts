@@ -25,6 +25,8 @@ export type ContainerdFacts = {
   readonly importFolders: readonly string[]
   /** Why one of them cannot be seen: what containerd makes of config.toml is not known then. */
   readonly unseenImport?: Problem
+  /** Paths and patterns with which containerd does not start: the rehearsal's copy has to fail on them as well. */
+  readonly unloadableImports?: readonly string[]
   readonly layout: string
   /** What config_path is set to where nothing sets it. */
   readonly defaultCertsDirectory: string

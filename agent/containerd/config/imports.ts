@@ -83,7 +83,7 @@ function effective(
   return {
     registry: {
       ...(table.registry ?? NO_REGISTRY_SETTINGS),
-      configPath: table.configPath?.value ?? table.registry?.configPath,
+      configPath: table.configPath?.value,
       decidedBy: table.configPath?.from ?? otherwise,
     },
     sandbox: { image: table.sandbox?.value, decidedBy: table.sandbox?.from ?? otherwise },
@@ -109,7 +109,7 @@ function tableOf({ parsed, path, registries }: ContainerdConfig, schema: SchemaV
   const { criTables, registry, sandboxImage } = CONFIG_SCHEMAS[schema]
   const [table = []] = criTables
   const settings = tableAt(parsed, registry) === undefined ? undefined : registries[schema]
-  const valued = (value: string | undefined) => ((value ?? '') === '' ? undefined : { value: value ?? '', from: path })
+  const valued = (value: string | undefined) => (value === undefined ? undefined : { value, from: path })
   return {
     owner: tableAt(parsed, table) === undefined ? undefined : path,
     registry: settings,
@@ -137,7 +137,7 @@ function lastTableWins(a: Table, b: Table): Table {
   return b.owner === undefined ? a : b
 }
 
-/** An empty value never overrides a set one (mergo's rule). */
+/** A key that is there counts over the one before, also with nothing in it. */
 function mergeKeys(a: Table, b: Table): Table {
   return {
     owner: b.owner ?? a.owner,
@@ -151,7 +151,7 @@ function mergeSettings(a: RegistrySettings | undefined, b: RegistrySettings | un
   if (a === undefined || b === undefined) return b ?? a
   const union = (x: readonly string[], y: readonly string[]) => [...new Set([...x, ...y])]
   return {
-    configPath: b.configPath || a.configPath,
+    configPath: b.configPath ?? a.configPath,
     mirrors: union(a.mirrors, b.mirrors),
     configsTls: union(a.configsTls, b.configsTls),
     configsAuth: union(a.configsAuth, b.configsAuth),

@@ -67,6 +67,8 @@ export type ContainerdConfig = {
   readonly usesLocalImagePull: boolean
   /** Absolute paths or patterns, in the order written. */
   readonly imports: readonly string[]
+  /** The same as written. */
+  readonly importNames: readonly string[]
   readonly sandboxImage: string | undefined
   readonly debugAddress: string | undefined
   readonly metricsAddress: string | undefined
@@ -75,8 +77,6 @@ export type ContainerdConfig = {
   readonly state: string | undefined
   readonly disabledPlugins: readonly string[]
   readonly disablesCri: boolean
-  /** Tables that containerd reads past, for people. */
-  readonly ignored: readonly { readonly table: string; readonly reason: string }[]
   /** Hosts that lack quotes, of which containerd makes something else. */
   readonly unquoted: readonly { readonly table: string; readonly reason: string }[]
 }
@@ -105,6 +105,7 @@ function parseConfig(bytes: Buffer, path: string): ContainerdConfig {
   const effectiveVersion = declaredVersion === undefined || declaredVersion === 0 ? 1 : declaredVersion
   const schema = CONFIG_SCHEMAS[isSchemaVersion(effectiveVersion) ? effectiveVersion : 3]
   const registry = readRegistry(parsed, schema.registry)
+  const importNames = stringsAt(parsed, ['imports'])
   const disabledPlugins = stringsAt(parsed, ['disabled_plugins'])
   return {
     path,
@@ -128,7 +129,8 @@ function parseConfig(bytes: Buffer, path: string): ContainerdConfig {
     hasConfigsAuth: registry.configsAuth.length > 0,
     hasAuths: registry.auths.length > 0,
     usesLocalImagePull: itemAt(parsed, USE_LOCAL_IMAGE_PULL) === true,
-    imports: stringsAt(parsed, ['imports']).map((name) => posix.resolve(posix.dirname(path), name)),
+    imports: importNames.map((name) => posix.resolve(posix.dirname(path), name)),
+    importNames,
     sandboxImage: stringAt(parsed, schema.sandboxImage),
     debugAddress: stringAt(parsed, schema.debugAddress),
     metricsAddress: stringAt(parsed, schema.metricsAddress),
@@ -137,7 +139,6 @@ function parseConfig(bytes: Buffer, path: string): ContainerdConfig {
     state: stringAt(parsed, ['state']),
     disabledPlugins,
     disablesCri: disabledPlugins.some(isCriPlugin),
-    ignored: ignoredTables(parsed, declaredVersion, effectiveVersion),
     unquoted: unquotedHosts(parsed, schema.registry),
   }
 }
@@ -180,35 +181,6 @@ export function directoriesOf(configPath: string | undefined): readonly string[]
   return (configPath ?? '').split(':').filter((directory) => directory !== '')
 }
 
-/**
- * Tables that stand under the plugin id of another schema: containerd says nothing, or one warning, and goes on without
- * them.
- */
-function ignoredTables(
-  parsed: TomlTable,
-  declared: number | undefined,
-  effective: number,
-): readonly { table: string; reason: string }[] {
-  const present = (paths: readonly KeyPath[]) => paths.filter((path) => tableAt(parsed, path) !== undefined)
-  const [v1, v2] = [CONFIG_SCHEMAS[1].criTables, [CONFIG_SCHEMAS[2].registry, [...CRI_OF_2, 'containerd']]]
-  const split = CONFIG_SCHEMAS[3].criTables.filter((path) => path[1] !== CRI_OF_2[1])
-  const name = (path: KeyPath) => path.map((key) => (/^[\w-]+$/.test(key) ? key : `"${key}"`)).join('.')
-  if (effective === 1) {
-    const why = declared === undefined ? 'without a version line the file counts as version 1' : 'the file is version 1'
-    return present([CONFIG_SCHEMAS[2].criTables[0] ?? [], ...split]).map((path) => ({ table: name(path), reason: why }))
-  }
-  const old = present(v1).map((path) => ({
-    table: name(path),
-    reason: `this name belongs to version 1, the file is ${effective}`,
-  }))
-  if (effective < 3) return old
-  const moved = present(v2).map((path) => ({
-    table: name(path),
-    reason: `this name belongs to version 2, the file is ${effective}`,
-  }))
-  return [...old, ...moved]
-}
-
 const KEYS_OF_MIRROR = new Set(['endpoint', 'rewrite'])
 const KEYS_OF_CONFIG = new Set(['tls', 'auth'])
 
@@ -225,5 +197,3 @@ function unquotedHosts(parsed: TomlTable, path: KeyPath): readonly { table: stri
     })
   return [...find('mirrors', KEYS_OF_MIRROR), ...find('configs', KEYS_OF_CONFIG)]
 }
-
-const CRI_OF_2 = ['plugins', 'io.containerd.grpc.v1.cri']

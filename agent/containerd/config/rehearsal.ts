@@ -28,6 +28,8 @@ export type RehearsalRequest = {
   readonly configFile: string
   /** The imported files; they are copied too, as they could bring back what the copy must not have. */
   readonly imports: readonly { readonly path: string; readonly bytes: Buffer }[]
+  /** What is named there and cannot be loaded: the copy must fail on it as well. */
+  readonly unloadable?: readonly string[] | undefined
   readonly scratch: string
   /** Host directories for the test pulls; undefined leaves config_path as the candidate has it. */
   readonly certsDirectory: string | undefined
@@ -52,6 +54,7 @@ export async function rehearsalConfig(
   }))
   const links = [
     ...all.flatMap((file) => file.imports.filter((path) => isMissingLiteral(path, all))),
+    ...(request.unloadable ?? []),
     ...copies.map(({ relativePath }) => `${request.scratch}/${relativePath}`),
   ]
   const importEdits: readonly Edit[] =
@@ -166,8 +169,10 @@ function registryEdits(
   always: boolean,
 ): readonly Edit[] {
   const key = [...schema.registry, 'config_path']
+  // A registry table of another schema can take the place of this one.
+  const isThere = tableAt(file.parsed, schema.registry) !== undefined
   if (certsDirectory === undefined && legacyFile !== undefined) return legacyEdits(file.parsed, schema, legacyFile)
-  if (certsDirectory === undefined || !(always || itemAt(file.parsed, key) !== undefined)) return []
+  if (certsDirectory === undefined || !(always || isThere)) return []
   return [set(key, certsDirectory)]
 }
 

@@ -8,6 +8,7 @@ import { posix } from 'node:path'
 import { type AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { renderKey, renderString } from '../../text/toml.ts'
 import { lineOf, parseDocument } from '../../text/toml-document.ts'
+import { ignoredTables } from '../config/ignored.ts'
 import { type EffectiveRegistry, effectiveRegistry } from '../config/imports.ts'
 import { type ContainerdConfig, directoriesOf, readContainerdConfig } from '../config/read.ts'
 import {
@@ -125,7 +126,7 @@ async function planExisting(
     (registry.configPath ?? '') === '' ? undefined : directoryInForce(registry, [config, ...imports], version, request)
   if (found?.kind === 'refused') return found
   if (found?.kind === 'already-set' && legacy === undefined) return { kind: 'already-set', directory: found.directory }
-  const [mixed] = config.ignored
+  const [mixed] = ignoredTables(config, version)
   if (schema === 1 && mixed !== undefined)
     return refuse(
       'CONTAINERD_CONFIG_UNSUPPORTED',
@@ -161,10 +162,13 @@ export function twoTables({ path }: ContainerdConfig): string {
   return `${path}: it and its imports have CRI tables under the plugin ids of two versions, so that an edit takes no effect or changes more than its key: keep them under one`
 }
 
-function decidedElsewhere(config: ContainerdConfig, { decidedBy, configPath }: EffectiveRegistry): string {
-  if ((configPath ?? '') !== '')
-    return `${decidedBy}: sets config_path for ${config.path}, which imports it; the agent edits ${config.path} alone`
-  return `${decidedBy}: containerd before 2.1 replaces the whole CRI section of ${config.path} by the one of this imported file, so config_path must be set in this file`
+function decidedElsewhere(config: ContainerdConfig, registry: EffectiveRegistry): string {
+  const { decidedBy, configPath } = registry
+  const { path } = config
+  if (configPath === undefined)
+    return `${decidedBy}: containerd before 2.1 replaces the whole CRI section of ${path} by the one of this imported file, so config_path must be set in this file`
+  const what = configPath === '' ? 'sets config_path to nothing' : 'sets config_path'
+  return `${decidedBy}: ${what} for ${path}, which imports it; the agent edits ${path} alone`
 }
 
 /** No key at all is the same as no file, so a version line changes the meaning of nothing. */

@@ -7,6 +7,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { isTable, itemAt, renderKey, renderString, type TomlItem, type TomlTable, tableAt } from '../../text/toml.ts'
 import { type Edit, editKeys } from '../../text/toml-edit.ts'
+import { ignoredTables } from '../config/ignored.ts'
 import { effectiveRegistry } from '../config/imports.ts'
 import { type ContainerdConfig, readContainerdConfig } from '../config/read.ts'
 import {
@@ -226,7 +227,7 @@ function registryTable(config: ContainerdConfig, request: LegacyRequest): KeyPat
     return unusable(
       `${decidedBy}: containerd ${named(version)} replaces the whole CRI section of ${path} by the one of this imported file, and the agent edits ${path} alone`,
     )
-  const [mixed] = config.ignored
+  const [mixed] = ignoredTables(config, version)
   if (schema === 1 && mixed !== undefined)
     return problem('CONTAINERD_CONFIG_UNSUPPORTED', `${path}: containerd ignores [${mixed.table}]: ${mixed.reason}`)
   return CONFIG_SCHEMAS[schema].registry

@@ -6,8 +6,9 @@
 
 import { posix } from 'node:path'
 import { isCriPlugin, readContainerdConfig } from '../../containerd/config/read.ts'
+import { sandboxImageOf } from '../../containerd/config/sandbox-image.ts'
 import { crictlEndpoint, LAYOUTS, layoutsOfSocket, type NodeLayout } from '../../containerd/layouts.ts'
-import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
+import { AgentError, asAgentError } from '../../model/errors.ts'
 import { type ContainerdFacts, NO_RUNTIME, type ObservedContainerd } from '../../model/observed-state.ts'
 import type {
   CriClient,
@@ -15,15 +16,14 @@ import type {
   NodeFiles,
   ProcessInfo,
   RehearsalRunner,
-  RuntimeStatus,
   Systemd,
   UnitFacts,
 } from '../../model/ports.ts'
 import type { ObservePorts } from '../../model/run-ports.ts'
 import { readSettledText } from '../../targets/files/observe.ts'
-import { isPattern, matcherOf } from '../../text/file-pattern.ts'
 import { ownBinary, USUAL_BINARIES, usualBinary } from './binary.ts'
 import { findCrio, isCrio, observeCrio } from './crio.ts'
+import { readImports } from './imports.ts'
 import { systemRootsFacts } from './system-roots.ts'
 
 const CALL_MS = 5_000
@@ -71,7 +71,7 @@ async function observeAt(socket: string, unitSetting: string, ports: ObservePort
     const startedAt = earliest(process?.startedAt, unit?.startedAt)
     const environment = process?.environment ?? unit?.environment ?? {}
     const systemRoots = await systemRootsFacts(ports.files, { environment })
-    const imports = await readImports(config, configFile, layout, ports.files)
+    const imports = await readImports(config, { configFile, layout, version: runtimeVersion }, ports.files)
     const binary = await ownBinary(layout, ports.files)
     const facts: ContainerdFacts = {
       socket,
@@ -79,7 +79,7 @@ async function observeAt(socket: string, unitSetting: string, ports: ObservePort
       status,
       process,
       unit,
-      missingSandboxImage: await missingSandboxImage(status, config, configFile, cri),
+      missingSandboxImage: undefined,
       configFile,
       config,
       ...imports,
@@ -90,7 +90,8 @@ async function observeAt(socket: string, unitSetting: string, ports: ObservePort
       defaultCertsDirectory: layout.certsDirectory,
       isConfigGenerated: layout.isConfigGenerated,
     }
-    return { state: 'ready', facts, cri }
+    const missing = await missingSandboxImage(facts, cri)
+    return { state: 'ready', facts: { ...facts, missingSandboxImage: missing }, cri }
   } catch (thrown) {
     cri.close()
     return { state: 'down', socket, error: await withoutCri(asAgentError(thrown), socket, ports.files) }
@@ -143,25 +144,11 @@ function disablingCri(bytes: Buffer, path: string): readonly string[] {
   }
 }
 
-/** From 2.0 on CRI Status does not tell the image: then the file does. */
-async function missingSandboxImage(
-  status: RuntimeStatus,
-  config: FileState,
-  path: string,
-  cri: CriClient,
-): Promise<string | undefined> {
-  const image = status.sandboxImage ?? (config.kind === 'file' ? sandboxImageIn(config.bytes, path) : undefined)
+/** From 2.0 on CRI Status does not tell the image: then the files do. */
+async function missingSandboxImage(facts: ContainerdFacts, cri: CriClient): Promise<string | undefined> {
+  const image = facts.status.sandboxImage ?? sandboxImageOf(facts)
   if (image === undefined) return undefined
   return (await cri.imageExists(image, { timeoutMs: CALL_MS })) ? undefined : image
-}
-
-function sandboxImageIn(bytes: Buffer, path: string): string | undefined {
-  try {
-    return readContainerdConfig(bytes, { path }).sandboxImage
-  } catch {
-    // The plan reports the file with its position.
-    return undefined
-  }
 }
 
 /** What can be known of containerd without its socket: its binary and its configuration file. Throws AgentError. */
@@ -180,16 +167,17 @@ export async function observeOffline(
     )
   const configFile = configFileOf(undefined, found, layout)
   const config = await readConfig(configFile, ports.files)
+  const version = await ports.runner.version(ports.files.hostPath(binary))
   return {
     socket: NO_RUNTIME,
-    version: await ports.runner.version(ports.files.hostPath(binary)),
+    version,
     status: { runtimeReady: false, networkReady: false },
     process: undefined,
     unit: found,
     missingSandboxImage: undefined,
     configFile,
     config,
-    ...(await readImports(config, configFile, layout, ports.files)),
+    ...(await readImports(config, { configFile, layout, version }, ports.files)),
     ...(own === undefined ? {} : { ownBinary: own }),
     layout: layout.name,
     defaultCertsDirectory: layout.certsDirectory,
@@ -290,64 +278,6 @@ function configFileOf(process: ProcessInfo | undefined, unit: UnitFacts | undefi
   const at = argv.findIndex((word) => word === '-c' || word === '--config' || word === '-config')
   const named = at >= 0 ? argv[at + 1] : argv.find((word) => /^--?config=/.test(word))?.replace(/^--?config=/, '')
   return named?.startsWith('/') ? posix.normalize(named) : layout.configFile
-}
-
-type Imports = Pick<ContainerdFacts, 'imports' | 'importFolders' | 'unseenImport'>
-
-/**
- * In the order in which containerd merges them, what imported files import included; a pattern may have `*` in its last
- * part only.
- */
-async function readImports(
-  config: FileState,
-  configFile: string,
-  { dropIns }: NodeLayout,
-  files: NodeFiles,
-): Promise<Imports> {
-  const imports: { path: string; bytes: Buffer }[] = []
-  const folders = new Set<string>()
-  const unseen: Problem[] = []
-  const seen = new Set([configFile])
-  const named = config.kind === 'file' ? patternsOf(config.bytes, configFile) : []
-  const pending = named.map((path) => (path === dropIns?.merged ? `${dropIns.folder}/*.toml` : path))
-  for (let pattern = pending.shift(); pattern !== undefined; pattern = pending.shift()) {
-    const folder = posix.dirname(pattern)
-    folders.add(folder)
-    const end = `${configFile} imports it, and was left unchanged`
-    if (!files.isSeen(folder))
-      unseen.push(problem('TARGET_NOT_MOUNTED', `${pattern} is not mounted into this Pod; ${end}`))
-    for (const path of await matching(pattern, files)) {
-      if (seen.has(path)) continue
-      seen.add(path)
-      const state = await files.readFollowing(path)
-      if (state.kind === 'unreadable')
-        unseen.push(problem('NODE_FILE_UNREADABLE', `${path} cannot be read: ${state.reason}; ${end}`))
-      if (state.kind !== 'file') continue
-      imports.push({ path, bytes: state.bytes })
-      pending.push(...patternsOf(state.bytes, path))
-    }
-  }
-  const [unseenImport] = unseen
-  return { imports, importFolders: [...folders], ...(unseenImport === undefined ? {} : { unseenImport }) }
-}
-
-async function matching(pattern: string, files: NodeFiles): Promise<readonly string[]> {
-  const last = posix.basename(pattern)
-  if (!isPattern(last)) return [pattern]
-  const matcher = matcherOf(last)
-  // containerd does not start with such a pattern: a rehearsal tells it in containerd's own words.
-  if (matcher === undefined) return []
-  const folder = posix.dirname(pattern)
-  return (await files.list(folder)).filter((name) => matcher.test(name)).map((name) => `${folder}/${name}`)
-}
-
-function patternsOf(bytes: Buffer, path: string): readonly string[] {
-  try {
-    return readContainerdConfig(bytes, { path }).imports
-  } catch {
-    // A file that does not parse is reported by the plan, with its position.
-    return []
-  }
 }
 
 /**

@@ -67,6 +67,7 @@ async function rehearseOnce(
       containerdVersion: facts.version,
       configFile: facts.configFile,
       imports: facts.imports,
+      unloadable: facts.unloadableImports,
       scratch: scratch.folder,
       certsDirectory: planned.plan.certsDirectory === undefined ? undefined : `${scratch.folder}/certs.d`,
       legacyFile(path) {

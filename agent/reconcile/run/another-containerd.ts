@@ -1,6 +1,8 @@
 // `plan --with-containerd`: what becomes of this node's registries when another containerd starts on its files, before
 // somebody upgrades. Nothing is written: that containerd loads copies, as they are now and as `apply` would leave them.
+import { ignoredTables } from '../../containerd/config/ignored.ts'
 import { readContainerdConfig } from '../../containerd/config/read.ts'
+import { parseContainerdVersion } from '../../containerd/config/schema-version.ts'
 import { type Defect, defectsOf } from '../../containerd/defects.ts'
 import { type DesiredState, nothingDesired } from '../../model/desired-state.ts'
 import { AgentError, type Problem } from '../../model/errors.ts'
@@ -69,10 +71,11 @@ function asAnother(facts: ContainerdFacts, version: string): ContainerdFacts {
   return { ...facts, version, status: { runtimeReady: false, networkReady: false }, missingSandboxImage: undefined }
 }
 
-function ignoredIn({ config, configFile }: ContainerdFacts): AnotherContainerd['ignored'] {
+function ignoredIn({ config, configFile, version }: ContainerdFacts): AnotherContainerd['ignored'] {
   if (config.kind !== 'file') return []
   try {
-    return readContainerdConfig(config.bytes, { path: configFile }).ignored
+    const parsed = parseContainerdVersion(version)
+    return parsed === undefined ? [] : ignoredTables(readContainerdConfig(config.bytes, { path: configFile }), parsed)
   } catch (thrown) {
     // The rehearsal says it in that containerd's own words.
     if (thrown instanceof AgentError) return []

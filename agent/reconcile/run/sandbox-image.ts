@@ -1,10 +1,9 @@
 // The sandbox image, before anything is edited: pulled by containerd itself, so that it is there, for the architecture
 // of this node. Rule: without that config.toml keeps the image that it has, because no Pod starts without one.
-import { readContainerdConfig } from '../../containerd/config/read.ts'
+import { sandboxImageOf } from '../../containerd/config/sandbox-image.ts'
 import { brokenSandboxPin } from '../../containerd/defects.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
-import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Context } from '../../model/run.ts'
 import { proveRegistry } from '../prove/pull.ts'
 
@@ -18,22 +17,12 @@ export async function readySandboxImage(context: Context): Promise<ReadySandboxI
   const { desired, facts } = context
   const { sandboxImage, targets } = desired
   if (sandboxImage === undefined || targets.containerd.enabled === 'off') return { desired, problems: [] }
-  const why = isSet(sandboxImage, facts) ? undefined : await missing(sandboxImage, context)
+  // Already set: a missing image is a finding of its own, and holds up nothing.
+  const why = sandboxImageOf(facts) === sandboxImage ? undefined : await missing(sandboxImage, context)
   if (why === undefined) return { desired, problems: [] }
   const { sandboxImage: _, ...rest } = desired
   const text = `the sandbox image ${sandboxImage} was not set: ${why}`
   return { desired: { ...rest, isSandboxImageHeld: true }, problems: [problem('SANDBOX_IMAGE_NOT_READY', text)] }
-}
-
-/** Already in config.toml: a missing image is a finding of its own, and holds up nothing. */
-function isSet(image: string, { config, configFile }: ContainerdFacts): boolean {
-  if (config.kind !== 'file') return false
-  try {
-    return readContainerdConfig(config.bytes, { path: configFile }).sandboxImage === image
-  } catch {
-    // The plan reports the file with its position.
-    return false
-  }
 }
 
 /** Why the image cannot be relied on; undefined: it is there for this node. */

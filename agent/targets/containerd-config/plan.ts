@@ -231,12 +231,16 @@ function isVerifiedByAnchors(host: string, { desired, unverified }: TargetInput)
 function alreadySet(
   { directory }: Extract<ConfigPathPlan, { kind: 'already-set' }>,
   unchanged: ConfigTargetPlan,
-  { status, configFile }: ContainerdFacts,
+  { status, configFile, unloadableImports = [], unseenImport }: ContainerdFacts,
 ): ConfigTargetPlan {
   const loaded = status.loadedConfigPath
+  const isBroken = unloadableImports.length > 0 && unseenImport !== undefined
   const isLoaded =
     loaded === undefined || loaded.split(':').some((one) => one !== '' && posix.resolve(one) === directory)
-  if (isLoaded) return { ...unchanged, certsDirectory: directory }
+  const warnings = isBroken ? [unseenImport] : []
+  if (isLoaded) return { ...unchanged, certsDirectory: directory, warnings }
+  // A containerd that is stopped now does not come back.
+  if (isBroken) return { ...unchanged, certsDirectory: directory, problems: [unseenImport] }
   const reason = `${configFile} sets config_path to ${directory}, but the running containerd has loaded ${loaded === '' ? 'none' : loaded}`
   return { ...unchanged, certsDirectory: directory, restart: { required: true, reason } }
 }

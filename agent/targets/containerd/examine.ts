@@ -1,5 +1,6 @@
 // What is wrong with what containerd reads, whoever wrote it: tables that it passes over, host directories that it
 // ignores.
+import { ignoredTables } from '../../containerd/config/ignored.ts'
 import { readContainerdConfig } from '../../containerd/config/read.ts'
 import { parseContainerdVersion } from '../../containerd/config/schema-version.ts'
 import { checkTree } from '../../containerd/hosts/lookup.ts'
@@ -29,16 +30,23 @@ const OTHER_VERSION = 'Move the settings to the table of this version, or correc
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 
-function configAilments({ config, configFile, version }: ContainerdFacts): readonly TargetAilment[] {
+function configAilments(facts: ContainerdFacts): readonly TargetAilment[] {
+  const { config, configFile, version, unloadableImports = [], unseenImport } = facts
   if (config.kind !== 'file') return []
+  const broken: readonly TargetAilment[] =
+    unseenImport === undefined || unloadableImports.length === 0
+      ? []
+      : [{ severity: 'error', where: configFile, what: unseenImport.message, remedy: unseenImport.remedy }]
   try {
     const read = readContainerdConfig(config.bytes, { path: configFile })
-    const ignored = [...read.ignored, ...read.unquoted].map(
+    const parsed = parseContainerdVersion(version)
+    const otherwise = parsed === undefined ? [] : ignoredTables(read, parsed)
+    const ignored = [...otherwise, ...read.unquoted].map(
       ({ table, reason }): TargetAilment => ({
         severity: 'error',
         where: configFile,
         what: `containerd ${version} ignores [${table}]: ${reason}`,
-        remedy: read.ignored.some((one) => one.table === table) ? OTHER_VERSION : `${capital(reason)}.`,
+        remedy: otherwise.some((one) => one.table === table) ? OTHER_VERSION : `${capital(reason)}.`,
       }),
     )
     const noVersion: readonly TargetAilment[] =
@@ -53,7 +61,7 @@ function configAilments({ config, configFile, version }: ContainerdFacts): reado
             },
           ]
         : []
-    return [...ignored, ...noVersion]
+    return [...broken, ...ignored, ...noVersion]
   } catch (thrown) {
     const { message, remedy } = asAgentError(thrown)
     return [{ severity: 'error', where: configFile, what: message, remedy }]

@@ -1,13 +1,19 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { ignoredTables } from '../../../agent/containerd/config/ignored.ts'
 import { readContainerdConfig } from '../../../agent/containerd/config/read.ts'
+import type { ContainerdVersion } from '../../../agent/containerd/config/schema-version.ts'
 import { AgentError } from '../../../agent/model/errors.ts'
 
 const path = '/etc/containerd/config.toml'
 const read = (text: string) => readContainerdConfig(Buffer.from(text), { path })
 const golden = (name: string) =>
   readContainerdConfig(readFileSync(join(import.meta.dirname, '../golden', name)), { path })
+
+const V1: ContainerdVersion = { major: 1, minor: 7, patch: 24 }
+const V2_1: ContainerdVersion = { major: 2, minor: 1, patch: 9 }
+const V2_3: ContainerdVersion = { major: 2, minor: 3, patch: 4 }
 
 t.test('reads the defaults of real generations', async (t) => {
   const table = {
@@ -37,7 +43,7 @@ t.test('reads the defaults of real generations', async (t) => {
     t.equal(config.effectiveVersion, version, name)
     t.has(config, facts, name)
     t.strictSame(config.configPathDirectories, [], name)
-    t.strictSame(config.ignored, [], name)
+    t.strictSame(ignoredTables(config, version < 3 ? V1 : V2_1), [], name)
     t.notOk(config.hasMirrors || config.hasConfigsTls || config.hasConfigsAuth || config.hasAuths, name)
     t.notOk(config.isEmpty, name)
   }
@@ -110,7 +116,7 @@ t.test('counts a file without a version line as version 1 and says what is ignor
   t.equal(config.declaredVersion, undefined)
   t.equal(config.effectiveVersion, 1)
   t.equal(config.configPath, undefined)
-  t.strictSame(config.ignored, [
+  t.strictSame(ignoredTables(config, V1), [
     {
       table: 'plugins."io.containerd.grpc.v1.cri"',
       reason: 'without a version line the file counts as version 1',
@@ -124,10 +130,28 @@ t.test('says which tables of another schema are ignored', async (t) => {
   )
   t.equal(inThree.configPath, undefined)
   t.strictSame(
-    inThree.ignored.map(({ table }) => table),
+    ignoredTables(inThree, V2_1).map(({ table }) => table),
     ['plugins.cri', 'plugins."io.containerd.grpc.v1.cri".registry'],
   )
-  t.strictSame(read('version = 3\n[plugins."io.containerd.grpc.v1.cri"]\nstream_server_port = "0"\n').ignored, [])
+  const stream = read('version = 3\n[plugins."io.containerd.grpc.v1.cri"]\nstream_server_port = "0"\n')
+  t.strictSame(ignoredTables(stream, V2_1), [])
+})
+
+t.test('what is ignored depends on the containerd too', async (t) => {
+  const [two, three] = [
+    'plugins."io.containerd.grpc.v1.cri".registry',
+    'plugins."io.containerd.cri.v1.images".registry',
+  ]
+  const both = (line: string) => read(`${line}\n[${two}]\nconfig_path = "/c"\n[${three}]\nconfig_path = "/d"\n`)
+  const ignored = (line: string, version: ContainerdVersion) =>
+    ignoredTables(both(line), version).map(({ table }) => table)
+  t.strictSame(ignored('version = 2', V1), ['plugins."io.containerd.cri.v1.images"'])
+  t.strictSame(ignored('version = 2', V2_1), [three], 'the older one takes its place')
+  t.strictSame(ignored('version = 3', V2_1), [two])
+  t.strictSame(ignored('version = 3', V2_3), [three], 'from 2.3 on each file is moved')
+  t.strictSame(ignored('version = 4', V2_3), [two])
+  t.strictSame(ignored('', V2_1), [two])
+  t.strictSame(ignored('', V2_3), [three])
 })
 
 t.test('tells an empty file from one with keys', async (t) => {

@@ -14,6 +14,7 @@ const RUNTIME_ID = 'io.containerd.cri.v1.runtime'
 type Options = {
   readonly version?: string
   readonly imports?: readonly (readonly [path: string, text: string])[]
+  readonly unloadable?: readonly string[]
   readonly certsDirectory?: string | undefined
   readonly legacyFile?: (path: string) => string
 }
@@ -23,6 +24,7 @@ async function rehearse(text: string | undefined, options: Options = {}) {
     containerdVersion: options.version ?? '1.7.24~ds1',
     configFile: '/etc/containerd/config.toml',
     imports: (options.imports ?? []).map(([path, content]) => ({ path, bytes: Buffer.from(content) })),
+    unloadable: options.unloadable,
     scratch: SCRATCH,
     certsDirectory: 'certsDirectory' in options ? options.certsDirectory : `${SCRATCH}/certs.d`,
     ...(options.legacyFile === undefined ? {} : { legacyFile: options.legacyFile }),
@@ -277,6 +279,18 @@ required_plugins = ["io.containerd.internal.v1.opt"]
 t.test('an import that is named and missing still keeps the copy from starting', async (t) => {
   const copy = await rehearseMain('version = 2\nimports = ["gone.toml", "conf.d/*.toml"]\n')
   t.strictSame(itemAt(copy, ['imports']), ['/etc/containerd/gone.toml'])
+})
+
+t.test('what containerd does not start with keeps the copy from starting too', async (t) => {
+  const text = 'version = 3\nimports = ["conf.d/[*.toml"]\n'
+  const copy = await rehearseMain(text, { version: '2.3.4', unloadable: ['/etc/containerd/conf.d/[*.toml'] })
+  t.strictSame(itemAt(copy, ['imports']), ['/etc/containerd/conf.d/[*.toml'])
+})
+
+t.test('a registry table that can take the place of the other one reads the staged host directories too', async (t) => {
+  const copy = await rehearseMain(`version = 3\n[${CRI}.registry]\n`, { version: '2.3.4' })
+  for (const id of [CRI_ID, IMAGES_ID])
+    t.equal(itemAt(copy, ['plugins', id, 'registry', 'config_path']), `${SCRATCH}/certs.d`, id)
 })
 
 t.test('the defaults of every generation become a copy with places of its own', async (t) => {

@@ -285,8 +285,8 @@ t.test('from 2.1 on the tables are merged, and legacy sections of an import coun
   t.equal(await plan('v2.1.9', `${MAIN}[${TABLE}]\nconfig_path = "/x"\n`, [[NVIDIA, runtimes]]), 'already-set /x')
   t.equal(
     await plan('v2.1.9', `${MAIN}[${TABLE}]\nconfig_path = "/x"\n`, [[NVIDIA, `[${TABLE}]\nconfig_path = ""\n`]]),
-    'already-set /x',
-    'an empty value overrides nothing',
+    `${UNSUPPORTED} ${NVIDIA}: sets config_path to nothing for ${configFile}, which imports it; the agent edits ${configFile} alone`,
+    'an empty value counts over a set one, as in a part of `containerd config default`',
   )
   t.equal(await plan('v2.1.9', MAIN, [[NVIDIA, `[${IMAGES}]\nconfig_path = "/three"\n`]]), 'already-set /three')
   t.equal(
@@ -301,6 +301,20 @@ t.test(
     const main = 'version = 3\nimports = ["/etc/containerd/conf.d/*.toml"]\n'
     t.match(await plan('v2.1.9', main, [[NVIDIA, `[${TABLE}]\nconfig_path = "/x"\n`]]), /^edit\n/)
     t.equal(await plan('v2.1.9', main, [[NVIDIA, `version = 2\n[${TABLE}]\nconfig_path = "/x"\n`]]), 'already-set /x')
+  },
+)
+
+t.test(
+  'from 2.3 on a table of version 2 takes the place of the other one, and an edit goes where it counts',
+  async (t) => {
+    const two = `version = 3\n[${TABLE}]\nconfig_path = "/x"\n`
+    t.equal(await plan('2.3.4', two), 'already-set /x')
+    t.match(await plan('2.1.9', two), /^edit\n/, 'before, the file is of version 3, and the table is read past')
+    const both = `version = 3\n[${IMAGES}]\nconfig_path = "/y"\n[${TABLE}]\n`
+    t.equal(await plan('2.1.9', both), 'already-set /y')
+    t.equal((await plan('2.3.4', both)).replace(/^ +/gm, ''), `edit\n${both}config_path = "${directory}"\n`)
+    const logins = `version = 2\n[${IMAGES}.configs."a.test".auth]\nusername = "robot"\n`
+    t.match(await plan('2.1.9', logins), `[${IMAGES}]\n`, 'a table of version 2 would take the logins away')
   },
 )
 

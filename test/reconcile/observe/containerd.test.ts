@@ -146,8 +146,9 @@ async function fail(): Promise<never> {
   throw new Error('not asked for')
 }
 
-async function importsOf(root: string, files: NodeFiles = nodeFiles({ root })) {
-  const facts = await observeOffline('auto', { ...portsOf(root), files, runner })
+async function importsOf(root: string, files: NodeFiles = nodeFiles({ root }), version = '1.7.24') {
+  const ports = { ...portsOf(root), files, runner: { ...runner, version: async () => version } }
+  const facts = await observeOffline('auto', ports)
   return { paths: facts.imports.map(({ path }) => path), folders: facts.importFolders, unseen: facts.unseenImport }
 }
 
@@ -156,7 +157,7 @@ t.test('imported files that import others: each once, in the order in which cont
     usr: { bin: { containerd: '' } },
     etc: {
       containerd: {
-        'config.toml': 'imports = ["conf.d/*.toml", "last.toml", "/etc/containerd/none.toml"]\n',
+        'config.toml': 'imports = ["conf.d/*.toml", "last.toml"]\n',
         'last.toml': 'imports = ["config.toml", "last.toml"]\n',
         'conf.d': {
           'a.toml': 'imports = ["../nested/z.toml", "b.toml"]\n',
@@ -173,6 +174,40 @@ t.test('imported files that import others: each once, in the order in which cont
     folders: ['/etc/containerd/conf.d', '/etc/containerd', '/etc/containerd/nested'],
     unseen: undefined,
   })
+})
+
+t.test('imports are found as Go finds them, and what containerd does not start with is told', async (t) => {
+  const on = async (name: string, version?: string) => {
+    const root = t.testdir({
+      usr: { bin: { containerd: '' } },
+      'conf.d': { 'root.toml': '' },
+      etc: {
+        containerd: {
+          'config.toml': `imports = ["${name}"]\n`,
+          'conf.d': { 'a.toml': '', 'b.toml': '', '[ab].toml': '' },
+          more: { 'a.toml': '', sub: {}, gone: t.fixture('symlink', '/nowhere') },
+        },
+      },
+    })
+    const { paths, unseen } = await importsOf(root, undefined, version)
+    return unseen === undefined ? paths.join(' ') : `${unseen.code} ${unseen.message.split(': ')[0]}`
+  }
+  const folder = '/etc/containerd'
+  t.equal(await on(`${folder}/*/a.toml`), `${folder}/conf.d/a.toml ${folder}/more/a.toml`, 'a pattern of folders')
+  t.equal(await on(`${folder}/c?nf.d/[a]*.toml`), `${folder}/conf.d/a.toml`)
+  t.equal(await on(`${folder}/conf.d/[ab].toml`), `${folder}/conf.d/[ab].toml`, 'no pattern without a *')
+  t.equal(await on('conf.d/a*'), `${folder}/conf.d/a.toml`)
+  t.equal(await on('conf.d/*', '1.6.20'), '/conf.d/root.toml', "before 1.7 in containerd's own folder")
+  t.equal(await on('conf.d/a.toml', '1.6.20'), `${folder}/conf.d/a.toml`)
+  t.equal(await on(`${folder}/absent/*`), '')
+  for (const [name, why] of [
+    ['none.toml', `${folder}/none.toml is not there`],
+    ['', `${folder} is a folder`],
+    ['more/s*', `${folder}/more/sub is a folder`],
+    ['more/g*', `${folder}/more/gone is not there`],
+    [`${folder}/conf.d/[*`, `${folder}/conf.d/[* is not a pattern that Go knows`],
+  ] as const)
+    t.equal(await on(name), `CONTAINERD_CONFIG_UNREADABLE ${why}`)
 })
 
 t.test('an imported file that cannot be read is told: what containerd makes of it is not known', async (t) => {

@@ -1,9 +1,11 @@
 // What the plan makes of configurations that import others, against the real containerd: what it says is set is set, and
 // an edit sets config_path and the sandbox image for containerd and changes nothing else. REGISTRY_TRUST_FULL=1: 300 for
 // each containerd.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t, { type Test } from 'tap'
+import { rehearsalConfig } from '../../../agent/containerd/config/rehearsal.ts'
+import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
 import type { Planned } from '../../../agent/model/plan.ts'
 import type { ObservePorts } from '../../../agent/model/run-ports.ts'
 import { EMPTY_STATE } from '../../../agent/model/state.ts'
@@ -24,7 +26,9 @@ const wanted = desired({
 })
 const { sandboxImage: _, ...withoutSandbox } = wanted
 
-async function planOf(generation: Generation, config: string, what: typeof withoutSandbox): Promise<Planned> {
+type Looked = { readonly planned: Planned; readonly facts: ContainerdFacts }
+
+async function look(generation: Generation, config: string, what: typeof withoutSandbox): Promise<Looked> {
   const node = scratchNode('/')
   const unit = {
     ...{ name: 'containerd.service', loadState: 'loaded', mainPid: 1, environment: {} },
@@ -37,7 +41,18 @@ async function planOf(generation: Generation, config: string, what: typeof witho
     runner: { version: async () => generation.version },
   } as unknown as Parameters<typeof observeOffline>[1] & ObservePorts
   const facts = await observeOffline('containerd.service', ports)
-  return await makePlan({ desired: what, state: EMPTY_STATE, facts }, node)
+  return { facts, planned: await makePlan({ desired: what, state: EMPTY_STATE, facts }, node) }
+}
+
+/** What the rehearsal's copy of containerd would load; undefined: it does not start. */
+async function copyOf(t: Test, { planned, facts }: Looked, generation: Generation): Promise<Loaded | undefined> {
+  const scratch = join(t.testdirName, 'copy')
+  const files = await rehearsalConfig(planned.candidateConfig, {
+    ...{ containerdVersion: facts.version, configFile: facts.configFile, imports: facts.imports },
+    ...{ unloadable: facts.unloadableImports, scratch, certsDirectory: '/copy/certs.d' },
+  })
+  layOut(new Map(files.map(({ relativePath, bytes }) => [relativePath, bytes.toString('utf8')])), scratch)
+  return dumped(generation, join(scratch, 'config.toml'))
 }
 
 const firstOf = (configPath: string) => configPath.split(':').find((one) => one !== '')
@@ -45,7 +60,7 @@ const firstOf = (configPath: string) => configPath.split(':').find((one) => one 
 /** What the plan promises and containerd does not do; undefined: they agree, or the plan does nothing and says why. */
 function difference({ plan }: Planned, before: Loaded, config: string, generation: Generation, isSandboxSet: boolean) {
   if (plan.problems.length > 0) return undefined
-  const written = plan.changes.find(({ target }) => target === 'containerd-hosts')?.path
+  const written = plan.changes.find(({ path }) => path.includes('/harbor.example.net'))?.path
   const directory = written?.replace(/\/harbor\.example\.net.*$/, '')
   const edit = plan.changes.find(({ target }) => target === 'containerd-config')
   if (edit?.after.kind === 'file') writeFileSync(config, edit.after.bytes)
@@ -69,14 +84,18 @@ async function compare(t: Test, generation: Generation): Promise<void> {
     layOut(files, folder)
     const config = join(folder, 'config.toml')
     const before = dumped(generation, config)
-    if (before === undefined) continue
     const isSandboxSet = index % 2 === 1
-    const plan = await planOf(generation, config, isSandboxSet ? wanted : withoutSandbox)
-    const original = readFileSync(config, 'utf8')
-    const found = difference(plan, before, config, generation, isSandboxSet)
-    if (found !== undefined) t.fail(found, { files: shown(files), before, original })
+    const looked = await look(generation, config, isSandboxSet ? wanted : withoutSandbox)
+    const { problems } = looked.planned.plan
+    const copy = problems.length > 0 ? undefined : await copyOf(t, looked, generation)
+    const tell = (what: string) => t.fail(what, { files: shown(files), before })
+    if (before === undefined && copy !== undefined) tell('the copy of the rehearsal starts, containerd does not')
+    if (before === undefined) continue
+    const found = difference(looked.planned, before, config, generation, isSandboxSet)
+    if (found !== undefined) tell(found)
+    if (problems.length === 0 && copy?.configPath !== '/copy/certs.d') tell(`the copy reads ${copy?.configPath}`)
     compared += 1
-    planned += plan.plan.problems.length === 0 ? 1 : 0
+    planned += problems.length === 0 ? 1 : 0
   }
   t.ok(compared > COUNT / 4 && planned > COUNT / 10, `${compared} loaded, ${planned} planned`)
 }
