@@ -6,7 +6,6 @@
 
 import { posix } from 'node:path'
 import { isCriPlugin, readContainerdConfig } from '../../containerd/config/read.ts'
-import { sandboxImageOf } from '../../containerd/config/sandbox-image.ts'
 import { crictlEndpoint, LAYOUTS, layoutsOfSocket, type NodeLayout } from '../../containerd/layouts.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import { type ContainerdFacts, NO_RUNTIME, type ObservedContainerd } from '../../model/observed-state.ts'
@@ -24,6 +23,7 @@ import { readSettledText } from '../../targets/files/observe.ts'
 import { ownBinary, USUAL_BINARIES, usualBinary } from './binary.ts'
 import { findCrio, isCrio, observeCrio } from './crio.ts'
 import { readImports } from './imports.ts'
+import { sandboxImageOf } from './sandbox-image.ts'
 import { systemRootsFacts } from './system-roots.ts'
 
 const CALL_MS = 5_000

@@ -1,10 +1,11 @@
 // The sandbox image, before anything is edited: pulled by containerd itself, so that it is there, for the architecture
 // of this node. Rule: without that config.toml keeps the image that it has, because no Pod starts without one.
-import { sandboxImageOf } from '../../containerd/config/sandbox-image.ts'
+
 import { brokenSandboxPin } from '../../containerd/defects.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { Context } from '../../model/run.ts'
+import { sandboxImageOf } from '../observe/sandbox-image.ts'
 import { proveRegistry } from '../prove/pull.ts'
 
 const CALL_MS = 5_000

@@ -1,9 +1,10 @@
 // The sandbox (pause) image that config.toml and the files that it imports make containerd use.
+
+import { effectiveRegistry } from '../../containerd/config/imports.ts'
+import { readContainerdConfig } from '../../containerd/config/read.ts'
+import { parseContainerdVersion } from '../../containerd/config/schema-version.ts'
+import { layoutNamed } from '../../containerd/layouts.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
-import { layoutNamed } from '../layouts.ts'
-import { effectiveRegistry } from './imports.ts'
-import { readContainerdConfig } from './read.ts'
-import { parseContainerdVersion } from './schema-version.ts'
 
 /** Undefined: none of them sets it, or they cannot be read, which the plan reports. */
 export function sandboxImageOf({ config, configFile, imports, version, layout }: ContainerdFacts): string | undefined {
