@@ -101,6 +101,8 @@ export function createAnnouncer(
         }
       }
       conditions.spend(before - room)
+      // A halt must not wait behind the restarts of thousands of nodes.
+      waiting.sort((left, right) => Number(left.event.type === 'Normal') - Number(right.event.type === 'Normal'))
       const due = waiting.splice(0, events.available(EVENTS_PER_SECOND, nowMs))
       events.spend(due.length)
       for (const one of due) void tellNow(one, nowMs)

@@ -9,6 +9,7 @@ import type { FleetSettings } from '../model/fleet.ts'
 import type { AgentClient, FleetApi, FleetView } from '../model/fleet-cluster.ts'
 import type { Clock, Log } from '../model/ports.ts'
 import { createAnnouncer, type Spoken } from './announcer.ts'
+import { happenings, type Looked } from './happenings.ts'
 import { createLeadership } from './leadership.ts'
 import type { FleetPicture, NodeLine } from './picture.ts'
 import { createPoller, type Poller } from './poller.ts'
@@ -20,7 +21,7 @@ import { noteOf as parsedNote, toldLabels } from './touches.ts'
 import { conditionOf, fleetState } from './verdict.ts'
 import { createWaker } from './waker.ts'
 import type { WakingNode } from './waking.ts'
-import { isCanary } from './waves.ts'
+import { isCanary, soaking } from './waves.ts'
 
 /** A kubelet mounts what was told within this. */
 const MOUNT_MS = 500
@@ -71,6 +72,7 @@ export function createController(options: ControllerOptions): Controller {
   const toucher = createToucher({ api, now, log })
   const waker = createWaker(api, options.wake, log)
   let pulls: ReadonlyMap<string, readonly string[]> = new Map()
+  let looked: ReadonlyMap<string, Looked> = new Map()
   let memory: LeaderMemory = NEW_MEMORY
   let halted: string | undefined
   let ledSinceMs = 0
@@ -82,6 +84,7 @@ export function createController(options: ControllerOptions): Controller {
     const nowMs = now()
     if (!wasLeading) {
       memory = NEW_MEMORY
+      looked = new Map()
       ledSinceMs = nowMs
     }
     poller.keepOnly(view.nodes())
@@ -102,11 +105,14 @@ export function createController(options: ControllerOptions): Controller {
     tellHalt(step)
     halted = step.halted
     const all = lines()
+    tellHappenings(all)
     wakePods(all, nowMs)
     touch()
+    const soaked = soaking({ nodes, memory, settings: settings().rollout, nowMs })
+    const watched = new Set([...pulls.keys(), ...soaked])
     poller.poll(
       view.pods().values(),
-      paceOf(all, (line) => isExpected(line, nowMs), pulls),
+      paceOf(all, (line) => isExpected(line, nowMs), watched),
       nowMs,
     )
     measureChange(all, nowMs)
@@ -148,6 +154,14 @@ export function createController(options: ControllerOptions): Controller {
       const nodeUid = view.nodes().get(name)?.uid ?? ''
       announcer.tell({ node: name, nodeUid, type: 'Warning', reason: 'RolloutHalted', message })
     }
+  }
+
+  function tellHappenings(all: readonly NodeLine[]): void {
+    const uidOf = (node: string) => view.nodes().get(node)?.uid ?? ''
+    const nodes = all.map(({ facts: { node, summary } }) => ({ node, uid: uidOf(node), summary }))
+    const { events, known } = happenings(nodes, looked)
+    looked = known
+    for (const event of events) announcer.tell(event)
   }
 
   /** From when the change was seen until the node proves it. */
@@ -259,10 +273,10 @@ function wakingNode({ facts, state }: NodeLine, poller: Poller): WakingNode | un
 function paceOf(
   lines: readonly NodeLine[],
   isExpected: (line: NodeLine) => boolean,
-  pulls: ReadonlyMap<string, unknown>,
+  watched: ReadonlySet<string>,
 ): (node: string) => Pace {
-  // The Pods that wait for a pull wait for the answer.
-  const pace = (line: NodeLine) => (pulls.has(line.facts.node) ? 'fast' : paceFor(line, () => isExpected(line)))
+  // Pods that wait for a pull wait for the answer, and all nodes for that of a canary.
+  const pace = (line: NodeLine) => (watched.has(line.facts.node) ? 'fast' : paceFor(line, () => isExpected(line)))
   const paces = new Map(lines.map((line) => [line.facts.node, pace(line)]))
   return (node) => paces.get(node) ?? 'fast'
 }

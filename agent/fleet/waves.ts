@@ -46,6 +46,20 @@ export function nextToGrant(wave: Wave): NextToGrant {
 
 type Candidate = FleetNode & { readonly report: NonNullable<FleetNode['report']> }
 
+/**
+ * Nodes of a canary that are watched for `soak`: whoever is made worse in that time, or is taken back by hand, holds the
+ * others back only if it is asked in time.
+ */
+export function soaking({ nodes, settings, memory, nowMs }: Omit<Wave, 'config' | 'record'>): ReadonlySet<string> {
+  const isWatched = (generation: string) => {
+    const overMs = memory.canaryOverMs.get(generation)
+    return overMs !== undefined && nowMs - overMs < settings.soakMs
+  }
+  const grants = nodes.flatMap(({ name, report }) => (report?.summary.grant ? [{ name, ...report.summary.grant }] : []))
+  const watched = grants.filter(({ phase, generation }) => phase === 'done' && isWatched(generation))
+  return new Set(watched.map(({ name }) => name))
+}
+
 /** Waits for a grant, and for nothing else, in the configuration in force, and can be spared. */
 function candidatesOf({ nodes, record, config, nowMs }: Wave): readonly Candidate[] {
   return nodes.filter((node): node is Candidate => {

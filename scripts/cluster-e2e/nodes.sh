@@ -1,17 +1,24 @@
-# Sourced by e2e-cluster: the whole story on the cluster's nodes. A restart of containerd that fails is not provoked on
-# nodes of others, and so the fuse is not seen here: test/e2e/fleet-nodes.test.ts does that on nodes of its own.
+# Sourced by e2e-cluster: the whole story on the cluster's nodes. No restart of containerd is made to fail on nodes of
+# others: the canary is taken back by hand (`registry-trust rollback`) while the others wait, and that blows the fuse. A
+# generation that the live daemon refuses is shown by test/e2e/fleet-nodes.test.ts, on nodes of its own.
 readonly startup_taint=registry-trust.io/untrusted other_taint=registry-trust-e2e
 readonly taint_rights=$root/daemonset/components/startup-taint/taint.yaml
 more=''
+# Long enough to take the canary back before any other node would follow.
+: "${fuse_soak:=60}"
+soak=5
 readonly folders='/etc/containerd /etc/ssl/certs /usr/local/share/ca-certificates'
 
 node_steps() {
   new_ca 'the next root' "$work/next.pem"
+  new_ca 'a root that is withdrawn' "$work/withdrawn.pem"
   step 'a Pod on each node can see what the product writes' start_witness
   step 'what the nodes have is noted' note_trees before
   installed=yes
   step 'install: profile full with the fleet component' install_all
-  step 'proof: every node trusts the registry, canary first' eventually all_trusted
+  step 'canary: one node restarts containerd first, if any has to' eventually a_canary
+  if [ -s "$work/canary" ]; then fuse_steps; else row 'fuse (no node has to restart containerd)' 'not run' 0; fi
+  step 'proof: every node trusts the registry' first_generation
   step 'each Node has the condition RegistryTrustReady' eventually conditions_true
   step 'the startup taint of a Node is taken off, and no other one' startup_taint
   step 'a registry that is not trusted: condition False, and an Event' trust_lost
@@ -21,7 +28,12 @@ node_steps() {
   step 'uninstall' uninstall
   installed=''
   step 'the nodes have what they had before' same_trees
-  row 'fuse (needs a restart that fails)' 'not run' 0
+}
+
+fuse_steps() {
+  step 'fuse: the canary is rolled back: halted, condition False, Events' take_canary_back
+  step 'fuse: no other node has restarted when the soak is over' others_wait
+  step 'fuse: a new generation takes the change back: it goes on' go_on
 }
 
 absent() {
@@ -38,16 +50,20 @@ declare_trust() {
   cat "$@" >"$work/ca.pem"
   cat >"$work/trust.yaml" <<YAML
 registries: [{ host: "$registry", ca: ca.pem }${more:+, { host: "$more", ca: ca.pem }}]
-restart: { permit: fleet }
-fleet: { startupTaint: remove, rollout: { canary: 1, maxUnavailable: 1, soak: 5s } }
+restart: { permit: fleet, budget: { maxPerHour: 10 } }
+fleet: { startupTaint: remove, rollout: { canary: 1, maxUnavailable: 1, soak: ${soak}s } }
 YAML
   kubectl --namespace "$trust" create configmap "$trust" --from-file "$work/trust.yaml" --from-file "$work/ca.pem" --dry-run=client --output yaml |
     kubectl apply --filename -
 }
 
+# The first generation is one that is taken back later.
+declare_withdrawn() { soak=$fuse_soak declare_trust "$ca" "$work/withdrawn.pem"; }
+
 install_all() {
+  all_events >"$work/events.before"
   kubectl apply --filename "$root/daemonset/base/namespace.yaml"
-  declare_trust "$ca"
+  declare_withdrawn
   overlay fleet | kubectl apply --filename -
   kubectl apply --filename "$taint_rights"
   kubectl --namespace "$trust" rollout status deployment/registry-trust-fleet --timeout "${patience}s"
@@ -56,6 +72,56 @@ install_all() {
 }
 
 all_trusted() { command_line status --all; }
+first_generation() {
+  declare_trust "$ca"
+  # The component sees it after a moment.
+  sleep 2
+  eventually all_trusted
+}
+
+all_events() { kubectl --namespace default get events --output 'jsonpath={range .items[*]}{.reason} {.involvedObject.name} {.metadata.name}{"\n"}{end}'; }
+# new_events REASON: the Node of each Event of this run with this reason, one a line.
+new_events() { all_events | awk -v reason="$1" 'NR == FNR { old[$0] = 1; next } $1 == reason && !($0 in old) { print $2 }' "$work/events.before" -; }
+
+# The node that was restarted first; nobody, once all are trusted without a restart.
+a_canary() {
+  new_events ContainerdRestarted >"$work/canary"
+  [ ! -s "$work/canary" ] || return 0
+  # An Event may be later than the condition.
+  conditions_true && sleep 3 && new_events ContainerdRestarted >"$work/canary"
+}
+
+halted() { fleet_metrics | grep -x "registry_trust_fleet_halted $1"; }
+fleet_metrics() { kubectl get --raw "/api/v1/namespaces/$trust/services/registry-trust-fleet:http/proxy/metrics"; }
+roll_back() {
+  local pod
+  pod=$(kubectl --namespace "$trust" get pods --selector app.kubernetes.io/name=registry-trust,app.kubernetes.io/component=agent --field-selector "spec.nodeName=$1" --output name)
+  kubectl --namespace "$trust" exec "$pod" --container agent -- registry-trust rollback
+}
+condition_of() { kubectl get node "$1" --output 'jsonpath={range .status.conditions[?(@.type=="RegistryTrustReady")]}{.status} {.reason}{end}'; }
+is_taken_back() { [ "$(condition_of "$1")" = 'False RolledBack' ]; }
+has_new_event() { new_events "$1" | grep -x "$2"; }
+
+take_canary_back() {
+  local canary
+  canary=$(cat "$work/canary")
+  roll_back "$canary"
+  eventually halted 1
+  eventually is_taken_back "$canary"
+  eventually has_new_event RolledBack "$canary"
+  eventually has_new_event RolloutHalted "$canary"
+}
+
+others_wait() {
+  sleep $((fuse_soak + 5))
+  halted 1
+  [ "$(new_events ContainerdRestarted)" = "$(cat "$work/canary")" ] || { echo "restarted: $(new_events ContainerdRestarted | xargs)"; return 1; }
+}
+
+go_on() {
+  declare_trust "$ca"
+  eventually halted 0
+}
 
 conditions_true() { conditions_are True; }
 conditions_are() {

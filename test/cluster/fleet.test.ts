@@ -2,7 +2,7 @@
 // own API server with a real etcd; the nodes are played by test/fixtures/fleet/agents.ts.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -13,6 +13,7 @@ import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { Agents, NAMESPACE } from '../fixtures/fleet/agents.ts'
 import {
   addWaitingPod,
+  type Component,
   declare,
   fleetOf,
   install,
@@ -33,6 +34,8 @@ const IS_FULL = process.env['REGISTRY_TRUST_FULL'] === '1'
 const AWAY_SECONDS = IS_FULL ? 60 : 1
 const AWAY_NODES = IS_FULL ? 6 : 3
 const AWAY_CHANGES = IS_FULL ? ['during', 'after'] : ['during']
+/** Long enough for the script to take the canary back. */
+const FUSE_SOAK = 6
 /** What six nodes, the Lease and three watches need at most after an outage. */
 const MOST_REQUESTS_A_SECOND = 60
 
@@ -215,48 +218,69 @@ clusters.test(
 )
 
 clusters.test(
-  "scripts/e2e-cluster sees startup taint, conditions and Events; the agents' and the DaemonSet's part is played",
+  "scripts/e2e-cluster sees fuse, startup taint, conditions and Events; the agents' and the DaemonSet's part is played",
   async (t, kubernetes) => {
     await kubernetes.request('DELETE', `/api/v1/namespaces/${NAMESPACE}/pods`)
     for (let index = 0; index < 6; index += 1) await kubernetes.request('DELETE', `/api/v1/nodes/n${index}`)
-    await declare(kubernetes, 'story: 1')
     const distrusted = new Set<string>()
-    const agents = new Agents(kubernetes, { count: 2, distrusts: (config) => distrusted.has(config) })
-    await agents.start(t)
-    const component = await startComponent(t, kubernetes, 'story', SETTINGS)
-    await until(async () => (await fleetOf(component)).totals.states['trusted'] === 2, 'both are trusted', 60_000)
+    const agents = new Agents(kubernetes, {
+      count: 2,
+      needsRestart: true,
+      distrusts: (config) => distrusted.has(config),
+    })
+    const component = await startComponent(t, kubernetes, 'story', SETTINGS.replace('soak: 1s', `soak: ${FUSE_SOAK}s`))
+    const story = storyOf(t, kubernetes, component)
     await playDaemonSet(kubernetes, 2)
+    await story.step('all_events >"$work/events.before"; declare_withdrawn')
+    await agents.start(t)
     const looking = setInterval(async () => {
+      const canary = story.rolledBack()
+      if (canary !== undefined) agents.machines.get(canary)?.takeBack()
       const { body } = await kubernetes.request('GET', MAP)
       const { data = {} } = body as { readonly data?: { readonly [key: string]: string } }
       if (data['trust.yaml']?.includes('.invalid') === true) distrusted.add(digestOfConfigMap({ data }))
     }, 100)
     t.teardown(() => clearInterval(looking))
-    for (const step of ['eventually conditions_true', 'startup_taint', 'trust_lost', 'trust_regained']) {
-      const { status, stdout, stderr } = await storyStep(t, kubernetes, step)
-      t.equal(status, 0, `${step}: ${stdout}${stderr}`)
-    }
+    for (const step of ['eventually a_canary', 'take_canary_back', 'others_wait', 'go_on']) await story.step(step)
+    t.same([...restartsOf(agents).values()].sort(), [0, 1], 'the canary has restarted, and no other node')
+    await story.step('eventually conditions_true')
+    t.same([...restartsOf(agents).values()].sort(), [1, 2], 'then each of them')
+    agents.needsRestart = false
+    for (const step of ['startup_taint', 'trust_lost', 'trust_regained']) await story.step(step)
     const reason = (await conditionOf(kubernetes, 'n1'))?.['reason']
     t.equal(reason, 'Trusted')
     await component.stop()
   },
 )
 
-/** A step of scripts/cluster-e2e/nodes.sh, with what scripts/e2e-cluster gives it. */
-async function storyStep(t: Test, kubernetes: Kubernetes, step: string) {
-  const work = t.testdir({ 'ca.pem': '', 'trusted.before': '0' })
-  const names = `root=${root} work=${work} ca=${work}/ca.pem patience=60`
+/** Steps of scripts/cluster-e2e/nodes.sh, with what scripts/e2e-cluster gives them. */
+function storyOf(t: Test, kubernetes: Kubernetes, { url }: Component) {
+  const work = t.testdir({ 'ca.pem': '', 'withdrawn.pem': '# withdrawn' })
+  const names = `root=${root} work=${work} ca=${work}/ca.pem patience=60 fuse_soak=${FUSE_SOAK}`
   const given = `${names} space=rt-e2e trust=registry-trust registry=harbor.example.net image=x`
   const program = readFileSync(join(root, 'scripts/e2e-cluster'), 'utf8')
   const eventually = /^eventually\(\) \{$.*?^\}$/ms.exec(program)?.[0]
-  const script = [
-    'set -euo pipefail',
-    ...given.split(' '),
-    eventually,
-    `. ${root}/scripts/cluster-e2e/nodes.sh`,
-    step,
-  ].join('\n')
-  return await kubernetes.sh(script, root)
+  // No Pod runs here: what is asked through the API server's proxy is asked of the component, and the command in the
+  // agent's Pod is left to the played agent.
+  const played = [
+    `fleet_metrics() { curl --silent ${url}/metrics; }`,
+    'roll_back() { echo "$1" >"$work/rolled-back"; }',
+  ]
+  const begin = ['set -euo pipefail', ...given.split(' '), eventually, `. ${root}/scripts/cluster-e2e/nodes.sh`]
+  return {
+    async step(step: string): Promise<void> {
+      const { status, stdout, stderr } = await kubernetes.sh([...begin, ...played, step].join('\n'), root)
+      t.equal(status, 0, `${step}: ${stdout}${stderr}`)
+    },
+    /** The node that is to be rolled back now; told once. */
+    rolledBack(): string | undefined {
+      const file = join(work, 'rolled-back')
+      if (!existsSync(file)) return undefined
+      const node = readFileSync(file, 'utf8').trim()
+      if (node !== '') rmSync(file)
+      return node === '' ? undefined : node
+    },
+  }
 }
 
 /** As the controller of DaemonSets, which is not here, counts the Pods that it wants. */

@@ -129,7 +129,7 @@ kubernetes.test(
 )
 
 // Not covered: its steps on nodes (install, proof, rotation, drift, uninstall), since no kubelet is here; their
-// manifests are judged by the server in the dry runs. Condition, startup taint and Events: test/cluster/fleet.test.ts.
+// manifests are judged by the server in the dry runs. Fuse, condition, taint and Events: test/cluster/fleet.test.ts.
 kubernetes.test('scripts/e2e-cluster, which runs against any real cluster, passes against it', async (t, on) => {
   const { status, stdout, stderr } = await on.sh('./scripts/e2e-cluster', ROOT)
   t.match({ status, stdout, stderr }, { status: 0, stdout: /PASSED/, stderr: '' })

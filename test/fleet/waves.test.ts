@@ -4,6 +4,7 @@ import type { FleetNode } from '../../agent/fleet/record.ts'
 import { NEW_MEMORY, NEW_RECORD, type RolloutInput } from '../../agent/fleet/record.ts'
 import { stepRollout } from '../../agent/fleet/rollout.ts'
 import { fleetState } from '../../agent/fleet/verdict.ts'
+import { soaking } from '../../agent/fleet/waves.ts'
 import type { RolloutSettings } from '../../agent/model/fleet.ts'
 import type { NodeSummary } from '../../agent/model/summary.ts'
 
@@ -60,10 +61,12 @@ t.test('one canary goes first; the others follow when it has proved the generati
     converged('a', { ...proved, id: first.record.grants['a']?.id ?? '' }),
     ...all.slice(1).map((name) => node(name)),
   ]
-  const soaking = step(after, { ...first, nowMs: 10_000 })
-  t.same(granted(soaking), [], 'soaking')
-  t.same(granted(step(after, { ...soaking, nowMs: 39_999 })), [])
-  t.same(granted(step(after, { ...soaking, nowMs: 40_000 })), ['b', 'c', 'd'], 'then as many as may be unavailable')
+  const begun = step(after, { ...first, nowMs: 10_000 })
+  t.same(granted(begun), [], 'soaking')
+  t.same(granted(step(after, { ...begun, nowMs: 39_999 })), [])
+  t.same(granted(step(after, { ...begun, nowMs: 40_000 })), ['b', 'c', 'd'], 'then as many as may be unavailable')
+  const watched = (nowMs: number) => [...soaking({ nodes: after, settings, memory: begun.memory, nowMs })]
+  t.same([watched(10_000), watched(39_999), watched(40_000)], [['a'], ['a'], []], 'the canary is watched as long')
 })
 
 t.test('a grant whose Pod has gone from a Ready node is a failure, and holds nobody up after resume', async (t) => {

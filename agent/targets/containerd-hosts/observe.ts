@@ -7,9 +7,9 @@ import { withWildcard } from '../../model/desired-state.ts'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { TargetInput } from '../../model/target.ts'
 import type { HostFolder } from '../files/files.ts'
-import { filesIn } from '../files/observe.ts'
+import { settledTextsIn } from '../files/observe.ts'
 import { isOwnedFolder } from '../files/ownership.ts'
-import { ownedPaths } from './names.ts'
+import { HOSTS_FILE, ownedPaths } from './names.ts'
 
 export type ObservedHosts = {
   readonly certsDirectory: string
@@ -57,5 +57,9 @@ async function existingParent(path: string, files: NodeFiles): Promise<string> {
 async function observeFolder(folder: string, files: NodeFiles): Promise<HostFolder> {
   const state = await files.read(folder)
   const isListed = state.kind === 'folder' || state.kind === 'link'
-  return { state, files: isListed ? await filesIn(folder, files) : new Map() }
+  return { state, files: isListed ? await settledTextsIn(folder, files, isHostsToml) : new Map() }
+}
+
+function isHostsToml(name: string): boolean {
+  return name === HOSTS_FILE
 }

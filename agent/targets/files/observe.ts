@@ -5,8 +5,25 @@ const LINE_FEED = 0x0a
 
 /** By name, without what lies deeper. */
 export async function filesIn(folder: string, files: NodeFiles): Promise<ReadonlyMap<string, FileState>> {
+  return await readIn(folder, files, (path) => files.read(path))
+}
+
+/** The same, of a folder whose texts are edited although others write them too. */
+export async function settledTextsIn(
+  folder: string,
+  files: NodeFiles,
+  isText: (name: string) => boolean,
+): Promise<ReadonlyMap<string, FileState>> {
+  return await readIn(folder, files, (path, name) => (isText(name) ? readSettledText(path, files) : files.read(path)))
+}
+
+async function readIn(
+  folder: string,
+  files: NodeFiles,
+  read: (path: string, name: string) => Promise<FileState>,
+): Promise<ReadonlyMap<string, FileState>> {
   const found = new Map<string, FileState>()
-  for (const name of await files.list(folder)) found.set(name, await files.read(`${folder}/${name}`))
+  for (const name of await files.list(folder)) found.set(name, await read(`${folder}/${name}`, name))
   return found
 }
 

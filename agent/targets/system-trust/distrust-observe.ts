@@ -3,6 +3,7 @@
 import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import { subjectHash } from '../../pki/certificate/subject-hash.ts'
+import { readSettledText } from '../files/observe.ts'
 import { firstFingerprint } from './bundle.ts'
 
 export const CONF = '/etc/ca-certificates.conf'
@@ -32,7 +33,7 @@ const MOST_LINES = 2_000
 
 /** `certs`: the folder of the links. */
 export async function observeShipped(certs: string, files: NodeFiles): Promise<ObservedDistrust> {
-  const conf = await files.read(CONF)
+  const conf = await readSettledText(CONF, files)
   const isConfWritable = await files.isWritable(posix.dirname(CONF))
   if (conf.kind !== 'file') return { conf, isConfWritable, shipped: [] }
   const shipped: Shipped[] = []

@@ -1,11 +1,13 @@
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, symlinkSync } from 'node:fs'
+import { appendFileSync, mkdirSync, symlinkSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { systemClock } from '../../../agent/node/clock.ts'
 import { inputFiles } from '../../../agent/node/files/input-files.ts'
 
 const BOUND = { maxBytes: 8 }
+const ROOMY = { maxBytes: 64 }
 
 t.test('tells a file, a folder, nothing, too much and the unreadable apart', async (t) => {
   const root = t.testdir({
@@ -36,6 +38,25 @@ t.test('reads the keys of a ConfigMap through its links and does not list how ku
   t.same(await inputFiles().read(join(root, 'ca.pem'), BOUND), { kind: 'file', bytes: Buffer.from('CA') })
   t.same(await inputFiles().list(join(root, 'none')), [])
 })
+
+t.test(
+  'a file that somebody writes slowly is not taken for the whole; what the kubelet swaps is read at once',
+  async (t) => {
+    const root = t.testdir({ slow: 'registries:\n  - host: a.exam', whole: 'a', '..1': { key: 'no line feed' } })
+    const slow = inputFiles().read(join(root, 'slow'), ROOMY)
+    await sleep(100)
+    appendFileSync(join(root, 'slow'), 'ple.net\n')
+    t.same(await slow, { kind: 'file', bytes: Buffer.from('registries:\n  - host: a.example.net\n') })
+    symlinkSync('..1/key', join(root, 'key'))
+    const begun = performance.now()
+    t.match(await inputFiles().read(join(root, 'key'), ROOMY), { kind: 'file' })
+    t.ok(performance.now() - begun < 100)
+    const old = new Date(Date.now() - 60_000)
+    utimesSync(join(root, 'whole'), old, old)
+    t.match(await inputFiles().read(join(root, 'whole'), ROOMY), { kind: 'file' })
+    t.ok(performance.now() - begun < 100, 'nor is a file that has no line feed for longer')
+  },
+)
 
 t.test('the clock sleeps as long as asked, or until the signal with its reason', async (t) => {
   const clock = systemClock()
