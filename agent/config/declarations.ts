@@ -11,7 +11,7 @@ import { checkEndpoints } from './endpoints.ts'
 import { isForbidden } from './forbidden-hosts.ts'
 import { checkFragmentRules } from './fragment-rules.ts'
 import { checkProofImage } from './image-reference.ts'
-import { checkRegistryHost } from './registry-host.ts'
+import { checkDeclaredHost, checkRegistryHost } from './registry-host.ts'
 import { type Place, placeText, type Report } from './report.ts'
 import { MAX_REGISTRIES } from './schema/schema.ts'
 import { checkDuration } from './settings.ts'
@@ -148,7 +148,7 @@ function checkHost({ entry, file, pointer }: DeclaredRegistry, policy: Declarati
   const place = file.place(at, 'value')
   const subject = file.subject(at)
   if (entry.host !== '*') {
-    const problem = checkRegistryHost(entry.host)
+    const problem = checkDeclaredHost(entry.host)
     if (problem !== undefined) report.add(problem.code, place, subject, problem.text)
   } else if (!policy.allowWildcard) {
     report.add('CONFIG_INVALID', place, subject, 'must name one host: "*" needs policy.allowWildcard: true')

@@ -22,6 +22,16 @@ export function checkRegistryHost(host: string): HostProblem | undefined {
   return found === undefined ? undefined : { code: 'CONFIG_INVALID', text: found }
 }
 
+/**
+ * Also that containerd looks for images of this host under this name: it takes the first name of Docker Hub for the
+ * present one (distribution/reference, `legacyDefaultDomain`).
+ */
+export function checkDeclaredHost(host: string): HostProblem | undefined {
+  if (host !== 'index.docker.io') return checkRegistryHost(host)
+  const text = `must be docker.io: containerd reads ${host}/IMAGE as docker.io/IMAGE, found ${quote(host)}`
+  return { code: 'CONFIG_INVALID', text }
+}
+
 /** The host without its port. */
 export function hostName(host: string): string {
   return host.startsWith('[') ? host.slice(0, host.indexOf(']') + 1) : splitPort(host).name

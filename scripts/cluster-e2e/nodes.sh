@@ -81,15 +81,16 @@ first_generation() {
 
 all_events() { kubectl --namespace default get events --output 'jsonpath={range .items[*]}{.reason} {.involvedObject.name} {.metadata.name}{"\n"}{end}'; }
 # new_events REASON: the Node of each Event of this run with this reason, one a line.
-new_events() { all_events | awk -v reason="$1" 'NR == FNR { old[$0] = 1; next } $1 == reason && !($0 in old) { print $2 }' "$work/events.before" -; }
+new_events() { all_events | { grep "^$1 " || true; } | { grep -vxFf "$work/events.before" || true; } | cut -d ' ' -f 2; }
 
 # The node that was restarted first; nobody, once all are trusted without a restart.
 a_canary() {
   new_events ContainerdRestarted >"$work/canary"
   [ ! -s "$work/canary" ] || return 0
-  # An Event may be later than the condition.
-  conditions_true && sleep 3 && new_events ContainerdRestarted >"$work/canary"
+  # An Event may be later than that.
+  none_waits && sleep 3 && new_events ContainerdRestarted >"$work/canary"
 }
+none_waits() { fleet_metrics | grep -x "registry_trust_fleet_nodes{state=\"trusted\"} $(agents)"; }
 
 halted() { fleet_metrics | grep -x "registry_trust_fleet_halted $1"; }
 fleet_metrics() { kubectl get --raw "/api/v1/namespaces/$trust/services/registry-trust-fleet:http/proxy/metrics"; }
@@ -123,10 +124,11 @@ go_on() {
   eventually halted 0
 }
 
+agents() { kubectl --namespace "$trust" get daemonset registry-trust --output 'jsonpath={.status.desiredNumberScheduled}'; }
 conditions_true() { conditions_are True; }
 conditions_are() {
   local agents alike
-  agents=$(kubectl --namespace "$trust" get daemonset registry-trust --output 'jsonpath={.status.desiredNumberScheduled}')
+  agents=$(agents)
   alike=$(kubectl get nodes --output 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="RegistryTrustReady")].status}{"\n"}{end}' | grep -c "^$1\$" || true)
   [ "$agents" -gt 0 ] && [ "$alike" = "$agents" ]
 }

@@ -113,7 +113,7 @@ policy: { strict: true, forbidAnchorsFor: ["${forbidden}"] }`
     const result = await loadFiles(fresh(), { ...PEMS, 'trust.yaml': text })
     return result.ok ? 'used' : result.problems.map(({ code }) => code).join()
   }
-  for (const host of ['docker.io', 'registry-1.docker.io', 'index.docker.io', 'registry-1.docker.io:443'])
+  for (const host of ['docker.io', 'registry-1.docker.io', 'index.docker.io:443', 'registry-1.docker.io:443'])
     for (const forbidden of ['docker.io', 'index.docker.io']) {
       t.equal(
         await outcome(`{ host: "${host}", anchors: [a] }`, forbidden),

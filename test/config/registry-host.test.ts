@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { checkRegistryHost, hostName } from '../../agent/config/registry-host.ts'
+import { checkDeclaredHost, checkRegistryHost, hostName } from '../../agent/config/registry-host.ts'
 
 t.test('accepts the hosts that image references can name', async (t) => {
   const hosts = [
@@ -176,4 +176,12 @@ t.test('never repeats a password', async (t) => {
 
 t.test('tells the host without the port', async (t) => {
   t.same(['a.b:1', 'a.b', '[::1]:5', '[::1]'].map(hostName), ['a.b', 'a.b', '[::1]', '[::1]'])
+})
+
+t.test('the name of Docker Hub under which containerd looks for no image is refused as a registry alone', async (t) => {
+  const text = 'must be docker.io: containerd reads index.docker.io/IMAGE as docker.io/IMAGE, found "index.docker.io"'
+  t.same(checkDeclaredHost('index.docker.io'), { code: 'CONFIG_INVALID', text })
+  t.equal(checkRegistryHost('index.docker.io'), undefined, 'as an endpoint it is one like others')
+  for (const host of ['docker.io', 'registry-1.docker.io', 'index.docker.io:443'])
+    t.equal(checkDeclaredHost(host), undefined, host)
 })
