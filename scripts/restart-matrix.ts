@@ -4,17 +4,18 @@
 import { createHash } from 'node:crypto'
 import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { type CellResult, RestartLab } from '../test/fixtures/e2e/restart-cell.ts'
 import {
   allCells,
   allPairs,
   type Cell,
-  type CellResult,
+  DISKS,
+  diskCells,
   FAULTS,
   PHASES,
-  RestartLab,
   STARTS,
   VICTIMS,
-} from '../test/fixtures/e2e/restart-cell.ts'
+} from '../test/fixtures/e2e/restart-cells.ts'
 import { findGenerations } from '../test/fixtures/node/generations.ts'
 
 const { values } = parseArgs({
@@ -28,6 +29,7 @@ const { values } = parseArgs({
     skip: { type: 'string', default: '' },
     for: { type: 'string', default: 'Infinity' },
     table: { type: 'boolean', default: false },
+    disk: { type: 'boolean', default: false },
   },
 })
 const scale = Number(values.scale)
@@ -37,9 +39,8 @@ if (generation === undefined)
 const wanted = values.only.split(',').filter((word) => word !== '')
 const isWanted = (cell: Cell) => wanted.every((word) => Object.values<string>(cell).includes(word))
 const done = new Set(values.skip === '' ? [] : linesOf(values.skip).map(({ cell }) => Object.values(cell).join(' ')))
-const cells = (values.all ? spread(allCells()) : allPairs(allCells()))
-  .filter(isWanted)
-  .filter((cell) => !done.has(Object.values(cell).join(' ')))
+const chosen = values.disk ? diskCells() : values.all ? spread(allCells()) : allPairs(allCells())
+const cells = chosen.filter(isWanted).filter((cell) => !done.has(Object.values(cell).join(' ')))
 process.stdout.write(
   `${cells.length} cells on containerd ${generation.label}, ${values.nodes} nodes, times divided by ${scale}\n`,
 )
@@ -110,7 +111,7 @@ await Promise.all(Array.from({ length: Number(values.nodes) }, work))
 process.stdout.write(
   '\n| | cells | median s beyond an honest start | worst | extra restarts, most | broken |\n| --- | --- | --- | --- | --- | --- |\n',
 )
-for (const value of [...VICTIMS, ...FAULTS, ...PHASES, ...STARTS]) {
+for (const value of [...VICTIMS, ...FAULTS, ...DISKS, ...PHASES, ...STARTS]) {
   const rows = results.filter(({ cell }) => Object.values(cell).includes(value))
   if (rows.length > 0) process.stdout.write(rowOf(value, rows))
 }

@@ -306,6 +306,11 @@ export type UnitFacts = {
   readonly startedAt?: number
   /** The same by Clock.monotonic; also of a process that has ended since. */
   readonly executedAt?: number
+  /**
+   * Of Type=forking alone: when its command was started. systemd learns of the main process, and dates it, only when
+   * the command has ended. Milliseconds, CLOCK_MONOTONIC; absent after a reload of systemd.
+   */
+  readonly forkedAt?: number
   /** When it last went from one state to another, also by a reload; milliseconds since the epoch. */
   readonly changedAt?: number
   /** When systemd had started everything after the boot, by Clock.monotonic; absent: not yet. */

@@ -34,6 +34,8 @@ export class Machine {
   readonly #command: RestartCommand
   readonly #back: ConfigBack
   #notes: readonly string[] = []
+  /** When the containerd that was ready was executed. */
+  #readySince: number | undefined
   /** For one call of CRI: little, as a containerd that hangs holds up each look, and more where it was too little. */
   #patienceMs = LEAST_PATIENCE_MS
 
@@ -104,9 +106,15 @@ export class Machine {
     return this.#own.change({ phase: 'restarting' }).then(() => this.drive({ commits: false }))
   }
 
-  async commit(): Promise<void> {
+  /**
+   * Looks once more: what was proved since may have taken long enough for containerd to end, which is not an end that
+   * can be committed. Throws TakenOver.
+   */
+  async commit(): Promise<Driven> {
+    if (this.#own.now.phase === 'verifying') return this.drive({ commits: true })
     await this.#own.change({ phase: 'committed' })
     await this.#close()
+    return { end: 'committed', record: this.#own.now }
   }
 
   /** Puts config.toml and containerd back. */
@@ -120,9 +128,20 @@ export class Machine {
   async drive({ commits, isPatient = false }: { commits: boolean; isPatient?: boolean }): Promise<Driven> {
     for (;;) {
       if (this.#own.isLost) throw new TakenOver()
-      const action = decide(this.#own.now, await this.#look())
-      if (action.do === 'record' && action.change.phase === 'committed' && !commits)
-        return { end: 'ready', notes: this.#notes }
+      const evidence = await this.#look()
+      const action = decide(this.#own.now, evidence)
+      if (action.do === 'record' && action.change.phase === 'committed') {
+        const { beganAt, text } = evidence.daemon
+        if (!commits) {
+          this.#readySince = beganAt
+          return { end: 'ready', notes: this.#notes }
+        }
+        if (this.#readySince !== undefined && beganAt !== this.#readySince) {
+          const message = `containerd ended after it had answered with the new configuration, and was started again: ${text}`
+          await this.#own.change({ phase: 'reverting', failure: { code: 'RESTART_FAILED', message } })
+          continue
+        }
+      }
       await this.#act(action)
       const record = this.#own.now
       if (record.phase === 'committed' || record.phase === 'reverted') {

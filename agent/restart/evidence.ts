@@ -39,13 +39,15 @@ async function byUnit({ daemon }: RestartRecord, name: string, systemd: Systemd)
  * org.freedesktop.systemd1(5).
  */
 export function unitEvidence(unit: UnitFacts, before: RestartRecord['daemon']): DaemonEvidence {
-  const { activeState, subState, mainPid, hasJob, result, exitStatus, restarts, executedAt, startLimitMs } = unit
+  const { activeState, subState, mainPid, hasJob, result, exitStatus, restarts, executedAt, forkedAt, startLimitMs } =
+    unit
   const ended = result === 'success' ? '' : `, Result=${result}, ExecMainStatus=${exitStatus}, NRestarts=${restarts}`
   const facts = {
     text: `${unit.name} is ${activeState}/${subState}${ended}`,
     ...(startLimitMs === undefined ? {} : { startLimitMs }),
   }
-  const executed = executedAt === undefined ? {} : { beganAt: executedAt }
+  const startedAt = forkedAt ?? executedAt
+  const executed = startedAt === undefined ? {} : { beganAt: startedAt }
   const isSame = mainPid > 0 && mainPid === before.pid && executedAt === before.beganAt
   switch (activeState) {
     case 'active':
@@ -56,11 +58,15 @@ export function unitEvidence(unit: UnitFacts, before: RestartRecord['daemon']): 
       return { state: 'stopping', ...facts, ...executed }
     case 'activating':
       if (subState.startsWith('auto-restart')) return { state: 'between', ...facts, ...executed }
-      // Before the main process: it will read the file that lies there then.
-      return { state: 'starting', ...facts, ...(mainPid > 0 ? executed : {}) }
+      // Before the main process: it will read the file that lies there then. One that forks is there all the while.
+      return { state: 'starting', ...facts, ...(mainPid > 0 || isForking(unit) ? executed : {}) }
     default:
       return { state: hasJob ? 'starting' : 'ended', ...facts, ...(hasJob ? {} : executed) }
   }
+}
+
+function isForking({ subState, forkedAt }: UnitFacts): boolean {
+  return subState === 'start' && forkedAt !== undefined
 }
 
 /**

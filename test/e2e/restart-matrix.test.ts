@@ -1,7 +1,8 @@
 // A sample of the restart matrix, with the times of containerd divided by forty: scripts/restart-matrix runs all pairs
 // in real time.
 import t from 'tap'
-import { type Cell, RestartLab } from '../fixtures/e2e/restart-cell.ts'
+import { RestartLab } from '../fixtures/e2e/restart-cell.ts'
+import type { Cell } from '../fixtures/e2e/restart-cells.ts'
 import { newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
 
 t.setTimeout(process.env['REGISTRY_TRUST_FULL'] === '1' ? 900_000 : 180_000)
@@ -13,6 +14,8 @@ const SAMPLE: readonly Cell[] = [
   { victim: 'restarter', fault: 'kill', phase: 'restarting', start: 'no-cri' },
   { victim: 'both', fault: 'kill', phase: 'verifying', start: 'loops' },
   { victim: 'agent-first', fault: 'kill', phase: 'restarting', start: 'ends' },
+  { victim: 'agent', fault: 'full-state', phase: 'verifying', start: '0' },
+  { victim: 'agent', fault: 'full-config', phase: 'restarting', start: 'ends' },
 ]
 /** One start, which is waited for and stays. */
 const HARMLESS_SAMPLE: readonly Cell[] = [

@@ -62,6 +62,12 @@ t.test('a unit in the words of the machine', async (t) => {
     beganAt: undefined,
   })
   t.match(of({ activeState: 'activating', subState: 'start', mainPid: 12 }), { state: 'starting', beganAt: 100 })
+  // Type=forking: systemd learns of the main process long after it has read its file.
+  const forking = { activeState: 'activating', mainPid: 0, forkedAt: 150 }
+  t.match(of({ ...forking, subState: 'start' }), { state: 'starting', beganAt: 150 })
+  t.match(of({ ...forking, subState: 'start-pre' }), { state: 'starting', beganAt: undefined })
+  t.match(of({ mainPid: 12, executedAt: 200, forkedAt: 150 }), { state: 'running', beganAt: 150 })
+  t.match(of({ forkedAt: 150 }), { state: 'same' })
   t.match(of({ activeState: 'inactive', subState: 'dead', mainPid: 0, hasJob: true }), { state: 'starting' })
   const failed = { mainPid: 0, result: 'exit-code', exitStatus: 1, restarts: 3 }
   t.match(of({ activeState: 'activating', subState: 'auto-restart', ...failed }), {

@@ -72,6 +72,7 @@ async function unitFacts(bus: MessageBus, name: string): Promise<UnitFacts | und
     ...startOf(service['ExecMainStartTimestamp']),
     ...changeOf(unit['StateChangeTimestamp']),
     ...executionOf(service['ExecMainStartTimestampMonotonic']),
+    ...forkOf(service),
     ...bootOf(finished),
     hasJob: Array.isArray(unit['Job']) && Number(unit['Job'][0] ?? 0) > 0,
     exitStatus: Number(service['ExecMainStatus'] ?? 0),
@@ -91,6 +92,14 @@ function obstaclesOf(unit: Properties): { readonly obstacles?: readonly string[]
 function executionOf(value: unknown): { readonly executedAt?: number } {
   const microseconds = Number(value ?? 0)
   return microseconds > 0 ? { executedAt: microseconds / 1000 } : {}
+}
+
+/** Of a command systemd tells when it was started: a(sasbttttuii), org.freedesktop.systemd1(5). */
+function forkOf({ Type: type, ExecStart: commands }: Properties): { readonly forkedAt?: number } {
+  if (type !== 'forking' || !Array.isArray(commands)) return {}
+  const first: unknown = commands[0]
+  const microseconds = Array.isArray(first) ? Number(first[4] ?? 0) : 0
+  return microseconds > 0 ? { forkedAt: microseconds / 1000 } : {}
 }
 
 /** 0 until the jobs of the boot are done. */

@@ -41,8 +41,8 @@ export type Allowed = Extract<Permission, { allowed: true }>
 
 /** A restart that went well so far: it stays when it is committed. */
 export type OpenRestart = {
-  /** Throws AgentError RESTART_FAILED where the restarter has gone back meanwhile. */
-  commit(): Promise<void>
+  /** Why it is not committed after all: then containerd and every path are back, as far as the failure says. */
+  commit(): Promise<RestartFailure | undefined>
   /** False: something could not be put back. Never throws. */
   revert(error: AgentError): Promise<boolean>
 }
@@ -145,21 +145,31 @@ class GuardedRestart implements OpenRestart {
     return { ok: false, failure: { error, restored, restarted, restarts } }
   }
 
-  async commit(): Promise<void> {
-    const { record } = this.#machine
-    if (record.phase !== 'committed') {
-      const driven = await this.#orFollow(async () => {
-        await this.#machine.commit()
-        return { end: 'committed', record: this.#machine.record }
-      })
-      if (driven.end !== 'committed' && driven.end !== 'ready') throw failureOf(driven.record)
+  async commit(): Promise<RestartFailure | undefined> {
+    if (this.#machine.record.phase !== 'committed') {
+      const driven = await this.#commitOrRevert()
+      if (driven.end !== 'committed' && driven.end !== 'ready') {
+        const restored = await this.#undoRest(driven)
+        const restarts = [this.#report(restored ? 'rolled-back' : 'rollback-failed')]
+        return { error: failureOf(driven.record), restored, restarted: true, restarts }
+      }
     }
     await this.#permission.release()
+    return undefined
   }
 
   async revert(error: AgentError): Promise<boolean> {
     const driven = await this.#orFollow(() => this.#machine.revert(error))
     return this.#undoRest(driven)
+  }
+
+  /** What cannot be recorded as good, as on a full disk, goes back: the next driver would take it for abandoned. */
+  async #commitOrRevert(): Promise<Driven> {
+    try {
+      return await this.#orFollow(() => this.#machine.commit())
+    } catch (thrown) {
+      return await this.#orFollow(() => this.#machine.revert(asAgentError(thrown)))
+    }
   }
 
   /** Config.toml and containerd are back, or stuck: now the rest, path by path. */

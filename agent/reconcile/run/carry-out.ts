@@ -14,7 +14,6 @@ import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { mayRestart, type Permission } from '../restart/gate.ts'
 import { newConfigOf, type OpenRestart, restartWith } from '../restart/guarded.ts'
-import { isUndone } from '../transaction/undo-report.ts'
 import { type Attempt, base, isLegacy, proveFresh, record } from './attempt.ts'
 import { failedToRestart, failedToWrite, undoUnrecorded, undoWorse } from './give-up.ts'
 import { isPureHealing, isTrusted } from './preflight.ts'
@@ -130,12 +129,9 @@ async function finish({ task, applied, restarts, open, denied, proofs }: Proved,
   const { state, transaction, facts } = attempt
   const reason = applied.length > 0 ? summary(applied) : task.restart.reason
   const isDone = applied.length > 0 || restarts.length > 0
-  try {
-    await open?.commit()
-  } catch (thrown) {
-    const failure = { error: asAgentError(thrown), restored: isUndone(await transaction.undo()), restarted: true }
-    return failedToRestart({ ...failure, restarts }, attempt)
-  }
+  const failure = await open?.commit()
+  if (failure !== undefined)
+    return failedToRestart({ ...failure, restarts: [...restarts.slice(0, -1), ...failure.restarts] }, attempt)
   let saved = state
   try {
     const outcome = record('committed', applied.length, reason, restarts, attempt)

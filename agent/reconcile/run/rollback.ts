@@ -124,11 +124,9 @@ async function writeBack(
   }
   const newConfig = await configBefore(previous, facts.configFile, ports)
   const restarted = await restartWith(write, newConfig, reason, permission, step)
-  if (restarted.ok) {
-    await restarted.restart.commit()
-    return { ok: true, restarts: [restarted.report] }
-  }
-  const { error, restarts, restored, restarted: didRestart } = restarted.failure
+  const failure = restarted.ok ? await restarted.restart.commit() : restarted.failure
+  if (failure === undefined) return { ok: true, restarts: restarted.ok ? [restarted.report] : [] }
+  const { error, restarts, restored, restarted: didRestart } = failure
   return { ok: false, restarts, error, isPutBack: didRestart ? restored : undefined }
 }
 
