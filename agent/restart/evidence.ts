@@ -42,8 +42,9 @@ export function unitEvidence(unit: UnitFacts, before: RestartRecord['daemon']): 
   const { activeState, subState, mainPid, hasJob, result, exitStatus, restarts, executedAt, forkedAt, startLimitMs } =
     unit
   const ended = result === 'success' ? '' : `, Result=${result}, ExecMainStatus=${exitStatus}, NRestarts=${restarts}`
+  const masked = unit.loadState === 'masked' ? ', LoadState=masked' : ''
   const facts = {
-    text: `${unit.name} is ${activeState}/${subState}${ended}`,
+    text: `${unit.name} is ${activeState}/${subState}${ended}${masked}`,
     ...(startLimitMs === undefined ? {} : { startLimitMs }),
   }
   const startedAt = forkedAt ?? executedAt

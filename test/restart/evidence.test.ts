@@ -75,5 +75,8 @@ t.test('a unit in the words of the machine', async (t) => {
     text: 'containerd.service is activating/auto-restart, Result=exit-code, ExecMainStatus=1, NRestarts=3',
   })
   t.match(of({ activeState: 'failed', subState: 'failed', ...failed }), { state: 'ended' })
+  t.match(of({ activeState: 'failed', subState: 'failed', loadState: 'masked', ...failed }), {
+    text: 'containerd.service is failed/failed, Result=exit-code, ExecMainStatus=1, NRestarts=3, LoadState=masked',
+  })
   t.match(of({ startLimitMs: 90_000 }), { startLimitMs: 90_000 })
 })
