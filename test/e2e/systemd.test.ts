@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Log } from '../../agent/model/ports.ts'
 import type { RuntimeMemory } from '../../agent/model/restart.ts'
@@ -244,7 +245,13 @@ newestSystemdGeneration(t, 'the start limit is neither run into nor an obstacle'
   await runsOn(t, container, facts)
 })
 
-type Sabotage = { readonly name: string; readonly start: string; readonly says: RegExp }
+type Sabotage = {
+  readonly name: string
+  /** Of the unit; the default is that of the distribution, notify. */
+  readonly type?: string
+  readonly start: string
+  readonly says: RegExp
+}
 
 /** What becomes of the unit's containerd once config.toml has the agent's edit. */
 const SABOTAGES: readonly Sabotage[] = [
@@ -259,6 +266,12 @@ const SABOTAGES: readonly Sabotage[] = [
     says: /its CRI plugin does not/,
   },
   {
+    name: 'it ends long after systemd calls it started',
+    type: 'simple',
+    start: 'sleep 3; exit 1',
+    says: /ended after its start with the new configuration: containerd\.service is .*Result=exit-code/,
+  },
+  {
     name: 'it never gets ready',
     start: 'exec sleep 600',
     says: /does not start with the new configuration: containerd\.service is .*Result=timeout/,
@@ -268,9 +281,10 @@ const SABOTAGES: readonly Sabotage[] = [
 newestSystemdGeneration(t, 'a containerd that does not come back is put back as it was', async (t, generation) => {
   const { node, agent, registry, container, facts } = await agentOnSystemd(t, generation)
   // The rehearsal runs the binary of the running process and is not fooled by the unit.
-  await node.writeFile(DROP_IN, '[Service]\nExecStart=\nExecStart=/run/wrapper\nTimeoutStartSec=8\n')
+  const unit = '[Service]\nExecStart=\nExecStart=/run/wrapper\nTimeoutStartSec=8\n'
   const tree = await contents(node, ...TRUST_FOLDERS)
-  for (const { name, start, says } of SABOTAGES) {
+  for (const { name, type = 'notify', start, says } of SABOTAGES) {
+    await node.writeFile(DROP_IN, `${unit}Type=${type}\n`)
     const script = `#!/bin/sh\ngrep -q certs.d /etc/containerd/config.toml || exec /usr/bin/containerd\n${start}\n`
     await node.writeFile('/run/wrapper', script, 0o755)
     await node.run(['systemctl', 'daemon-reload'])
@@ -285,9 +299,17 @@ newestSystemdGeneration(t, 'a containerd that does not come back is put back as 
     t.equal(await node.unitProperty('ActiveState'), 'active')
     await runsOn(t, container, facts)
   }
-  await node.run(['rm', DROP_IN])
+
+  // The unit is replaced, and masked, while containerd starts: the start that is under way counts.
+  await node.writeFile(DROP_IN, '[Service]\nExecStartPre=/bin/sleep 3\n')
   await node.run(['systemctl', 'daemon-reload'])
-  t.equal((await agent.apply()).code, 0)
+  const applying = agent.apply()
+  while ((await node.unitProperty('ActiveState')) === 'active') await sleep(50)
+  await node.writeFile(DROP_IN, '[Service]\nType=exec\nEnvironment=REPLACED=1\n')
+  await node.run(['systemctl', 'daemon-reload'])
+  await node.run(['systemctl', 'mask', '--runtime', UNIT])
+  t.match(await applying, { code: 0, report: { restarts: [{ result: 'ok' }] } })
+  await node.run(['systemctl', 'unmask', '--runtime', UNIT])
   t.match(await node.pull(registry.reference()), { ok: true })
   await runsOn(t, container, facts)
 })
