@@ -6,7 +6,7 @@
 // May touch: nothing: a text goes in, a text or a refusal comes out.
 import { posix } from 'node:path'
 import { type AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
-import { renderKey, renderString } from '../../text/toml.ts'
+import { itemAt, renderKey, renderString } from '../../text/toml.ts'
 import { lineOf, parseDocument } from '../../text/toml-document.ts'
 import { ignoredTables } from '../config/ignored.ts'
 import { type EffectiveRegistry, effectiveRegistry } from '../config/imports.ts'
@@ -117,6 +117,12 @@ async function planExisting(
   const { effectiveVersion: schema } = config
   if (!isSchemaVersion(schema) || !acceptedSchemas(version).includes(schema))
     return refuse('CONTAINERD_CONFIG_UNSUPPORTED', schemaNotAccepted(config, version))
+  const odd = [config, ...imports].find(hasOddConfigPath)
+  if (odd !== undefined)
+    return refuse(
+      'CONTAINERD_CONFIG_UNSUPPORTED',
+      `${odd.path}: config_path is not a string, so the CRI plugin does not load: write one folder in quotes`,
+    )
   const merged = effectiveRegistry(config, imports, version, request.areImportsMerged)
   if (!merged.ok) return { kind: 'refused', problem: merged.problem }
   const { registry } = merged
@@ -156,6 +162,12 @@ async function planExisting(
   const text = await setInForce('configPath', directory, config, around)
   if (text === undefined) return refuse('CONTAINERD_CONFIG_UNSUPPORTED', twoTables(config))
   return { kind: 'edit', directory, bytes: Buffer.from(text) }
+}
+
+function hasOddConfigPath({ parsed }: ContainerdConfig): boolean {
+  return Object.values(CONFIG_SCHEMAS)
+    .map(({ registry }) => itemAt(parsed, [...registry, 'config_path']))
+    .some((item) => item !== undefined && typeof item !== 'string')
 }
 
 export function twoTables({ path }: ContainerdConfig): string {

@@ -318,6 +318,14 @@ t.test(
   },
 )
 
+t.test('a config_path that is no string is left to its author', async (t) => {
+  for (const value of ['["/a", "/b"]', '1', 'true'])
+    t.match(
+      await plan('2.1.9', `version = 3\n[${IMAGES}]\nconfig_path = ${value}\n`),
+      `${UNSUPPORTED} ${configFile}: config_path is not a string`,
+    )
+})
+
 t.test('refuses an import of a newer version than the main file', async (t) => {
   for (const version of [...V1, ...V2])
     t.equal(
