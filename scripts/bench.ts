@@ -9,6 +9,7 @@ import { findGenerations, fixturesUnavailable, type Generation } from '../test/f
 import { measureDrift } from './benchmark/drift.ts'
 import { measureGrowth } from './benchmark/growth.ts'
 import { measureIdle } from './benchmark/idle.ts'
+import { measureImage } from './benchmark/image.ts'
 import { measureApply, measureDaemon, measureGap, type Setting } from './benchmark/install.ts'
 import { keep, type Machine, type Measured } from './benchmark/measured.ts'
 import { keepRatios, measureRatios, type Pairs, ratioRows, regressions } from './benchmark/ratio.ts'
@@ -49,8 +50,14 @@ const PARTS: { readonly [name: string]: Part } = {
   ],
 }
 
-/** Runs only when it is asked for by name, as it takes an hour and more. `--runs` is the number of changes. */
-const ON_DEMAND: { readonly [name: string]: Part } = { growth: ({ runs }) => measureGrowth(runs) }
+/**
+ * Run only when they are asked for by name: growth takes an hour and more (`--runs` is the number of changes), and image
+ * builds one.
+ */
+const ON_DEMAND: { readonly [name: string]: Part } = {
+  growth: ({ runs }) => measureGrowth(runs),
+  image: () => measureImage(),
+}
 const ALL = { ...PARTS, ...ON_DEMAND }
 
 const { values } = parseArgs({

@@ -9,13 +9,14 @@ import { foldersToWatch } from '../../agent/daemon/watched-folders.ts'
 import { type DesiredState, nothingDesired, type Registry, trustOf } from '../../agent/model/desired-state.ts'
 import type { FindingCode } from '../../agent/model/finding.ts'
 import type { Change } from '../../agent/model/plan.ts'
-import type { CriClient, NodeFiles } from '../../agent/model/ports.ts'
+import type { CriClient, NodeFiles, TlsProbe } from '../../agent/model/ports.ts'
 import type { Run } from '../../agent/model/run.ts'
 import { EMPTY_STATE, type Ownership } from '../../agent/model/state.ts'
 import type { Target } from '../../agent/model/target.ts'
 import { systemClock } from '../../agent/node/clock.ts'
 import { nodeFiles } from '../../agent/node/files/files.ts'
 import { rememberedFiles } from '../../agent/node/files/remembered-files.ts'
+import { proveDeclared } from '../../agent/reconcile/prove/prove.ts'
 import { proveRegistries } from '../../agent/reconcile/prove/pull.ts'
 import { stageHosts } from '../../agent/targets/containerd/staged.ts'
 import type { ObservedHosts } from '../../agent/targets/containerd-hosts/observe.ts'
@@ -242,6 +243,32 @@ t.test('goes through the images of the node once, however many registries are pr
   t.equal(pulled.length, REGISTRIES)
   t.ok(pulled.includes(images[7] ?? ''), 'an image that is there is asked for')
   t.ok(asked <= 2 * images.length, `${asked} times`)
+})
+
+t.test('looks at a registry that was pulled from while containerd pulls from the next ones', async (t) => {
+  const events: string[] = []
+  const cri = {
+    imageDigests: async () => [],
+    async pullImage(reference: string) {
+      await new Promise((resolve) => setImmediate(resolve))
+      events.push('pull')
+      return { ok: false, status: 'NOT_FOUND', text: `failed to resolve reference "${reference}": not found` }
+    },
+  } as unknown as CriClient
+  const tls = {
+    async inspect() {
+      events.push('look')
+      return { address: undefined, chain: [], protocol: undefined, wantsClientCertificate: false }
+    },
+  } as unknown as TlsProbe
+  const ports = { tls, clock: systemClock(), files: {} as NodeFiles }
+  const proofs = await proveDeclared(registries, cri, ports, desiredWith(registries, anchors))
+  t.same(
+    proofs.map(({ host, finding }) => `${host} ${finding.code}`),
+    registries.map(({ host }) => `${host} trusted`),
+  )
+  t.equal(events.filter((one) => one === 'look').length, REGISTRIES, 'each is looked at once')
+  t.ok(events.indexOf('look') < 20, 'the first look does not wait for the last pull')
 })
 
 t.test('lets others have their turn in the middle of thousands of answers that are remembered', async (t) => {

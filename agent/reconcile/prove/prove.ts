@@ -3,7 +3,6 @@
 // This room: proving that a registry is trusted: by a pull of containerd, or by a handshake.
 // Begin here; then pull.ts, then login.ts (with whose credentials).
 // May touch: the CRI socket and the network; never a file.
-import { atMost } from '../../model/at-most.ts'
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { registryOf } from '../../model/lookup.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
@@ -13,7 +12,7 @@ import { trustFor } from '../../probe/probe.ts'
 import { withCause } from '../../probe/same-finding.ts'
 import { readSystemRoots } from '../observe/system-roots.ts'
 import { proveByHandshake, type TlsProofPorts } from './handshake.ts'
-import { MOST_PROOFS_AT_ONCE, PROOF_DEADLINE_MS, proveRegistries } from './pull.ts'
+import { PROOF_DEADLINE_MS, proveRegistries } from './pull.ts'
 
 export type ProofPorts = TlsProofPorts & { readonly clock: Clock; readonly logins?: LoginDesk }
 
@@ -30,7 +29,7 @@ export async function proveDeclared(
   const { clock, logins } = ports
   const pull = { clock, timeoutMs: PROOF_DEADLINE_MS, login: logins?.for(desired) }
   const proofs = await Promise.all([
-    proveRegistries(byPull, cri, pull).then(async (pulled) => await withCauses(pulled, desired, ports)),
+    proveRegistries(byPull, cri, pull, withCauses(desired, ports)),
     proveByHandshake(byHandshake, desired, ports),
   ])
   return runtime === 'containerd' ? proofs.flat() : proofs.flat().map((proof) => inWordsOf(runtime, proof))
@@ -49,24 +48,23 @@ export function inWordsOf(runtime: string, proof: ProofResult): ProofResult {
 const LOOK_MS = 5_000
 
 /** Where several faults have the same words in containerd, a look of the agent's own tells which it is. */
-async function withCauses(
-  proofs: readonly ProofResult[],
+function withCauses(
   desired: DesiredState,
   { tls, clock, files }: TlsProofPorts,
-): Promise<readonly ProofResult[]> {
+): (proof: ProofResult) => Promise<ProofResult> {
   // Read once, and only for a finding that needs it: parsing the system's roots is what costs here.
   let roots: ReturnType<typeof readSystemRoots> | undefined
   const trust = async (host: string) => {
     roots ??= readSystemRoots(files)
     return trustFor(host, desired, await roots)
   }
-  return await atMost(MOST_PROOFS_AT_ONCE, proofs, async (proof) => {
+  return async (proof) => {
     const { host, reference, finding } = proof
     const registry = registryOf(desired.registries, host)
     if (registry === undefined || !isAskedPlainly(registry)) return proof
     const request = { registry: host, trust: async () => await trust(host), reference }
     return { ...proof, finding: await withCause(finding, request, { tls, clock }, { timeoutMs: LOOK_MS }) }
-  })
+  }
 }
 
 /**

@@ -23,14 +23,22 @@ export type ProveOptions = {
   readonly signal?: AbortSignal | undefined
 }
 
-/** Proves several registries at once; a slow one holds up none of the others. */
+/**
+ * Proves several registries at once; a slow one holds up none of the others. `refine` makes a proof more exact while
+ * containerd is busy with the next ones.
+ */
 export async function proveRegistries(
   registries: readonly Registry[],
   cri: CriClient,
   options: ProveOptions,
+  refine: (proof: ProofResult) => Promise<ProofResult> = async (proof) => proof,
 ): Promise<readonly ProofResult[]> {
   const listed = withOneList(cri)
-  return await atMost(MOST_PROOFS_AT_ONCE, registries, (registry) => proveRegistry(registry, listed, options))
+  return await atMost(
+    MOST_PROOFS_AT_ONCE,
+    registries,
+    async (registry) => await refine(await proveRegistry(registry, listed, options)),
+  )
 }
 
 /** The list of images is asked for once: of a node with many images it is long. A list that failed is asked for again. */
