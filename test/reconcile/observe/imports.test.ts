@@ -1,5 +1,5 @@
 // What the plan makes of configurations that import others, against the real containerd: what it says is set is set, and
-// an edit sets config_path and the sandbox image for containerd and changes nothing else. REGISTRY_TRUST_FULL=1: 300 for
+// an edit sets config_path and the sandbox image for containerd and changes nothing else. REGISTRY_TRUST_FULL=1: 60 for
 // each containerd.
 import { writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -17,7 +17,7 @@ import { eachGeneration } from '../../fixtures/node/node-tests.ts'
 import { scratchNode } from '../../fixtures/scratch/carry-out.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
 
-const COUNT = process.env['REGISTRY_TRUST_FULL'] === '1' ? 300 : 12
+const COUNT = process.env['REGISTRY_TRUST_FULL'] === '1' ? 60 : 12
 const PAUSE = 'r.example/pause:9'
 const wanted = desired({
   anchors: [anchor('a', makeCa('Corp Root'))],
