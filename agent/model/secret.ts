@@ -28,7 +28,13 @@ export class Secret {
 }
 
 // The greedy [^\s/]* matters: a password may itself hold "@", only the last one ends it.
-const USER_INFO = [/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/"'<>]*@/gi, `$1${REDACTED}@`] as const
+const USER_INFO: readonly (readonly [RegExp, string])[] = [
+  [/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/"'<>]*@/gi, `$1${REDACTED}@`],
+  // A password with a slash in it; `host:5000/` is a port.
+  [/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/:@"'<>]{1,256}:(?!\d{1,5}\/)[^\s@"'<>]{1,256}@/gi, `$1${REDACTED}@`],
+  // Without a scheme, but not the digest of an image.
+  [/(^|[\s"'=/(])[\w.%+-]{1,64}:[^\s/@:"'<>]{1,256}@(?!sha(?:256|512):)(?=[\w[])/g, `$1${REDACTED}@`],
+]
 
 /** Quotes as they stand in JSON, and in JSON within JSON. */
 const QUOTE = String.raw`\\{0,3}["']`
@@ -43,11 +49,7 @@ const PATTERNS: readonly (readonly [RegExp, string])[] = [
   [/-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY)-----[\s\S]*?(?:-----END \1-----|$)/g, REDACTED],
   // A JSON web token, by its form alone.
   [/\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*/g, REDACTED],
-  USER_INFO,
-  // A password with a slash in it; `host:5000/` is a port.
-  [/([a-z][a-z0-9+.-]{0,20}:\/\/)[^\s/:@"'<>]{1,256}:(?!\d{1,5}\/)[^\s@"'<>]{1,256}@/gi, `$1${REDACTED}@`],
-  // Without a scheme, but not the digest of an image.
-  [/(^|[\s"'=/(])[\w.%+-]{1,64}:[^\s/@:"'<>]{1,256}@(?!sha(?:256|512):)(?=[\w[])/g, `$1${REDACTED}@`],
+  ...USER_INFO,
   [/(%3A%2F%2F)[^\s"'<>&]{1,512}?%40/gi, `$1${REDACTED}%40`],
   // One cookie follows another in the same line.
   [/\b((?:set-)?cookie:\s{0,9})[^\r\n"']+/gi, `$1${REDACTED}`],
@@ -82,8 +84,12 @@ const PATTERNS: readonly (readonly [RegExp, string])[] = [
 
 /** Text as received, without what is recognisably a secret in it: URL user info, authorization values, private keys. */
 export function redactText(text: string): string {
+  return without(PATTERNS, text)
+}
+
+function without(patterns: typeof PATTERNS, text: string): string {
   let clean = text
-  for (const [pattern, replacement] of PATTERNS) clean = clean.replace(pattern, replacement)
+  for (const [pattern, replacement] of patterns) clean = clean.replace(pattern, replacement)
   return clean
 }
 
@@ -99,9 +105,9 @@ export function redactKnown(text: string, secrets: readonly string[]): string {
 /** A shorter one stands in ordinary words, which would tell it. */
 const SHORTEST_KNOWN = 4
 
-/** `https://user:password@host` without user and password; all else as it is. */
+/** `https://user:password@host`, with a scheme or without, without user and password; all else as it is. */
 export function redactUserInfo(text: string): string {
-  return text.replace(...USER_INFO)
+  return without(USER_INFO, text)
 }
 
 /** Names whose value is a secret wherever they stand; compared in lower case without separators. */

@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import t from 'tap'
-import { redactKnown, redactText, Secret } from '../../agent/model/secret.ts'
+import { problem } from '../../agent/model/errors.ts'
+import { redactKnown, redactText, redactUserInfo, Secret } from '../../agent/model/secret.ts'
 
 t.test('a Secret tells its value only when asked', async (t) => {
   const secret = new Secret('canary')
@@ -94,6 +95,16 @@ t.test('what a registry, a proxy or a program may repeat of a login is removed, 
     ...[`password%3D${secret}`, `https%3A%2F%2Fu%3A${secret}%40h`],
   ]
   for (const form of forms) t.notMatch(redactText(form), secret, form)
+})
+
+t.test('a problem repeats no login that somebody wrote before a host, with a scheme or without', async (t) => {
+  for (const login of ['u:canary@', 'https://u:canary@', 'https://u:can/canary@', 'canary.u:p@'])
+    for (const text of [`found "${login}h.example/x"`, `configs["${login}h.example"] must`, `${login}[fd00::1]:5000`]) {
+      t.notMatch(problem('CONFIG_INVALID', text).message, /canary/, text)
+      t.notMatch(redactUserInfo(text), /canary/, text)
+    }
+  const image = 'trust.yaml:1:41: found "h.example:5000/x:1@sha256:00", port 5000, h.example:tag'
+  t.equal(redactUserInfo(image), image)
 })
 
 t.test('words are left alone', async (t) => {

@@ -255,12 +255,18 @@ function containerOf(bytes: Buffer): 'pkcs7' | 'pkcs12' | undefined {
 }
 
 function garbage(bytes: Buffer, outer: readonly Encoding[]): Decoded {
-  const start = bytes.subarray(0, 200).toString('latin1').trimStart().toLowerCase()
-  const found =
-    start.startsWith('<!doctype html') || start.startsWith('<html')
-      ? 'it is an HTML page: the download got a web page in place of the certificate'
-      : 'neither PEM, DER nor base64 of one of them begins at byte 0'
-  return nothing(outer, problem('ANCHOR_NOT_A_CERTIFICATE', `the input holds no certificate: ${found}`))
+  return nothing(outer, problem('ANCHOR_NOT_A_CERTIFICATE', `the input holds no certificate: ${foundIn(bytes)}`))
+}
+
+function foundIn(bytes: Buffer): string {
+  const start = bytes.subarray(0, 200).toString('utf8').trimStart().toLowerCase()
+  if (start.startsWith('<!doctype html') || start.startsWith('<html'))
+    return 'it is an HTML page: the download got a web page in place of the certificate'
+  // Text programs and wikis put long dashes, wide spaces or small letters there.
+  if (/begin\s+certificate/.test(start))
+    return 'its line "-----BEGIN CERTIFICATE-----" must be spelled exactly so, in capital letters between five hyphens'
+  if (bytes[0] === 0x1f && bytes[1] === 0x8b) return 'it is compressed by gzip: unpack it first'
+  return 'neither PEM, DER nor base64 of one of them begins at byte 0'
 }
 
 function privateKey(encoding: readonly Encoding[]): Decoded {

@@ -149,6 +149,9 @@ t.test('uses nothing of an input with a private key, in whatever form, and repea
   }
 })
 
+const SPELLED =
+  'its line "-----BEGIN CERTIFICATE-----" must be spelled exactly so, in capital letters between five hyphens'
+
 t.test('says what it found in place of a certificate', async (t) => {
   const none = 'ANCHOR_NOT_A_CERTIFICATE the input holds no certificate:'
   const garbage = `${none} neither PEM, DER nor base64 of one of them begins at byte 0`
@@ -165,6 +168,12 @@ t.test('says what it found in place of a certificate', async (t) => {
       `${none} it is an HTML page: the download got a web page in place of the certificate`,
       [],
     ],
+    [Buffer.from('1f8b08000000', 'hex'), `${none} it is compressed by gzip: unpack it first`, []],
+    ...[
+      '\u2013\u2013BEGIN CERTIFICATE\u2013\u2013',
+      '-----BEGIN\u00a0CERTIFICATE-----',
+      '-----begin certificate-----',
+    ].map((line) => [`${line}\nMII\n`, `${none} ${SPELLED}`, []] as const),
     [
       Buffer.from('feedfeed00000002', 'hex'),
       'ANCHOR_NOT_A_CERTIFICATE the input is a Java keystore (JKS): it is cut off, or malformed, at byte 0',
