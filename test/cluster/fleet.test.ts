@@ -2,13 +2,13 @@
 // own API server with a real etcd; the nodes are played by test/fixtures/fleet/agents.ts.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { parseAllDocuments } from 'yaml'
 import { digestOfConfigMap } from '../../agent/config/config-digest.ts'
-import type { AuditLine, Kubernetes, Tree } from '../fixtures/cluster/kubernetes.ts'
+import { type AuditLine, type Kubernetes, scratchFolder, type Tree } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { Agents, NAMESPACE } from '../fixtures/fleet/agents.ts'
 import {
@@ -241,9 +241,10 @@ clusters.test(
       if (data['trust.yaml']?.includes('.invalid') === true) distrusted.add(digestOfConfigMap({ data }))
     }, 100)
     t.teardown(() => clearInterval(looking))
-    for (const step of ['eventually a_canary', 'take_canary_back', 'others_wait', 'go_on']) await story.step(step)
-    t.same([...restartsOf(agents).values()].sort(), [0, 1], 'the canary has restarted, and no other node')
     const restarts = () => [...restartsOf(agents).values()].sort().join()
+    await until(() => restarts() === '0,1', 'the canary restarts', 120_000)
+    for (const step of ['eventually a_canary', 'take_canary_back', 'others_wait', 'go_on']) await story.step(step)
+    t.equal(restarts(), '0,1', 'no other node has restarted')
     await until(() => restarts() === '1,2', 'then each of them restarts', 60_000)
     await story.step('eventually none_waits; eventually conditions_true')
     agents.needsRestart = false
@@ -256,7 +257,10 @@ clusters.test(
 
 /** Steps of scripts/cluster-e2e/nodes.sh, with what scripts/e2e-cluster gives them. */
 function storyOf(t: Test, kubernetes: Kubernetes, { url }: Component) {
-  const work = t.testdir({ 'ca.pem': '', 'withdrawn.pem': '# withdrawn' })
+  // The test's own folder holds the component's configuration.
+  const work = scratchFolder(t)
+  writeFileSync(join(work, 'ca.pem'), '')
+  writeFileSync(join(work, 'withdrawn.pem'), '# withdrawn')
   const names = `root=${root} work=${work} ca=${work}/ca.pem patience=60 fuse_soak=${FUSE_SOAK}`
   const given = `${names} space=rt-e2e trust=registry-trust registry=harbor.example.net image=x`
   const program = readFileSync(join(root, 'scripts/e2e-cluster'), 'utf8')
