@@ -68,10 +68,19 @@ export function checkEndpoints(
   })
 }
 
+/** In a path (Go, net/url: stringContainsCTLByte, unescape). */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: exactly these are refused
+const REFUSED_BY_GO = /[\u0000-\u001f\u007f]|%(?![0-9A-Fa-f]{2})/
+
 function wrongUrl(url: string, { allowPlainHttp }: EndpointPolicy): string | undefined {
   if (url.includes('@')) return 'must not hold a user or a password'
   const endpoint = parseUrl(url)
   if (endpoint === undefined || /[?#\s"\\]/.test(url)) return 'must be https://HOST[:PORT][/PATH]'
+  if (REFUSED_BY_GO.test(url))
+    return (
+      'must hold no control character, and "%" only before two hexadecimal digits: ' +
+      'containerd would ignore the whole hosts.toml'
+    )
   if (endpoint.scheme === 'http' && !allowPlainHttp)
     return 'must begin with https://: plain HTTP needs policy.allowPlainHttp: true'
   return checkRegistryHost(endpoint.host)?.text

@@ -240,6 +240,14 @@ const TABLE: { readonly [yaml: string]: readonly string[] } = {
   'registries: [{ host: a.b, mirrors: [{ url: m.lab }] }]': [
     'CONFIG_INVALID trust.yaml:1:44: registries[0].mirrors[0].url must be https://HOST[:PORT][/PATH]',
   ],
+  ...Object.fromEntries(
+    ['%zz', '%2', '\\u0000'].map((path) => [
+      `registries: [{ host: a.b, mirrors: [{ url: "https://m.lab/${path}" }] }]`,
+      [
+        'CONFIG_INVALID trust.yaml:1:44: registries[0].mirrors[0].url must hold no control character, and "%" only before two hexadecimal digits: containerd would ignore the whole hosts.toml',
+      ],
+    ]),
+  ),
   'registries: [{ host: a.b, mirrors: [{ url: "https://127.0.0.1:5000" }] }]': [
     'CONFIG_INVALID trust.yaml:1:44: registries[0].mirrors[0].url must not be a loopback address, found "127.0.0.1:5000": containerd does not verify certificates there, so trust can be neither set nor proved',
   ],
