@@ -164,7 +164,11 @@ t.test('labels come from the note of the fleet component, which tells those that
   const note = { config: 'a'.repeat(64), nodes: 3, labels: { pool: 'gpu', rack: null } }
   writeFileSync(join(folder, 'registry-trust.io/fleet'), renderNote(note))
   writeFileSync(join(folder, 'labels'), 'pool="cpu"\n')
-  const ports = { files: nodeFiles({ root: '/' }), inputs: inputFiles(), connectCri: () => t.fail('asks nothing') }
+  const ports = {
+    files: nodeFiles({ root: '/' }),
+    inputs: inputFiles({ freshMs: 0 }),
+    connectCri: () => t.fail('asks nothing'),
+  }
   const about = { name: 'n', arch: 'x64', address: 'none' }
   const factsWith = (more: { readonly fleetFolder?: string; readonly labelsFile: string | undefined }) =>
     observeNodeFacts(new Set(['labels']), { ...about, ...more }, ports as never)

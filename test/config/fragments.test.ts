@@ -123,7 +123,7 @@ t.test('its own files are found, whatever the kubelet puts them behind', async (
 
 t.test('a file that becomes a link after the look is not read', async (t) => {
   const folder = t.testdir({ own: { token: 'mine' }, other: { token: 'secret' } })
-  const files = inputFiles()
+  const files = inputFiles({ freshMs: 0 })
   const options = { maxBytes: 100, within: join(folder, 'own') }
   t.match(await files.read(join(folder, 'own/token'), options), { kind: 'file' })
   symlinkSync('../other/token', join(folder, 'own/next'))
@@ -135,7 +135,7 @@ function daemonOf(folder: string) {
   const program = join(import.meta.dirname, '../../agent/main-reader.ts')
   return guardedLoad({
     paths: [folder],
-    files: inputFiles(),
+    files: inputFiles({ freshMs: 0 }),
     clock: { now: Date.now, monotonic: () => performance.now() },
     thread: readingThread({ program }),
   })

@@ -35,7 +35,7 @@ function loading(folder: string, limits: { readonly heapMb?: number; readonly pa
   }
   const load = guardedLoad({
     paths: [folder],
-    files: inputFiles(),
+    files: inputFiles({ freshMs: 0 }),
     clock: { now: Date.now, monotonic: () => performance.now() },
     thread,
   })

@@ -247,7 +247,7 @@ t.test('what is missing is never taken for "nothing to trust"', async (t) => {
   mkdirSync(join(folder, 'gone'))
   const optional = await loadFiles(folder, { 'trust.yaml': 'registries: []' }, ['.', 'gone'])
   t.same(told(optional.problems, folder), ['CONFIG_MISSING gone/trust.yaml: the folder is empty'])
-  t.equal((await loadDesiredState({ paths: [], files: inputFiles(), now: NOW })).ok, false)
+  t.equal((await loadDesiredState({ paths: [], files: inputFiles({ freshMs: 0 }), now: NOW })).ok, false)
 })
 
 t.test('a path named twice is read once', async (t) => {
@@ -261,7 +261,8 @@ t.test('reads a mounted ConfigMap, before and after kubelet swaps it', async (t)
   const folder = t.testdir({ '..2026_1': { 'trust.yaml': SMALL, 'corp-root.pem': root } })
   symlinkSync('..2026_1', join(folder, '..data'))
   for (const name of ['trust.yaml', 'corp-root.pem']) symlinkSync(`..data/${name}`, join(folder, name))
-  const load = async () => desiredOf(await loadDesiredState({ paths: [folder], files: inputFiles(), now: NOW }))
+  const load = async () =>
+    desiredOf(await loadDesiredState({ paths: [folder], files: inputFiles({ freshMs: 0 }), now: NOW }))
   const before = await load()
   mkdirSync(join(folder, '..2026_2'))
   writeFileSync(join(folder, '..2026_2/trust.yaml'), SMALL)
@@ -275,7 +276,7 @@ t.test('reads a mounted ConfigMap, before and after kubelet swaps it', async (t)
 })
 
 t.test('a folder or file that cannot be read is an error, never an empty one', async (t) => {
-  const real = inputFiles()
+  const real = inputFiles({ freshMs: 0 })
   const folder = fresh()
   await loadFiles(folder, { 'trust.yaml': SMALL, 'corp-root.pem': root })
   const failing = (part: string): InputFiles => ({
@@ -411,7 +412,7 @@ t.test('whatever the text, problems come back and nothing is thrown', async (t) 
     shape.map((value) => JSON.stringify(value)),
     shape.map((value) => JSON.stringify({ registries: [value], anchors: { a: value }, policy: value })),
   )
-  const real = inputFiles()
+  const real = inputFiles({ freshMs: 0 })
   const folder = fresh()
   await fc.assert(
     fc.asyncProperty(text, async (yaml) => {

@@ -20,7 +20,7 @@ async function deskOn(t: Test) {
   })
   let nowMs = 0
   const options = {
-    inputs: inputFiles(),
+    inputs: inputFiles({ freshMs: 0 }),
     folder: join(root, 'fleet'),
     configFolder: join(root, 'inputs'),
     store: grantStore({ files: nodeFiles({ root }), folder: '/state' }),

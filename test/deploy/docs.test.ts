@@ -64,7 +64,7 @@ async function problemsOf(t: Test, text: string): Promise<readonly unknown[]> {
   const folder = t.testdir({ 'trust.yaml': text })
   const authority = await createAuthority(folder, 'Example Root')
   for (const name of ANCHORS) writeFileSync(join(folder, `${name}.pem`), authority.pem)
-  return (await loadDesiredState({ paths: [folder], files: inputFiles(), now: Date.now() })).problems
+  return (await loadDesiredState({ paths: [folder], files: inputFiles({ freshMs: 0 }), now: Date.now() })).problems
 }
 
 t.test('every quoted number is the one that was measured', async (t) => {

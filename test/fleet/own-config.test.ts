@@ -20,7 +20,7 @@ const PUBLISH = 'publish:\n  configMaps: [{namespace: apps, name: trust}]\n'
 
 function ownConfig(t: Test, text: string, refused?: Problem) {
   const folder = t.testdir({ 'trust.yaml': text })
-  const files = inputFiles()
+  const files = inputFiles({ freshMs: 0 })
   const config = createOwnConfig({
     loadConfig: async () =>
       refused === undefined

@@ -21,7 +21,7 @@ function written(t: Test, files: { readonly [name: string]: string }): string {
 t.test('recall: every line that switches verification off is found, and no other of those files', async (t) => {
   t.ok(Object.keys(INSECURE).length >= 60)
   const folder = written(t, Object.fromEntries(Object.entries(INSECURE).map(([name, [text]]) => [name, text])))
-  const { findings } = await lintPaths([folder], inputFiles())
+  const { findings } = await lintPaths([folder], inputFiles({ freshMs: 0 }))
   for (const [name, [text, ...lines]] of Object.entries(INSECURE)) {
     const found = findings.filter(({ file }) => relative(folder, file) === name)
     t.same([...new Set(found.map(({ line }) => line))], lines, `${name}\n${text}`, { found })
@@ -31,7 +31,7 @@ t.test('recall: every line that switches verification off is found, and no other
 t.test('precision: nothing is found where verification stays on', async (t) => {
   t.ok(Object.keys(SECURE).length >= 60)
   const folder = written(t, SECURE)
-  const { findings } = await lintPaths([folder], inputFiles())
+  const { findings } = await lintPaths([folder], inputFiles({ freshMs: 0 }))
   for (const [name, text] of Object.entries(SECURE))
     t.same(
       findings.filter(({ file }) => relative(folder, file) === name),
@@ -42,7 +42,7 @@ t.test('precision: nothing is found where verification stays on', async (t) => {
 
 t.test('SARIF has a rule and a place for each finding', async (t) => {
   const folder = written(t, { 'a b.sh': 'curl -k https://a\nwget --no-check-certificate https://a\n' })
-  const { findings } = await lintPaths([folder], inputFiles())
+  const { findings } = await lintPaths([folder], inputFiles({ freshMs: 0 }))
   const { version, runs } = JSON.parse(JSON.stringify(sarif(findings, '1.2.3')))
   t.equal(version, '2.1.0')
   t.match(runs[0].results, [

@@ -19,12 +19,13 @@ const FRESH_MS = 300
 /** Somebody who writes for longer is met again at the next look. */
 const PATIENCE_MS = 1_000
 
-export function inputFiles(): InputFiles {
+/** `freshMs`: how old a change must be before a file that ends in the middle of a line counts as whole. */
+export function inputFiles({ freshMs = FRESH_MS }: { readonly freshMs?: number } = {}): InputFiles {
   return {
     async read(path, options) {
       const deadline = performance.now() + PATIENCE_MS
       for (;;) {
-        const { input, isBeingWritten } = await readOnce(path, options)
+        const { input, isBeingWritten } = await readOnce(path, options, freshMs)
         if (!isBeingWritten || performance.now() > deadline) return input
         await sleep(LOOK_AGAIN_MS)
       }
@@ -48,14 +49,14 @@ export function inputFiles(): InputFiles {
 
 type Look = { readonly input: InputFile; readonly isBeingWritten: boolean }
 
-async function readOnce(path: string, { maxBytes, within }: ReadOptions): Promise<Look> {
+async function readOnce(path: string, { maxBytes, within }: ReadOptions, freshMs: number): Promise<Look> {
   const settled = (input: InputFile): Look => ({ input, isBeingWritten: false })
   let handle: FileHandle | undefined
   try {
     handle = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
     if (within !== undefined && !(await liesIn(handle, within))) return settled(OUTSIDE)
     const input = await readInput(handle, maxBytes)
-    return { input, isBeingWritten: await isBeingWritten(handle, input) }
+    return { input, isBeingWritten: await isBeingWritten(handle, input, freshMs) }
   } catch (error) {
     if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error))) return settled({ kind: 'absent' })
     return settled({ kind: 'unreadable', reason: reasonOf(error).text })
@@ -68,9 +69,9 @@ async function readOnce(path: string, { maxBytes, within }: ReadOptions): Promis
  * It ends in the middle of a line, or grew while it was read, and was changed a moment ago. What the kubelet mounts is
  * whole from the start: it fills a folder of its own, whose name begins with two dots, and then swaps a link.
  */
-async function isBeingWritten(handle: FileHandle, input: InputFile): Promise<boolean> {
+async function isBeingWritten(handle: FileHandle, input: InputFile, freshMs: number): Promise<boolean> {
   const isCut = input === GREW || (input.kind === 'file' && input.bytes.at(-1) !== LINE_FEED)
-  if (!isCut || Math.abs(Date.now() - (await handle.stat()).mtimeMs) > FRESH_MS) return false
+  if (!isCut || Math.abs(Date.now() - (await handle.stat()).mtimeMs) >= freshMs) return false
   return !posix.basename(posix.dirname(await readlink(`/proc/self/fd/${handle.fd}`))).startsWith('..')
 }
 

@@ -83,7 +83,7 @@ function fileNames(count: number): readonly string[] {
 
 /** What the agent makes of a file in the folder of a host that has a CA besides. */
 async function usedAs(folder: string, name: string): Promise<'ca' | 'client' | 'none'> {
-  const read = await readForeignFolder(folder, inputFiles())
+  const read = await readForeignFolder(folder, inputFiles({ freshMs: 0 }))
   if (Object.keys(read?.document.anchors ?? {}).length > 1) return 'ca'
   const isClient = (read?.refused ?? []).some(
     ({ path, text }) => path.endsWith(`/${name}`) && text.includes('not beside'),
