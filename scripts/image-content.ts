@@ -20,12 +20,12 @@ const COMMANDS = ['registry-trust', 'registry-trust-sidecar']
 
 rmSync(out, { recursive: true, force: true })
 mkdirSync(folder, { recursive: true })
-execFileSync(process.execPath, [join(root, 'scripts/build.ts'), folder], { cwd: root, stdio: 'inherit' })
-for (const name of readdirSync(folder).filter((name) => name.endsWith('.map'))) rmSync(join(folder, name))
-
 const lock = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as Lock
 // The binary of the Node project, byte for byte: whoever likes can compare.
 copyNodeBinary(architecture, lock, join(out, 'node'))
+execFileSync(process.execPath, [join(root, 'scripts/build.ts'), folder], { cwd: root, stdio: 'inherit' })
+for (const name of readdirSync(folder).filter((name) => name.endsWith('.map'))) rmSync(join(folder, name))
+
 // Only that Node.js can say what it makes of the program, so an image for another architecture has none of it.
 if (isOfThisMachine(architecture))
   execFileSync(

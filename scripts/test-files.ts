@@ -17,7 +17,7 @@ const ALONE = new Set(['test/config/decoders.test.ts', 'test/telemetry/line-outp
 /** A folder of tap for all tests of a file: a second file in the same process would empty it. */
 const OWN_FOLDER = /^(?:const|let) .*\bt\.testdir\(/m
 /** What starts programs although no import tells. */
-const SLOW = new Set(['test/pki/certificate/subject-hash.test.ts', 'test/deploy/supply-chain.test.ts'])
+const SLOW = new Set(['test/pki/certificate/subject-hash.test.ts'])
 const FIXTURES = 'test/fixtures/node/'
 
 const imports = new Map<string, readonly string[]>()

@@ -11,7 +11,7 @@ import type { DecoderJob, DecoderReport } from '../fixtures/config/decoder-worke
 import { KEYTOOL } from '../fixtures/pki/java-keystores.ts'
 import { createKey, createRoot } from '../fixtures/pki/openssl.ts'
 
-const INPUTS = Number(process.env['REGISTRY_TRUST_FUZZ_INPUTS'] ?? 50_000)
+const INPUTS = Number(process.env['REGISTRY_TRUST_FUZZ_INPUTS'] ?? 15_000)
 const SEED = Number(process.env['REGISTRY_TRUST_FUZZ_SEED'] ?? 20_261_126)
 const HEAP_MB = 64
 const LONGEST_MS = 1_000

@@ -8,9 +8,10 @@ import type { ReadingThread } from '../../agent/model/ports.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
 import { readingThread } from '../../agent/node/threads/reading-thread.ts'
 import { blockedBy } from '../fixtures/blocked-by.ts'
+import { DIST } from '../fixtures/e2e/agent-on-node.ts'
 import { createKey, createRoot, openssl, readIn } from '../fixtures/pki/openssl.ts'
 
-const program = join(import.meta.dirname, '../../agent/main-reader.ts')
+const program = join(DIST, 'registry-trust-reader.cjs')
 const certificates = t.testdir()
 const key = createKey(certificates)
 const root = createRoot(certificates, key, '/O=Corp/CN=Corp Root')

@@ -6,6 +6,7 @@ import { closeSync, cpSync, openSync, readdirSync, readFileSync, readSync } from
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { type Bom, licenceOf } from '../../scripts/bill-of-materials.ts'
 import { builtImage, imageArchive } from '../fixtures/deploy/image.ts'
 import { type OciImage, readImage, unpackRoot } from '../fixtures/deploy/oci-archive.ts'
 import { AgentOnNode, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
@@ -17,6 +18,8 @@ const run = promisify(execFile)
 const ROOT = join(import.meta.dirname, '../..')
 const IS_FULL = process.env['REGISTRY_TRUST_FULL'] === '1'
 const BUILD_MS = 600_000
+const PERMISSIVE =
+  /^(MIT|ISC|BSD-2-Clause|BSD-3-Clause|Apache-2\.0|BlueOak-1\.0\.0|0BSD|Unlicense|CC0-1\.0|\(?BSD-3-Clause OR GPL-2\.0\)?|\(?MIT OR .*\)?|Python-2\.0|PSF-2\.0)$/
 const HOST = 'harbor.example.net'
 
 /** Counts the parts whose code V8 takes. */
@@ -33,7 +36,7 @@ process.on('exit', () => console.error('taken ' + taken + ' refused ' + refused)
 t.setTimeout(3 * BUILD_MS)
 
 t.test(
-  'another architecture has another Node and the same program, and its own one starts from kept code',
+  'two builds are equal but for their Node, start from kept code, and hold what they should',
   { timeout: BUILD_MS },
   async (t) => {
     const folder = t.testdir({ 'count.cjs': COUNT })
@@ -76,6 +79,50 @@ t.test(
       t.ok(Number(taken) > 5, `${name} took the code of ${taken} parts`)
       t.equal(Number(refused), 0, 'V8 refused none')
     }
+
+    const files = readdirSync(own, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+    const shipped = new Set(files.map(({ name }) => name))
+    const needed = [
+      'LICENCES.txt',
+      'LICENSE',
+      'node',
+      // the launchers, and what they start
+      'registry-trust',
+      'registry-trust-sidecar',
+      'registry-trust-reader.cjs',
+      'registry-trust-sidecar.cjs',
+      'registry-trust.cjs',
+      'sbom.cdx.json',
+    ]
+    for (const name of needed) t.ok(shipped.has(name), name)
+    const others = [...shipped].filter((name) => !needed.includes(name))
+    for (const name of others)
+      t.match(
+        name,
+        /^registry-trust((-[A-Z0-9]{8}|(-sidecar|-reader)?-program)\.cjs(\.code)?|\.LEGAL\.txt)$/,
+        'a part, its code, or licences',
+      )
+
+    t.test('the bill of materials names every dependency and the Node that is shipped', async (t) => {
+      const bom = JSON.parse(readFileSync(join(own, 'registry-trust/sbom.cdx.json'), 'utf8')) as Bom
+      t.match(bom, { bomFormat: 'CycloneDX', specVersion: /^1\.[5-9]$/ })
+      const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { dependencies: object }
+      const names = bom.components.map(({ name }) => name)
+      for (const name of Object.keys(dependencies)) t.ok(names.includes(name), name)
+      t.match(
+        bom.components.find(({ name }) => name === 'node'),
+        { version: process.versions.node },
+      )
+      t.notOk(names.includes('tap'), 'what only tests use is not shipped')
+      for (const component of bom.components) t.match(licenceOf(component), PERMISSIVE, component.name)
+    })
+
+    t.test('nothing that is shipped names a place of this machine or of the one that packed it', async (t) => {
+      const text = [...shipped]
+        .filter((name) => /\.(cjs|json|txt)$/.test(name))
+        .map((name) => readFileSync(join(own, 'registry-trust', name), 'latin1'))
+      for (const each of text) t.notOk(each.includes(ROOT))
+    })
   },
 )
 

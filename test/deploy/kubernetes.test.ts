@@ -12,6 +12,7 @@ import { defineCustomKinds } from '../fixtures/deploy/custom-kinds.ts'
 import { DAEMONSET_FOLDER, OVERLAYS, parseObjects, render } from '../fixtures/deploy/objects.ts'
 import { SILENT } from '../fixtures/scratch/carry-out.ts'
 import { anchor, desired, makeCa, registry } from '../fixtures/scratch/sample.ts'
+import { partOf } from '../fixtures/turn.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const FOLDERS = [
@@ -36,10 +37,12 @@ kubernetes.test(
     for (const folder of FOLDERS) await defineCustomKinds(on, await render(folder))
     const overlays = readdirSync(join(DAEMONSET_FOLDER, 'overlays'))
     t.same([...OVERLAYS, 'fleet'].toSorted(), overlays.toSorted(), 'every overlay')
+    const again = partOf(FOLDERS, 4)
     for (const folder of FOLDERS) {
       const apply = ['apply', '--validate=strict', '-k', join(DAEMONSET_FOLDER, folder)]
       const first = await on.kubectl(apply)
       t.match(first, { status: 0, stderr: '' }, folder)
+      if (!again.includes(folder)) continue
       const second = await on.kubectl(apply)
       t.match(second, { status: 0, stderr: '' }, folder)
       t.notMatch(second.stdout, /created|configured/, folder)

@@ -13,6 +13,7 @@ import {
 import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
 import { CERTS_D, startSandboxNode } from '../fixtures/node/sandbox-node.ts'
+import { partOf } from '../fixtures/turn.ts'
 
 const HOST = 'harbor.example.net'
 const ELSEWHERE = '/opt/elsewhere'
@@ -159,7 +160,7 @@ t.test('links planted in the folders of the agent', async (t) => {
   await node.run(['sh', '-c', `mkdir -p ${ELSEWHERE} && echo precious >${ELSEWHERE}/file && mkdir /opt/saved`])
   for (const folder of TRUST_FOLDERS)
     await node.run(['sh', '-c', `mkdir -p /opt/saved${folder} && cp -a ${folder}/. /opt/saved${folder}/`])
-  for (const attack of ATTACKS)
+  for (const attack of partOf(ATTACKS, 2))
     await t.test(attack.name, async (t) => {
       await restore(node)
       await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })

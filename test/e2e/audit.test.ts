@@ -2,6 +2,7 @@
 // and by what the kernel saw of the agent and of every program it started. The same trace in `mode: enforce` shows the
 // writes, so that it can fail.
 import { existsSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import {
@@ -103,10 +104,13 @@ for (const generation of [generations[0], generations.at(-1)].filter((one) => on
     }
 
     let runs = 0
+    // Not in the folder that the agent watches: each line would be a change of its configuration.
+    const traces = join(node.scratch, 'traces')
+    await mkdir(traces)
     /** The daemon with all its calls recorded; the end of `work` ends it. */
     const tracing = async (work: (daemon: ReturnType<AgentOnNode['daemon']>) => Promise<void>) => {
       runs += 1
-      const log = join(agent.config, `trace-${runs}`)
+      const log = join(traces, `trace-${runs}`)
       // Without io_uring, whose writes no tracer sees.
       const service = await node.start(traced(log, agent.argv('agent', ...LISTEN)), { env: { UV_USE_IO_URING: '0' } })
       await service.waitFor(/"msg":"listening"/)
@@ -119,7 +123,7 @@ for (const generation of [generations[0], generations.at(-1)].filter((one) => on
     }
     const commandTraced = async (...words: readonly string[]) => {
       runs += 1
-      const log = join(agent.config, `trace-${runs}`)
+      const log = join(traces, `trace-${runs}`)
       const [name = '', ...flags] = words
       const argv = traced(log, agent.argv(name, ...flags))
       const { code, stdout } = await node.exec(argv, { timeoutMs: 60_000, env: { UV_USE_IO_URING: '0' } })

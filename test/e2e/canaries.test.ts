@@ -239,7 +239,7 @@ for (const [generation, format] of runs) {
     }
     const original = await node.readFile(CONFIG)
 
-    const programs = join(agent.config, 'programs')
+    const programs = join(node.scratch, 'programs')
     const service = await node.start(
       tracedPrograms(
         programs,

@@ -11,6 +11,7 @@ import { type SeenRequest, startFaultServer } from '../fixtures/node/tls-servers
 import { brokenServers, ISSUER_HOST, type Row } from '../fixtures/probe/broken-servers.ts'
 import { probeOn, pullCode } from '../fixtures/probe/probe-order.ts'
 import { orderOf, registryOf, startServers } from '../fixtures/probe/start-servers.ts'
+import { partOf } from '../fixtures/turn.ts'
 
 type Told = Pick<Explanation, 'finding' | 'endpoints'>
 
@@ -20,7 +21,10 @@ newestGeneration(t, 'apply, probe and explain say the same', async (t, generatio
   const node = await sandboxNode(t, { generation, config: withConfigPath(defaultConfig(generation)) })
   const { rows: all, systemRoot, issuing } = await brokenServers(t.testdir())
   // One trust.yaml for all rows declares the intermediate that this row is about, for another registry.
-  const rows = all.filter(({ host }) => host !== 'unproven')
+  const rows = partOf(
+    all.filter(({ host }) => host !== 'unproven'),
+    2,
+  )
   await node.writeFile('/etc/ssl/certs/matrix-system.pem', systemRoot.pem)
   const { registries, requests } = await startServers(node, rows)
   const answer = { status: 200, body: issuing.pem }
@@ -54,7 +58,7 @@ newestGeneration(t, 'apply, probe and explain say the same', async (t, generatio
   const argv = [process.execPath, join(import.meta.dirname, '../fixtures/probe/run-explains.ts'), agent.config]
   const explanations = JSON.parse(await node.run(argv, { input: JSON.stringify(images), timeoutMs: 120_000 })) as Told[]
   const afterExplain = await requests()
-  t.ok(rows.filter(reachesHttp).length >= 20, 'so many are judged by their requests')
+  t.ok(rows.filter(reachesHttp).length >= 8, 'so many are judged by their requests')
   rows.forEach((row, index) => {
     const host = registryOf(row, registries)
     const [proof, report, explained] = [

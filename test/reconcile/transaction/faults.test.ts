@@ -1,7 +1,7 @@
 // The promise of the transaction, at every system call that touches the node: whatever fails there, and if the agent
 // dies there, the node is afterwards as before or as meant, nothing is left lying around, and the next run ends where
 // it was to end. REGISTRY_TRUST_THOROUGH=1 tries every call with every error, a larger number that many of them,
-// REGISTRY_TRUST_FULL=1 240 and the default 60. Each sample is spread over all of them.
+// REGISTRY_TRUST_FULL=1 240 and the default 40. Each sample is spread over all of them.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,7 +16,7 @@ import { STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
 const THOROUGH = Number(process.env['REGISTRY_TRUST_THOROUGH'] ?? 0)
 const ALL = THOROUGH === 1
 const EVERY_ERROR = THOROUGH > 0
-const SAMPLE = THOROUGH > 1 ? THOROUGH : process.env['REGISTRY_TRUST_FULL'] === '1' ? 240 : 60
+const SAMPLE = THOROUGH > 1 ? THOROUGH : process.env['REGISTRY_TRUST_FULL'] === '1' ? 240 : 40
 /** What was not reached counts as not tried. */
 const AT_LEAST = Math.min(200, (SAMPLE * 5) / 6)
 const AT_ONCE = 2

@@ -11,6 +11,7 @@ import { treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { copyNode, layOut, scenes } from '../../fixtures/scratch/fault-scenes.ts'
 import { perform } from '../../fixtures/scratch/perform.ts'
 import { STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
+import { partOf } from '../../fixtures/turn.ts'
 
 /** Hundreds of runs: what is made durable in memory waits for no disk. */
 const FAST = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
@@ -102,7 +103,8 @@ function interruptedLater(root: string, path: string, write: () => void) {
 }
 
 // The way back of a removal needs neither rehearsal nor restart: it never waits.
-for (const scene of scenes().filter(({ name }) => name !== 'rollback of a removal'))
+const waiting = scenes().filter(({ name }) => name !== 'rollback of a removal')
+for (const scene of partOf(waiting, 2))
   t.test(scene.name, async (t) => {
     const folder = mkdtempSync(join(FAST, 'rt-meanwhile-'))
     t.teardown(() => rmSync(folder, { recursive: true, force: true }))

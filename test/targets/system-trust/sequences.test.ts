@@ -39,7 +39,7 @@ import { anchor, desired, makeCa, registry, targetInput } from '../../fixtures/s
 const READ_MEANWHILE = 4
 const READER =
   'while :; do openssl verify -no-CApath -no-CAstore -CAfile "$1" "$2" >/dev/null 2>&1 && echo ok || echo missed; [ -e "$(dirname "$2")/stop" ] && exit 0; done'
-const SEQUENCES = Number(process.env['REGISTRY_TRUST_SEQUENCES'] ?? 100)
+const SEQUENCES = Number(process.env['REGISTRY_TRUST_SEQUENCES'] ?? 40)
 t.setTimeout(60_000 + SEQUENCES * 1000)
 
 // Three of them have one subject, so that their hash links are numbered, and so has one of the distribution's.
