@@ -59,6 +59,9 @@ const PROGRAMS = {
   'registry-trust-reader': 'agent/main-reader.ts',
 }
 
+// esbuild is written in Go: with more memory between two collections a build takes a third less of the processor.
+process.env['GOGC'] ??= '400'
+
 /** Each dynamic import begins a part; what several parts need is a part again. esbuild splits ES modules only. */
 const { outputFiles, metafile } = await build({
   entryPoints: PROGRAMS,
@@ -74,6 +77,8 @@ const { outputFiles, metafile } = await build({
   target: 'node24',
   keepNames: true,
   sourcemap: 'inline',
+  // The maps of the bundle are made from these, and do without the sources too.
+  sourcesContent: false,
   legalComments: 'external',
   logLevel: 'warning',
   define: { REGISTRY_TRUST_VERSION: JSON.stringify(version), 'import.meta.dirname': '__dirname' },
