@@ -8,10 +8,9 @@ import { AgentOnNode } from '../fixtures/e2e/agent-on-node.ts'
 import { newestGeneration, sandboxNode } from '../fixtures/node/node-tests.ts'
 import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 import { type SeenRequest, startFaultServer } from '../fixtures/node/tls-servers.ts'
-import { brokenServers, ISSUER_HOST, type Row } from '../fixtures/probe/broken-servers.ts'
+import { brokenServers, ISSUER_HOST, type Row, rowsOfTurn } from '../fixtures/probe/broken-servers.ts'
 import { probeOn, pullCode } from '../fixtures/probe/probe-order.ts'
 import { orderOf, registryOf, startServers } from '../fixtures/probe/start-servers.ts'
-import { partOf } from '../fixtures/turn.ts'
 
 type Told = Pick<Explanation, 'finding' | 'endpoints'>
 
@@ -21,10 +20,7 @@ newestGeneration(t, 'apply, probe and explain say the same', async (t, generatio
   const node = await sandboxNode(t, { generation, config: withConfigPath(defaultConfig(generation)) })
   const { rows: all, systemRoot, issuing } = await brokenServers(t.testdir())
   // One trust.yaml for all rows declares the intermediate that this row is about, for another registry.
-  const rows = partOf(
-    all.filter(({ host }) => host !== 'unproven'),
-    2,
-  )
+  const rows = rowsOfTurn(all.filter(({ host }) => host !== 'unproven'))
   await node.writeFile('/etc/ssl/certs/matrix-system.pem', systemRoot.pem)
   const { registries, requests } = await startServers(node, rows)
   const answer = { status: 200, body: issuing.pem }

@@ -10,10 +10,9 @@ import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
 import { eachGeneration, sandboxNode } from '../fixtures/node/node-tests.ts'
 import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 import { startFaultServer } from '../fixtures/node/tls-servers.ts'
-import { brokenServers, ISSUER_HOST, type Matrix, type Row } from '../fixtures/probe/broken-servers.ts'
+import { brokenServers, ISSUER_HOST, type Matrix, type Row, rowsOfTurn } from '../fixtures/probe/broken-servers.ts'
 import { type ProbeOrder, probeOn, pullCode } from '../fixtures/probe/probe-order.ts'
 import { orderOf, registryOf, startServers } from '../fixtures/probe/start-servers.ts'
-import { partOf } from '../fixtures/turn.ts'
 
 const matrix: Promise<Matrix> = brokenServers(t.testdir())
 
@@ -24,7 +23,7 @@ eachGeneration(t, 'names every broken server as containerd does, and the remedy 
     matrix,
   ])
   t.ok(table.length >= 60, `${table.length} cases`)
-  const rows = partOf(table, 2)
+  const rows = rowsOfTurn(table)
   await node.writeFile('/etc/ssl/certs/matrix-system.pem', systemRoot.pem)
   const { registries } = await startServers(node, rows)
   await startFaultServer(node, {
