@@ -234,7 +234,9 @@ t.test('a drop-in that takes config_path away ends in a finding, not in a fight'
   const status = await daemon.until(({ problems }) =>
     problems.some(({ message }) => message.includes('99-nvidia.toml')),
   )
-  t.match(status.problems, [{ code: 'CONTAINERD_CONFIG_UNSUPPORTED', message: /config_path must be set in this file/ }])
+  t.match(status.problems, [
+    { code: 'CONTAINERD_CONFIG_UNSUPPORTED', message: /99-nvidia\.toml: sets config_path to nothing/ },
+  ])
   await settled(node)
   t.equal(await node.readFile('/etc/containerd/conf.d/99-nvidia.toml'), theirs)
   t.ok((await node.restarts()) <= 1 + 3, `${await node.restarts()} restarts`)

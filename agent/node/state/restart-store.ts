@@ -131,15 +131,15 @@ export function restartStore(options: {
           }
           try {
             if (durable) await open.sync()
+            // Old numbers are free again: who was away for long would write one of them and take itself for the driver.
+            if ((await numbers()).some((number) => number > record.sequence)) {
+              removeIfPossible(open, name)
+              return false
+            }
           } catch (error) {
             // Not recorded, so its number is free again: the writer would take its own record for another driver's.
             removeIfPossible(open, name)
             throw error
-          }
-          // Old numbers are free again: who was away for long would write one of them and take itself for the driver.
-          if ((await numbers()).some((number) => number > record.sequence)) {
-            removeIfPossible(open, name)
-            return false
           }
           // The one before it stays, for the case that this one is found damaged.
           removeIfPossible(open, `${String(record.sequence - 2).padStart(8, '0')}.json`)

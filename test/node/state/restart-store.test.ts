@@ -11,7 +11,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { LogFields } from '../../../agent/model/ports.ts'
+import type { LogFields, NodeFiles } from '../../../agent/model/ports.ts'
 import type { RestartRecord } from '../../../agent/model/restart.ts'
 import { nodeFiles } from '../../../agent/node/files/files.ts'
 import { restartStore } from '../../../agent/node/state/restart-store.ts'
@@ -53,7 +53,8 @@ function emptyStore(t: Test) {
     folder: join(root, STATE, 'restart'),
     logged,
     audited,
-    store: () => restartStore({ files, folder: STATE, root, clock, log, audit }),
+    store: (own: NodeFiles = files) => restartStore({ files: own, folder: STATE, root, clock, log, audit }),
+    files,
     /** As the finding STATE_SET_ASIDE sees it. */
     damaged: () => stateStore({ files, folder: STATE }).damaged(),
   }
@@ -145,4 +146,26 @@ t.test('what is damaged among the records is told, and is found by the finding, 
   t.equal((await one.ledger.read()).length, 2)
   t.match(logged, [{ path: `${STATE}/restart/ledger.jsonl`, reason: 'lines in it that are not entries: 1' }])
   t.match(readFileSync(join(root, (await damaged())[0] ?? ''), 'utf8'), /"tw$/, 'and the rest is kept for people')
+})
+
+t.test('a record that failed after it was there can be written again, and nobody has taken over', async (t) => {
+  const { files, store } = emptyStore(t)
+  let fails = 0
+  const once: NodeFiles = {
+    ...files,
+    list(folder) {
+      if (fails > 0 && folder.endsWith('/restart')) {
+        fails -= 1
+        throw new Error('EACCES: permission denied')
+      }
+      return files.list(folder)
+    },
+  }
+  const restarts = store(once)
+  t.equal(await restarts.append(record(1), { durable: true }), true)
+  fails = 1
+  await t.rejects(restarts.append(record(2), { durable: true }), { code: /./ })
+  t.equal(fails, 0, 'after the record was put there')
+  t.equal(await restarts.append({ ...record(2), phase: 'written' }, { durable: true }), true)
+  t.match(await restarts.read(), { sequence: 2, phase: 'written' })
 })
