@@ -252,7 +252,8 @@ t.test('looks at a registry that was pulled from while containerd pulls from the
     async pullImage(reference: string) {
       await new Promise((resolve) => setImmediate(resolve))
       events.push('pull')
-      return { ok: false, status: 'NOT_FOUND', text: `failed to resolve reference "${reference}": not found` }
+      const text = `failed to pull and unpack image "${reference}": failed to resolve reference "${reference}": ${reference}: not found`
+      return { ok: false, status: 'NOT_FOUND', text }
     },
   } as unknown as CriClient
   const tls = {
@@ -261,7 +262,9 @@ t.test('looks at a registry that was pulled from while containerd pulls from the
       return { address: undefined, chain: [], protocol: undefined, wantsClientCertificate: false }
     },
   } as unknown as TlsProbe
-  const ports = { tls, clock: systemClock(), files: {} as NodeFiles }
+  const absent = async () => ({ kind: 'absent' }) as const
+  const files = { read: absent, readFollowing: absent, list: async () => [] } as Partial<NodeFiles> as NodeFiles
+  const ports = { tls, clock: systemClock(), files }
   const proofs = await proveDeclared(registries, cri, ports, desiredWith(registries, anchors))
   t.same(
     proofs.map(({ host, finding }) => `${host} ${finding.code}`),

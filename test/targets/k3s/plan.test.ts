@@ -132,6 +132,7 @@ t.test('a file that cannot be read is left, with what we put there earlier', asy
     ...node.files,
     read: async (path) => (isIt(path) ? unreadable : node.files.read(path)),
     readFollowing: async (path) => (isIt(path) ? unreadable : node.files.readFollowing(path)),
+    readSettled: async (path, isWhole) => (isIt(path) ? unreadable : node.files.readSettled(path, isWhole)),
   }
   for (const now of [wanted, nothingDesired(wanted)]) {
     const { changes, problems } = await plan(state, now, factsOf('k3s'), files)
