@@ -2,7 +2,9 @@
 import { posix } from 'node:path'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { TargetInput } from '../../model/target.ts'
-import { firstFingerprint, readBundle } from './bundle.ts'
+import { sha256 } from '../files/files.ts'
+import { fingerprintOf, firstFingerprint, readBundle } from './bundle.ts'
+import { type ExtractedCopy, observeCopies } from './copies-observe.ts'
 import { distrustedPaths, isDistrustAtWork } from './distrust.ts'
 import { arrange, type Holding, type Placement, placementsOf, spareNames } from './placements.ts'
 
@@ -12,6 +14,8 @@ export type Family = {
   /** Folder of sources; undefined: the bundle is all there is. */
   readonly sources?: string
   readonly bundle: string
+  /** Folders in which the distribution's own tool puts copies of the sources. */
+  readonly copies?: readonly string[]
   /** Folders of certificates that are not to be trusted; the first that is there counts. */
   readonly blocklists?: readonly string[]
   /** ID or ID_LIKE of os-release: where the bundle is not seen, they tell that it is there. */
@@ -28,6 +32,7 @@ export const FAMILIES: { readonly [name: string]: Family } = {
   rhel: {
     sources: '/etc/pki/ca-trust/source/anchors',
     bundle: '/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem',
+    copies: ['/etc/pki/ca-trust/extracted/pem/directory-hash'],
     blocklists: ['/etc/pki/ca-trust/source/blocklist', '/etc/pki/ca-trust/source/blacklist'],
     ids: ['rhel', 'fedora', 'centos', 'amzn', 'azurelinux', 'mariner'],
     folders: ['/etc/pki/ca-trust'],
@@ -35,6 +40,7 @@ export const FAMILIES: { readonly [name: string]: Family } = {
   suse: {
     sources: '/etc/pki/trust/anchors',
     bundle: '/var/lib/ca-certificates/ca-bundle.pem',
+    copies: ['/var/lib/ca-certificates/pem', '/var/lib/ca-certificates/openssl'],
     blocklists: ['/etc/pki/trust/blocklist', '/etc/pki/trust/blacklist'],
     ids: ['suse', 'sles', 'opensuse'],
     folders: ['/etc/pki/trust', '/var/lib/ca-certificates'],
@@ -51,6 +57,8 @@ export type ObservedAnchorStore = {
   readonly isWritable: boolean
   readonly bundle: FileState
   readonly sources: ReadonlyMap<string, FileState>
+  /** Of anchors that are no longer declared. */
+  readonly copies?: readonly ExtractedCopy[]
   /** Folder of certificates that are not to be trusted; absent where there is none, and where none is needed. */
   readonly blocklist?: string
   /** What lies in it, by path. */
@@ -83,7 +91,8 @@ export async function observeAnchorStore(
     for (const fileName of spare) await read(pathOf(family, fileName))
     const folders = [posix.dirname(family.bundle), ...(family.sources === undefined ? [] : [family.sources])]
     const writable = await Promise.all(folders.map((folder) => files.isWritable(folder)))
-    const seen = { family, isWritable: writable.every((one) => one), bundle, sources }
+    const copies = await observeCopies(family.copies ?? [], withdrawn(family, input, sources), files)
+    const seen = { family, isWritable: writable.every((one) => one), bundle, sources, copies }
     return isDistrustAtWork(input) ? { ...seen, ...(await observeBlocklist(family, input, files, backup)) } : seen
   }
   const unseen = await unseenStore(files)
@@ -137,6 +146,21 @@ function placed(family: Family, placement: Placement): Source {
 
 function pathOf(family: Family, fileName: string): string {
   return `${family.sources ?? posix.dirname(family.bundle)}/${fileName}`
+}
+
+/** Fingerprints of what the agent's sources hold and what is not to be there any more; an anchor without a content now is held. */
+function withdrawn(family: Family, input: AnchorInput, sources: ReadonlyMap<string, FileState>): ReadonlySet<string> {
+  const { desired, owned } = input
+  const held = new Set(desired.anchors.filter(({ certificates }) => certificates.length === 0).map(({ name }) => name))
+  const wanted = new Set(sourcesOf(family, input, sources).map(({ certificate }) => fingerprintOf(certificate.pem)))
+  const leaving = ownedSources(family, owned).flatMap((path) => {
+    const state = sources.get(path)
+    if (state?.kind !== 'file' || held.has(owned[path]?.subject ?? '')) return []
+    if (sha256(state.bytes) !== owned[path]?.sha256) return []
+    const fingerprint = firstFingerprint(state.bytes)
+    return fingerprint === undefined || wanted.has(fingerprint) ? [] : [fingerprint]
+  })
+  return new Set(leaving)
 }
 
 /** In the order in which they are written. */

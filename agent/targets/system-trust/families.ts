@@ -11,6 +11,7 @@ import type { TargetPlan } from '../../model/target.ts'
 import { difference, firstUnreadable, isFile, NOTHING_TO_DO, rootFile, sha256 } from '../files/files.ts'
 import { outOfReach } from '../guards/out-of-reach.ts'
 import { lostTexts } from './bundle.ts'
+import { planCopies } from './copies.ts'
 import { isDistrustAtWork } from './distrust.ts'
 import { planBlocklist } from './distrust-families.ts'
 import {
@@ -141,9 +142,10 @@ function planSources(
   }
   const somethingStays = keep.size > 0 || inBundle.length > 0 || blocking.isInForce
   const edit = bundleChange(family, { onDisk, bundle }, inBundle, removed, input, somethingStays)
+  const copies = planCopies(TARGET, observed.copies ?? [])
   return {
-    changes: [...blocking.before, ...changes, ...edit, ...blocking.after],
-    problems: [...problems, ...blocking.problems],
+    changes: [...blocking.before, ...changes, ...edit, ...copies.changes, ...blocking.after],
+    problems: [...problems, ...blocking.problems, ...copies.problems],
     ...(blocking.pending.length > 0 && { distrusts: blocking.pending }),
   }
 }

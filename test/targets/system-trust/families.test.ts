@@ -1,7 +1,7 @@
 // Fixture trees of distributions that Debian's own tools cannot make: where sources and bundle are, and that the real
 // openssl verifies with the bundle afterwards.
 import { execFileSync } from 'node:child_process'
-import { readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { DesiredState } from '../../../agent/model/desired-state.ts'
@@ -196,4 +196,45 @@ t.test('Debian in a Pod is asked for no other store', async (t) => {
   const files = nodeFiles({ root, mounts: () => [mountAt(join(root, '/usr'))] })
   const observed = await observeAnchorStore({ desired: desired(), owned: {} }, files)
   t.equal(observed.unseen, undefined)
+})
+
+for (const [name, folder] of [
+  ['suse', '/var/lib/ca-certificates/pem'],
+  ['rhel', '/etc/pki/ca-trust/extracted/pem/directory-hash'],
+] as const)
+  t.test(`${name}: a copy that the distribution's tool made of an anchor goes with the anchor`, async (t) => {
+    const node = nodeOf(t, name)
+    const at = join(node.root, folder)
+    mkdirSync(at, { recursive: true })
+    const anchors = [anchor('corp', caA), anchor('lab', caB)]
+    const state = await reconcile(node, desired({ anchors }), EMPTY_STATE)
+    // As p11-kit writes them: the certificate again, and a link by its subject's hash.
+    for (const [file, pem] of [
+      ['Corp_Root_A.pem', caA.pem],
+      ['Corp_Root_B.pem', caB.pem],
+      ['Distribution_Root.pem', distribution.pem],
+    ] as const)
+      writeFileSync(join(at, file), pem)
+    symlinkSync('Corp_Root_A.pem', join(at, '6aadd444.0'))
+    symlinkSync('Corp_Root_B.pem', join(at, '28fd04c9.0'))
+    const copies = () => readdirSync(at).toSorted()
+    const all = copies()
+    const same = await reconcile(node, desired({ anchors }), state)
+    t.same(copies(), all, 'they stay as long as the anchor is declared')
+    const next = await reconcile(node, desired({ anchors: [anchor('lab', caB)] }), same)
+    t.same(copies(), ['28fd04c9.0', 'Corp_Root_B.pem', 'Distribution_Root.pem'])
+    await reconcile(node, desired({ anchors: [] }), next)
+    t.same(copies(), ['Distribution_Root.pem'])
+  })
+
+t.test('a copy that cannot be removed is told', async (t) => {
+  const node = nodeOf(t, 'suse')
+  const folder = '/var/lib/ca-certificates/pem'
+  mkdirSync(join(node.root, folder), { recursive: true })
+  const state = await reconcile(node, desired({ anchors: [anchor('corp', caA)] }), EMPTY_STATE)
+  writeFileSync(join(node.root, folder, 'Corp_Root_A.pem'), caA.pem)
+  const files = { ...node.files, isWritable: async (path: string) => path !== folder && node.files.isWritable(path) }
+  const input = { desired: desired({ anchors: [] }), owned: state.owned }
+  const { problems } = planAnchorStore(input, await observeAnchorStore(input, files))
+  t.match(problems, [{ code: 'TARGET_READ_ONLY', message: /pem\/Corp_Root_A\.pem: a copy of an anchor/ }])
 })
