@@ -4,7 +4,7 @@
 // From 2.0 on the table of schema 2 is moved into those of schema 3: before 2.3 once, after all files are merged, where
 // the last version line is older than 3; from 2.3 on in each file whose version is older than 4. A moved registry table
 // replaces the one that stands there (plugins/cri/images/plugin.go, migrateConfig).
-// Compared with `containerd config dump` of 1.6, 1.7, 2.1, 2.2, 2.3 and 2.4: test/containerd/config/imports.test.ts.
+// Compared with `containerd config dump` of 1.6, 1.7, 2.1, 2.2, 2.3 and 2.4: test/reconcile/observe/imports.test.ts.
 import { type Problem, problem } from '../../model/errors.ts'
 import { stringAt, tableAt } from '../../text/toml.ts'
 import { type ContainerdConfig, NO_REGISTRY_SETTINGS, type RegistrySettings } from './read.ts'
