@@ -208,7 +208,22 @@ function statFields(
 }
 
 function startOf({ startTicks }: { readonly startTicks: number }): number {
-  return Date.now() - uptimeMs() + (startTicks * 1000) / TICKS_PER_SECOND
+  return bootedAt() + (startTicks * 1000) / TICKS_PER_SECOND
+}
+
+/** Twice the resolution of /proc/uptime. */
+const SAME_BOOT_MS = 20
+
+let lastBoot = Number.NaN
+
+/**
+ * Milliseconds since the epoch by the wall clock of now. The same number each time, as long as nobody sets the clock:
+ * a start that moves by some milliseconds from look to look would be another process each time.
+ */
+function bootedAt(): number {
+  const boot = Date.now() - uptimeMs()
+  if (!(Math.abs(boot - lastBoot) <= SAME_BOOT_MS)) lastBoot = boot
+  return lastBoot
 }
 
 /** In hundredths of a second, where the boot time of /proc/stat comes in whole ones. */

@@ -55,6 +55,20 @@ for (const generation of all) {
   })
 }
 
+t.test('tells the same start of a process at each look', async (t) => {
+  const folder = shortFolder(t)
+  const socket = join(folder, 's')
+  await listener(t, process.execPath, socket)
+  await listening(socket)
+  const starts = new Set<number | undefined>()
+  for (let look = 0; look < 30; look += 1) {
+    starts.add((await processes().listeningOn(socket))[0]?.startedAt)
+    await new Promise((resolve) => setTimeout(resolve, 3))
+  }
+  t.equal(starts.size, 1, [...starts].join(', '))
+  t.not([...starts][0], undefined)
+})
+
 t.test('nobody listens on a socket that does not exist, is stale, or is no socket', async (t) => {
   const folder = shortFolder(t)
   const socket = join(folder, 's')
