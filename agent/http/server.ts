@@ -28,7 +28,8 @@ import { bothHealthy, type Health, renderHealth } from './health.ts'
 import { type LogLevelRequest, parseLogLevelRequest } from './log-level-request.ts'
 import { ACCEPTED_SCHEMA, LOG_LEVEL_SCHEMA, openApiDocument } from './openapi.ts'
 import { pageContentSecurityPolicy, pageParts } from './page/page.ts'
-import { inSlices } from './slices.ts'
+import { SharedAnswer } from './shared-answer.ts'
+import { joinInSlices } from './slices.ts'
 
 /** What a command is told; it returns as soon as the work is queued. */
 export type CommandRequest = { readonly force: boolean }
@@ -86,9 +87,10 @@ export function createServer(options: ServerOptions): HttpServer {
   })
   addHealth(app, options)
   if (options.isHealthOnly !== true) {
-    addMetrics(app, options)
-    addStatus(app, options)
-    addCommands(app, options)
+    const answers = sharedAnswers(options)
+    addMetrics(app, answers, options)
+    addStatus(app, answers)
+    addCommands(app, answers, options)
   }
   app.setNotFoundHandler((request) => {
     throw unknownRoute(request, routes)
@@ -167,20 +169,39 @@ function addHealth(app: FastifyInstance, { liveness, readiness }: ServerOptions)
   }
 }
 
-function addMetrics(app: FastifyInstance, { metrics }: ServerOptions): void {
-  app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()))
+type Answers = ReturnType<typeof sharedAnswers>
+
+/** What grows with the number of registries and anchors. */
+function sharedAnswers({ status, summary, metrics }: ServerOptions) {
+  const now = new SharedAnswer(status)
+  const page = (refreshes: boolean) =>
+    new SharedAnswer(async () => await joinInSlices(pageParts(await now.get(), { refreshes })))
+  return {
+    status: now,
+    statusText: new SharedAnswer(async () => await joinInSlices(statusParts(await now.get()))),
+    summary: new SharedAnswer(async () => {
+      const answer = await summary()
+      return { answer, tag: summaryTag(answer) }
+    }),
+    metrics: new SharedAnswer(async () => Buffer.from(await metrics.text())),
+    page: page(true),
+    stillPage: page(false),
+  }
 }
 
-function addStatus(app: FastifyInstance, { status, summary }: ServerOptions): void {
+function addMetrics(app: FastifyInstance, answers: Answers, { metrics }: ServerOptions): void {
+  app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await answers.metrics.get()))
+}
+
+function addStatus(app: FastifyInstance, answers: Answers): void {
   const errors = { '4xx': PROBLEM_SCHEMA, '5xx': PROBLEM_SCHEMA }
   app.get('/status', { schema: { response: { 200: STATUS_SCHEMA, ...errors } } }, async (_request, reply) => {
-    const now = status()
+    const now = await answers.status.get()
     if (now.registries.length < MANY) return now
-    return reply.type('application/json; charset=utf-8').send(inSlices(statusParts(now)))
+    return reply.type('application/json; charset=utf-8').send(await answers.statusText.get())
   })
   app.get('/status/summary', { schema: { response: { 200: SUMMARY_SCHEMA, ...errors } } }, async (request, reply) => {
-    const answer = await summary()
-    const tag = summaryTag(answer)
+    const { answer, tag } = await answers.summary.get()
     reply.header('etag', tag)
     if (request.headers['if-none-match'] === tag) return reply.code(304).send()
     return answer
@@ -188,17 +209,17 @@ function addStatus(app: FastifyInstance, { status, summary }: ServerOptions): vo
   app.get<{ Params: { host: string } }>(
     '/status/registries/:host',
     { schema: { response: { 200: REGISTRY_SCHEMA, ...errors } } },
-    async (request) => findRegistry(status(), request.params.host),
+    async (request) => findRegistry(await answers.status.get(), request.params.host),
   )
   app.get('/openapi.json', async (_request, reply) =>
-    reply.type('application/json').send(openApiDocument(status().version)),
+    reply.type('application/json').send(openApiDocument((await answers.status.get()).version)),
   )
   const policy = pageContentSecurityPolicy()
   app.get<{ Querystring: { readonly refresh?: unknown } }>('/', async (request, reply) =>
     reply
       .header('content-security-policy', policy)
       .type('text/html; charset=utf-8')
-      .send(inSlices(pageParts(status(), { refreshes: request.query.refresh !== 'off' }))),
+      .send(await (request.query.refresh === 'off' ? answers.stillPage : answers.page).get()),
   )
 }
 
@@ -216,7 +237,11 @@ function* statusParts(now: NodeStatus): Generator<string> {
   yield whole.slice(at)
 }
 
-function addCommands(app: FastifyInstance, { onReconcile, onProve, onLogLevel, token, log }: ServerOptions): void {
+function addCommands(
+  app: FastifyInstance,
+  answers: Answers,
+  { onReconcile, onProve, onLogLevel, token, log }: ServerOptions,
+): void {
   // Before the body is read: a stranger gets to send nothing.
   const onRequest = async (request: FastifyRequest) => authorize(request.headers.authorization, await token?.())
   const errors = { '4xx': PROBLEM_SCHEMA, '5xx': PROBLEM_SCHEMA }
@@ -228,6 +253,8 @@ function addCommands(app: FastifyInstance, { onReconcile, onProve, onLogLevel, t
         const force = hasFlag(request, 'force')
         log.info('command-accepted', { path, force, from: request.ip })
         await run({ force })
+        // Who gave the command sees what comes of it.
+        for (const answer of Object.values(answers)) answer.forget()
         return reply.code(202).send({ accepted: true, force })
       },
     })

@@ -1,6 +1,7 @@
 // The few verbs by which the rest of the program feeds the metrics of the table.
 // Series of what left the configuration are removed: a registry that is no longer declared cannot alert for ever.
 
+import { setImmediate as turn } from 'node:timers/promises'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { FindingCode } from '../model/finding.ts'
 import type { TargetName } from '../model/plan.ts'
@@ -92,14 +93,13 @@ export function createMetrics(options: { readonly version: string; readonly now?
   const succeeded = new Set<string>()
   let certificateFiles: readonly CertificateFile[] = []
   let certificates: readonly CertificateSample[] = []
+  let expired: ReadonlySet<CertificateSample> | undefined
 
   return {
     contentType: registry.contentType,
-    text() {
-      // Only the clock decides this one, so it is told as of the scrape.
-      for (const { labels, notAfter } of certificates)
-        instruments.x509Expired.set(labels, notAfter < now() / 1000 ? 1 : 0)
-      return registry.metrics()
+    async text() {
+      expired = observeExpired(instruments, certificates, expired, now() / 1000)
+      return await renderInTurns(registry)
     },
     observeStatus(status) {
       observe(instruments, status)
@@ -122,6 +122,7 @@ export function createMetrics(options: { readonly version: string; readonly now?
       if (isSameFiles(files, certificateFiles)) return
       certificateFiles = files
       certificates = readCertificates(files)
+      expired = undefined
       observeCertificates(instruments, certificates)
     },
     plan: (changes) => instruments.planChanges.set(changes),
@@ -274,6 +275,34 @@ function observeCertificates(instruments: Instruments, certificates: readonly Ce
     instruments.x509NotBefore.set(labels, notBefore)
     instruments.x509NotAfter.set(labels, notAfter)
   }
+}
+
+/**
+ * Only the clock decides this one, so it is told as of the scrape; set anew are those that have expired since the last
+ * one, and all where there was none.
+ */
+function observeExpired(
+  instruments: Instruments,
+  certificates: readonly CertificateSample[],
+  before: ReadonlySet<CertificateSample> | undefined,
+  nowSeconds: number,
+): ReadonlySet<CertificateSample> {
+  const expired = new Set(certificates.filter(({ notAfter }) => notAfter < nowSeconds))
+  for (const certificate of certificates) {
+    const isExpired = expired.has(certificate)
+    if (before?.has(certificate) !== isExpired) instruments.x509Expired.set(certificate.labels, isExpired ? 1 : 0)
+  }
+  return expired
+}
+
+/** What `registry.metrics()` gives; other work gets its turn between two metrics, each of which may have thousands of series. */
+async function renderInTurns(registry: Registry): Promise<string> {
+  const texts: string[] = []
+  for (const { name } of registry.getMetricsAsArray()) {
+    texts.push(await registry.getSingleMetricAsString(name))
+    await turn()
+  }
+  return `${texts.join('\n\n')}\n`
 }
 
 type ProofSeries = Map<string, Omit<ProofSample, 'durationMs'>>

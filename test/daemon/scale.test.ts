@@ -11,6 +11,7 @@ import type { FindingCode } from '../../agent/model/finding.ts'
 import type { Change } from '../../agent/model/plan.ts'
 import type { CriClient, NodeFiles, TlsProbe } from '../../agent/model/ports.ts'
 import type { Run } from '../../agent/model/run.ts'
+import type { RehearsePorts } from '../../agent/model/run-ports.ts'
 import { EMPTY_STATE, type Ownership } from '../../agent/model/state.ts'
 import type { Target } from '../../agent/model/target.ts'
 import { systemClock } from '../../agent/node/clock.ts'
@@ -18,6 +19,7 @@ import { nodeFiles } from '../../agent/node/files/files.ts'
 import { rememberedFiles } from '../../agent/node/files/remembered-files.ts'
 import { proveDeclared } from '../../agent/reconcile/prove/prove.ts'
 import { proveRegistries } from '../../agent/reconcile/prove/pull.ts'
+import { rehearse } from '../../agent/reconcile/rehearse/rehearse.ts'
 import { stageHosts } from '../../agent/targets/containerd/staged.ts'
 import type { ObservedHosts } from '../../agent/targets/containerd-hosts/observe.ts'
 import { planHosts } from '../../agent/targets/containerd-hosts/plan.ts'
@@ -243,6 +245,49 @@ t.test('goes through the images of the node once, however many registries are pr
   t.equal(pulled.length, REGISTRIES)
   t.ok(pulled.includes(images[7] ?? ''), 'an image that is there is asked for')
   t.ok(asked <= 2 * images.length, `${asked} times`)
+})
+
+t.test('asks a private copy of containerd about 250 registries, and another one about the next', async (t) => {
+  const asked: number[] = []
+  let [running, ended] = [0, 0]
+  const cri = {
+    version: async () => ({ runtimeVersion: '2.1.9' }),
+    async pullImage() {
+      asked[asked.length - 1] = (asked.at(-1) ?? 0) + 1
+      return { ok: false, status: 'NOT_FOUND', text: 'not found' }
+    },
+  } as unknown as CriClient
+  const runner = {
+    scratch: async () => ({ folder: '/scratch', write: async () => undefined, dispose: async () => undefined }),
+    async start() {
+      t.equal(running++, 0, 'one at a time')
+      asked.push(0)
+      const stop = async () => {
+        running -= 1
+        ended += 1
+      }
+      return { started: true, cri, stop }
+    },
+  } as unknown as RehearsePorts['runner']
+  const files = { hostPath: (path: string) => path } as unknown as NodeFiles
+  const facts = { version: '2.1.9', configFile: '/etc/containerd/config.toml', imports: [], unloadableImports: [] }
+  const planned = {
+    plan: { changes: [], restart: { required: true } },
+    candidateConfig: Buffer.from('version = 3\n'),
+    stagedHosts: [],
+  }
+  const rehearsal = await rehearse(
+    desiredWith(registries, anchors),
+    facts as unknown as Parameters<typeof rehearse>[1],
+    planned as unknown as Parameters<typeof rehearse>[2],
+    { files, runner, clock: systemClock(), targets: [] },
+    undefined,
+    { always: true, binary: '/usr/bin/containerd' },
+  )
+  t.equal(rehearsal.verdict, 'passed', JSON.stringify(rehearsal).slice(0, 300))
+  t.strictSame(asked, [250, 50])
+  t.equal(ended, 2)
+  t.equal(rehearsal.verdict === 'passed' && rehearsal.proofs.length, REGISTRIES)
 })
 
 t.test('looks at a registry that was pulled from while containerd pulls from the next ones', async (t) => {

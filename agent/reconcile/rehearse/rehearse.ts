@@ -8,7 +8,8 @@ import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import { isRuntimeFinding } from '../../model/finding.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
-import type { Planned, Rehearsal } from '../../model/plan.ts'
+import type { Planned, Rehearsal, RehearsedProof } from '../../model/plan.ts'
+import type { RehearsalDaemon } from '../../model/ports.ts'
 import type { RehearsePorts } from '../../model/run-ports.ts'
 import { namesReadByContainerd } from '../../targets/targets.ts'
 import { usualBinary } from '../observe/binary.ts'
@@ -16,6 +17,11 @@ import { MOST_PROOFS_AT_ONCE, proveByProbe } from '../prove/pull.ts'
 
 const START_DEADLINE_MS = 15_000
 const PROOF_DEADLINE_MS = 5_000
+/**
+ * containerd holds a connection and its own set of roots for every registry it was asked about, for half a minute: with
+ * a thousand of them a single copy grew to 200 MiB, within the limit of the agent's own container.
+ */
+const MOST_ASKED_OF_ONE_COPY = 250
 /** Where the copy has to behave like the daemon: proxies and the roots that Go reads. */
 const INHERITED = /^(https?_proxy|no_proxy|all_proxy|ssl_cert_file|ssl_cert_dir)$/i
 
@@ -79,33 +85,64 @@ async function rehearseOnce(
     for (const { path, bytes } of planned.legacyFiles ?? []) await scratch.write(staged.get(path) ?? '', bytes)
     for (const { path, bytes } of planned.stagedHosts) await scratch.write(`certs.d/${path}`, bytes)
     const environment = facts.process?.environment ?? facts.unit?.environment ?? {}
-    const daemon = await runner.start({
-      binary: files.hostPath(binary),
-      scratch,
-      environment: Object.fromEntries(Object.entries(environment).filter(([name]) => INHERITED.test(name))),
-      timeoutMs: START_DEADLINE_MS,
-      signal,
-    })
-    if (!daemon.started) return { verdict: 'failed', reason: daemon.reason, durationMs: durationMs(), proofs: [] }
-    try {
-      const { runtimeVersion } = await daemon.cri.version({ timeoutMs: PROOF_DEADLINE_MS })
-      if (runtimeVersion !== facts.version)
+    const start = () =>
+      runner.start({
+        binary: files.hostPath(binary),
+        scratch,
+        environment: Object.fromEntries(Object.entries(environment).filter(([name]) => INHERITED.test(name))),
+        timeoutMs: START_DEADLINE_MS,
+        signal,
+      })
+    const proofs: RehearsedProof[] = []
+    for (const registries of groupsOf(MOST_ASKED_OF_ONE_COPY, desired.registries)) {
+      const asked = await askCopy(registries, await start(), facts.version, {
+        clock,
+        timeoutMs: PROOF_DEADLINE_MS,
+        signal,
+      })
+      if (!asked.started) return { verdict: 'failed', reason: asked.reason, durationMs: durationMs(), proofs: [] }
+      if (asked.version !== facts.version)
         return {
           verdict: 'not-rehearsed',
-          reason: `${binary} is version ${runtimeVersion}, the running daemon is ${facts.version}`,
+          reason: `${binary} is version ${asked.version}, the running daemon is ${facts.version}`,
         }
-      const options = { clock, timeoutMs: PROOF_DEADLINE_MS, signal }
-      const proofs = await atMost(MOST_PROOFS_AT_ONCE, desired.registries, async (registry) => {
-        const { host, finding, durationMs } = await proveByProbe(registry, daemon.cri, options)
-        return { host, finding, durationMs }
-      })
-      return { verdict: 'passed', durationMs: durationMs(), proofs }
-    } finally {
-      await daemon.stop()
+      proofs.push(...asked.proofs)
     }
+    return { verdict: 'passed', durationMs: durationMs(), proofs }
   } catch (thrown) {
     return { verdict: 'not-rehearsed', reason: asAgentError(thrown).message }
   } finally {
     await scratch.dispose()
+  }
+}
+
+/** One, empty, where there is nothing: the configuration is loaded all the same. */
+function groupsOf<T>(size: number, items: readonly T[]): readonly (readonly T[])[] {
+  const count = Math.max(1, Math.ceil(items.length / size))
+  return Array.from({ length: count }, (_, index) => items.slice(index * size, (index + 1) * size))
+}
+
+type Asked =
+  | { readonly started: false; readonly reason: string }
+  | { readonly started: true; readonly version: string; readonly proofs: readonly RehearsedProof[] }
+
+/** Nothing is asked of another version than the node's. Ends the copy in every case. */
+async function askCopy(
+  registries: DesiredState['registries'],
+  daemon: RehearsalDaemon,
+  expected: string,
+  options: Parameters<typeof proveByProbe>[2],
+): Promise<Asked> {
+  if (!daemon.started) return daemon
+  try {
+    const { runtimeVersion } = await daemon.cri.version({ timeoutMs: options.timeoutMs })
+    if (runtimeVersion !== expected) return { started: true, version: runtimeVersion, proofs: [] }
+    const proofs = await atMost(MOST_PROOFS_AT_ONCE, registries, async (registry) => {
+      const { host, finding, durationMs } = await proveByProbe(registry, daemon.cri, options)
+      return { host, finding, durationMs }
+    })
+    return { started: true, version: runtimeVersion, proofs }
+  } finally {
+    await daemon.stop()
   }
 }
