@@ -7,7 +7,7 @@ import { issueServer } from '../../test/fixtures/node/certificates.ts'
 import type { Generation } from '../../test/fixtures/node/generations.ts'
 import { startRegistry } from '../../test/fixtures/node/registry.ts'
 import { scaleAnchors } from './scale-config.ts'
-import { cpuMs, memoryOf, Subject } from './subject.ts'
+import { cpuMs, HAS_MEMORY_CONTROLLER, MANIFEST_LIMIT_MIB, memoryOf, Subject } from './subject.ts'
 import { type Row, series } from './table.ts'
 
 const SETTLE_MS = 20_000
@@ -31,7 +31,8 @@ export async function measureScale(
       throw new Error(`not applied: ${JSON.stringify(first.result).slice(0, 500)}`)
     const again = await timed(() => subject.apply())
     if (again.result.outcome !== 'unchanged') throw new Error(`not unchanged: ${again.result.outcome}`)
-    const daemon = await subject.startDaemon()
+    // As it is deployed: Node.js sizes its heap by the limit of its container.
+    const daemon = await (HAS_MEMORY_CONTROLLER ? subject.startDaemonWithin(MANIFEST_LIMIT_MIB) : subject.startDaemon())
     await subject.until(() => subject.isReady(), performance.now(), 50)
     await sleep(SETTLE_MS)
     const before = await cpuMs(subject, daemon.pid)

@@ -1,6 +1,7 @@
 // The thing that is measured: the built bundle on a fixture node, started as scripts/registry-trust starts it, and the
 // questions that the parts of the benchmark ask. What is polled is polled from outside, without starting a program for
 // it.
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { dirname, join } from 'node:path'
@@ -220,6 +221,14 @@ export class Subject {
     await this.node.dispose()
   }
 }
+
+/** Of the container `agent`, the last one of the DaemonSet, in MiB. */
+export const MANIFEST_LIMIT_MIB = Number(
+  /name: agent\n[\s\S]*limits: \{memory: (\d+)Mi\}/.exec(
+    readFileSync(join(import.meta.dirname, '../../daemonset/base/daemonset.yaml'), 'utf8'),
+  )?.[1],
+)
+export const HAS_MEMORY_CONTROLLER = existsSync('/sys/fs/cgroup/memory/memory.limit_in_bytes')
 
 /** What scripts/registry-trust and the image give the daemon. */
 export const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=1']

@@ -1,12 +1,11 @@
 // A thousand registries and five hundred anchors within the memory that the shipped manifest grants the agent, on a real
 // containerd: with REGISTRY_TRUST_FULL=1, as it takes minutes.
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { hostOf, scaleTrustOf } from '../../scripts/benchmark/scale.ts'
 import { scaleAnchors } from '../../scripts/benchmark/scale-config.ts'
-import { Subject } from '../../scripts/benchmark/subject.ts'
+import { HAS_MEMORY_CONTROLLER, MANIFEST_LIMIT_MIB, Subject } from '../../scripts/benchmark/subject.ts'
 import { BUNDLE, newestToTest } from '../fixtures/e2e/agent-on-node.ts'
 
 t.setTimeout(900_000)
@@ -16,15 +15,7 @@ const CERTS_D = '/etc/containerd/certs.d'
 const PATIENCE_MS = 240_000
 const STORM_EVENTS = 10_000
 
-/** The limit of the container `agent`, the last one of the DaemonSet, in MiB. */
-const LIMIT_MIB = Number(
-  /name: agent\n[\s\S]*limits: \{memory: (\d+)Mi\}/.exec(
-    readFileSync(join(import.meta.dirname, '../../daemonset/base/daemonset.yaml'), 'utf8'),
-  )?.[1],
-)
-
 const isFull = process.env['REGISTRY_TRUST_FULL'] === '1'
-const hasController = existsSync('/sys/fs/cgroup/memory/memory.limit_in_bytes')
 
 /** Ten requests a second for the page and the metrics; how long /livez took at most. */
 function visitors(subject: Subject) {
@@ -44,9 +35,9 @@ function visitors(subject: Subject) {
   return { seen, stop: () => clearInterval(timer) }
 }
 
-if (isFull && hasController)
+if (isFull && HAS_MEMORY_CONTROLLER)
   t.test('lives through install, rotation, drift and a storm within its limit, and stays alive', async (t) => {
-    t.ok(LIMIT_MIB > 0, 'the manifest has a limit')
+    t.ok(MANIFEST_LIMIT_MIB > 0, 'the manifest has a limit')
     const subject = await Subject.start(newestToTest(), 'set', BUNDLE)
     t.teardown(() => subject.dispose())
     const { node, authority } = subject
@@ -57,12 +48,14 @@ if (isFull && hasController)
     const cgroup = (file: string) => readFileSync(node.path(`/sys/fs/cgroup/memory/agent/memory.${file}`), 'utf8')
     const alive = (when: string) => {
       t.match(cgroup('oom_control'), /^oom_kill 0$/m, `nothing was killed: ${when}`)
-      t.comment(`${when}: at most ${Math.round(Number(cgroup('max_usage_in_bytes')) / 2 ** 20)} of ${LIMIT_MIB} MiB`)
+      t.comment(
+        `${when}: at most ${Math.round(Number(cgroup('max_usage_in_bytes')) / 2 ** 20)} of ${MANIFEST_LIMIT_MIB} MiB`,
+      )
     }
 
     const trust = await scaleTrustOf(subject, SIZE)
     await subject.publish({ registries: [] }, authority.pem)
-    const daemon = await subject.startDaemonWithin(LIMIT_MIB)
+    const daemon = await subject.startDaemonWithin(MANIFEST_LIMIT_MIB)
     void daemon.exited.then((code) => t.comment(`the agent ended: ${code}`))
     await until(() => subject.isReady(), 'ready without registries')
     const { seen, stop } = visitors(subject)
