@@ -3,7 +3,7 @@
 // node.
 import { createHash } from 'node:crypto'
 import { parentPort, workerData } from 'node:worker_threads'
-import type { Decoder } from './config/anchors.ts'
+import type { Decoder } from './config/declarations/anchors.ts'
 import {
   packResult,
   type ReadingAnswer,

@@ -1,7 +1,7 @@
 // What happens to a fragment that is refused: it holds up nothing else. What it declared when it was last good stays in
 // force where that is known and still fits; otherwise it is left out. Pure.
-import type { RawFile } from './config-file.ts'
-import { Report } from './report.ts'
+import type { RawFile } from './reading/config-file.ts'
+import { Report } from './reading/report.ts'
 
 /** The bytes of each fragment when it was last good. */
 export type LastGood = ReadonlyMap<string, Uint8Array>

@@ -8,8 +8,8 @@ import type { Clock, FragmentStore, InputFile, InputFiles, ReadingThread } from 
 import { Secret } from '../model/secret.ts'
 import { ANCHOR_MAX_BYTES, type Decoded, decodeCertificates } from '../pki/decode/decode.ts'
 import type { LastGood } from './fragments.ts'
-import { readInput } from './input-lookup.ts'
 import { type LoadResult, loadDesiredState } from './load.ts'
+import { readInput } from './reading/input-lookup.ts'
 
 export type ReadingJob = {
   readonly paths: readonly string[]

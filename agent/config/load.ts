@@ -2,31 +2,31 @@
 // trust.yaml gives no desired state at all (the last good one stays in force); a broken fragment goes back to what it
 // last said, and a broken anchor file holds only that anchor.
 // This room: trust.yaml, its fragments and CA files become one desired state, or reasons with line and column.
-// Begin here; then schema/ (what may be written), config-file.ts (one file), anchors.ts and endpoints.ts (what it
-// names).
+// Begin here; then schema/ (what may be written), reading/ (one file), declarations/ (what it declares), foreign/ (files
+// of others).
 // May touch: files of the configuration through the port InputFiles; never the node.
 import type { CredentialSource, DesiredState, Registry } from '../model/desired-state.ts'
 import type { Problem } from '../model/errors.ts'
 import type { InputFiles } from '../model/ports.ts'
 import { ANCHOR_MAX_BYTES, type Decoded, decodeCertificates } from '../pki/decode/decode.ts'
 import { canonicalAddress } from '../text/hosts-file.ts'
-import { type Decoder, type LoadedAnchors, loadAnchors } from './anchors.ts'
 import { collectFiles } from './collect.ts'
-import { type ConfigFile, type RawFile, readConfigFile } from './config-file.ts'
-import { checkDeclarations } from './declarations.ts'
-import type { DeclaredRegistry } from './declared.ts'
-import { checkDistrust, loadDistrust } from './distrust.ts'
-import { loadEndpoints } from './endpoints.ts'
-import { checkDetours, checkSystemStore } from './forbidden-hosts.ts'
+import { type Decoder, type LoadedAnchors, loadAnchors } from './declarations/anchors.ts'
+import { checkDeclarations } from './declarations/declarations.ts'
+import { checkDistrust, loadDistrust } from './declarations/distrust.ts'
+import { loadEndpoints } from './declarations/endpoints.ts'
+import { checkDetours, checkSystemStore } from './declarations/forbidden-hosts.ts'
+import { checkReach } from './declarations/reach.ts'
+import { loadSettings } from './declarations/settings.ts'
 import { Fragments, type LastGood } from './fragments.ts'
 import { generationOf } from './generation.ts'
-import { InputLookup, reachOf } from './input-lookup.ts'
 import { loadPublications } from './publish.ts'
-import { checkReach } from './reach.ts'
-import { placeText, Report } from './report.ts'
+import { type ConfigFile, type RawFile, readConfigFile } from './reading/config-file.ts'
+import type { DeclaredRegistry } from './reading/declared.ts'
+import { InputLookup, reachOf } from './reading/input-lookup.ts'
+import { placeText, Report } from './reading/report.ts'
 import { parseDuration } from './schema/duration.ts'
 import { validateTree } from './schema/validate.ts'
-import { loadSettings } from './settings.ts'
 
 export type LoadResult =
   | {

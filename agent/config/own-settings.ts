@@ -3,10 +3,10 @@
 import type { Problem } from '../model/errors.ts'
 import type { InputFiles } from '../model/ports.ts'
 import { collectFiles } from './collect.ts'
-import { readConfigFile } from './config-file.ts'
-import { Report } from './report.ts'
+import { type LoadedSettings, loadSettings } from './declarations/settings.ts'
+import { readConfigFile } from './reading/config-file.ts'
+import { Report } from './reading/report.ts'
 import { validateTree } from './schema/validate.ts'
-import { type LoadedSettings, loadSettings } from './settings.ts'
 
 export type OwnSettings =
   | {

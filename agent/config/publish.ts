@@ -2,8 +2,8 @@
 // up.
 import type { Publication, PublishFormat } from '../model/cluster.ts'
 import { didYouMean } from '../text/did-you-mean.ts'
-import type { ConfigFile } from './config-file.ts'
-import { placeText, type Report } from './report.ts'
+import type { ConfigFile } from './reading/config-file.ts'
+import { placeText, type Report } from './reading/report.ts'
 
 type Entry = {
   readonly namespace: string

@@ -1,27 +1,29 @@
 // The fleet component as a loop: look at the cluster, decide, write the decision down, tell the Pods, ask the agents,
 // say what is known. Level-based: every turn starts from what is there, so that a turn that was lost costs nothing but
 // time.
-
+// This room: the fleet component: which nodes may take up a change or restart containerd, and when.
+// Begin here; then state/waves.ts (who is next), steps/ (what a turn does), report/ (what is told), leadership.ts.
+// May touch: the API server through the port ClusterApi; no node.
 import { parseNote } from '../config/fleet-note.ts'
 import { spreadDelayMs } from '../config/spread.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { FleetSettings } from '../model/fleet.ts'
 import type { AgentClient, FleetApi, FleetView } from '../model/fleet-cluster.ts'
 import type { Clock, Log } from '../model/ports.ts'
-import { createAnnouncer, type Spoken } from './announcer.ts'
-import { happenings, type Looked } from './happenings.ts'
 import { createLeadership } from './leadership.ts'
-import type { FleetPicture, NodeLine } from './picture.ts'
-import { createPoller, type Poller } from './poller.ts'
-import { type Pace, paceFor } from './polls.ts'
-import { type FleetNode, type LeaderMemory, NEW_MEMORY, NEW_RECORD, type RolloutRecord } from './record.ts'
-import { adoptGrants, type RolloutStep, stepRollout } from './rollout.ts'
-import { createToucher } from './toucher.ts'
-import { noteOf as parsedNote, toldLabels } from './touches.ts'
-import { conditionOf, fleetState } from './verdict.ts'
-import { createWaker } from './waker.ts'
-import type { WakingNode } from './waking.ts'
-import { isCanary, soaking } from './waves.ts'
+import type { FleetPicture, NodeLine } from './state/picture.ts'
+import { type FleetNode, type LeaderMemory, NEW_MEMORY, NEW_RECORD, type RolloutRecord } from './state/record.ts'
+import { conditionOf, fleetState } from './state/verdict.ts'
+import { isCanary, soaking } from './state/waves.ts'
+import { createAnnouncer, type Spoken } from './steps/announcer.ts'
+import { happenings, type Looked } from './steps/happenings.ts'
+import { createPoller, type Poller } from './steps/poller.ts'
+import { type Pace, paceFor } from './steps/polls.ts'
+import { adoptGrants, type RolloutStep, stepRollout } from './steps/rollout.ts'
+import { createToucher } from './steps/toucher.ts'
+import { noteOf as parsedNote, toldLabels } from './steps/touches.ts'
+import { createWaker } from './steps/waker.ts'
+import type { WakingNode } from './steps/waking.ts'
 
 /** A kubelet mounts what was told within this. */
 const MOUNT_MS = 500

@@ -12,7 +12,7 @@ import {
   sawLease,
   wroteLease,
 } from './lease.ts'
-import { NEW_RECORD, type RolloutRecord } from './record.ts'
+import { NEW_RECORD, type RolloutRecord } from './state/record.ts'
 
 const LOOK_MS = 2_000
 /** An annotation may have 256 KiB; a record of this size has thousands of open grants. */

@@ -1,7 +1,8 @@
 // What POST /loglevel asks for: `?level=debug&for=10m`. A word that is not understood is an error that names those that
 // are.
+
+import { checkDuration } from '../config/declarations/settings.ts'
 import { parseDuration } from '../config/schema/duration.ts'
-import { checkDuration } from '../config/settings.ts'
 import { AgentError } from '../model/errors.ts'
 import { LOG_LEVELS, type LogLevel } from '../model/log-level.ts'
 

@@ -2,7 +2,7 @@
 import { orZero, p95 } from './dashboard.ts'
 import { NEUTRAL, ORANGE, RED, type Row, stat, timeSeries, worseFromOne } from './panels.ts'
 
-/** As in agent/fleet/metrics.ts; test/monitoring/dashboards.test.ts asks them of the component itself. */
+/** As in agent/fleet/report/metrics.ts; test/monitoring/dashboards.test.ts asks them of the component itself. */
 const of = (name: string) => `registry_trust_fleet_${name}`
 
 export function fleetComponentRow(selector: string): Row {

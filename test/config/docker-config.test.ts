@@ -1,5 +1,5 @@
 import t from 'tap'
-import { credentialsFor } from '../../agent/config/docker-config.ts'
+import { credentialsFor } from '../../agent/config/foreign/docker-config.ts'
 
 const HOST = 'harbor.example.net'
 const auth = (pair: string) => Buffer.from(pair).toString('base64')

@@ -3,7 +3,7 @@
 import { mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import t from 'tap'
-import { matchesHost } from '../../agent/config/fragment-rules.ts'
+import { matchesHost } from '../../agent/config/declarations/fragment-rules.ts'
 import { guardedLoad } from '../../agent/config/guarded-load.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
 import { readingThread } from '../../agent/node/threads/reading-thread.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { checkDeclaredHost, checkRegistryHost, hostName } from '../../agent/config/registry-host.ts'
+import { checkDeclaredHost, checkRegistryHost, hostName } from '../../agent/config/reading/registry-host.ts'
 
 t.test('accepts the hosts that image references can name', async (t) => {
   const hosts = [

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { checkProofImage } from '../../agent/config/image-reference.ts'
+import { checkProofImage } from '../../agent/config/reading/image-reference.ts'
 import { DURATION_PATTERN, formatDuration, parseDuration } from '../../agent/config/schema/duration.ts'
 
 t.test('reads durations of hours, minutes and seconds', async (t) => {

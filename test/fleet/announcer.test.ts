@@ -2,7 +2,7 @@
 // server is left in peace.
 import { setImmediate as soon } from 'node:timers/promises'
 import t from 'tap'
-import { createAnnouncer } from '../../agent/fleet/announcer.ts'
+import { createAnnouncer } from '../../agent/fleet/steps/announcer.ts'
 import { AgentError } from '../../agent/model/errors.ts'
 import type { FleetEvent, SeenCondition, SeenNode } from '../../agent/model/fleet-cluster.ts'
 import { SILENT } from '../fixtures/scratch/carry-out.ts'

@@ -1,6 +1,6 @@
 // What becomes an Event on a Node.
 import t from 'tap'
-import { happenings, type Looked } from '../../agent/fleet/happenings.ts'
+import { happenings, type Looked } from '../../agent/fleet/steps/happenings.ts'
 import type { NodeState } from '../../agent/model/status.ts'
 import type { NodeSummary } from '../../agent/model/summary.ts'
 import { configNumber, Machine } from '../fixtures/fleet/world.ts'

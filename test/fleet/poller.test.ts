@@ -1,6 +1,6 @@
 // Whose answer it is: what was said on a machine is forgotten when its name goes to another one.
 import t from 'tap'
-import { createPoller } from '../../agent/fleet/poller.ts'
+import { createPoller } from '../../agent/fleet/steps/poller.ts'
 import type { AgentClient, SeenPod } from '../../agent/model/fleet-cluster.ts'
 import { SUMMARY } from '../fixtures/http/sample-status.ts'
 

@@ -14,7 +14,7 @@ t.test('every generated file is current', async (t) => {
 })
 
 t.test('the metrics that the documentation and the runbooks name exist', async (t) => {
-  const ofTheFleet = [...read('agent/fleet/metrics.ts').matchAll(/\bregistry_trust_fleet_[a-z_]+/g)].map(
+  const ofTheFleet = [...read('agent/fleet/report/metrics.ts').matchAll(/\bregistry_trust_fleet_[a-z_]+/g)].map(
     ([name]) => name,
   )
   const names = new Set(

@@ -1,7 +1,7 @@
 // `registry-trust status --all`: every node of the cluster, asked from the fleet component through the API server.
 import { type FleetReader, fleetReader } from '../../cluster/fleet-reader.ts'
-import type { FleetReport } from '../../fleet/report.ts'
-import { joinPages, readFleetReport } from '../../fleet/report-text.ts'
+import type { FleetReport } from '../../fleet/report/report.ts'
+import { joinPages, readFleetReport } from '../../fleet/report/report-text.ts'
 import { AgentError, asAgentError } from '../../model/errors.ts'
 import { formatFleet, isFleetWell, isUnderWay, progressLines } from '../output/fleet.ts'
 import type { Wiring } from '../wiring.ts'

@@ -1,9 +1,9 @@
 // The text of `status --all`: one sentence, the roll-out as a line that moves, the registries that are not trusted, and
 // the nodes, worst first. What is as wanted is counted, not listed, where there are many.
 import { stripVTControlCharacters } from 'node:util'
-import type { FleetReport, GenerationReport, NodeReport, RegistryReport } from '../../fleet/report.ts'
-import { fleetVerdict, whyOf } from '../../fleet/report-words.ts'
-import { FLEET_STATES, TONES, type Tone } from '../../fleet/verdict.ts'
+import type { FleetReport, GenerationReport, NodeReport, RegistryReport } from '../../fleet/report/report.ts'
+import { fleetVerdict, whyOf } from '../../fleet/report/report-words.ts'
+import { FLEET_STATES, TONES, type Tone } from '../../fleet/state/verdict.ts'
 import { type Cell, harmless, type Paint, plain, type Style, table } from './terminal.ts'
 
 export type FleetFormat = {

@@ -3,7 +3,7 @@
 // or hours have passed.
 
 import { createHmac, randomBytes } from 'node:crypto'
-import { readCredentials } from '../../config/credentials.ts'
+import { readCredentials } from '../../config/foreign/credentials.ts'
 import { defaultServer } from '../../containerd/hosts/hosts-toml.ts'
 import { type DesiredState, type Registry, trustOf } from '../../model/desired-state.ts'
 import { type Finding, finding } from '../../model/finding.ts'
