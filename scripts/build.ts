@@ -65,7 +65,8 @@ process.env['GOGC'] ??= '400'
 /** Each dynamic import begins a part; what several parts need is a part again. esbuild splits ES modules only. */
 const { outputFiles, metafile } = await build({
   entryPoints: PROGRAMS,
-  outdir,
+  // Wherever it is written: the names of the parts depend on the way from here to the sources.
+  outdir: 'dist',
   write: false,
   metafile: true,
   bundle: true,

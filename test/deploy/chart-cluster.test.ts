@@ -1,11 +1,10 @@
 // A release of the chart on Kubernetes' own API server library, with helm itself: installed, changed, rolled back and
 // removed, beside objects that are not its own; and the two scripts of the chart's hooks. There are no controllers: the
 // tests write what those would.
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { RegistryStatus } from '../../agent/model/status.ts'
-import type { Kubernetes } from '../fixtures/cluster/kubernetes.ts'
+import { applyAll, listed } from '../fixtures/cluster/applying.ts'
+import type { Kubernetes, Tree } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { CONFIG, OTHER_NAMESPACES, sampled, valuesOf } from '../fixtures/deploy/chart-values.ts'
 import { defineCustomKinds } from '../fixtures/deploy/custom-kinds.ts'
@@ -20,7 +19,7 @@ import {
   withValues,
 } from '../fixtures/deploy/helm.ts'
 import { startHook } from '../fixtures/deploy/hook-script.ts'
-import { type KubernetesObject, OVERLAYS, parseObjects } from '../fixtures/deploy/objects.ts'
+import { type KubernetesObject, OVERLAYS, type PodSpec, render } from '../fixtures/deploy/objects.ts'
 import { runTestPod } from '../fixtures/deploy/test-pod.ts'
 import { SAMPLE, TRUSTED, UNTRUSTED } from '../fixtures/http/sample-status.ts'
 
@@ -51,11 +50,8 @@ function operator(kubernetes: Kubernetes, release: string, namespace: string): O
   return own
 }
 
-async function names(kubernetes: Kubernetes, kinds: string, namespace: string): Promise<readonly string[]> {
-  const { stdout, stderr, status } = await kubernetes.kubectl(['get', kinds, '-n', namespace, '-o', 'json'])
-  if (status !== 0) throw new Error(stderr)
-  const { items } = JSON.parse(stdout) as { items: { kind: string; metadata: { name: string } }[] }
-  return items
+async function names(kubernetes: Kubernetes, kinds: readonly string[], namespace: string): Promise<readonly string[]> {
+  return (await listed(kubernetes, kinds, namespace))
     .filter(({ metadata }) => !metadata.name.startsWith('sh.helm.') && metadata.name !== 'kube-root-ca.crt')
     .map(({ kind, metadata }) => `${kind} ${metadata.name}`)
     .toSorted()
@@ -63,22 +59,14 @@ async function names(kubernetes: Kubernetes, kinds: string, namespace: string): 
 
 /** What a release has made, without what the server itself writes. */
 async function released(kubernetes: Kubernetes, namespace: string, release = namespace): Promise<unknown> {
-  const selector = ['-l', `app.kubernetes.io/instance=${release}`, '-o', 'json']
-  const { stdout } = await kubernetes.kubectl(['get', KINDS, '-n', namespace, ...selector])
-  const { items } = JSON.parse(stdout) as {
-    items: { metadata: { [field: string]: unknown }; [field: string]: unknown }[]
-  }
-  return items.map(({ metadata: { name, labels, annotations }, kind, data, spec }) => ({
-    ...{ kind, name, labels, annotations, data, spec },
+  const items = await listed(kubernetes, KINDS, namespace, `app.kubernetes.io/instance=${release}`)
+  return items.map(({ metadata: { name, labels, annotations }, kind, ...rest }) => ({
+    ...{ kind, name, labels, annotations, data: rest['data'], spec: rest['spec'] },
   }))
 }
 
 function fullName(release: string): string {
   return `${release}-registry-trust`
-}
-
-function present(yaml: string): readonly KubernetesObject[] {
-  return parseObjects(yaml).filter((object) => object !== null)
 }
 
 type Proof = { readonly release: string; readonly namespace: string; readonly registry: RegistryStatus }
@@ -93,69 +81,19 @@ async function proves(t: Test, kubernetes: Kubernetes, { release, namespace, reg
 }
 
 const DAEMON_SET = '/apis/apps/v1/namespaces/registry-trust/daemonsets/registry-trust'
-const KINDS = 'configmaps,daemonsets,networkpolicies,serviceaccounts,secrets'
-
-cluster.test('install, upgrade, rollback, uninstall leave what is not of the release', async (t, kubernetes) => {
-  const { helm: run, deploy } = operator(kubernetes, 'registry-trust', 'trust')
-  t.match(await deploy('install', { config: CONFIG }, '--create-namespace'), { status: 0, stdout: /rollout status/ })
-  await kubernetes.kubectl([
-    'create',
-    'secret',
-    'generic',
-    'registry-trust-credentials',
-    '-n',
-    'trust',
-    '--from-literal=a=b',
-  ])
-  const installed = await names(kubernetes, KINDS, 'trust')
-  t.same(installed, [
-    'ConfigMap registry-trust',
-    'DaemonSet registry-trust',
-    'NetworkPolicy registry-trust',
-    'Secret registry-trust-credentials',
-    'ServiceAccount registry-trust',
-  ])
-
-  const bare = await deploy('upgrade', { profile: 'hosts-proof' })
-  t.match(bare, { status: 1, stderr: /there is no configuration: .*--reset-then-reuse-values/ })
-  t.same(await names(kubernetes, KINDS, 'trust'), installed, 'a forgotten configuration deletes nothing')
-
-  t.match(await deploy('upgrade', { profile: 'hosts-proof' }, '--reset-then-reuse-values'), { status: 0 })
-  const containers = async () =>
-    (
-      await kubernetes.kubectl([
-        'get',
-        'ds',
-        'registry-trust',
-        '-n',
-        'trust',
-        '-o',
-        'jsonpath={..initContainers[*].command[4]}',
-      ])
-    ).stdout
-  t.equal(await containers(), 'cri-proxy')
-  t.match(await deploy('upgrade', { createNamespace: false }, '--reset-then-reuse-values'), { status: 0 })
-  t.match(await run(['rollback', 'registry-trust', '1']), { status: 0 })
-  t.equal(await containers(), 'sidecar')
-
-  t.match(await run(['uninstall', 'registry-trust']), { status: 0 })
-  t.same(await names(kubernetes, KINDS, 'trust'), ['Secret registry-trust-credentials'])
-})
+const KINDS = [...['configmaps', 'daemonsets.apps', 'networkpolicies.networking.k8s.io', 'serviceaccounts', 'secrets']]
+const RIGHTS = ['roles.rbac.authorization.k8s.io', 'rolebindings.rbac.authorization.k8s.io']
 
 const IS_FULL = process.env['REGISTRY_TRUST_FULL'] === '1'
 /** The one with most objects; all of them with REGISTRY_TRUST_FULL=1. */
 const PROFILES = OVERLAYS.filter((profile) => IS_FULL || profile === 'openshift')
 
 for (const profile of PROFILES)
-  cluster.test(`${profile}: lint, template, install, upgrade, rollback, test, uninstall`, async (t, kubernetes) => {
+  cluster.test(`${profile}: install, upgrade, rollback, test, uninstall`, async (t, kubernetes) => {
     const { helm: run, deploy } = operator(kubernetes, profile, profile)
     const values = { config: CONFIG, profile }
-    await withValues(values, async (file) => {
-      t.match(await run(['lint', '--strict', CHART, ...file]), { status: 0, stdout: /0 chart\(s\) failed/ })
-      const { status, stdout } = await run(['template', profile, CHART, ...file])
-      t.equal(status, 0)
-      await defineCustomKinds(kubernetes, present(stdout))
-    })
+    // The chart makes the objects of the overlay: chart.test.ts, which lints each profile as well.
+    await defineCustomKinds(kubernetes, await render(`overlays/${profile}`))
     t.match(await deploy('install', values, '--create-namespace'), { status: 0, stdout: /REVISION: 1\n/ })
     const installed = await released(kubernetes, profile)
     t.match(await deploy('upgrade', { ...values, podAnnotations: { changed: 'yes' } }), {
@@ -172,66 +110,76 @@ for (const profile of PROFILES)
       for (const registry of [UNTRUSTED, TRUSTED])
         await proves(t, kubernetes, { release: profile, namespace: profile, registry })
     t.match(await run(['uninstall', profile]), { status: 0 })
-    const left = await names(kubernetes, `${KINDS},roles,rolebindings,pods,services,jobs`, profile)
+    const left = await names(kubernetes, [...KINDS, ...RIGHTS, 'pods', 'services', 'jobs.batch'], profile)
     t.same(left, cleans ? [] : [`Pod ${fullName(profile)}-test`], 'the Pod of helm test stays for its log')
   })
 
 cluster.test('the server takes what any two values make together', async (t, kubernetes) => {
-  for (const name of ['pool-a', ...OTHER_NAMESPACES]) await kubernetes.kubectl(['create', 'namespace', name])
-  const folder = t.testdir({})
-  const dryRun = async (objects: readonly object[]) => {
-    const file = join(folder, 'objects.json')
-    writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }))
-    return await kubernetes.kubectl(['apply', '--dry-run=server', '--filename', file])
-  }
+  for (const name of ['pool-a', ...OTHER_NAMESPACES]) await makeNamespace(kubernetes, name)
   let [taken, daemonSet]: [number, KubernetesObject | undefined] = [0, undefined]
   for (const combination of sampled(24)) {
     const values = valuesOf(combination)
     const objects = await templated(values, { name: 'pool-a', namespace: 'pool-a', hooks: true })
     await defineCustomKinds(kubernetes, objects)
-    const { status, stdout, stderr } = await dryRun(objects)
-    t.equal(status, 0, stderr, { values })
-    t.equal(stdout.match(/\(server dry run\)$/gm)?.length, objects.length, 'every object')
+    const answers = await applyAll(kubernetes, objects, { dryRun: true })
+    t.equal(answers.length, objects.length, 'every object')
+    for (const { status, body } of answers) t.ok(status === 200 || status === 201, JSON.stringify(body), { values })
     daemonSet ??= objects.find(({ kind }) => kind === 'DaemonSet')
     taken += 1
   }
   t.comment(`${taken} combinations`)
   t.ok(taken >= (IS_FULL ? 60 : 4))
-  t.match(await dryRun([{ ...daemonSet, spec: { ...(daemonSet?.['spec'] as object), selectr: {} } }]), {
-    status: 1,
-    stderr: /unknown field "selectr"/,
-  })
+  const misspelt = { ...daemonSet, spec: { ...(daemonSet?.['spec'] as object), selectr: {} } } as KubernetesObject
+  const [refused] = await applyAll(kubernetes, [misspelt], { dryRun: true })
+  t.match(refused?.body['message'], /\.spec\.selectr: field not declared in schema/)
 })
 
+async function makeNamespace(kubernetes: Kubernetes, name: string, labels: Tree = {}): Promise<void> {
+  t.match(await kubernetes.request('POST', '/api/v1/namespaces', { metadata: { name, labels } }), { status: 201 })
+}
+
 cluster.test(
-  'two releases stand side by side, and each is changed and removed without the other',
+  'two releases side by side: each is changed, rolled back and removed without the other, and without what is not its own',
   async (t, kubernetes) => {
     const [a, b] = [operator(kubernetes, 'pool-a', 'pools'), operator(kubernetes, 'pool-b', 'pools')]
     const pool = (name: string) => ({ config: CONFIG, nodeSelector: { pool: name } })
-    t.match(await a.deploy('install', pool('a'), '--create-namespace'), { status: 0 })
+    t.match(await a.deploy('install', pool('a'), '--create-namespace'), { status: 0, stdout: /rollout status/ })
     t.match(await b.deploy('install', pool('b')), { status: 0 })
-    t.same(await names(kubernetes, 'daemonsets', 'pools'), [
-      'DaemonSet pool-a-registry-trust',
-      'DaemonSet pool-b-registry-trust',
-    ])
+    const secret = { metadata: { name: 'pool-a-registry-trust-credentials' }, stringData: { a: 'b' } }
+    await kubernetes.request('POST', '/api/v1/namespaces/pools/secrets', secret)
+    const ofEach = ['ConfigMap', 'DaemonSet', 'NetworkPolicy', 'ServiceAccount']
+    const own = (name: string) => ofEach.map((kind) => `${kind} ${name}-registry-trust`)
+    const foreign = 'Secret pool-a-registry-trust-credentials'
+    const installed = [...own('pool-a'), ...own('pool-b'), foreign].toSorted()
+    t.same(await names(kubernetes, KINDS, 'pools'), installed)
     const other = await released(kubernetes, 'pools', 'pool-b')
-    t.match(await a.deploy('upgrade', { ...pool('a'), profile: 'hosts' }), { status: 0 })
+
+    const bare = await a.deploy('upgrade', { profile: 'hosts-proof' })
+    t.match(bare, { status: 1, stderr: /there is no configuration: .*--reset-then-reuse-values/ })
+    t.same(await names(kubernetes, KINDS, 'pools'), installed, 'a forgotten configuration deletes nothing')
+    t.match(await a.deploy('upgrade', { profile: 'hosts-proof' }, '--reset-then-reuse-values'), { status: 0 })
+    const program = async () => {
+      const { body } = await kubernetes.request(
+        'GET',
+        '/apis/apps/v1/namespaces/pools/daemonsets/pool-a-registry-trust',
+      )
+      const { spec } = body as { readonly spec: { readonly template: { readonly spec: PodSpec } } }
+      return spec.template.spec.initContainers?.map(({ command }) => command?.[4])
+    }
+    t.same(await program(), ['cri-proxy'])
+    t.match(await a.deploy('upgrade', { createNamespace: false }, '--reset-then-reuse-values'), { status: 0 })
     t.match(await a.helm(['rollback', 'pool-a', '1']), { status: 0 })
+    t.same(await program(), ['sidecar'])
+
     await proves(t, kubernetes, { release: 'pool-a', namespace: 'pools', registry: TRUSTED })
     t.match(await a.helm(['uninstall', 'pool-a']), { status: 0 })
     t.same(await released(kubernetes, 'pools', 'pool-b'), other, 'the other one is as before')
-    t.same(await names(kubernetes, KINDS, 'pools'), [
-      'ConfigMap pool-b-registry-trust',
-      'DaemonSet pool-b-registry-trust',
-      'NetworkPolicy pool-b-registry-trust',
-      'ServiceAccount pool-b-registry-trust',
-    ])
+    t.same(await names(kubernetes, KINDS, 'pools'), [...own('pool-b'), foreign].toSorted())
   },
 )
 
 cluster.test('a namespace that admits no hostPath volume is refused before anything is made', async (t, kubernetes) => {
-  await kubernetes.kubectl(['create', 'namespace', 'strict'])
-  await kubernetes.kubectl(['label', 'namespace', 'strict', 'pod-security.kubernetes.io/enforce=baseline'])
+  await makeNamespace(kubernetes, 'strict', { 'pod-security.kubernetes.io/enforce': 'baseline' })
   const { deploy } = operator(kubernetes, 'registry-trust', 'strict')
   t.match(await deploy('install', { config: CONFIG }), {
     status: 1,
@@ -282,7 +230,7 @@ cluster.test('helm uninstall waits until every node is clean, and names those th
   t.match(await clean.ended(), { code: 0, stdout: /2 of 2 nodes are clean/ })
   t.match(await second, { status: 0 })
   t.same(
-    await names(kubernetes, `${KINDS},jobs,roles,rolebindings`, 'registry-trust'),
+    await names(kubernetes, [...KINDS, ...RIGHTS, 'jobs.batch'], 'registry-trust'),
     [],
     'and nothing of the hook is left',
   )

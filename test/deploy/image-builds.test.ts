@@ -40,12 +40,12 @@ t.test(
   { timeout: BUILD_MS },
   async (t) => {
     const folder = t.testdir({ 'count.cjs': COUNT })
-    const content = async (architecture: string) => {
-      const out = join(folder, architecture)
+    const content = async (architecture: string, into = architecture) => {
+      const out = join(folder, into)
       await run(process.execPath, [join(ROOT, 'scripts/image-content.ts'), out, architecture], { cwd: ROOT })
       return out
     }
-    const [amd64, arm64] = [await content('amd64'), await content('arm64')]
+    const [amd64, arm64] = [await content('amd64'), await content('arm64', 'in/a/deeper/folder')]
     t.equal(machineOf(join(amd64, 'node')), 'x86-64')
     t.equal(machineOf(join(arm64, 'node')), 'aarch64')
     const isCode = (name: string) => name.endsWith('.code')

@@ -2,11 +2,13 @@
 // and the rights that they give.
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { kubernetesApi } from '../../agent/cluster/kubernetes-api.ts'
 import { publishAll } from '../../agent/cluster/publish.ts'
 import type { Publication } from '../../agent/model/cluster.ts'
-import type { Kubernetes } from '../fixtures/cluster/kubernetes.ts'
+import { applyAll } from '../fixtures/cluster/applying.ts'
+import type { Answer, Kubernetes, Tree } from '../fixtures/cluster/kubernetes.ts'
 import { onKubernetes } from '../fixtures/cluster/test-cluster.ts'
 import { defineCustomKinds } from '../fixtures/deploy/custom-kinds.ts'
 import { DAEMONSET_FOLDER, OVERLAYS, parseObjects, render } from '../fixtures/deploy/objects.ts'
@@ -30,35 +32,52 @@ async function makeNamespaces(on: Kubernetes, names = NAMESPACES): Promise<void>
   for (const name of names) await on.request('POST', '/api/v1/namespaces', { metadata: { name } })
 }
 
+// First: what is there already, and was not applied by kubectl, it warns of.
+kubernetes.test('kubectl applies a shipped folder, and again without a change', async (t, on) => {
+  await makeNamespaces(on, ['builds', 'tekton-pipelines'])
+  for (const folder of partOf(FOLDERS, 10)) {
+    await defineCustomKinds(on, await render(folder))
+    const apply = ['apply', '--validate=strict', '-k', join(DAEMONSET_FOLDER, folder)]
+    t.match(await on.kubectl(apply), { status: 0, stderr: '' }, folder)
+    const second = await on.kubectl(apply)
+    t.match(second, { status: 0, stderr: '' }, folder)
+    t.notMatch(second.stdout, /created|configured/, folder)
+  }
+})
+
 kubernetes.test(
   'every shipped folder is accepted as it stands, and applying it again changes nothing',
   async (t, on) => {
-    await makeNamespaces(on, ['builds', 'tekton-pipelines'])
-    for (const folder of FOLDERS) await defineCustomKinds(on, await render(folder))
     const overlays = readdirSync(join(DAEMONSET_FOLDER, 'overlays'))
     t.same([...OVERLAYS, 'fleet'].toSorted(), overlays.toSorted(), 'every overlay')
-    const again = partOf(FOLDERS, 4)
     for (const folder of FOLDERS) {
-      const apply = ['apply', '--validate=strict', '-k', join(DAEMONSET_FOLDER, folder)]
-      const first = await on.kubectl(apply)
-      t.match(first, { status: 0, stderr: '' }, folder)
-      if (!again.includes(folder)) continue
-      const second = await on.kubectl(apply)
-      t.match(second, { status: 0, stderr: '' }, folder)
-      t.notMatch(second.stdout, /created|configured/, folder)
+      const objects = await render(folder)
+      await defineCustomKinds(on, objects)
+      const [first, second] = [await applyAll(on, objects), await applyAll(on, objects)]
+      first.forEach(({ status, body }, index) => {
+        t.ok(status === 200 || status === 201, `${folder}: ${JSON.stringify(body)}`)
+        t.equal(versionOf(second[index]), versionOf(first[index]), `${folder}: ${objects[index]?.kind} is as it was`)
+      })
+      t.equal(first.length, objects.length)
     }
   },
 )
+
+function versionOf(answer: Answer | undefined): unknown {
+  return (answer?.body['metadata'] as Tree | undefined)?.['resourceVersion']
+}
 
 kubernetes.test('a field that Kubernetes does not know is refused by the server', async (t, on) => {
   await makeNamespaces(on)
   const daemonSet = parseObjects(JSON.stringify((await render('base')).find(({ kind }) => kind === 'DaemonSet')))[0]
   const wrong = JSON.stringify(daemonSet).replace('"dnsPolicy"', '"dnsPolcy"')
   writeFileSync(join(on.folder, 'wrong.json'), wrong)
-  t.match(await on.kubectl(['apply', '--server-side', '-f', 'wrong.json']), {
-    status: 1,
-    stderr: /unknown field|field not declared in schema/,
-  })
+  const unknown = /unknown field|field not declared in schema/
+  const refused = await on.kubectl(['apply', '--validate=strict', '-f', 'wrong.json'])
+  t.match(refused, { status: 1, stderr: unknown })
+  const [answer] = await applyAll(on, parseObjects(wrong))
+  t.notMatch(answer, { status: /^20/ })
+  t.match(answer?.body['message'], unknown)
 })
 
 kubernetes.test(
@@ -73,7 +92,8 @@ kubernetes.test(
       metadata: { name: 'tekton-pipelines-controller' },
       spec: { selector: {}, template: { spec: { containers: [{ name: 'c', image: 'c' }] } } },
     })
-    t.match(await on.kubectl(['apply', '-k', join(DAEMONSET_FOLDER, 'publish')]), { status: 0 })
+    for (const { status, body } of await applyAll(on, await render('publish')))
+      t.ok(status === 200 || status === 201, JSON.stringify(body))
 
     const ca = makeCa('Corp Root')
     const source = 'trust.yaml'
@@ -108,9 +128,9 @@ kubernetes.test(
     t.teardown(() => watching.close())
     const isWatched = () =>
       on.audit().filter(({ verb, user }) => verb === 'watch' && user.endsWith(':registry-trust-publish')).length
-    while (isWatched() < 3) await new Promise((resolve) => setTimeout(resolve, 10))
+    while (isWatched() < 3) await sleep(50)
     await on.request('PUT', `${CONFIG_MAPS}/registry-trust-ca`, { metadata: { name: 'registry-trust-ca' }, data: {} })
-    while (told === 0) await new Promise((resolve) => setTimeout(resolve, 10))
+    while (told === 0) await sleep(20)
 
     const refused = async (method: string, path: string, body?: { readonly [key: string]: unknown }) =>
       t.equal((await on.request(method, path, body, 'publisher')).status, 403, `${method} ${path}`)

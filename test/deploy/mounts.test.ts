@@ -1,10 +1,11 @@
 // Every mount is there for something: without it a named feature fails, and says so. What nothing needs is not mounted.
+// Of the mounts another part is taken away each day, of each kind some; all of them with REGISTRY_TRUST_FULL=1.
 import { X509Certificate } from 'node:crypto'
 import t from 'tap'
 import { CriPod } from '../fixtures/deploy/cri-pod.ts'
-import { asCommand, deployedNode, HOST, withoutMount } from '../fixtures/deploy/deployed-node.ts'
+import { asCommand, type DeployedNode, deployedNode, HOST, withoutMount } from '../fixtures/deploy/deployed-node.ts'
 import { imageUnavailable } from '../fixtures/deploy/image.ts'
-import { allContainers, podSpec, render } from '../fixtures/deploy/objects.ts'
+import { allContainers, type PodSpec, podSpec, render } from '../fixtures/deploy/objects.ts'
 import type { ApplyReport } from '../fixtures/e2e/agent-on-node.ts'
 import { newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
 import { partOf } from '../fixtures/turn.ts'
@@ -75,14 +76,15 @@ const BY_APPLY: readonly Case[] = [
     feature: 'the record of the restart',
     fails: /is not the one that is recorded/,
   },
-  // Last: containerd is restarted, but what it trusts then cannot be proved.
-  {
-    container: 'sidecar',
-    mountPath: '/etc/registry-trust',
-    feature: 'test pulls',
-    fails: /is not a declared registry/,
-  },
 ]
+
+/** And by the last `apply`: containerd is restarted, but what it trusts then cannot be proved. */
+const LAST: Case = {
+  container: 'sidecar',
+  mountPath: '/etc/registry-trust',
+  feature: 'test pulls',
+  fails: /is not a declared registry/,
+}
 
 /**
  * The node's hosts file matters where the agent itself looks a name up: test/deploy/profiles.test.ts. The note of the
@@ -107,7 +109,7 @@ if (imageUnavailable() === undefined)
       const mounted = allContainers(spec).flatMap(({ name, volumeMounts = [] }) =>
         volumeMounts.map(({ mountPath }) => `${name} ${mountPath}`),
       )
-      const tested = [...BY_PLAN, ...BY_APPLY].map(({ container, mountPath }) => `${container} ${mountPath}`)
+      const tested = [...BY_PLAN, ...BY_APPLY, LAST].map(({ container, mountPath }) => `${container} ${mountPath}`)
       t.same(mounted.toSorted(), [...tested, ...NOT_SHOWN_HERE].toSorted())
     })
 
@@ -118,17 +120,21 @@ if (imageUnavailable() === undefined)
       for (const { mountPath, fails } of BY_PLAN) t.notMatch(answer, fails, `${mountPath}: not failing yet`)
     })
 
-    for (const { container, mountPath, feature, fails } of partOf(BY_PLAN, 3))
+    for (const { container, mountPath, feature, fails } of partOf(BY_PLAN, 4))
       t.test(`${container} without ${mountPath}: ${feature}`, async (t) => {
         const { answer } = await outcome(withoutMount(asCommand(spec, 'plan', '--json'), container, mountPath))
         t.match(answer, fails)
       })
 
-    t.test('doctor names what the Pod lacks, and the profile that has it', async (t) => {
-      const whole = await outcome(asCommand(spec, 'doctor'))
-      t.notMatch(whole.answer, /is not mounted|is mounted read-only/)
-      const lacking = await outcome(withoutMount(asCommand(spec, 'doctor'), 'agent', '/host/etc/containerd'))
+    t.test('doctor names what the Pod lacks, and the profile or the component that has it', async (t) => {
+      const { runWith } = await distrusting(deployed)
+      const lacking = await outcome(withoutMount(asCommand(spec, 'doctor'), 'agent', '/host/etc/containerd'), runWith)
       t.match(lacking.answer, /error {2}\/etc\/containerd\/certs\.d: is not mounted from the node.*hosts\.toml/)
+      t.match(lacking.answer, /info {2}\/etc: is not mounted.* for distrust\n.*daemonset\/components\/distrust/)
+      const told = lacking.answer.split('\n').filter((line) => /is not mounted|is mounted read-only/.test(line))
+      t.equal(new Set(told.map((line) => line.replace(/^\S+ stdout F /, ''))).size, 2, 'and nothing else')
+      const whole = podSpec(await render('../test/fixtures/deploy/with-distrust'))
+      t.notMatch((await outcome(asCommand(whole, 'doctor'), runWith)).answer, /is not mounted|is mounted read-only/)
       const hosts = podSpec(await render('overlays/hosts'))
       const { code, answer } = await outcome(asCommand(hosts, 'doctor'))
       t.equal(code, 3, answer)
@@ -163,7 +169,7 @@ if (imageUnavailable() === undefined)
       },
     )
 
-    for (const { container, mountPath, feature, fails } of BY_APPLY)
+    for (const { container, mountPath, feature, fails } of [...partOf(BY_APPLY, 2), LAST])
       t.test(`${container} without ${mountPath}: ${feature}`, async (t) => {
         const { code, answer } = await outcome(withoutMount(asCommand(spec, 'apply', '--json'), container, mountPath))
         t.not(code, 0)
@@ -176,20 +182,22 @@ if (imageUnavailable() === undefined)
       t.match(JSON.parse(answer.slice(0, answer.lastIndexOf('\n}') + 2)) as ApplyReport, { outcome: 'unchanged' })
     })
 
-    t.test('distrust needs /etc: doctor names the component, and with it the list of Debian changes', async (t) => {
-      const { node, configMaps } = deployed
-      const [name = ''] = (await node.readFile(CONF)).split('\n').filter((line) => /^mozilla\//.test(line))
-      const { fingerprint256 } = new X509Certificate(await node.readFile(`/usr/share/ca-certificates/${name}`))
-      const fingerprint = `sha256:${fingerprint256.replaceAll(':', '').toLowerCase()}`
-      const trust = { registries: [{ host: HOST, ca: 'ca.pem' }], distrust: [{ fingerprint }] }
-      const changed = { 'registry-trust': { ...configMaps['registry-trust'], 'trust.yaml': JSON.stringify(trust) } }
-      const runWith = (podOf: typeof spec) => CriPod.run(node, podOf, { configMaps: changed })
-      const lacking = await outcome(asCommand(spec, 'doctor'), runWith)
-      t.match(lacking.answer, /info {2}\/etc: is not mounted.* for distrust\n.*daemonset\/components\/distrust/)
+    t.test('distrust needs /etc: with the component the list of Debian changes', async (t) => {
+      const { runWith, name } = await distrusting(deployed)
       const whole = podSpec(await render('../test/fixtures/deploy/with-distrust'))
-      t.notMatch((await outcome(asCommand(whole, 'doctor'), runWith)).answer, /is not mounted|is mounted read-only/)
       const { code, answer } = await outcome(asCommand(whole, 'apply', '--json'), runWith)
       t.equal(code, 0, answer)
-      t.ok((await node.readFile(CONF)).split('\n').includes(`!${name}`), name)
+      t.ok((await deployed.node.readFile(CONF)).split('\n').includes(`!${name}`), name)
     })
   })
+
+/** Runs Pods whose configuration distrusts a certificate that Debian ships, and its name in Debian's list. */
+async function distrusting({ node, configMaps }: DeployedNode) {
+  const [name = ''] = (await node.readFile(CONF)).split('\n').filter((line) => /^mozilla\//.test(line))
+  const { fingerprint256 } = new X509Certificate(await node.readFile(`/usr/share/ca-certificates/${name}`))
+  const fingerprint = `sha256:${fingerprint256.replaceAll(':', '').toLowerCase()}`
+  const trust = { registries: [{ host: HOST, ca: 'ca.pem' }], distrust: [{ fingerprint }] }
+  const changed = { 'registry-trust': { ...configMaps['registry-trust'], 'trust.yaml': JSON.stringify(trust) } }
+  const runWith = (podOf: PodSpec) => CriPod.run(node, podOf, { configMaps: changed })
+  return { runWith, name }
+}

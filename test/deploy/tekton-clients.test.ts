@@ -61,17 +61,17 @@ newestGeneration(t, 'the published ConfigMaps make clients in Pods trust', async
 
   const crane = async (argv: readonly string[], env: { readonly [name: string]: string }, as: readonly string[] = []) =>
     await node.exec([...as, tool('crane', 'crane'), ...argv], { env: { HOME: '/', ...env } })
-  const mount = async (configMap: string, path: string) => await writeConfigMap(node, path, cluster.dataOf(configMap))
+  const mount = (configMap: string, path: string) => writeConfigMap(node, path, cluster.dataOf(configMap))
 
   await t.test("Tekton's controller looks up an entrypoint", async (t) => {
-    await writeConfigMap(node, '/run/pull-secret', { 'config.json': dockerConfig(USER.password) })
+    writeConfigMap(node, '/run/pull-secret', { 'config.json': dockerConfig(USER.password) })
     const env = { ...CONTROLLER, DOCKER_CONFIG: '/run/pull-secret' }
     const entrypoint = async (of = image) => await crane(['config', of], env, CONTROLLER_USER)
 
-    await mount(CONTROLLER_MAP, '/etc/config-registry-cert')
+    mount(CONTROLLER_MAP, '/etc/config-registry-cert')
     refused(t, await entrypoint(), 'while the ConfigMap has no key')
     await cluster.publish()
-    await mount(CONTROLLER_MAP, '/etc/config-registry-cert')
+    mount(CONTROLLER_MAP, '/etc/config-registry-cert')
     const found = await entrypoint()
     t.equal(found.code, 0, found.stderr)
     t.same((JSON.parse(found.stdout) as { config: { Entrypoint: string[] } }).config.Entrypoint, ['/hello'])
@@ -84,7 +84,7 @@ newestGeneration(t, 'the published ConfigMaps make clients in Pods trust', async
     cluster.configure(trust('next.pem'), {})
     await cluster.publish()
     refused(t, await entrypoint(), 'until the kubelet has brought the new content')
-    await mount(CONTROLLER_MAP, '/etc/config-registry-cert')
+    mount(CONTROLLER_MAP, '/etc/config-registry-cert')
     const rotated = await entrypoint()
     t.equal(rotated.code, 0, rotated.stderr)
   })
@@ -106,11 +106,11 @@ newestGeneration(t, 'the published ConfigMaps make clients in Pods trust', async
     await node.run(['tar', '-C', '/etc/ssl', '-cf', layer, 'certs/Public_Root.pem'])
     const push = async () => await crane(['append', '-f', layer, '-t', argument('destination')], env)
     refused(t, await push(), 'before the ConfigMap is mounted')
-    await mount(BUILDS_MAP, ca.path)
+    mount(BUILDS_MAP, ca.path)
     t.match(await push(), { code: 1, stderr: /UNAUTHORIZED|401/ }, 'it is trusted, and wants a login')
-    await writeConfigMap(node, login.path, { 'config.json': dockerConfig('wrong') })
+    writeConfigMap(node, login.path, { 'config.json': dockerConfig('wrong') })
     t.match(await push(), { code: 1, stderr: /UNAUTHORIZED|401/ })
-    await writeConfigMap(node, login.path, { 'config.json': dockerConfig(USER.password) })
+    writeConfigMap(node, login.path, { 'config.json': dockerConfig(USER.password) })
     const pushed = await push()
     t.equal(pushed.code, 0, pushed.stderr)
     t.match(
@@ -140,11 +140,11 @@ newestGeneration(t, 'the published ConfigMaps make clients in Pods trust', async
       await node.run(['mkdir', '-p', cwd])
       return await node.exec(['sh', '-c', step.script ?? ''], { env: { ...env, HOME: '/run' }, cwd })
     }
-    await writeConfigMap(node, path, { 'ca-bundle.crt': publicRoot.pem })
+    writeConfigMap(node, path, { 'ca-bundle.crt': publicRoot.pem })
     const distrusted = await clone('/run/before')
     t.not(distrusted.code, 0)
     t.match(distrusted.stderr, /certificate verification failed|certificate problem/)
-    await mount(BUILDS_MAP, path)
+    mount(BUILDS_MAP, path)
     const cloned = await clone('/run/source')
     t.equal(cloned.code, 0, cloned.stderr)
     t.equal(await node.readFile('/run/source/README'), 'hello\n')
