@@ -73,7 +73,7 @@ t.test('a step that leads nowhere is found', async (t) => {
   t.match(gapsOf([from, { file: 'agent/gone.ts', handedBy: undefined }]), [/does not exist/])
   t.match(gapsOf([from, { file: 'agent/text/toml.ts', handedBy: undefined }]), [/neither of/])
   t.match(gapsOf([from, { file: 'agent/cli/output/status.ts', handedBy }]), [/does not hand/])
-  t.same(gapsOf([from, { file: 'agent/daemon/watching.ts', handedBy }]), [])
+  t.same(gapsOf([from, { file: 'agent/daemon/watch/watching.ts', handedBy }]), [])
 })
 
 t.test('the table and the figure have every room and no other', async (t) => {

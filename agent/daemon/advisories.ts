@@ -5,8 +5,8 @@ import type { ContainerdFacts, SystemRootsFacts } from '../model/observed-state.
 import type { Run } from '../model/run.ts'
 import type { AgentState } from '../model/state.ts'
 import type { DriftStatus } from '../model/status.ts'
-import { rootsAreNewer, unreadHosts } from '../reconcile/run/stale-load.ts'
-import { stillTrusted } from '../reconcile/run/withdrawn-anchors.ts'
+import { rootsAreNewer, unreadHosts } from '../reconcile/run/judgements/stale-load.ts'
+import { stillTrusted } from '../reconcile/run/judgements/withdrawn-anchors.ts'
 
 /**
  * The system store is newer than what the running containerd trusts by, and that matters: a registry is not trusted for

@@ -7,7 +7,7 @@
 import { defectsOf } from '../containerd/defects.ts'
 import { deprecationOf } from '../containerd/deprecations.ts'
 import { withdrawnButTrusted } from '../daemon/advisories.ts'
-import { staleHostsFile, staleSources } from '../daemon/mounts.ts'
+import { staleHostsFile, staleSources } from '../daemon/watch/mounts.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import { nothingDesired, wantsContainerd } from '../model/desired-state.ts'
 import { asAgentError, type Problem } from '../model/errors.ts'

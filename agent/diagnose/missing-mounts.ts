@@ -2,7 +2,7 @@
 // a sidecar that is not there. Pure. Only for an agent that sees the node below --root; a Pod that may not start at all
 // (labels of its namespace) asks nothing.
 
-import { mountOf } from '../daemon/mounts.ts'
+import { mountOf } from '../daemon/watch/mounts.ts'
 import type { DesiredState } from '../model/desired-state.ts'
 import type { ContainerdFacts } from '../model/observed-state.ts'
 import type { Plan } from '../model/plan.ts'

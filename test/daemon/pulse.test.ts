@@ -1,6 +1,6 @@
 // When containerd is followed, and when looking again waits: with a clock that only goes on when everybody sleeps.
 import t, { type Test } from 'tap'
-import { watchPulse } from '../../agent/daemon/pulse.ts'
+import { watchPulse } from '../../agent/daemon/watch/pulse.ts'
 import { VirtualTime } from '../fixtures/restart/virtual-time.ts'
 
 const SOCKET = '/run/containerd/containerd.sock'

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import { servedWatch } from '../../agent/daemon/served-chains.ts'
+import { servedWatch } from '../../agent/daemon/watch/served-chains.ts'
 import type { Registry } from '../../agent/model/desired-state.ts'
 import { tlsProbe } from '../../agent/node/tls/tls.ts'
 import {

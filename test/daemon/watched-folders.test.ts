@@ -1,6 +1,6 @@
 // Which folders the daemon watches: everything it depends on, and nothing twice.
 import t from 'tap'
-import { foldersToWatch } from '../../agent/daemon/watched-folders.ts'
+import { foldersToWatch } from '../../agent/daemon/watch/watched-folders.ts'
 import type { AgentState } from '../../agent/model/state.ts'
 
 const facts = { configFile: '/etc/containerd/config.toml', importFolders: [], layout: 'plain' }

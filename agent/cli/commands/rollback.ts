@@ -1,7 +1,7 @@
 // `registry-trust rollback`: back to the last committed state before the current one.
 
 import type { Run } from '../../model/run.ts'
-import { rollbackRun } from '../../reconcile/run/rollback.ts'
+import { rollbackRun } from '../../reconcile/run/leaving/rollback.ts'
 import { applyJson, formatApply } from '../output/run.ts'
 import type { Wiring } from '../wiring.ts'
 import { answer, withConfig } from './with-config.ts'

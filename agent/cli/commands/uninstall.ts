@@ -1,7 +1,7 @@
 // `registry-trust uninstall`: removes what the agent owns, restores what it edited. Works without a valid
 // configuration.
 import type { ErrorCode } from '../../model/errors.ts'
-import { uninstallRun } from '../../reconcile/run/uninstall.ts'
+import { uninstallRun } from '../../reconcile/run/leaving/uninstall.ts'
 import { applyExit } from '../exit-codes.ts'
 import { applyJson, formatApply } from '../output/run.ts'
 import type { Wiring } from '../wiring.ts'

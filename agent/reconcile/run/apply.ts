@@ -8,10 +8,10 @@ import { rehearse } from '../rehearse/rehearse.ts'
 import { Transaction } from '../transaction/transaction.ts'
 import { type Attempt, isLegacy, rolledBackBefore } from './attempt.ts'
 import { carryOut } from './carry-out.ts'
+import { ignoredHosts, isLoadUncertain, notLoaded } from './judgements/stale-load.ts'
 import { planLook } from './planning.ts'
 import { foresee, settle } from './preflight.ts'
 import { readySandboxImage } from './sandbox-image.ts'
-import { ignoredHosts, isLoadUncertain, notLoaded } from './stale-load.ts'
 
 export async function applyTo(given: Context): Promise<Run> {
   const sandbox = await readySandboxImage(given)

@@ -16,9 +16,9 @@ import { mayRestart, type Permission } from '../restart/gate.ts'
 import { newConfigOf, type OpenRestart, restartWith } from '../restart/guarded.ts'
 import { type Attempt, base, isLegacy, proveFresh, record } from './attempt.ts'
 import { failedToRestart, failedToWrite, undoUnrecorded, undoWorse } from './give-up.ts'
+import { ignoredHosts, isLoadUncertain, notLoaded, whileUnread } from './judgements/stale-load.ts'
+import { rememberSystemAnchors } from './judgements/withdrawn-anchors.ts'
 import { isPureHealing, isTrusted } from './preflight.ts'
-import { ignoredHosts, isLoadUncertain, notLoaded, whileUnread } from './stale-load.ts'
-import { rememberSystemAnchors } from './withdrawn-anchors.ts'
 
 /** What one pass is to do. */
 type Task = {

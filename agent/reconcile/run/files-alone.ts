@@ -19,9 +19,9 @@ import { Transaction } from '../transaction/transaction.ts'
 import { isUndone } from '../transaction/undo-report.ts'
 import { rolledBackBefore } from './attempt.ts'
 import { desiredOnCrio, inexpressible, lostBy, proveByRuntime, trustedNow, unreadMirrors } from './beside-crio.ts'
-import { sparedByDistrust } from './orphaning-distrust.ts'
+import { sparedByDistrust } from './judgements/orphaning-distrust.ts'
+import { rememberSystemAnchors } from './judgements/withdrawn-anchors.ts'
 import { makePlan } from './planning.ts'
-import { rememberSystemAnchors } from './withdrawn-anchors.ts'
 
 export type FilesAloneContext = {
   readonly desired: DesiredState

@@ -12,9 +12,9 @@ import { restoresProvedContent, withoutFights, withoutHealing } from '../plan/dr
 import { proveByHandshake } from '../prove/handshake.ts'
 import { proveRegistries } from '../prove/pull.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
-import { sparedByDistrust } from './orphaning-distrust.ts'
+import { sparedByDistrust } from './judgements/orphaning-distrust.ts'
+import { unloadableAnchors, withoutAnchors } from './judgements/unloadable-anchors.ts'
 import { makePlan } from './planning.ts'
-import { unloadableAnchors, withoutAnchors } from './unloadable-anchors.ts'
 
 /** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */
 const BEFORE_DEADLINE_MS = 2_000

@@ -12,7 +12,7 @@ import { observeOffline } from '../observe/containerd.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { Transaction } from '../transaction/transaction.ts'
 import { applyFilesAlone, planFilesAlone } from './files-alone.ts'
-import { sparedByDistrust } from './orphaning-distrust.ts'
+import { sparedByDistrust } from './judgements/orphaning-distrust.ts'
 import { makePlan } from './planning.ts'
 
 export type OfflineContext = {

@@ -1,7 +1,7 @@
 // What is mounted where, from a mountinfo as the kernel writes it; real mounts are in test/e2e/advisories.test.ts.
 import { join } from 'node:path'
 import t from 'tap'
-import { deletedFolders, staleHostsFile, staleSources } from '../../../agent/daemon/mounts.ts'
+import { deletedFolders, staleHostsFile, staleSources } from '../../../agent/daemon/watch/mounts.ts'
 import { mounts } from '../../../agent/node/files/mounts.ts'
 
 const MOUNTINFO = String.raw`1 0 8:1 / / rw - ext4 /dev/sda1 rw

@@ -7,7 +7,7 @@ import type { DesiredState } from '../../../agent/model/desired-state.ts'
 import type { CriClient } from '../../../agent/model/ports.ts'
 import type { RunPorts } from '../../../agent/model/run-ports.ts'
 import { applyRun, planRun } from '../../../agent/reconcile/run/entry.ts'
-import { uninstallRun } from '../../../agent/reconcile/run/uninstall.ts'
+import { uninstallRun } from '../../../agent/reconcile/run/leaving/uninstall.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
 import { scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
 

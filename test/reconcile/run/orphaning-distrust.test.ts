@@ -11,7 +11,7 @@ import { systemClock } from '../../../agent/node/clock.ts'
 import { nodeFiles } from '../../../agent/node/files/files.ts'
 import { tlsProbe } from '../../../agent/node/tls/tls.ts'
 import { decodeCertificates } from '../../../agent/pki/decode/decode.ts'
-import { sparedByDistrust } from '../../../agent/reconcile/run/orphaning-distrust.ts'
+import { sparedByDistrust } from '../../../agent/reconcile/run/judgements/orphaning-distrust.ts'
 import {
   alternativeNames,
   basicConstraints,

@@ -10,7 +10,7 @@ import {
   rootsAreNewer,
   unreadHosts,
   whileUnread,
-} from '../../../agent/reconcile/run/stale-load.ts'
+} from '../../../agent/reconcile/run/judgements/stale-load.ts'
 
 const NOW = Date.parse('2026-11-21T10:00:00Z')
 

@@ -4,7 +4,7 @@ import t from 'tap'
 import type { DesiredState } from '../../../agent/model/desired-state.ts'
 import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
 import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
-import { rememberSystemAnchors, stillTrusted } from '../../../agent/reconcile/run/withdrawn-anchors.ts'
+import { rememberSystemAnchors, stillTrusted } from '../../../agent/reconcile/run/judgements/withdrawn-anchors.ts'
 
 const NOW = Date.parse('2026-11-21T10:00:00Z')
 const owner = (subject: string) =>

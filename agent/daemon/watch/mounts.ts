@@ -1,6 +1,6 @@
 // What a mount table tells of a path that the agent reads. Pure.
-import type { MountPoint } from '../model/ports.ts'
-import type { DriftStatus } from '../model/status.ts'
+import type { MountPoint } from '../../model/ports.ts'
+import type { DriftStatus } from '../../model/status.ts'
 
 const HOSTS_FILE = '/etc/hosts'
 

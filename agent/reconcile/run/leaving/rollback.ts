@@ -1,17 +1,17 @@
 // `rollback`: back to the last committed state before the current one. The generation that is left behind is not
 // applied again by the daemon until the input changes.
 
-import type { DesiredState } from '../../model/desired-state.ts'
-import { AgentError, asAgentError, problem } from '../../model/errors.ts'
-import type { Context, RestartReport, Run, RunOptions } from '../../model/run.ts'
-import type { RunPorts } from '../../model/run-ports.ts'
-import type { AgentState, PreviousState } from '../../model/state.ts'
-import { proveDeclared } from '../prove/prove.ts'
-import { mayRestart, type Permission } from '../restart/gate.ts'
-import { type NewConfig, type RestartStep, restartWith } from '../restart/guarded.ts'
-import { isAsRecorded } from '../transaction/read-set.ts'
-import { Transaction } from '../transaction/transaction.ts'
-import { orFailed, planningAnew, withNode } from './entry.ts'
+import type { DesiredState } from '../../../model/desired-state.ts'
+import { AgentError, asAgentError, problem } from '../../../model/errors.ts'
+import type { Context, RestartReport, Run, RunOptions } from '../../../model/run.ts'
+import type { RunPorts } from '../../../model/run-ports.ts'
+import type { AgentState, PreviousState } from '../../../model/state.ts'
+import { proveDeclared } from '../../prove/prove.ts'
+import { mayRestart, type Permission } from '../../restart/gate.ts'
+import { type NewConfig, type RestartStep, restartWith } from '../../restart/guarded.ts'
+import { isAsRecorded } from '../../transaction/read-set.ts'
+import { Transaction } from '../../transaction/transaction.ts'
+import { orFailed, planningAnew, withNode } from '../entry.ts'
 
 export async function rollbackRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
   return orFailed(() => planningAnew(() => withNode(desired, options, ports, goBack)), options, ports)

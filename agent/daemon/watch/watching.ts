@@ -1,8 +1,11 @@
 // What the daemon watches: the folders that trust.yaml and its CA files lie in, and the node's folders that it depends
 // on.
+// This room: what tells the daemon between two looks that one is due: folders, mounts, containerd's beat, served chains.
+// Begin here; then watched-folders.ts (which folders), pulse.ts (a containerd that hangs), served-chains.ts.
+// May touch: ports that it is handed; it reads, and changes nothing.
 import { posix } from 'node:path'
-import type { InputFiles, NodeFiles, Watcher, Watching } from '../model/ports.ts'
-import type { WatchedFolder } from '../model/target.ts'
+import type { InputFiles, NodeFiles, Watcher, Watching } from '../../model/ports.ts'
+import type { WatchedFolder } from '../../model/target.ts'
 
 export type NodeWatch = {
   /** These from now on, and no others. */

@@ -1,9 +1,9 @@
 // What containerd goes on trusting although it was taken out of the system store: Go reads the store once, at the first
 // TLS connection of the process (crypto/x509 root.go), so only a restart makes it forget. Pure.
-import type { DesiredState } from '../../model/desired-state.ts'
-import { anchorNamed } from '../../model/lookup.ts'
-import type { ContainerdFacts } from '../../model/observed-state.ts'
-import type { AgentState, SystemAnchor, WithdrawnAnchor } from '../../model/state.ts'
+import type { DesiredState } from '../../../model/desired-state.ts'
+import { anchorNamed } from '../../../model/lookup.ts'
+import type { ContainerdFacts } from '../../../model/observed-state.ts'
+import type { AgentState, SystemAnchor, WithdrawnAnchor } from '../../../model/state.ts'
 
 const MOST_REMEMBERED = 50
 

@@ -1,9 +1,12 @@
 // Whether the running containerd has loaded what lies on the node: known by the effect only, by what a fresh start of
 // it trusts and it does not. Pure.
-import { type FindingCode, finding, provesTrust } from '../../model/finding.ts'
-import type { ContainerdFacts } from '../../model/observed-state.ts'
-import type { Rehearsal } from '../../model/plan.ts'
-import type { ProofResult } from '../../model/proof.ts'
+// This room: what follows for a run from what containerd trusts, or would trust, beside what is declared.
+// Begin here; then withdrawn-anchors.ts (trusted still), unloadable-anchors.ts (never loaded), orphaning-distrust.ts.
+// May touch: nothing.
+import { type FindingCode, finding, provesTrust } from '../../../model/finding.ts'
+import type { ContainerdFacts } from '../../../model/observed-state.ts'
+import type { Rehearsal } from '../../../model/plan.ts'
+import type { ProofResult } from '../../../model/proof.ts'
 
 /** What changed while the daemon came up may have been read: it reads its roots at its first connection. */
 const START_UNCERTAINTY_MS = 100

@@ -1,14 +1,14 @@
 // Puts config.toml back to what it was before the agent came: the original where nobody edited it since, otherwise
 // without the agent's part.
 import { dirname } from 'node:path/posix'
-import { restoreConfig } from '../../containerd/config/restore.ts'
-import { asAgentError, type Problem, problem } from '../../model/errors.ts'
-import type { ContainerdFacts } from '../../model/observed-state.ts'
-import type { Change } from '../../model/plan.ts'
-import type { Context } from '../../model/run.ts'
-import type { RunPorts } from '../../model/run-ports.ts'
-import type { AgentState, Ownership } from '../../model/state.ts'
-import { sha256 } from '../../targets/files/files.ts'
+import { restoreConfig } from '../../../containerd/config/restore.ts'
+import { asAgentError, type Problem, problem } from '../../../model/errors.ts'
+import type { ContainerdFacts } from '../../../model/observed-state.ts'
+import type { Change } from '../../../model/plan.ts'
+import type { Context } from '../../../model/run.ts'
+import type { RunPorts } from '../../../model/run-ports.ts'
+import type { AgentState, Ownership } from '../../../model/state.ts'
+import { sha256 } from '../../../targets/files/files.ts'
 
 type ConfigRemoval = {
   readonly changes: readonly Change[]

@@ -1,12 +1,12 @@
 // What the declared registries serve, looked at from this node: when the first certificate of the chain expires, and
 // whether it is another chain than before. Says nothing about trust, that is what proofs are for; but where no proof
 // has succeeded with another chain, that chain is what a person should look at.
-import { atMost } from '../model/at-most.ts'
-import type { Registry } from '../model/desired-state.ts'
-import { asAgentError } from '../model/errors.ts'
-import type { Clock, Log, TlsProbe } from '../model/ports.ts'
-import type { DriftStatus } from '../model/status.ts'
-import { servedCertificate, targetOf } from '../probe/handshake.ts'
+import { atMost } from '../../model/at-most.ts'
+import type { Registry } from '../../model/desired-state.ts'
+import { asAgentError } from '../../model/errors.ts'
+import type { Clock, Log, TlsProbe } from '../../model/ports.ts'
+import type { DriftStatus } from '../../model/status.ts'
+import { servedCertificate, targetOf } from '../../probe/handshake.ts'
 
 const LOOK_MS = 5_000
 /** Each holds a connection and what came over it; nobody waits for these looks. */

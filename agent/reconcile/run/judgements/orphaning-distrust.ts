@@ -1,13 +1,13 @@
 // Before a certificate of the distribution is taken out of the system store: which declared registries are verified by
 // it alone? These would lose their chain with containerd's next start, and every other program of the node at once.
-import type { DesiredState, Registry } from '../../model/desired-state.ts'
-import { type Problem, problem } from '../../model/errors.ts'
-import { provesTrust } from '../../model/finding.ts'
-import type { Plan } from '../../model/plan.ts'
-import type { ChainCertificate } from '../../pki/certificate/chain-certificate.ts'
-import { trustFor } from '../../probe/probe.ts'
-import { readSystemRoots } from '../observe/system-roots.ts'
-import { proveTls, type TlsProofPorts } from '../prove/handshake.ts'
+import type { DesiredState, Registry } from '../../../model/desired-state.ts'
+import { type Problem, problem } from '../../../model/errors.ts'
+import { provesTrust } from '../../../model/finding.ts'
+import type { Plan } from '../../../model/plan.ts'
+import type { ChainCertificate } from '../../../pki/certificate/chain-certificate.ts'
+import { trustFor } from '../../../probe/probe.ts'
+import { readSystemRoots } from '../../observe/system-roots.ts'
+import { proveTls, type TlsProofPorts } from '../../prove/handshake.ts'
 
 const PATIENCE_MS = 3_000
 

@@ -2,10 +2,10 @@
 // rehearsal, whatever our rules say of it, is not written anywhere and costs no restart. It is treated like one that
 // cannot be read: what lies on the node stays. Pure.
 
-import type { DesiredState } from '../../model/desired-state.ts'
-import { type Problem, problem } from '../../model/errors.ts'
-import type { Rehearsal } from '../../model/plan.ts'
-import { CA_FILE } from '../../targets/containerd-hosts/files.ts'
+import type { DesiredState } from '../../../model/desired-state.ts'
+import { type Problem, problem } from '../../../model/errors.ts'
+import type { Rehearsal } from '../../../model/plan.ts'
+import { CA_FILE } from '../../../targets/containerd-hosts/files.ts'
 
 export type Unloadable = {
   /** Names of anchors. */

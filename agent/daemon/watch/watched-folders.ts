@@ -2,10 +2,10 @@
 // agent's lies. Pure.
 
 import { posix } from 'node:path'
-import type { ContainerdFacts } from '../model/observed-state.ts'
-import type { AgentState } from '../model/state.ts'
-import type { Target, WatchedFolder } from '../model/target.ts'
-import { TARGETS } from '../targets/targets.ts'
+import type { ContainerdFacts } from '../../model/observed-state.ts'
+import type { AgentState } from '../../model/state.ts'
+import type { Target, WatchedFolder } from '../../model/target.ts'
+import { TARGETS } from '../../targets/targets.ts'
 
 /** Much goes on there: of these only a file of ours is watched. */
 const TOO_WIDE: ReadonlySet<string> = new Set(['/', '/etc'])

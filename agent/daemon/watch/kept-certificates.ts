@@ -1,8 +1,8 @@
 // The certificates in the files that are the agent's alone, wherever a target keeps them, for the series x509_cert_*.
 // A file is read again only when the agent has written it anew.
-import type { NodeFiles } from '../model/ports.ts'
-import type { AgentState } from '../model/state.ts'
-import type { CertificateFile } from '../telemetry/certificate-samples.ts'
+import type { NodeFiles } from '../../model/ports.ts'
+import type { AgentState } from '../../model/state.ts'
+import type { CertificateFile } from '../../telemetry/certificate-samples.ts'
 
 /**
  * One for the life of the process. Paths are those on the node; a file with several certificates gives several.

@@ -1,7 +1,7 @@
 // Notices between two looks that containerd stops answering. Nothing on disk tells it: a socket outlives its process,
 // and a daemon that hangs changes no file. What to do about it is the loop's to find out.
-import { NO_RUNTIME } from '../model/observed-state.ts'
-import type { Clock, RuntimePulse } from '../model/ports.ts'
+import { NO_RUNTIME } from '../../model/observed-state.ts'
+import type { Clock, RuntimePulse } from '../../model/ports.ts'
 
 /** One that is followed for this long is no longer taken for one that only seems lost again and again. */
 const STEADY_MS = 60_000
