@@ -43,10 +43,15 @@ export function readChainCertificate(der: Buffer): ReadChainCertificate {
   if (refusal !== undefined) return { ok: false, reason: refusalText(refusal) }
   const extensions = readExtensions(fields)
   if (!extensions.ok) return extensions
-  const publicKey = usableKey(x509)
+  // A node has some 150 roots, and a question concerns two of them: what costs is worked out for those alone.
+  const publicKey = once(() => usableKey(x509))
   const rawSubject = fields.subject.raw.toString('hex')
   const rawIssuer = fields.issuer.raw.toString('hex')
   const signature = readSignatureAlgorithm(fields.signatureAlgorithm)
+  const isSelfSigned = once(() => {
+    const key = rawSubject === rawIssuer ? publicKey() : undefined
+    return key !== undefined && verifies(x509, key)
+  })
   const certificate: ChainCertificate = {
     ...extensions.extensions,
     der,
@@ -61,10 +66,22 @@ export function readChainCertificate(der: Buffer): ReadChainCertificate {
     notAfter: x509.validToDate.getTime(),
     signature,
     publicKeyInfo: fields.publicKeyInfo.raw.toString('hex'),
-    publicKey,
-    isSelfSigned: rawSubject === rawIssuer && publicKey !== undefined && verifies(x509, publicKey),
+    get publicKey() {
+      return publicKey()
+    },
+    get isSelfSigned() {
+      return isSelfSigned()
+    },
   }
   return { ok: true, certificate }
+}
+
+function once<T>(work: () => T): () => T {
+  let done: { readonly value: T } | undefined
+  return () => {
+    done ??= { value: work() }
+    return done.value
+  }
 }
 
 /** Whether `key` made the signature of `certificate`; nothing else is looked at. */

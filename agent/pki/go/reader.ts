@@ -2,7 +2,7 @@
 // reads is read, what it refuses is refused. It does not look at what follows the last element that is asked for, as Go
 // does not.
 import { readElement, TAG } from '../encoding/der.ts'
-import { type GoVersion, must } from './refusal.ts'
+import { type GoVersion, must, Refusal } from './refusal.ts'
 
 export const BOOLEAN = 0x01
 export const GENERALIZED_TIME = 0x18
@@ -100,25 +100,37 @@ export class DerReader {
   oid(reason: string): string {
     const content = this.content(TAG.oid, reason)
     must(content.length > 0, reason)
-    const arcs: Buffer[] = []
-    for (let at = 0; at < content.length; at += arcs.at(-1)?.length ?? 0)
-      arcs.push(this.#arc(content.subarray(at), reason))
-    return arcs.map(shortest).join('')
+    // Each certificate holds some thirty: where no arc is to be shortened, the bytes are read in place.
+    let isShortest = true
+    for (let at = 0; at < content.length; at = this.#endOfArc(content, at, reason))
+      if (content[at] === 0x80) isShortest = false
+    return isShortest ? content.toString('hex') : shortest(content).toString('hex')
   }
 
-  #arc(bytes: Buffer, reason: string): Buffer {
+  #endOfArc(bytes: Buffer, start: number, reason: string): number {
     // Go 1.19 does not ask for the shortest form (X.690 8.19.2).
-    must(bytes[0] !== 0x80 || this.#go === '1.19', reason)
-    const end = bytes.findIndex((byte) => byte < 0x80) + 1
-    must(end > 0 && end <= 5, reason)
-    const arc = bytes.subarray(0, end)
-    must(arc.subarray(0, -1).reduce((value, byte) => value * 128 + (byte & 0x7f), 0) < 2 ** 24, reason)
-    return arc
+    must(bytes[start] !== 0x80 || this.#go === '1.19', reason)
+    let value = 0
+    for (let at = start; at < Math.min(start + 5, bytes.length); at += 1) {
+      const byte = bytes[at] ?? 0
+      if (byte < 0x80) return at + 1
+      value = value * 128 + (byte & 0x7f)
+      // With the seven bits of the last byte it stays below 2^31.
+      must(value < 2 ** 24, reason)
+    }
+    throw new Refusal(reason)
   }
 }
 
-function shortest(arc: Buffer): string {
-  return arc.subarray(arc.findIndex((byte) => byte !== 0x80)).toString('hex')
+/** Without the 0x80 that an arc begins with. */
+function shortest(content: Buffer): Buffer {
+  let isStart = true
+  const kept = content.filter((byte) => {
+    const isPadding = isStart && byte === 0x80
+    isStart = isPadding || byte < 0x80
+    return !isPadding
+  })
+  return Buffer.from(kept)
 }
 
 /** The bits moved to the right end, as Go takes keys out of a BIT STRING. */

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { readChainCertificate } from '../../../agent/pki/certificate/chain-certificate.ts'
@@ -98,4 +99,22 @@ t.test('reads every root of this machine', async (t) => {
       .map(({ subject }) => subject),
     [],
   )
+})
+
+t.test('a signature is verified once, and only where somebody asks for it', (t) => {
+  const pem = createRoot(folder, createKey(folder), '/CN=Asked Root')
+  const { verify } = X509Certificate.prototype
+  let verified = 0
+  X509Certificate.prototype.verify = function (key) {
+    verified += 1
+    return verify.call(this, key)
+  }
+  t.teardown(() => {
+    X509Certificate.prototype.verify = verify
+  })
+  const [root] = rootsInPem(pem)
+  t.equal(verified, 0, 'a store of 150 roots is read without any')
+  t.same([root?.isSelfSigned, root?.isSelfSigned], [true, true])
+  t.equal(verified, 1)
+  t.end()
 })
