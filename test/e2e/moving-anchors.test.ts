@@ -7,6 +7,7 @@ import t from 'tap'
 import { BY_SIGNAL, sampledGenerations, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
+import { partOf } from '../fixtures/turn.ts'
 
 const PULL_EVERY_MS = 50
 const [ONE, TWO] = ['one.example.net', 'two.example.net'] as const
@@ -40,6 +41,9 @@ const MOVES: readonly (readonly [name: string, trust: Trust])[] = [
     },
   ],
 ]
+
+/** After these, `plan` is asked whether anything is left to do. */
+const PLANNED = partOf(MOVES, 4).map(([name]) => name)
 
 function withAnchors(
   files: { readonly [name: string]: string },
@@ -96,7 +100,7 @@ for (const generation of sampledGenerations())
         ],
         name,
       )
-      t.equal((await agent.plan()).code, 0, `${name}: nothing is left to do`)
+      if (PLANNED.includes(name)) t.equal((await agent.plan()).code, 0, `${name}: nothing is left to do`)
       // From the first apply on both are declared all the time.
       if (readers.length === 0) readers = references.map(pulling)
     }
