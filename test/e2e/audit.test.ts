@@ -157,7 +157,9 @@ for (const generation of partOf(both, 2)) {
 
     t.test('the daemon in mode audit', async (t) => {
       const writes = await tracing(async (daemon) => {
-        const status = await daemon.until(seesDrift(`${CERTS_D}/${NEW}`))
+        const isUntrusted = ({ registries }: StatusReport) =>
+          registries.some(({ host, state }) => host === NEW && state === 'untrusted')
+        const status = await daemon.until((now) => seesDrift(`${CERTS_D}/${NEW}`)(now) && isUntrusted(now))
         t.ok(status.registries.length === 2)
         t.equal(await everything(), before, 'a registry that is new')
         for (const { name, by, at } of damages(generation, bundle).filter((_, index) => isOldest || index < 3)) {
@@ -167,9 +169,12 @@ for (const generation of partOf(both, 2)) {
           t.match(seen, { state: 'audit', transactions: [{ result: 'committed' }] }, name)
           t.equal(await everything(), damaged, `${name}: seen and left alone`)
         }
+        const { body } = await daemon.get('/metrics')
+        for (const target of ['containerd-hosts', 'system-trust'])
+          t.match(body, new RegExp(`^registry_trust_drift_detected_total\\{target="${target}"\\} [1-9]`, 'm'))
         const left = await everything()
-        const commands = [['plan'], ['apply'], ['migrate'], ['doctor'], ['explain', `${HOST}/library/hello:1`]]
-        for (const words of isOldest ? commands : commands.slice(0, 1)) {
+        const commands = [['apply'], ['migrate'], ['doctor'], ['explain', `${HOST}/library/hello:1`]]
+        for (const words of [['plan'], ...(isOldest ? partOf(commands, 2) : [])]) {
           const { code, stdout, writes: made } = await commandTraced(...words)
           t.ok(code === 2 || code === 3, `${words[0]} tells what is wrong: ${code} ${stdout}`)
           t.strictSame(

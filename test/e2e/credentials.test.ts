@@ -19,15 +19,34 @@ const REFRESH = 'an-identity-token'
 type Place = { readonly node: SandboxNode; readonly agent: AgentOnNode; readonly authority: Authority }
 
 /** What the agent says of the one registry declared, and the exit code. */
-async function prove(
+async function prove(place: Place, registry: object, files: { [name: string]: string | undefined } = {}) {
+  const { code, report, text } = await proveAll(place, [registry], files)
+  return { code, found: report.findings[0]?.finding.code, text }
+}
+
+/** The same for several at once: what was found by the name that each has before the first dot. */
+async function proveAll(
   { agent, authority }: Place,
-  registry: object,
+  registries: readonly object[],
   files: { [name: string]: string | undefined } = {},
 ) {
-  const trust = { registries: [{ ca: 'corp-root.pem', ...registry }], targets: { systemTrust: { enabled: false } } }
+  const trust = {
+    registries: registries.map((registry) => ({ ca: 'corp-root.pem', ...registry })),
+    targets: { systemTrust: { enabled: false } },
+  }
   await agent.configure(trust, { 'corp-root.pem': authority.pem, ...files })
   const { code, report, stderr } = await agent.apply()
-  return { code, found: report.findings[0]?.finding.code, text: JSON.stringify(report) + stderr, report }
+  const found = Object.fromEntries(report.findings.map(({ host, finding }) => [host.split('.')[0], finding.code]))
+  return { code, found, text: JSON.stringify(report) + stderr, report }
+}
+
+/** Other names of the same registry: each can be declared with another login. */
+const at = (name: string) => `${name}.example.net`
+const BASIC_NAMES = ['none', 'wrong', 'plain', 'pair', 'expired', 'no-file', 'broken', 'missing'].map(at)
+const BEARER_NAMES = ['anonymous', 'undeclared', 'wrong-token', 'login', 'image', 'secret', 'identity'].map(at)
+
+async function named(node: SandboxNode, names: readonly string[], { address }: FixtureRegistry): Promise<void> {
+  for (const name of names) await node.setHost(name, address)
 }
 
 const generations = generationsToTest()
@@ -42,8 +61,9 @@ for (const generation of sampleOf([generations[0], generations.at(-1)].filter((o
     const place: Place = { node, agent: await AgentOnNode.on(node), authority }
 
     t.test('a registry with passwords (HTTP basic)', async (t) => {
-      const certificate = await issueServer(authority, pki, [BASIC])
+      const certificate = await issueServer(authority, pki, [BASIC, ...BASIC_NAMES])
       const registry = await startRegistry(node, { host: BASIC, certificate, credentials: USER })
+      await named(node, BASIC_NAMES, registry)
       const login = { host: BASIC, credentials: { dockerConfigFile: '.dockerconfigjson' } }
 
       const other = await createAuthority(pki, 'Another Root')
@@ -53,67 +73,66 @@ for (const generation of sampleOf([generations[0], generations.at(-1)].filter((o
       t.match(untrusted, { code: 3, found: 'unknown-authority' }, 'right credentials do not hide a fault of trust')
       t.same(await registry.accessLog(), [], 'and are not sent to a server that is not trusted: it is asked nothing')
 
-      const none = await prove(place, { host: BASIC })
-      t.match(none, { code: 0, found: 'unauthorized' }, 'without credentials trust is proved, and the login is missing')
+      const pair = { usernameFile: 'user', passwordFile: 'password' }
+      const well = await proveAll(
+        place,
+        [
+          { host: at('none') },
+          { host: at('plain'), credentials: { dockerConfigFile: 'plain.json' } },
+          { host: at('pair'), credentials: pair },
+        ],
+        {
+          'plain.json': dockerConfig(at('plain'), USER),
+          user: `${USER.username}\n`,
+          password: `${USER.password}\n`,
+        },
+      )
+      t.match(well, { code: 0, found: { plain: 'trusted', pair: 'trusted' } })
+      t.equal(well.found['none'], 'unauthorized', 'without credentials trust is proved, and the login is missing')
 
       const before = await wrongLogins(registry)
-      const wrong = await prove(place, login, {
-        '.dockerconfigjson': dockerConfig(BASIC, encoded({ ...USER, password: WRONG })),
-      })
-      t.match(wrong, { code: 3, found: 'login-refused' }, 'a wrong password is no fault of trust')
-      t.equal((await wrongLogins(registry)) - before, 1, 'and was sent once')
-      t.notMatch(wrong.text, WRONG, 'no password in the report')
+      const expired = `e30.${Buffer.from('{"exp":1000000000}').toString('base64url')}.c2ln`
+      const missing = { level: 'pull', image: `${at('missing')}/library/no-such:1`, leavesImage: true }
+      const refused = await proveAll(
+        place,
+        [
+          { host: at('wrong'), credentials: { dockerConfigFile: 'wrong.json' } },
+          { host: at('expired'), credentials: { tokenFile: 'token' } },
+          { host: at('no-file'), credentials: { tokenFile: 'none' } },
+          { host: at('broken'), credentials: { dockerConfigFile: 'broken.json' } },
+          { host: at('missing'), credentials: pair, proof: missing },
+        ],
+        {
+          'wrong.json': dockerConfig(at('wrong'), encoded({ ...USER, password: WRONG })),
+          token: expired,
+          'broken.json': '{"auths":',
+        },
+      )
+      const codes = { wrong: 'login-refused', expired: 'login-expired', missing: 'not-found' }
+      const noFile = 'bad-credentials-file'
+      t.match(refused, { code: 3, found: { ...codes, 'no-file': noFile, broken: noFile } }, 'none is a fault of trust')
+      t.equal((await wrongLogins(registry)) - before, 1, 'a wrong password was sent once, and nothing else was refused')
+      t.notMatch(refused.text, WRONG, 'no password in the report')
+      t.match(refused.text, /the token expired at 2001-09-09/)
 
-      t.match(await prove(place, login, { '.dockerconfigjson': dockerConfig(BASIC, USER) }), {
-        code: 0,
-        found: 'trusted',
-      })
-      const named = async () => (await node.images()).flatMap(({ tags, digests }) => [...tags, ...digests])
-      const kept = await named()
+      const onNode = async () => (await node.images()).flatMap(({ tags, digests }) => [...tags, ...digests])
+      const kept = await onNode()
       const login64 = { '.dockerconfigjson': dockerConfig('*.example.net', encoded(USER)) }
-      const pulling = (image: string, more = {}) => ({ ...login, proof: { level: 'pull', image, ...more } })
-      const sparing = await prove(place, pulling(registry.reference()), login64)
+      const pulling = (more = {}) => ({ ...login, proof: { level: 'pull', image: registry.reference(), ...more } })
+      const sparing = await prove(place, pulling(), login64)
       t.match(sparing, { code: 0, found: 'trusted', text: /itself was not pulled/ }, 'a proof with the login')
-      t.same(await named(), kept, 'leaves no image that other Pods could start without it')
-      const leaving = { leavesImage: true }
+      t.same(await onNode(), kept, 'leaves no image that other Pods could start without it')
       t.match(
-        await prove(place, pulling(registry.reference(), leaving)),
+        await prove(place, pulling({ leavesImage: true })),
         { code: 0, found: 'trusted', text: /containerd pulled/ },
         'a real pull with the login, where its user wants the image to stay',
       )
-      t.ok((await named()).includes(registry.reference()), 'and it stays')
+      t.ok((await onNode()).includes(registry.reference()), 'and it stays')
       t.match(
-        await prove(place, pulling(registry.reference())),
+        await prove(place, pulling()),
         { code: 0, found: 'trusted', text: /containerd pulled/ },
         'an image that is there already is pulled again: nothing more is left',
       )
-      t.match(
-        await prove(place, pulling(registry.reference('library/no-such:1'), leaving)),
-        { code: 3, found: 'not-found' },
-        'a missing repository is neither',
-      )
-      const pair = { usernameFile: 'user', passwordFile: 'password' }
-      t.match(
-        await prove(
-          place,
-          { host: BASIC, credentials: pair },
-          { user: `${USER.username}\n`, password: `${USER.password}\n` },
-        ),
-        { code: 0, found: 'trusted' },
-        'user and password from files',
-      )
-      const expired = `e30.${Buffer.from('{"exp":1000000000}').toString('base64url')}.c2ln`
-      const token = await prove(place, { host: BASIC, credentials: { tokenFile: 'token' } }, { token: expired })
-      t.match(token, { code: 3, found: 'login-expired' })
-      t.match(token.text, /the token expired at 2001-09-09/)
-      t.match(await prove(place, { host: BASIC, credentials: { tokenFile: 'none' } }), {
-        code: 3,
-        found: 'bad-credentials-file',
-      })
-      t.match(await prove(place, login, { '.dockerconfigjson': '{"auths":' }), {
-        code: 3,
-        found: 'bad-credentials-file',
-      })
       t.equal((await wrongLogins(registry)) - before, 1, 'nothing else was ever refused')
     })
 
@@ -158,43 +177,52 @@ for (const generation of sampleOf([generations[0], generations.at(-1)].filter((o
     })
 
     t.test('a registry with tokens (bearer), the service on another host', async (t) => {
-      const { registry, tokens } = await startBearer(place, pki)
-      const undeclared = { host: BEARER, credentials: { dockerConfigFile: '.dockerconfigjson' } }
-      const login = { ...undeclared, credentials: { ...undeclared.credentials, hosts: [TOKENS] } }
-      const right = { '.dockerconfigjson': dockerConfig(BEARER, encoded(USER)) }
-
-      t.match(await prove(place, { host: BEARER }), { code: 0, found: 'unauthorized' })
-      const untried = await prove(place, undeclared, right)
-      t.match(untried, { found: 'login-untried', text: /name it in credentials\.hosts/ })
+      const tokens = await startBearer(place, pki)
+      const declared = (name: string, file: string, more = {}) => ({
+        host: at(name),
+        credentials: { dockerConfigFile: file, hosts: [TOKENS] },
+        ...more,
+      })
+      const untried = await proveAll(
+        place,
+        [{ host: at('anonymous') }, { host: at('undeclared'), credentials: { dockerConfigFile: 'right.json' } }],
+        { 'right.json': dockerConfig('*.example.net', encoded(USER)) },
+      )
+      t.match(untried, {
+        found: { anonymous: 'unauthorized', undeclared: 'login-untried' },
+        text: /name it in credentials\.hosts/,
+      })
       t.same(
         (await tokens.requests()).filter(({ anonymous }) => !anonymous),
         [],
         'a token service that is not declared gets no login',
       )
-      const wrong = await prove(place, login, {
-        '.dockerconfigjson': dockerConfig(BEARER, encoded({ ...USER, password: WRONG })),
-      })
-      t.match(wrong, { code: 3, found: 'login-refused' })
+      const image = (name: string, path: string) => ({ proof: { level: 'pull', image: `${at(name)}/${path}` } })
+      const tried = await proveAll(
+        place,
+        [
+          declared('wrong-token', 'wrong.json'),
+          declared('login', 'right.json'),
+          declared('image', 'right.json', image('image', 'library/hello:1')),
+          declared('secret', 'right.json', image('secret', 'secret/image:1')),
+          declared('identity', 'identity.json', image('identity', 'library/hello:1')),
+        ],
+        {
+          'wrong.json': dockerConfig(at('wrong-token'), encoded({ ...USER, password: WRONG })),
+          'identity.json': dockerConfig(at('identity'), { identitytoken: REFRESH }),
+        },
+      )
+      t.equal(tried.code, 3)
+      t.equal(tried.found['wrong-token'], 'login-refused')
       t.equal(
         (await tokens.requests()).filter(({ known, anonymous }) => !known && !anonymous).length,
         1,
         'the wrong password was sent once',
       )
-      t.match(
-        await prove(place, login, right),
-        { code: 0, found: 'trusted' },
-        'the login is right, the probe is not for it',
-      )
-      const image = (path: string) => ({ ...login, proof: { level: 'pull', image: registry.reference(path) } })
-      t.match(await prove(place, image('library/hello:1'), right), { code: 0, found: 'trusted' })
-      t.match(await prove(place, image('secret/image:1'), right), { found: 'forbidden' }, 'no right to that image')
-      t.match(
-        await prove(place, image('library/hello:1'), {
-          '.dockerconfigjson': dockerConfig(BEARER, { identitytoken: REFRESH }),
-        }),
-        { code: 0, found: 'trusted' },
-        'an identity token',
-      )
+      t.equal(tried.found['login'], 'trusted', 'the login is right, the probe is not for it')
+      t.equal(tried.found['image'], 'trusted')
+      t.equal(tried.found['secret'], 'forbidden', 'no right to that image')
+      t.equal(tried.found['identity'], 'trusted', 'an identity token')
     })
 
     t.test('a fragment cannot have the login of another team sent to its own registry', async (t) => {
@@ -238,10 +266,7 @@ for (const generation of sampleOf([generations[0], generations.at(-1)].filter((o
   })
 }
 
-async function startBearer(
-  { node, authority }: Place,
-  pki: string,
-): Promise<{ registry: FixtureRegistry; tokens: TokenService }> {
+async function startBearer({ node, authority }: Place, pki: string): Promise<TokenService> {
   const signer = await createAuthority(pki, 'Token Signer')
   const tokens = await startTokenService(node, {
     host: TOKENS,
@@ -251,6 +276,8 @@ async function startBearer(
     refreshToken: REFRESH,
     repositories: ['library/hello'],
   })
-  const certificate = await issueServer(authority, pki, [BEARER])
-  return { tokens, registry: await startRegistry(node, { host: BEARER, certificate, tokens }) }
+  const certificate = await issueServer(authority, pki, [BEARER, ...BEARER_NAMES])
+  const registry = await startRegistry(node, { host: BEARER, certificate, tokens })
+  await named(node, BEARER_NAMES, registry)
+  return tokens
 }

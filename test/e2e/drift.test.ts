@@ -16,6 +16,8 @@ import type { Generation } from '../fixtures/node/generations.ts'
 
 const HOST = 'harbor.example.net'
 const FOLDER = `/etc/containerd/certs.d/${HOST}`
+/** Of the containers tools. */
+const MIRRORS = '/etc/containers/registries.conf.d/50-registry-trust.conf'
 
 async function trustedNode(
   t: { teardown(work: () => Promise<void>): void },
@@ -32,8 +34,8 @@ async function trustedNode(
 
 async function healsDamage(t: Test, generation: Generation): Promise<void> {
   const { node, registry, agent } = await trustedNode(t, {}, generation)
-  const bundle = join(node.scratch, 'bundle-before')
-  await node.run(['cp', '/etc/ssl/certs/ca-certificates.crt', bundle])
+  const without = join(node.scratch, 'bundle-before')
+  await node.run(['cp', '/etc/ssl/certs/ca-certificates.crt', without])
   const daemon = await agent.startDaemon()
   await daemon.until(({ state }) => state === 'converged')
   const good = await contents(node, ...TRUST_FOLDERS)
@@ -47,7 +49,7 @@ async function healsDamage(t: Test, generation: Generation): Promise<void> {
     `chmod 600 ${FOLDER}/hosts.toml`,
     'rm /usr/local/share/ca-certificates/ca.crt',
     'rm /etc/ssl/certs/ca.pem',
-    `cat ${bundle} > /etc/ssl/certs/ca-certificates.crt`,
+    `cat ${without} > /etc/ssl/certs/ca-certificates.crt`,
     // Of the registries alone: NRI and tracing have keys that end like it.
     "sed -i '/ config_path = .*certs/d' /etc/containerd/config.toml",
   ]
@@ -57,6 +59,13 @@ async function healsDamage(t: Test, generation: Generation): Promise<void> {
     const began = Date.now()
     t.equal(await contentsUntil(good, node), good, damage)
     times.push(Date.now() - began)
+  }
+  // A bundle that somebody writes in place and slowly loses nothing.
+  const bundle = '/etc/ssl/certs/ca-certificates.crt'
+  for (const pause of ['0.03', '0.06', '0.15', '0.3']) {
+    const write = `: > ${bundle}; sleep ${pause}; head -c 60000 ${without} >> ${bundle}; sleep ${pause}; tail -c +60001 ${without} >> ${bundle}`
+    await node.run(['sh', '-c', write])
+    t.equal(await contentsUntil(good, node), good, `pauses of ${pause} s`)
   }
   // Seen by programs started on the node; scripts/bench tells how long it really takes.
   t.ok((times.toSorted((a, b) => a - b)[4] ?? Infinity) < 5_000, `ms until each was seen healed: ${times}`)
@@ -72,64 +81,16 @@ for (const generation of sampledGenerations())
     healsDamage(t, generation),
   )
 
-t.test('mode: audit reports and changes nothing', async (t) => {
-  const { node, agent } = await trustedNode(t, { mode: 'audit' })
-  const before = await contents(node, ...TRUST_FOLDERS)
-  const daemon = await agent.startDaemon()
-  const status = await daemon.until(
-    ({ state, registries }) => state === 'audit' && registries[0]?.finding.code !== 'not-proved-yet',
-  )
-  t.ok(status.drift.some(({ target, kind }) => target === 'system-trust' && kind === 'missing'))
-  t.ok(status.drift.some(({ target, kind }) => target === 'containerd-config' && kind === 'changed'))
-  t.match(status.registries, [{ state: 'untrusted', finding: { code: 'unknown-authority' } }])
-  t.equal(await contents(node, ...TRUST_FOLDERS), before)
-  t.match((await daemon.get('/metrics')).body, /^registry_trust_drift_detected_total\{target="system-trust"\} [1-9]/m)
-  t.equal((await agent.apply()).code, 2, 'apply is plan')
-  t.equal(await contents(node, ...TRUST_FOLDERS), before)
-})
-
-t.test('a bundle that somebody writes in place and slowly loses nothing', async (t) => {
-  const { node, agent } = await trustedNode(t)
-  const bundle = '/etc/ssl/certs/ca-certificates.crt'
-  const without = join(node.scratch, 'bundle-before')
-  await node.run(['cp', bundle, without])
-  const daemon = await agent.startDaemon()
-  await daemon.until(({ state }) => state === 'converged')
-  const good = await contents(node, ...TRUST_FOLDERS)
-  for (const pause of ['0.03', '0.06', '0.15', '0.3']) {
-    const write = `: > ${bundle}; sleep ${pause}; head -c 60000 ${without} >> ${bundle}; sleep ${pause}; tail -c +60001 ${without} >> ${bundle}`
-    await node.run(['sh', '-c', write])
-    t.equal(await contentsUntil(good, node), good, `pauses of ${pause} s`)
-  }
-})
-
-t.test('what the containers tools read of mirrors is healed at once as well', async (t) => {
-  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation: oldestToTest() })
-  await node.run(['mkdir', '-p', '/etc/containers'])
-  const mirrors = [{ url: 'https://mirror.example.net', anchors: ['ca'] }]
-  const registries = [{ host: HOST, ca: 'ca.pem', mirrors }]
-  await agent.configure({ anchors: { ca: { file: 'ca.pem' } }, registries, ...BY_SIGNAL }, { 'ca.pem': authority.pem })
-  const daemon = await agent.startDaemon()
-  await daemon.until(({ state }) => state === 'converged')
-  const path = '/etc/containers/registries.conf.d/50-registry-trust.conf'
-  const good = await node.readFile(path)
-  await node.run(['rm', path])
-  // The resync comes after minutes.
-  const deadline = Date.now() + 30_000
-  while ((await node.exec(['test', '-s', path])).code !== 0 && Date.now() < deadline) await sleep(20)
-  t.equal(await node.readFile(path), good)
-})
-
-t.test('drift.heal: false reports only', async (t) => {
+t.test('drift.heal: false reports only; a writer that never gives up gets a finding, and peace', async (t) => {
   const { node, agent } = await trustedNode(t, { drift: { heal: false } })
   const daemon = await agent.startDaemon()
-  const { targets, anchors } = await daemon.until(({ state }) => state === 'converged')
+  const { targets, anchors: shown } = await daemon.until(({ state }) => state === 'converged')
   t.match(targets, [
     { target: 'system-trust', inSync: true, pending: 0 },
     { target: 'containerd-hosts', inSync: true, pending: 0 },
     { target: 'containerd-config', inSync: true, files: 1, pending: 0 },
   ])
-  const [anchor] = anchors
+  const [anchor] = shown
   t.ok(anchor?.installed.includes(`${FOLDER}/ca.crt`) && anchor.installed.includes('/etc/ssl/certs/ca.pem'))
   for (const path of anchor?.installed ?? [])
     t.match(await node.readFile(path), /^-----BEGIN CERTIFICATE-----/, `${path} holds the anchor`)
@@ -140,20 +101,31 @@ t.test('drift.heal: false reports only', async (t) => {
   await sleep(300)
   t.not((await node.exec(['test', '-e', `${FOLDER}/ca.crt`])).code, 0)
   t.match((await daemon.get('/metrics')).body, /^registry_trust_drift_detected_total\{target="containerd-hosts"\} 1$/m)
-})
 
-t.test('a writer that never gives up: after stopAfterFights a finding, and peace', async (t) => {
-  const { node, agent } = await trustedNode(t, { drift: { stopAfterFights: 3 } })
-  const daemon = await agent.startDaemon()
+  await node.run(['mkdir', '-p', '/etc/containers'])
+  // Healed from now on, and at once: the resync comes after minutes.
+  const mirrors = [{ url: 'https://mirror.example.net', anchors: ['ca'] }]
+  const drift = { stopAfterFights: 3 }
+  const anchors = { ca: { file: 'ca.pem' } }
+  await agent.configure({ anchors, registries: [{ host: HOST, ca: 'ca.pem', mirrors }], ...BY_SIGNAL, drift })
+  await daemon.until((now) => now.state === 'converged' && now.drift.length === 0)
+  const good = await node.readFile(MIRRORS)
+  await node.run(['rm', MIRRORS])
+  for (const deadline = Date.now() + 30_000; Date.now() < deadline; await sleep(50))
+    if ((await node.exec(['test', '-s', MIRRORS])).code === 0) break
+  t.equal(await node.readFile(MIRRORS), good, 'what the containers tools read of mirrors')
+  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL, drift })
+  await node.run(['sh', '-c', `while test -e ${MIRRORS}; do sleep 0.1; done`])
   await daemon.until(({ state }) => state === 'converged')
+
   const fighter = await node.start([
     'sh',
     '-c',
     `while :; do grep -q mine ${FOLDER}/hosts.toml || echo "# mine" > ${FOLDER}/hosts.toml; sleep 0.05; done`,
   ])
-  const status = await daemon.until(({ problems }) => problems.some(({ code }) => code === 'WRITER_CONFLICT'))
-  t.match(status.drift, [{ path: `${FOLDER}/hosts.toml`, kind: 'changed' }])
-  t.equal(status.state, 'drifted')
+  const fought = await daemon.until(({ problems }) => problems.some(({ code }) => code === 'WRITER_CONFLICT'))
+  t.match(fought.drift, [{ path: `${FOLDER}/hosts.toml`, kind: 'changed' }])
+  t.equal(fought.state, 'drifted')
   await sleep(500)
   t.equal((await node.readFile(`${FOLDER}/hosts.toml`)).trim(), '# mine', 'theirs is left alone')
   await fighter.stop()

@@ -13,6 +13,7 @@ import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 
 const HOST = 'harbor.example.net'
+const CONFIG = '/etc/containerd/config.toml'
 for (const generation of sampledGenerations()) {
   t.test(`containerd ${generation.version}: uninstall leaves the node as before`, async (t) => {
     const node = await startSandboxNode({ generation, runContainers: true })
@@ -37,31 +38,27 @@ for (const generation of sampledGenerations()) {
 
 const generation = oldestToTest()
 
-t.test('later edits of others survive the uninstallation', async (t) => {
-  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
-  const original = await node.readFile('/etc/containerd/config.toml')
-  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
-  t.equal((await agent.apply()).code, 0)
-  const edited = `# a note of ours\n${await node.readFile('/etc/containerd/config.toml')}`
-  await node.writeFile('/etc/containerd/config.toml', edited)
-  t.equal((await agent.command('uninstall')).code, 0)
-  t.equal(await node.readFile('/etc/containerd/config.toml'), `# a note of ours\n${original}`)
-})
+t.test(
+  "later edits of others survive, and config_path stays while others' host directories depend on it",
+  async (t) => {
+    const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
+    const original = await node.readFile(CONFIG)
+    await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
+    t.equal((await agent.apply()).code, 0)
+    const edited = `# a note of ours\n${await node.readFile(CONFIG)}`
+    await node.writeFile(CONFIG, edited)
+    const theirs = '/etc/containerd/certs.d/theirs.example.net'
+    await node.writeFile(`${theirs}/hosts.toml`, 'server = "https://theirs.example.net"\n[host]\n')
+    const { stdout } = await agent.command('uninstall')
+    t.match(stdout, /CONFIG_PATH_IN_USE[\s\S]*theirs\.example\.net/)
+    t.equal(await node.readFile(CONFIG), edited)
+    t.equal((await node.run(['ls', '/etc/containerd/certs.d'])).trim(), 'theirs.example.net')
 
-t.test("config_path stays while others' host directories depend on it", async (t) => {
-  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
-  await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], ...BY_SIGNAL }, { 'ca.pem': authority.pem })
-  t.equal((await agent.apply()).code, 0)
-  await node.writeFile(
-    '/etc/containerd/certs.d/theirs.example.net/hosts.toml',
-    'server = "https://theirs.example.net"\n[host]\n',
-  )
-  const config = await node.readFile('/etc/containerd/config.toml')
-  const { stdout } = await agent.command('uninstall')
-  t.match(stdout, /CONFIG_PATH_IN_USE[\s\S]*theirs\.example\.net/)
-  t.equal(await node.readFile('/etc/containerd/config.toml'), config)
-  t.equal((await node.run(['ls', '/etc/containerd/certs.d'])).trim(), 'theirs.example.net')
-})
+    await node.run(['rm', '-r', theirs])
+    t.equal((await agent.command('uninstall')).code, 0)
+    t.equal(await node.readFile(CONFIG), `# a note of ours\n${original}`)
+  },
+)
 
 t.test('rollback by command: one state back, and the daemon leaves it so', async (t) => {
   const node = await startSandboxNode({ generation })

@@ -23,12 +23,13 @@ import { cacheFolder, type Generation } from '../fixtures/node/generations.ts'
 import { eachSystemdGeneration, newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
 import { CERTS_D } from '../fixtures/node/sandbox-node.ts'
 import { type SystemdNode, startSystemdNode } from '../fixtures/node/systemd-node.ts'
+import { partOf } from '../fixtures/turn.ts'
 
 const HOST = 'harbor.example.net'
 const UNIT = 'containerd.service'
 const DROP_IN = `/etc/systemd/system/${UNIT}.d/test.conf`
 const REPOSITORY = join(import.meta.dirname, '../..')
-const RESTARTS_IN_A_ROW = process.env['REGISTRY_TRUST_FULL'] === '1' ? 100 : 20
+const RESTARTS_IN_A_ROW = process.env['REGISTRY_TRUST_FULL'] === '1' ? 100 : 10
 const ROLLBACK_LIMIT_MS = 20_000
 
 t.setTimeout(400_000)
@@ -107,24 +108,34 @@ async function restartOnce(
   return { ...driven, durationMs: performance.now() - started }
 }
 
-eachSystemdGeneration(t, 'apply restarts containerd over D-Bus, once', async (t, generation) => {
-  const { node, agent, registry, container, facts } = await agentOnSystemd(t, generation)
-  t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
-  const [pid, invocation] = [await node.containerdPid(), await node.unitProperty('InvocationID')]
-  const applied = await agent.apply()
-  t.equal(applied.code, 0, JSON.stringify(applied.report))
-  t.match(applied.report, { outcome: 'applied', restarts: [{ result: 'ok' }], rehearsal: { verdict: 'passed' } })
-  t.comment(`restart to ready: ${applied.report.restarts[0]?.durationMs} ms`)
-  t.match(await node.pull(registry.reference()), { ok: true })
-  t.not(await node.containerdPid(), pid)
-  t.not(await node.unitProperty('InvocationID'), invocation)
-  t.equal(await node.restarts(), 0, 'systemd itself had nothing to repair')
-  await runsOn(t, container, facts)
-  t.match(await agent.apply(), { code: 0, report: { outcome: 'unchanged', restarts: [] } })
-  const { code } = await agent.command('uninstall')
-  t.equal(code, 0, 'and back')
-  await runsOn(t, container, facts)
-})
+eachSystemdGeneration(
+  t,
+  'apply restarts containerd over D-Bus, once, and waits 40 s for its start',
+  async (t, generation) => {
+    const { node, agent, registry, container, facts } = await agentOnSystemd(t, generation)
+    t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
+    const [pid, invocation] = [await node.containerdPid(), await node.unitProperty('InvocationID')]
+    await node.writeFile(DROP_IN, '[Service]\nExecStartPre=/bin/sleep 40\n')
+    await node.run(['systemctl', 'daemon-reload'])
+    const applied = await agent.apply()
+    t.equal(applied.code, 0, JSON.stringify(applied.report))
+    t.match(applied.report, { outcome: 'applied', restarts: [{ result: 'ok' }], rehearsal: { verdict: 'passed' } })
+    t.comment(`restart to ready: ${applied.report.restarts[0]?.durationMs} ms`)
+    const log = await node.log()
+    t.equal(log.match(/containerd successfully booted/g)?.length, 2, 'once at boot, and once for the agent')
+    t.match(await node.pull(registry.reference()), { ok: true })
+    t.not(await node.containerdPid(), pid)
+    t.not(await node.unitProperty('InvocationID'), invocation)
+    t.equal(await node.restarts(), 0, 'systemd itself had nothing to repair')
+    await runsOn(t, container, facts)
+    t.match(await agent.apply(), { code: 0, report: { outcome: 'unchanged', restarts: [] } })
+    await node.writeFile(DROP_IN, '')
+    await node.run(['systemctl', 'daemon-reload'])
+    const { code } = await agent.command('uninstall')
+    t.equal(code, 0, 'and back')
+    await runsOn(t, container, facts)
+  },
+)
 
 newestSystemdGeneration(
   t,
@@ -191,7 +202,7 @@ newestSystemdGeneration(
   async (t, generation) => {
     const { node, agent, container, facts } = await agentOnSystemd(t, generation)
     const [pid, config] = [await node.containerdPid(), await node.readFile(CONTAINERD_CONFIG)]
-    for (const { dropIn = '', command = 'true', reason } of OBSTACLES) {
+    for (const { dropIn = '', command = 'true', reason } of partOf(OBSTACLES, 2)) {
       await node.writeFile(DROP_IN, dropIn)
       await node.run(['sh', '-c', `systemctl daemon-reload && ${command}`])
       const applied = await agent.apply()
@@ -201,28 +212,27 @@ newestSystemdGeneration(
       t.match(await node.run(['ls', `${CERTS_D}/${HOST}`]), /ca\.crt\nhosts\.toml/, 'what does no harm is')
       t.equal(await node.containerdPid(), pid)
     }
+
+    // Strategy never: the restart is told as due, and made by nobody.
+    await node.writeFile(DROP_IN, '')
+    await node.run(['sh', '-c', `systemctl unmask --runtime ${UNIT} && systemctl daemon-reload`])
+    await agent.configure({ registries: [{ host: HOST, ca: 'ca.pem' }], restart: { strategy: 'never' } })
+    const message = /does not read the files of .*config_path is not set.*not restarted: restart\.strategy is never/
+    const findings = [{ host: HOST, finding: { code: 'hosts-file-ignored', message } }]
+    t.match(await agent.apply(), { code: 6, report: { restartPending: 'restart.strategy is never', findings } })
+    const daemon = await agent.startDaemon()
+    // Not by HTTP: the tree of this node has no curl.
+    let status = { state: '', restart: { pending: false } }
+    for (const deadline = Date.now() + 60_000; status.state !== 'restart-pending' && Date.now() < deadline; ) {
+      const { stdout } = await agent.status('--json')
+      if (stdout !== '') status = JSON.parse(stdout)
+    }
+    t.match(status, { state: 'restart-pending', restart: { pending: true } })
+    await daemon.service.stop()
+    t.equal(await node.containerdPid(), pid)
     await runsOn(t, container, facts)
   },
 )
-
-newestSystemdGeneration(t, 'strategy never: the restart is told as due, and made by nobody', async (t, generation) => {
-  const trust = { restart: { strategy: 'never' } }
-  const { node, agent } = await agentOnSystemd(t, generation, { trust })
-  const pid = await node.containerdPid()
-  const message = /does not read the files of .*config_path is not set.*not restarted: restart\.strategy is never/
-  const findings = [{ host: HOST, finding: { code: 'hosts-file-ignored', message } }]
-  t.match(await agent.apply(), { code: 6, report: { restartPending: 'restart.strategy is never', findings } })
-  const daemon = await agent.startDaemon()
-  // Not by HTTP: the tree of this node has no curl.
-  let status = { state: '', restart: { pending: false } }
-  for (const deadline = Date.now() + 60_000; status.state !== 'restart-pending' && Date.now() < deadline; ) {
-    const { stdout } = await agent.status('--json')
-    if (stdout !== '') status = JSON.parse(stdout)
-  }
-  t.match(status, { state: 'restart-pending', restart: { pending: true } })
-  await daemon.service.stop()
-  t.equal(await node.containerdPid(), pid)
-})
 
 newestSystemdGeneration(t, 'the start limit is neither run into nor an obstacle', async (t, generation) => {
   // Three starts in ten minutes, so that a slow machine tests the same.
@@ -283,7 +293,7 @@ newestSystemdGeneration(t, 'a containerd that does not come back is put back as 
   // The rehearsal runs the binary of the running process and is not fooled by the unit.
   const unit = '[Service]\nExecStart=\nExecStart=/run/wrapper\nTimeoutStartSec=8\n'
   const tree = await contents(node, ...TRUST_FOLDERS)
-  for (const { name, type = 'notify', start, says } of SABOTAGES) {
+  for (const { name, type = 'notify', start, says } of partOf(SABOTAGES, 2)) {
     await node.writeFile(DROP_IN, `${unit}Type=${type}\n`)
     const script = `#!/bin/sh\ngrep -q certs.d /etc/containerd/config.toml || exec /usr/bin/containerd\n${start}\n`
     await node.writeFile('/run/wrapper', script, 0o755)
@@ -313,28 +323,11 @@ newestSystemdGeneration(t, 'a containerd that does not come back is put back as 
   await runsOn(t, container, facts)
 })
 
-newestSystemdGeneration(
-  t,
-  'a containerd that takes 40 s to start is waited for, and started once',
-  async (t, generation) => {
-    const { node, agent, registry, container, facts } = await agentOnSystemd(t, generation)
-    await node.writeFile(DROP_IN, '[Service]\nExecStartPre=/bin/sleep 40\n')
-    await node.run(['systemctl', 'daemon-reload'])
-    const started = performance.now()
-    const applied = await agent.apply()
-    t.comment(`down ${applied.report.restarts[0]?.durationMs} ms, apply ${Math.round(performance.now() - started)} ms`)
-    t.equal(applied.code, 0, JSON.stringify(applied.report))
-    t.match(applied.report, { outcome: 'applied', restarts: [{ result: 'ok' }] })
-    const log = await node.log()
-    t.equal(log.match(/containerd successfully booted/g)?.length, 2, 'once at boot, and once for the agent')
-    t.match(await node.pull(registry.reference()), { ok: true })
-    await runsOn(t, container, facts)
-  },
-)
-
-const IN_A_ROW = `${RESTARTS_IN_A_ROW} restarts in a row lose no container, and the uninstallation leaves nothing of them`
+const IN_A_ROW = `${RESTARTS_IN_A_ROW} restarts in a row, after one without rights, lose no container and leave nothing behind`
 newestSystemdGeneration(t, IN_A_ROW, async (t, generation) => {
   const { node, agent, container, facts } = await agentOnSystemd(t, generation)
+  await restartedWithoutRights(t, node)
+  await runsOn(t, container, facts)
   const tree = await contents(node, ...TRUST_FOLDERS)
   const folders = await node.run(['ls', '-A', '/var/lib', '/run'])
   t.equal((await agent.apply()).code, 0)
@@ -362,42 +355,37 @@ newestSystemdGeneration(t, IN_A_ROW, async (t, generation) => {
   t.equal(await node.restarts(), 0)
 })
 
-newestSystemdGeneration(
-  t,
-  'a process without rights, with nothing of the node but its bus, restarts it',
-  async (t, generation) => {
-    const { node, container, facts } = await agentOnSystemd(t, generation)
-    const pid = await node.containerdPid()
-    // Like a Pod: own pid, mount, network, ipc and uts namespaces, a root with programs alone, and one folder of the
-    // node.
-    const box = [
-      'set -e',
-      'mkdir -p /tmp/box && mount -t tmpfs tmpfs /tmp/box && cd /tmp/box',
-      `mkdir -p usr proc run/dbus dev ".${REPOSITORY}"`,
-      'for link in bin lib lib64; do ln -s usr/$link $link; done',
-      `mount --rbind -o ro /usr usr && mount --bind -o ro "${REPOSITORY}" ".${REPOSITORY}"`,
-      'mount --bind /run/dbus run/dbus && mount -o remount,bind,ro run/dbus',
-      'mount -t proc proc proc',
-      'exec chroot . setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs -- "$@"',
-    ].join('\n')
-    const program = [
-      process.execPath,
-      join(import.meta.dirname, '../fixtures/e2e/restart-by-bus.ts'),
-      '/run/dbus/system_bus_socket',
-      UNIT,
-    ]
-    const unshare = ['unshare', '--pid', '--fork', '--mount', '--net', '--ipc', '--uts']
-    const { code, stdout, stderr } = await node.exec([...unshare, 'sh', '-c', box, 'sh', ...program])
-    t.equal(code, 0, stderr)
-    t.match(JSON.parse(stdout), {
-      result: 'done',
-      pid: 1,
-      uid: 0,
-      capabilities: '0000000000000000',
-      bounding: '0000000000000000',
-      run: ['dbus'],
-    })
-    t.not(await node.restartedSince(pid), pid)
-    await runsOn(t, container, facts)
-  },
-)
+/** A process without rights, with nothing of the node but its bus, restarts containerd. */
+async function restartedWithoutRights(t: Test, node: SystemdNode): Promise<void> {
+  const pid = await node.containerdPid()
+  // Like a Pod: own pid, mount, network, ipc and uts namespaces, a root with programs alone, and one folder of the
+  // node.
+  const box = [
+    'set -e',
+    'mkdir -p /tmp/box && mount -t tmpfs tmpfs /tmp/box && cd /tmp/box',
+    `mkdir -p usr proc run/dbus dev ".${REPOSITORY}"`,
+    'for link in bin lib lib64; do ln -s usr/$link $link; done',
+    `mount --rbind -o ro /usr usr && mount --bind -o ro "${REPOSITORY}" ".${REPOSITORY}"`,
+    'mount --bind /run/dbus run/dbus && mount -o remount,bind,ro run/dbus',
+    'mount -t proc proc proc',
+    'exec chroot . setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs -- "$@"',
+  ].join('\n')
+  const program = [
+    process.execPath,
+    join(import.meta.dirname, '../fixtures/e2e/restart-by-bus.ts'),
+    '/run/dbus/system_bus_socket',
+    UNIT,
+  ]
+  const unshare = ['unshare', '--pid', '--fork', '--mount', '--net', '--ipc', '--uts']
+  const { code, stdout, stderr } = await node.exec([...unshare, 'sh', '-c', box, 'sh', ...program])
+  t.equal(code, 0, stderr)
+  t.match(JSON.parse(stdout), {
+    result: 'done',
+    pid: 1,
+    uid: 0,
+    capabilities: '0000000000000000',
+    bounding: '0000000000000000',
+    run: ['dbus'],
+  })
+  t.not(await node.restartedSince(pid), pid)
+}
