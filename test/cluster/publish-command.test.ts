@@ -12,7 +12,8 @@ import { type TestCluster, testClusters } from '../fixtures/cluster/test-cluster
 import { createAuthority, issueServer } from '../fixtures/node/certificates.ts'
 import { makeCa } from '../fixtures/scratch/sample.ts'
 
-const MAIN = join(import.meta.dirname, '../../agent/main.ts')
+/** As it is shipped: it starts in a third of the time that its sources take. */
+const MAIN = join(import.meta.dirname, '../../dist/registry-trust.cjs')
 const MAP = '/api/v1/namespaces/builds/configmaps/registry-trust-ca'
 const CERTS = '/api/v1/namespaces/builds/configmaps/registry-trust-certs'
 const LEASE = '/apis/coordination.k8s.io/v1/namespaces/registry-trust/leases/registry-trust-publish'

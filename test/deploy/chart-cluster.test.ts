@@ -92,7 +92,7 @@ for (const profile of PROFILES)
   cluster.test(`${profile}: install, upgrade, rollback, test, uninstall`, async (t, kubernetes) => {
     const { helm: run, deploy } = operator(kubernetes, profile, profile)
     const values = { config: CONFIG, profile }
-    // The chart makes the objects of the overlay: chart.test.ts, which lints each profile as well.
+    // The chart makes the objects of the overlay: chart.test.ts, which lints profiles as well.
     await defineCustomKinds(kubernetes, await render(`overlays/${profile}`))
     t.match(await deploy('install', values, '--create-namespace'), { status: 0, stdout: /REVISION: 1\n/ })
     const installed = await released(kubernetes, profile)

@@ -190,7 +190,7 @@ t.test('lint finds no flag that weakens verification in what is rendered', async
   const folder = t.testdir({})
   const lint = (objects: readonly KubernetesObject[]) => {
     writeFileSync(join(folder, 'all.yaml'), objects.map((object) => stringify(object)).join('---\n'))
-    return spawnSync(process.execPath, [join(ROOT, 'agent/main.ts'), 'lint', folder], { encoding: 'utf8' })
+    return spawnSync(process.execPath, [join(ROOT, 'dist/registry-trust.cjs'), 'lint', folder], { encoding: 'utf8' })
   }
   t.match(lint([...publish, ...tekton]), { status: 0, stdout: '0 places in 1 file\n' })
   const weakened = JSON.parse(
