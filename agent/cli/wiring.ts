@@ -3,7 +3,7 @@
 // Begin here; then command-line/flags.ts (what can be asked), commands/ (who answers), output/ (the words).
 // May touch: standard output through `print`; argv and the environment are read by agent/main.ts alone.
 
-import type { LoadResult } from '../config/load.ts'
+import type { LoadConfig } from '../config/load.ts'
 import type { ClusterApi } from '../model/cluster.ts'
 import type {
   FragmentStore,
@@ -44,7 +44,7 @@ export type Wiring = {
   readonly levels: LogLevels
   /** Loads its library only then: no other command speaks to the API server. */
   readonly connectCluster: () => Promise<ClusterApi>
-  readonly loadConfig: () => Promise<LoadResult>
+  readonly loadConfig: LoadConfig
   readonly fragments: FragmentStore
   /** Loads its library only then: the short commands have no metrics. */
   readonly createMetrics: () => Promise<Metrics>

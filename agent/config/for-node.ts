@@ -1,22 +1,30 @@
 // What of a configuration counts on this node: every `when` is judged by the facts of the node. What does not hold is
 // left out; what cannot be judged now keeps what it put on the node. Pure, but for the facts.
+import { isDeepStrictEqual } from 'node:util'
 import type { Condition, DesiredState, Mirror, NodeFacts, Registry, TrustAnchor } from '../model/desired-state.ts'
 import { type Problem, problem } from '../model/errors.ts'
 import type { TargetName } from '../model/plan.ts'
 import { judgeCondition, type Verdict } from './condition.ts'
 import { generationOf } from './generation.ts'
-import type { LoadResult } from './load.ts'
+import type { LoadConfig } from './load.ts'
 
 /** A function that loads the part of the configuration that counts here; facts are asked where something needs them. */
 export function forThisNode(
-  load: () => Promise<LoadResult>,
+  load: LoadConfig,
   factsFor: (needed: ReadonlySet<keyof NodeFacts>) => Promise<NodeFacts>,
-): () => Promise<LoadResult> {
-  return async () => {
-    const loaded = await load()
+): LoadConfig {
+  let last: { readonly whole: DesiredState; readonly facts: NodeFacts; readonly here: DesiredState } | undefined
+  return async (options) => {
+    const loaded = await load(options)
     if (!loaded.ok) return loaded
-    const needed = factsNeeded(loaded.desired)
-    return needed.size === 0 ? loaded : { ...loaded, desired: forNode(loaded.desired, await factsFor(needed)) }
+    const { desired: whole } = loaded
+    const needed = factsNeeded(whole)
+    if (needed.size === 0) return loaded
+    const facts = await factsFor(needed)
+    // The same object: a plan that was made from it is known to be for it.
+    if (last?.whole !== whole || !isDeepStrictEqual(last.facts, facts))
+      last = { whole, facts, here: forNode(whole, facts) }
+    return { ...loaded, desired: last.here }
   }
 }
 

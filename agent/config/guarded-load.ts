@@ -8,7 +8,7 @@ import type { Clock, FragmentStore, InputFile, InputFiles, ReadingThread } from 
 import { Secret } from '../model/secret.ts'
 import { ANCHOR_MAX_BYTES, type Decoded, decodeCertificates } from '../pki/decode/decode.ts'
 import type { LastGood } from './fragments.ts'
-import { type LoadResult, loadDesiredState } from './load.ts'
+import { type LoadConfig, type LoadResult, loadDesiredState } from './load.ts'
 import { readInput } from './reading/input-lookup.ts'
 
 export type ReadingJob = {
@@ -59,16 +59,18 @@ type Harm = { readonly reason: string; readonly content: string; readonly at: nu
 type Last = {
   readonly result: LoadResult
   readonly looked: ReadonlyMap<string, string>
+  /** By the keys of `looked`: files that are known again without being read. */
+  readonly identities: Map<string, string>
   readonly from: number
   readonly until: number
 }
 
 /** A function that loads the desired state; calls wait for each other. */
-export function guardedLoad(options: GuardedLoadOptions): () => Promise<LoadResult> {
+export function guardedLoad(options: GuardedLoadOptions): LoadConfig {
   const loader = new GuardedLoader(options)
   let queue: Promise<unknown> = Promise.resolve()
-  return () => {
-    const loading = queue.then(() => loader.load())
+  return ({ isAnew = false } = {}) => {
+    const loading = queue.then(() => loader.load(isAnew))
     queue = loading.catch(() => undefined)
     return loading
   }
@@ -85,10 +87,11 @@ class GuardedLoader {
     this.#options = options
   }
 
-  async load(): Promise<LoadResult> {
+  async load(isAnew: boolean): Promise<LoadResult> {
     const { clock, files } = this.#options
     const last = this.#last
-    if (last !== undefined && isJudged(last, clock.now()) && (await isAsBefore(last.looked, files))) return last.result
+    if (isAnew) last?.identities.clear()
+    if (last !== undefined && isJudged(last, clock.now()) && (await isAsBefore(last, files))) return last.result
     this.#last = undefined
     this.#lastGood ??= (await this.#options.fragments?.load()) ?? new Map()
     const result = (await this.#loadSmall()) ?? (await this.#loadApart())
@@ -99,6 +102,8 @@ class GuardedLoader {
   /** Undefined where something is not small. */
   async #loadSmall(): Promise<LoadResult | undefined> {
     const { paths, files, clock } = this.#options
+    const looked = new Map<string, string>()
+    const now = clock.now()
     let [isSmall, total] = [true, 0]
     const small: InputFiles = {
       ...files,
@@ -112,8 +117,8 @@ class GuardedLoader {
     }
     const result = await loadDesiredState({
       paths,
-      files: small,
-      now: clock.now(),
+      files: recordingFiles(small, looked),
+      now,
       ...(this.#lastGood === undefined ? {} : { lastGood: this.#lastGood }),
       decode(bytes, options) {
         // Other forms may be a PKCS#12 store, whose few bytes say how long they are calculated with.
@@ -121,7 +126,13 @@ class GuardedLoader {
         return isSmall ? decodeCertificates(bytes, options) : NOTHING
       },
     })
-    return isSmall ? result : undefined
+    return isSmall ? this.#remember(result, looked, now) : undefined
+  }
+
+  /** `now`: milliseconds since the epoch, by which certificates were judged. */
+  #remember(result: LoadResult, looked: ReadonlyMap<string, string>, now: number): LoadResult {
+    this.#last = { result, looked, identities: new Map(), from: now, until: validUntil(result, now) }
+    return result
   }
 
   async #loadApart(): Promise<LoadResult> {
@@ -152,8 +163,7 @@ class GuardedLoader {
     const result = unpackResult(answer.result)
     const used = new Set(answer.used)
     for (const key of this.#decoded.keys()) if (!used.has(key)) this.#decoded.delete(key)
-    if (!answer.isPartial) this.#last = { result, looked: answer.looked, from: now, until: validUntil(result, now) }
-    return result
+    return answer.isPartial ? result : this.#remember(result, answer.looked, now)
   }
 
   /** What did harm gets another chance when it is another file, or after a while. */
@@ -196,18 +206,20 @@ export function recordingFiles(files: InputFiles, looked: Map<string, string>): 
   }
 }
 
-async function isAsBefore(looked: ReadonlyMap<string, string>, files: InputFiles): Promise<boolean> {
+async function isAsBefore({ looked, identities }: Last, files: InputFiles): Promise<boolean> {
   for (const [key, before] of looked) {
     const [kind = '', maxBytes = '', ...rest] = key.split(' ')
     const path = rest.join(' ')
-    const now =
-      kind === 'list'
-        ? await files.list(path).then(
-            (names) => names.join('/'),
-            () => undefined,
-          )
-        : fingerprint(await readInput(files, path, Number(maxBytes)))
-    if (now !== before) return false
+    if (kind === 'list') {
+      const names = await files.list(path).catch(() => undefined)
+      if (names?.join('/') !== before) return false
+      continue
+    }
+    const identity = await files.identity?.(path)
+    if (identity !== undefined && identity === identities.get(key)) continue
+    if (fingerprint(await readInput(files, path, Number(maxBytes))) !== before) return false
+    // One that was changed while it was read is read again the next time.
+    if (identity !== undefined && identity === (await files.identity?.(path))) identities.set(key, identity)
   }
   return true
 }

@@ -41,6 +41,10 @@ export type LoadResult =
     }
   | { readonly ok: false; readonly problems: readonly Problem[] }
 
+/** `isAnew`: every file is read, whatever seems to be as it was. */
+export type LookOptions = { readonly isAnew?: boolean | undefined }
+export type LoadConfig = (options?: LookOptions) => Promise<LoadResult>
+
 export type LoadOptions = {
   /** Files, or folders with a trust.yaml; folders without one serve as places for CA files. */
   readonly paths: readonly string[]

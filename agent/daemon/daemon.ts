@@ -3,14 +3,14 @@
 // This room: the process that stays: when to look, what it remembers, what it tells.
 // Begin here; then loop.ts (the turns), history.ts (the memory), status.ts (the answer made of it).
 // May touch: ports that it is handed; a run changes the node, the loop never does.
-import type { LoadResult } from '../config/load.ts'
+import type { LoadConfig } from '../config/load.ts'
 import { breaksTrust, provesTrust } from '../model/finding.ts'
 import type { InputFiles, Mounts, RememberedFiles, RuntimePulse, Watcher } from '../model/ports.ts'
 import type { ProofResult } from '../model/proof.ts'
 import type { Run } from '../model/run.ts'
 import type { RunPorts } from '../model/run-ports.ts'
 import type { WatchedFolder } from '../model/target.ts'
-import type { Metrics } from '../telemetry/metrics.ts'
+import type { Metrics, RegistryFacts } from '../telemetry/metrics.ts'
 import { restartCounter } from './count-restarts.ts'
 import type { StatusIdentity } from './history.ts'
 import { type Loop, startLoop } from './loop.ts'
@@ -19,7 +19,7 @@ import { keptCertificates } from './watch/kept-certificates.ts'
 import { deletedFolders, staleHostsFile, staleSources } from './watch/mounts.ts'
 import { watchPulse } from './watch/pulse.ts'
 import { servedWatch } from './watch/served-chains.ts'
-import { foldersToWatch } from './watch/watched-folders.ts'
+import { watchedFolders } from './watch/watched-folders.ts'
 import { foldersOfSources, watchNode } from './watch/watching.ts'
 
 export type DaemonOptions = {
@@ -28,7 +28,7 @@ export type DaemonOptions = {
   readonly consentUnrehearsed: boolean
   /** Files and folders of the configuration. */
   readonly config: readonly string[]
-  readonly loadConfig: () => Promise<LoadResult>
+  readonly loadConfig: LoadConfig
   readonly ports: RunPorts
   readonly inputs: InputFiles
   /** For the configuration. */
@@ -55,6 +55,8 @@ export type Beside = {
 
 export type Daemon = {
   readonly loop: Loop
+  /** Of the registries of the configuration in force, as of now. */
+  registryFacts(): readonly RegistryFacts[]
   stop(): Promise<void>
 }
 
@@ -68,19 +70,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const served = servedWatch({ ...ports, onChanged: (host) => loop.proveSoon(host) })
   let dependsOn: readonly WatchedFolder[] = []
 
-  const tellFacts = ({ registries }: { readonly registries: readonly { readonly host: string }[] }) =>
-    metrics.registryFacts(
-      registries.map(({ host }) => ({
-        registry: host,
-        loginAccepted: logins.get(host),
-        servedNotAfter: served.of(host)?.notAfter,
-        proofEverySeconds: loop.proofEverySeconds(host),
-      })),
-    )
   const lookAtServed = (failed?: ReadonlySet<string>) =>
-    void served
-      .refresh(loop.registries(), failed === undefined ? {} : { failed })
-      .then(() => tellFacts({ registries: loop.registries() }))
+    void served.refresh(loop.registries(), failed === undefined ? {} : { failed })
   const onProofs = (proofs: readonly ProofResult[]) => {
     for (const { host, level, finding, durationMs, loginAccepted } of proofs) {
       metrics.proof({ registry: host, level, code: finding.code, durationMs })
@@ -117,10 +108,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     },
     events: {
       onConfig: (valid) => metrics.config(valid),
-      onStatus(now) {
-        beside.told(now)
-        tellFacts({ registries: loop.registries() })
-      },
+      onStatus: (now) => beside.told(now),
       onProofs,
       onRun(run, facts) {
         measure(metrics, run, facts)
@@ -136,21 +124,30 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     },
   })
   const node = watchNode(nodeWatcher, ports.files, () => loop.poke())
+  const folders = watchedFolders(ports.targets)
   function follow({ facts, planned, state }: Run): void {
     if (facts === undefined && planned === undefined) return
-    const { targets } = ports
-    dependsOn = foldersToWatch({ facts, certsDirectory: planned?.plan.certsDirectory, owned: state.owned, targets })
+    const wanted = folders({ facts, certsDirectory: planned?.plan.certsDirectory, owned: state.owned })
+    if (wanted === dependsOn) return
+    dependsOn = wanted
     node.follow(dependsOn)
   }
   const runtime = watchPulse({ ...ports, pulse, onLost: (reason) => loop.lost(reason) })
   // The node comes first: what watches and answers takes as long to load as a look takes. What changes meanwhile is
   // looked at when the watch has begun.
   await Promise.race([loop.firstTurn(), ports.clock.sleep(FIRST_TURN_MS)])
-  const folders = [...(await foldersOfSources(config, inputs)), ...beside.watched]
-  const sources = watcher.watch(folders, () => void beside.changed(() => loop.poke()))
+  const given = [...(await foldersOfSources(config, inputs)), ...beside.watched]
+  const sources = watcher.watch(given, () => void beside.changed(() => loop.poke()))
   void sources.ready.then(() => loop.poke())
   return {
     loop,
+    registryFacts: () =>
+      loop.registries().map(({ host, proof }) => ({
+        registry: host,
+        loginAccepted: logins.get(host),
+        servedNotAfter: served.of(host)?.notAfter,
+        proofEverySeconds: proof.everyMs / 1000,
+      })),
     async stop() {
       await sources.close()
       await node.close()

@@ -1,11 +1,10 @@
 // The daemon's loop: level-based, one run at a time. An event only says "look again"; what to do follows from what is
 // there.
 
-import type { LoadResult } from '../config/load.ts'
+import type { LoadConfig, LookOptions } from '../config/load.ts'
 import { type DesiredState, type Registry, wantsContainerd } from '../model/desired-state.ts'
 import { asAgentError, problem } from '../model/errors.ts'
 import { provesTrust } from '../model/finding.ts'
-import { registryOf } from '../model/lookup.ts'
 import { NO_RUNTIME } from '../model/observed-state.ts'
 import type { ProofResult } from '../model/proof.ts'
 import { answeringSocket, type Run, runtimeNamed } from '../model/run.ts'
@@ -52,7 +51,7 @@ export type LoopOptions = {
   readonly identity: StatusIdentity
   readonly address: string | undefined
   readonly consentUnrehearsed: boolean
-  readonly loadConfig: () => Promise<LoadResult>
+  readonly loadConfig: LoadConfig
   readonly ports: RunPorts
   readonly events: LoopEvents
   /** Drift that is seen beside the runs. */
@@ -123,11 +122,6 @@ export class Loop {
     return this.#memory.desired?.registries ?? []
   }
 
-  proofEverySeconds(host: string): number | undefined {
-    const registry = registryOf(this.registries(), host)
-    return registry === undefined ? undefined : registry.proof.everyMs / 1000
-  }
-
   /** Look again, now or as soon as the run under way has ended. */
   poke({ byHand = false, prove = false }: { readonly byHand?: boolean; readonly prove?: boolean } = {}): void {
     this.#pending = { look: true, byHand: this.#pending.byHand || byHand, prove: this.#pending.prove || prove }
@@ -188,8 +182,9 @@ export class Loop {
     this.#runStartedAt = startedAt
     try {
       const isResync = this.#resync.at <= startedAt
-      if (isResync || byHand) this.#options.forget?.()
-      if (look || byHand || prove || isResync) await this.#loadAndReconcile(byHand, prove)
+      const isAnew = isResync || byHand
+      if (isAnew) this.#options.forget?.()
+      if (look || byHand || prove || isResync) await this.#loadAndReconcile({ isAnew, byHand, prove })
       else await this.#proveDue()
     } catch (thrown) {
       const error = asAgentError(thrown)
@@ -205,17 +200,17 @@ export class Loop {
     }
   }
 
-  async #loadAndReconcile(byHand: boolean, proveAll: boolean): Promise<void> {
-    await this.#readConfig()
+  async #loadAndReconcile({ isAnew, byHand, prove }: Pick<Pending, 'byHand' | 'prove'> & LookOptions): Promise<void> {
+    await this.#readConfig({ isAnew })
     this.#memory = { ...this.#memory, isApplying: isNewInput(this.#memory) }
     this.#publish()
     const { desired } = this.#memory
-    if (desired !== undefined) await this.#reconcile(desired, byHand, proveAll)
+    if (desired !== undefined) await this.#reconcile(desired, byHand, prove)
   }
 
-  async #readConfig(): Promise<void> {
+  async #readConfig(options: LookOptions): Promise<void> {
     const { events, loadConfig, ports } = this.#options
-    const loaded = await loadConfig()
+    const loaded = await loadConfig(options)
     const problems = loaded.ok ? loaded.refused : loaded.problems
     events.onConfig(problems.length === 0)
     tellConfig(ports.log, loaded, this.#memory)

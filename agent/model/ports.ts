@@ -126,7 +126,14 @@ export type NodeFiles = {
 export type RememberedFiles = NodeFiles & {
   /** The next reads are of the node itself. */
   forget(): void
+  /**
+   * Work on the node through these files, and a question that may be asked at any time later: whether everything that
+   * the work has read is the same still.
+   */
+  witnessed<T>(work: (files: NodeFiles) => Promise<T>): Promise<Witnessed<T>>
 }
+
+export type Witnessed<T> = { readonly result: T; isSame(): Promise<boolean> }
 
 export type MountPoint = {
   /** In the agent's own view. */
@@ -406,6 +413,11 @@ export type InputFiles = {
   /** Throws AgentError CONFIG_MISSING / ANCHOR_UNREADABLE as given by the caller's code. */
   read(path: string, options: ReadOptions): Promise<InputFile>
   list(folder: string): Promise<readonly string[]>
+  /**
+   * What a file is known again by, links followed: another text as soon as its bytes may be others. Undefined where
+   * that cannot be told, as of a file that was changed a moment ago. Absent: of no file.
+   */
+  identity?(path: string): Promise<string | undefined>
 }
 
 export type ReadOptions = {

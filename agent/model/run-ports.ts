@@ -14,6 +14,7 @@ import type {
   Processes,
   RegistryCredentials,
   RehearsalRunner,
+  RememberedFiles,
   RestartPermit,
   StateStore,
   Systemd,
@@ -83,7 +84,7 @@ export type LoginDesk = {
 /** What one look leaves to the next, in a process that stays. */
 export type LookMemory = {
   /** Reads of the node for a look; never for what is about to be written. */
-  readonly files: NodeFiles
+  readonly files: Pick<RememberedFiles, 'witnessed'> & NodeFiles
   /** The last plan, where it had nothing to do. */
   readonly last: { unchanged: UnchangedPlan | undefined }
 }
@@ -91,7 +92,7 @@ export type LookMemory = {
 export type UnchangedPlan = {
   readonly planned: Planned
   /** Whether it is the plan for this request too: everything that it was made from is the same. */
-  isFor(request: object, files: NodeFiles): Promise<boolean>
+  isFor(request: object): Promise<boolean>
 }
 
 export type RunPorts = ObservePorts &

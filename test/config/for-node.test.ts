@@ -203,6 +203,25 @@ t.test('facts are asked only where something needs them', async (t) => {
   t.same(asked, ['arch,containerd,labels,name,os'])
 })
 
+t.test('what counts here is the same object until the configuration or a fact is another', async (t) => {
+  let [loaded, facts] = [await load(TRUST), HERE]
+  const here = forThisNode(
+    async () => loaded,
+    async () => ({ ...facts }),
+  )
+  const desired = async () => {
+    const result = await here()
+    return result.ok ? result.desired : undefined
+  }
+  const first = await desired()
+  t.equal(await desired(), first)
+  facts = { ...HERE, os: 'ubuntu' }
+  const second = await desired()
+  t.not(second, first)
+  loaded = await load(TRUST)
+  t.not(await desired(), second)
+})
+
 t.test('a condition that cannot be meant is refused', async (t) => {
   const wrong = async (when: object) =>
     wrongWith(await load(`registries: [{ host: a.net, when: ${JSON.stringify(when)} }]`))

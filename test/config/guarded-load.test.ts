@@ -1,7 +1,8 @@
 // Hostile and large configurations through the thread that the agent and its sidecars use: whatever a file holds, the
 // event loop goes on, the heap of this process stays as it is, and the file to blame is named.
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { guardedLoad } from '../../agent/config/guarded-load.ts'
 import type { ReadingThread } from '../../agent/model/ports.ts'
@@ -123,6 +124,46 @@ t.test('a small configuration starts no thread', async (t) => {
   const { load, threads } = loading(folderWith({ 'trust.yaml': MAIN, 'corp-root.pem': root }))
   t.ok((await load()).ok)
   t.equal(threads(), 0)
+})
+
+t.test('what is as it was is not read again, and whatever changes is', async (t) => {
+  const folder = folderWith({ 'trust.yaml': MAIN, 'corp-root.pem': root })
+  const inputs = inputFiles({ freshMs: 0 })
+  let read = 0
+  const load = guardedLoad({
+    paths: [folder],
+    files: {
+      ...inputs,
+      read(path, options) {
+        read += 1
+        return inputs.read(path, options)
+      },
+    },
+    clock: { now: Date.now, monotonic: () => performance.now() },
+    thread: () => Promise.reject(new Error('no thread is needed')),
+  })
+  const readsOf = async (options: { readonly isAnew?: boolean } = {}) => {
+    read = 0
+    return { result: await load(options), read }
+  }
+  const first = await load()
+  t.ok(first.ok)
+  // A change within one tick of the kernel's clock would leave no trace.
+  await sleep(150)
+  t.ok((await readsOf()).read > 0, 'what was read when it was new is read once more')
+  const again = await readsOf()
+  t.equal(again.result, first, 'the same object, so that the plan made from it is known to be for it')
+  const absent = again.read
+  t.ok(absent < 4, `${absent}: what does not exist is asked for, and no file is read`)
+  t.ok((await readsOf({ isAnew: true })).read >= absent + 2)
+  t.equal((await readsOf()).read, absent)
+  const path = join(folder, 'trust.yaml')
+  const { atime, mtime } = statSync(path)
+  writeFileSync(path, MAIN.replace('harbor.example.net', 'horbar.example.net'))
+  utimesSync(path, atime, mtime)
+  const { result } = await readsOf()
+  t.ok(result.ok)
+  if (result.ok) t.equal(result.desired.registries[0]?.host, 'horbar.example.net', 'although its time was put back')
 })
 
 t.test('a costly store is opened once, apart from the process, and its key never comes back as text', async (t) => {

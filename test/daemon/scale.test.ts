@@ -4,8 +4,9 @@ import { outdatedRoots } from '../../agent/daemon/advisories.ts'
 import { waitMs } from '../../agent/daemon/due.ts'
 import { NOTHING_REMEMBERED } from '../../agent/daemon/history.ts'
 import { installedPlaces } from '../../agent/daemon/status.ts'
+import { keptCertificates } from '../../agent/daemon/watch/kept-certificates.ts'
 import { servedWatch } from '../../agent/daemon/watch/served-chains.ts'
-import { foldersToWatch } from '../../agent/daemon/watch/watched-folders.ts'
+import { foldersToWatch, watchedFolders } from '../../agent/daemon/watch/watched-folders.ts'
 import { type DesiredState, nothingDesired, type Registry, trustOf } from '../../agent/model/desired-state.ts'
 import type { FindingCode } from '../../agent/model/finding.ts'
 import type { Change } from '../../agent/model/plan.ts'
@@ -119,6 +120,43 @@ t.test(
     t.same(folders.at(-1), { path: host(REGISTRIES), depth: 0 }, 'the one that is not covered')
   },
 )
+
+t.test('makes the list of watched folders and reads certificates only when what the agent owns is other', async (t) => {
+  let asked = 0
+  const owned = Object.fromEntries(
+    registries.map(({ host }): [string, Ownership] => [
+      `/etc/containerd/certs.d/${host}/ca.crt`,
+      counted(
+        { kind: 'whole', target: 'containerd-hosts', subject: host, sha256: host, before: ABSENT },
+        'kind',
+        () => (asked += 1),
+      ),
+    ]),
+  )
+  const target = {
+    isReadByContainerd: true,
+    watches() {
+      asked += 1
+      return []
+    },
+  } as unknown as Target
+  const folders = watchedFolders([target])
+  const kept = keptCertificates({ read: async () => ABSENT })
+  const facts = { configFile: '/etc/containerd/config.toml', layout: 'none', importFolders: ['/etc/a'] }
+  const look = async (more: Partial<typeof facts> = {}, now = owned) => {
+    asked = 0
+    await kept(now)
+    return folders({ facts: { ...facts, importFolders: ['/etc/a'], ...more }, certsDirectory: undefined, owned: now })
+  }
+  const first = await look()
+  t.ok(asked > REGISTRIES)
+  t.equal(await look(), first, 'the very object')
+  t.equal(asked, 0)
+  const more = await look({ importFolders: ['/etc/a', '/etc/b'] })
+  t.ok(more.some(({ path }) => path === '/etc/b'))
+  t.not(await look({}, { ...owned }), first)
+  t.ok(asked > REGISTRIES)
+})
 
 t.test('asks for the anchors of no registry whose last proof tells nothing of an unknown authority', async (t) => {
   let asked = 0

@@ -1,6 +1,6 @@
 // `registry-trust agent`: the daemon and its HTTP server. Ends on SIGTERM after the run under way; what it put on the
 // node stays.
-import type { LoadResult } from '../../config/load.ts'
+import type { LoadResult, LookOptions } from '../../config/load.ts'
 import { startDaemon } from '../../daemon/daemon.ts'
 import type { ServerOptions } from '../../http/server.ts'
 import { AgentError } from '../../model/errors.ts'
@@ -13,12 +13,12 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   const { options, version, node, ports, inputs, watcher, mounts, pulse, log, levels, signal } = wiring
   const metrics = await wiring.createMetrics()
   const fleet = agentFleet(wiring)
-  const { loop, stop } = await startDaemon({
+  const { loop, registryFacts, stop } = await startDaemon({
     identity: { node, version },
     address: options.containerdAddress,
     consentUnrehearsed: options.consentUnrehearsed,
     config: options.config,
-    loadConfig: () => loadConfig(wiring, fleet),
+    loadConfig: (options) => loadConfig(wiring, fleet, options),
     ports: { ...ports, fleet: fleet.desk },
     remembered: wiring.remembered,
     nodeWatcher: wiring.nodeWatcher,
@@ -40,6 +40,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
       // As of the scrape: that nothing was seen for long is no event.
       text() {
         metrics.observeStatus(loop.status())
+        metrics.registryFacts(registryFacts())
         return metrics.text()
       },
     },
@@ -79,9 +80,9 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
  * A level for the run that follows must count for that run, so it is set before anything is done with the
  * configuration.
  */
-async function loadConfig(wiring: Wiring, fleet: AgentFleet): Promise<LoadResult> {
+async function loadConfig(wiring: Wiring, fleet: AgentFleet, options?: LookOptions): Promise<LoadResult> {
   await fleet.beforeLoad()
-  const loaded = await wiring.loadConfig()
+  const loaded = await wiring.loadConfig(options)
   if (!loaded.ok) return loaded
   wiring.levels.configured(loaded.desired.logLevel)
   fleet.configured(loaded.desired)

@@ -14,17 +14,24 @@ export function keptCertificates(
   let before: ReadonlyMap<string, string> = new Map()
   // A thousand registries may have the same anchor: its text is kept once.
   let texts: ReadonlyMap<string, readonly string[]> = new Map()
+  let asked: AgentState['owned'] | undefined
   return async (owned) => {
+    // Ownership is never changed in place: what a look leaves as it is, is the same object.
+    if (owned === asked) return undefined
     const now = new Map(
       Object.entries(owned).flatMap(([path, { kind, sha256 }]) =>
         kind === 'whole' && mayHoldCertificates(path) ? [[path, sha256] as const] : [],
       ),
     )
-    if (now.size === before.size && [...now].every(([path, sha256]) => before.get(path) === sha256)) return undefined
+    if (now.size === before.size && [...now].every(([path, sha256]) => before.get(path) === sha256)) {
+      asked = owned
+      return undefined
+    }
     const read = new Map<string, readonly string[]>()
     for (const [path, sha256] of now) {
       if (!read.has(sha256)) read.set(sha256, texts.get(sha256) ?? (await certificatesIn(path, files)))
     }
+    asked = owned
     before = now
     texts = read
     return [...now].flatMap(([path, sha256]) => (read.get(sha256) ?? []).map((pem) => ({ path, pem })))

@@ -2,6 +2,7 @@
 // agent's lies. Pure.
 
 import { posix } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { AgentState } from '../../model/state.ts'
 import type { Target, WatchedFolder } from '../../model/target.ts'
@@ -12,20 +13,43 @@ const TOO_WIDE: ReadonlySet<string> = new Set(['/', '/etc'])
 
 const NO_LAYOUT = { configFile: '/etc/containerd/config.toml', layout: 'none' }
 
-export function foldersToWatch({
-  facts,
-  certsDirectory,
-  owned,
-  targets = TARGETS,
-}: {
+type FoldersInput = {
   /** Undefined where containerd does not answer: what it reads is not watched then. */
   readonly facts: Pick<ContainerdFacts, 'configFile' | 'importFolders' | 'layout'> | undefined
   /** Of host directories; undefined where containerd reads none. */
   readonly certsDirectory: string | undefined
   readonly owned: AgentState['owned']
-  /** Absent: all that the agent knows. */
-  readonly targets?: readonly Target[] | undefined
-}): readonly WatchedFolder[] {
+}
+
+/**
+ * One for the life of the process: the same list, the very object, as long as it would be made from the same.
+ * `targets`: absent, all that the agent knows.
+ */
+export function watchedFolders(
+  targets: readonly Target[] | undefined,
+): (input: FoldersInput) => readonly WatchedFolder[] {
+  let last: (FoldersInput & { readonly folders: readonly WatchedFolder[] }) | undefined
+  return (input) => {
+    const { owned, certsDirectory } = input
+    const facts = input.facts && {
+      configFile: input.facts.configFile,
+      layout: input.facts.layout,
+      importFolders: input.facts.importFolders,
+    }
+    const isSame =
+      last?.owned === owned && last.certsDirectory === certsDirectory && isDeepStrictEqual(last.facts, facts)
+    if (last === undefined || !isSame)
+      last = { facts, certsDirectory, owned, folders: foldersToWatch({ facts, certsDirectory, owned, targets }) }
+    return last.folders
+  }
+}
+
+export function foldersToWatch({
+  facts,
+  certsDirectory,
+  owned,
+  targets = TARGETS,
+}: FoldersInput & { readonly targets?: readonly Target[] | undefined }): readonly WatchedFolder[] {
   const known =
     facts === undefined
       ? targets

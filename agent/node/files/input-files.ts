@@ -8,6 +8,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { AgentError } from '../../model/errors.ts'
 import type { InputFile, InputFiles, ReadOptions } from '../../model/ports.ts'
 import { reasonOf } from './file-failure.ts'
+import { giveWay } from './give-way.ts'
+import { identityOf, NOTHING, TOO_NEW_MS } from './identity.ts'
 import { errnoOf } from './rooted-folder.ts'
 
 const OUTSIDE: InputFile = { kind: 'unreadable', reason: 'it is a link that leads out of its folder', isOutside: true }
@@ -43,6 +45,11 @@ export function inputFiles({ freshMs = FRESH_MS }: { readonly freshMs?: number }
           { cause: error },
         )
       }
+    },
+    async identity(path) {
+      await giveWay()
+      const identity = identityOf(path, { until: Date.now() - TOO_NEW_MS, follow: true })
+      return identity === NOTHING ? undefined : identity
     },
   }
 }

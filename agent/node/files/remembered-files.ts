@@ -3,16 +3,17 @@
 // written is always read anew (reconcile/transaction).
 import { lstatSync, readlinkSync } from 'node:fs'
 import { dirname, relative, resolve } from 'node:path/posix'
+import { isDeepStrictEqual } from 'node:util'
 import type { FileState, NodeFiles, RememberedFiles } from '../../model/ports.ts'
 import { giveWay } from './give-way.ts'
+import { identityOf, NOTHING, TOO_NEW_MS } from './identity.ts'
 import { locateFolder } from './rooted-folder.ts'
+import { type Answered, type Mark, Witness } from './witness.ts'
 
-/** Within one tick of the kernel's clock a second change leaves no trace: what is as new as this is read again. */
-const TOO_NEW_MS = 100
 const MAX_LINKS = 10
 
 /** What was read, and by what it is known again: the identity of `at`, which is the path or the folder it is missing in. */
-type Known<T> = { readonly answer: T; readonly at: string; readonly identity: string }
+type Known<T> = Mark & { readonly answer: T }
 
 export function rememberedFiles(
   files: NodeFiles,
@@ -20,69 +21,89 @@ export function rememberedFiles(
 ): RememberedFiles {
   const states = new Map<string, Known<FileState>>()
   const lists = new Map<string, Known<readonly string[]>>()
+  let epoch = 0
 
-  const remember = async <T>(known: Map<string, Known<T>>, path: string, read: () => Promise<T>): Promise<T> => {
+  const remember = async <T>(
+    known: Map<string, Known<T>>,
+    path: string,
+    read: () => Promise<T>,
+  ): Promise<Answered<T>> => {
     // What is remembered is answered without waiting for anything: thousands of answers would hold up everybody else.
     await giveWay()
     const before = known.get(path)
-    if (before !== undefined && before.identity === identityOf(before.at)) return before.answer
+    if (before !== undefined && before.identity === identityOf(before.at))
+      return { answer: before.answer, marks: [before] }
     known.delete(path)
     const direct = directPath(root, path)
     const first = direct === undefined ? undefined : identityOf(direct)
     const answer = await read()
-    if (direct === undefined || first === undefined || !isCertain(answer)) return answer
+    const unknown = { answer, marks: undefined }
+    if (direct === undefined || first === undefined || !isCertain(answer)) return unknown
     const at = first === NOTHING ? existingAbove(direct) : direct
-    const identity = identityOf(at, now() - TOO_NEW_MS)
+    const identity = identityOf(at, { until: now() - TOO_NEW_MS })
     // Written while it was read, or so lately that the next change may look the same.
-    if (identity === undefined || identityOf(direct) !== first) return answer
-    known.set(path, { answer, at, identity })
-    return answer
+    if (identity === undefined || identityOf(direct) !== first) return unknown
+    const learned = { answer, at, identity }
+    known.set(path, learned)
+    return { answer, marks: [learned] }
   }
   const read = (path: string) => remember(states, path, () => files.read(path))
-  const readFollowing = async (path: string): Promise<FileState> => {
+  const list = (folder: string) => remember(lists, folder, () => files.list(folder))
+  const readFollowing = async (path: string): Promise<Answered<FileState>> => {
+    const marks: Mark[] = []
     let at = path
     for (let links = 0; links < MAX_LINKS; links += 1) {
-      const state = await read(at)
+      const { answer: state, marks: more } = await read(at)
       // Of what is not remembered nobody knows whether a link is on the way to it.
-      if (!states.has(at)) break
-      if (state.kind !== 'link') return state
+      if (more === undefined) break
+      marks.push(...more)
+      if (state.kind !== 'link') return { answer: state, marks }
       at = resolve(dirname(at), state.to)
     }
-    return files.readFollowing(path)
+    return { answer: await files.readFollowing(path), marks: undefined }
+  }
+  const readSettled = async (path: string, isWhole: (bytes: Buffer) => boolean): Promise<Answered<FileState>> => {
+    const state = await read(path)
+    if (state.answer.kind !== 'file' || isWhole(state.answer.bytes)) return state
+    return { answer: await files.readSettled(path, isWhole), marks: undefined }
   }
   return {
     ...files,
-    read,
-    readFollowing,
-    async readSettled(path, isWhole) {
-      const state = await read(path)
-      return state.kind === 'file' && !isWhole(state.bytes) ? files.readSettled(path, isWhole) : state
+    read: async (path) => (await read(path)).answer,
+    readFollowing: async (path) => (await readFollowing(path)).answer,
+    readSettled: async (path, isWhole) => (await readSettled(path, isWhole)).answer,
+    list: async (folder) => (await list(folder)).answer,
+    async witnessed(work) {
+      const witness = new Witness(() => epoch)
+      const unmarked = async <T>(asked: Promise<T>) => ({ answer: await asked, marks: undefined })
+      // Every way in which a target looks at the node; the rest of the port changes it or tells nothing of it.
+      const result = await work({
+        ...files,
+        read: (path) => witness.note(`read ${path}`, () => read(path), isSameState),
+        readFollowing: (path) => witness.note(`follow ${path}`, () => readFollowing(path), isSameState),
+        readSettled: (path, isWhole) => witness.note(`settled ${path}`, () => readSettled(path, isWhole), isSameState),
+        list: (folder) => witness.note(`list ${folder}`, () => list(folder), isDeepStrictEqual),
+        isFileWritable: (path) =>
+          witness.note(`file writable ${path}`, () => unmarked(files.isFileWritable(path)), Object.is),
+        isWritable: (folder) => witness.note(`writable ${folder}`, () => unmarked(files.isWritable(folder)), Object.is),
+      })
+      return { result, isSame: () => witness.isSame() }
     },
-    list: (folder) => remember(lists, folder, () => files.list(folder)),
     forget() {
+      epoch += 1
       states.clear()
       lists.clear()
     },
   }
 }
 
+function isSameState(one: FileState, other: FileState): boolean {
+  return one === other || isDeepStrictEqual(one, other)
+}
+
 /** What could not be read once may be readable the next time, without a change of its own. */
 function isCertain(answer: unknown): boolean {
   return (answer as { readonly kind?: string }).kind !== 'unreadable'
-}
-
-const NOTHING = 'nothing'
-
-/** Undefined where it was changed after `until`, or cannot be told. */
-function identityOf(path: string, until = Number.POSITIVE_INFINITY): string | undefined {
-  try {
-    const stat = lstatSync(path, { throwIfNoEntry: false })
-    if (stat === undefined) return NOTHING
-    const { dev, ino, size, mode, uid, gid, mtimeMs, ctimeMs } = stat
-    return ctimeMs > until ? undefined : `${dev} ${ino} ${size} ${mode} ${uid} ${gid} ${mtimeMs} ${ctimeMs}`
-  } catch {
-    return undefined
-  }
 }
 
 /**

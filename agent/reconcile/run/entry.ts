@@ -9,7 +9,7 @@ import type { DesiredState } from '../../model/desired-state.ts'
 import { AgentError, asAgentError, type Problem, problem } from '../../model/errors.ts'
 import { NO_RUNTIME } from '../../model/observed-state.ts'
 import { answeringSocket, type Context, type Run, type RunOptions, runtimeNamed } from '../../model/run.ts'
-import type { RunPorts } from '../../model/run-ports.ts'
+import type { LookMemory, RunPorts } from '../../model/run-ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
 import { isOver } from '../../restart/machine.ts'
 import { observeContainerd } from '../observe/containerd.ts'
@@ -188,12 +188,15 @@ export async function withNode(
       const problems = [...recovered.problems, ...(await asideProblems(given)), ...run.problems]
       return { ...run, problems }
     }
-    const { files, seen: through, reads } = recordReads(given.files, given.memory?.files)
-    const memory = given.memory === undefined ? undefined : { ...given.memory, files: through }
+    const { files, through, reads } = recordReads(given.files)
+    const memory = given.memory === undefined ? undefined : recordedMemory(given.memory, through)
     const ports = { ...given, files, reads, memory }
     if (options.address === NO_RUNTIME) return await told(await offline({ desired, state, options, ports }))
     const observe = () =>
-      observeContainerd({ address: options.address, unit: desired.restart.unit }, { ...ports, files: through })
+      observeContainerd(
+        { address: options.address, unit: desired.restart.unit },
+        { ...ports, files: memory?.files ?? files },
+      )
     let seen = await observe()
     if (seen.state === 'down' && seen.socket !== undefined && recovered.mayRunUndone && restart === undefined) {
       // The journal of an agent that recorded no restart.
@@ -224,6 +227,15 @@ export async function withNode(
     }
   } finally {
     await lock.release({ forget })
+  }
+}
+
+/** What a look reads through its memory is recorded as well. */
+function recordedMemory(memory: LookMemory, through: ReturnType<typeof recordReads>['through']): LookMemory {
+  const { files } = memory
+  return {
+    ...memory,
+    files: { ...through(files), witnessed: (work) => files.witnessed((witness) => work(through(witness))) },
   }
 }
 

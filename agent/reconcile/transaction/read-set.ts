@@ -9,23 +9,25 @@ import type { Before, StepRecord } from '../../model/state.ts'
 import { sha256 } from '../../targets/files/files.ts'
 
 /**
- * Reads through `files` and remembers the first answer for each path. `seen`: the same, through what was remembered
- * from earlier looks, where there is such.
+ * Reads through `files` and remembers the first answer for each path. `through`: the same for others, which know what
+ * earlier looks have seen.
  */
-export function recordReads(
-  files: NodeFiles,
-  remembered: NodeFiles = files,
-): { readonly files: NodeFiles; readonly seen: NodeFiles; readonly reads: ReadSet } {
+export function recordReads(files: NodeFiles): {
+  readonly files: NodeFiles
+  readonly through: <F extends NodeFiles>(files: F) => F
+  readonly reads: ReadSet
+} {
   const direct = new Map<string, FileState>()
   // What a link at the path led to: says nothing of the link.
   const followed = new Map<string, FileState>()
   const listed = new Map<string, readonly string[]>()
-  const recorded = (from: NodeFiles): NodeFiles => ({
+  const through = <F extends NodeFiles>(from: F): F => ({
     ...from,
-    read: async (path) => first(direct, path, await from.read(path)),
-    readSettled: async (path, isWhole) => first(direct, path, await from.readSettled(path, isWhole)),
-    readFollowing: async (path) => first(followed, path, await from.readFollowing(path)),
-    list: async (folder) => first(listed, folder, await from.list(folder)),
+    read: async (path: string) => first(direct, path, await from.read(path)),
+    readSettled: async (path: string, isWhole: (bytes: Buffer) => boolean) =>
+      first(direct, path, await from.readSettled(path, isWhole)),
+    readFollowing: async (path: string) => first(followed, path, await from.readFollowing(path)),
+    list: async (folder: string) => first(listed, folder, await from.list(folder)),
   })
   const hasChanged = (path: string, now: Before) => {
     const isMissing = listed.get(posix.dirname(path))?.includes(posix.basename(path)) === false
@@ -33,7 +35,7 @@ export function recordReads(
     const target = now.kind === 'link' ? undefined : followed.get(path)
     return [was, target].some((state) => state !== undefined && differs(state, now))
   }
-  return { files: recorded(files), seen: recorded(remembered), reads: { hasChanged } }
+  return { files: through(files), through, reads: { hasChanged } }
 }
 
 /** Remembers the first answer, gives back this one. */

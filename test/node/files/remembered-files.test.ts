@@ -1,5 +1,5 @@
 // Files that are not read again: how often the disk is asked, and that no change stays unseen.
-import { chmodSync, mkdirSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, renameSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { NodeFiles } from '../../../agent/model/ports.ts'
@@ -42,25 +42,31 @@ t.test('reads a file, a folder and what is missing once', async (t) => {
   for (const [index, answer] of first.entries()) t.equal(second[index], answer)
 })
 
+const changes: { readonly [what: string]: (root: string) => void } = {
+  'other bytes of the same length': (root) => writeFileSync(join(root, CA), 'two'),
+  'other bytes of the same length, and the time of their change put back'(root) {
+    const { atime, mtime } = statSync(join(root, CA))
+    writeFileSync(join(root, CA), 'two')
+    utimesSync(join(root, CA), atime, mtime)
+  },
+  'another mode': (root) => chmodSync(join(root, CA), 0o600),
+  'a file renamed over it': (root) => renameSync(join(root, 'other/ca.crt'), join(root, CA)),
+  'a deletion': (root) => unlinkSync(join(root, CA)),
+  'a link in its place'(root) {
+    unlinkSync(join(root, CA))
+    symlinkSync('/other/ca.crt', join(root, CA))
+  },
+  'a link to another folder in place of its folder'(root) {
+    renameSync(join(root, 'etc/certs/host'), join(root, 'etc/certs/gone'))
+    symlinkSync('/other', join(root, 'etc/certs/host'))
+  },
+  'a folder swapped'(root) {
+    renameSync(join(root, 'etc/certs/host'), join(root, 'etc/certs/gone'))
+    renameSync(join(root, 'other'), join(root, 'etc/certs/host'))
+  },
+}
+
 t.test('sees whatever changes', async (t) => {
-  const changes: { readonly [what: string]: (root: string) => void } = {
-    'other bytes of the same length': (root) => writeFileSync(join(root, CA), 'two'),
-    'another mode': (root) => chmodSync(join(root, CA), 0o600),
-    'a file renamed over it': (root) => renameSync(join(root, 'other/ca.crt'), join(root, CA)),
-    'a deletion': (root) => unlinkSync(join(root, CA)),
-    'a link in its place'(root) {
-      unlinkSync(join(root, CA))
-      symlinkSync('/other/ca.crt', join(root, CA))
-    },
-    'a link to another folder in place of its folder'(root) {
-      renameSync(join(root, 'etc/certs/host'), join(root, 'etc/certs/gone'))
-      symlinkSync('/other', join(root, 'etc/certs/host'))
-    },
-    'a folder swapped'(root) {
-      renameSync(join(root, 'etc/certs/host'), join(root, 'etc/certs/gone'))
-      renameSync(join(root, 'other'), join(root, 'etc/certs/host'))
-    },
-  }
   for (const [what, change] of Object.entries(changes))
     await t.test(what, async (t) => {
       const { root, real, files } = node(t)
@@ -70,6 +76,72 @@ t.test('sees whatever changes', async (t) => {
       t.strictSame(await files.read(CA), await real.read(CA))
       t.strictSame(await files.readFollowing(CA), await real.readFollowing(CA))
     })
+})
+
+t.test('tells without reading that everything is as it was', async (t) => {
+  const { root, files, count } = node(t)
+  symlinkSync('host/ca.crt', join(root, 'etc/certs/link'))
+  const { result, isSame } = await files.witnessed(async (seen) => [
+    await seen.read(CA),
+    await seen.read('/etc/certs/none/ca.crt'),
+    await seen.readFollowing('/etc/certs/link'),
+    await seen.readSettled(CA, () => true),
+    await seen.list('/etc/certs'),
+    await seen.isWritable('/etc/certs'),
+  ])
+  t.equal(result.at(-1), true)
+  const before = count()
+  for (let look = 0; look < 3; look += 1) t.ok(await isSame())
+  t.equal(count(), before)
+  files.forget()
+  t.ok(await isSame())
+  t.ok(count() >= before + 4, 'what was forgotten is read again')
+  const after = count()
+  t.ok(await isSame())
+  t.equal(count(), after)
+})
+
+t.test('tells whatever changes to whom has read it', async (t) => {
+  for (const [what, change] of Object.entries(changes))
+    await t.test(what, async (t) => {
+      const { root, files } = node(t)
+      const { isSame } = await files.witnessed((seen) => seen.read(CA))
+      t.ok(await isSame())
+      change(root)
+      t.notOk(await isSame())
+    })
+  const others: { readonly [what: string]: (root: string) => void } = {
+    'a file in a folder that was listed': (root) => writeFileSync(join(root, 'etc/certs/new'), ''),
+    'a file where nothing was': (root) => writeFileSync(join(root, 'etc/none'), ''),
+    'another target of a link that was followed'(root) {
+      renameSync(join(root, 'etc/certs/host/ca.crt'), join(root, 'etc/certs/host/gone'))
+      symlinkSync('/other/ca.crt', join(root, 'etc/certs/host/ca.crt'))
+    },
+    'a folder that may not be written any more': (root) => chmodSync(join(root, 'etc'), 0o500),
+  }
+  for (const [what, change] of Object.entries(others))
+    await t.test(what, async (t) => {
+      const { root, files } = node(t)
+      symlinkSync('certs/host/ca.crt', join(root, 'etc/link'))
+      const { isSame } = await files.witnessed(async (seen) => [
+        await seen.list('/etc/certs'),
+        await seen.read('/etc/none'),
+        await seen.readFollowing('/etc/link'),
+        await seen.read('/etc'),
+      ])
+      t.ok(await isSame())
+      change(root)
+      t.notOk(await isSame())
+    })
+})
+
+t.test('tells a change of what has just been written, although it looks the same', async (t) => {
+  const { root, files, count } = node(t, { now: Date.now })
+  const { isSame } = await files.witnessed((seen) => seen.read(CA))
+  t.ok(await isSame())
+  t.equal(count(), 2, 'it is read again until it is old enough')
+  writeFileSync(join(root, CA), 'two')
+  t.notOk(await isSame())
 })
 
 t.test('sees what appears where nothing was, also below a folder that was missing', async (t) => {
