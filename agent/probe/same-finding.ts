@@ -82,7 +82,8 @@ async function aPageAfterAll(
   { tls }: ProbePorts,
   options: ProbeOptions,
 ): Promise<Finding> {
-  const sight = await tls.inspect(targetOf(registry), { ...options, request: { path: PROBE_MANIFEST } })
+  const request = { path: PROBE_MANIFEST }
+  const sight = await tls.inspect(targetOf(registry), { ...options, request, isAnswerOnly: true })
   if (sight.answer?.status !== 404) return pulled
   const said = explainManifest(sight.answer, registry, sight)
   return said === undefined ? pulled : withEvidence(said, pulled)

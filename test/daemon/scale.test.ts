@@ -10,7 +10,7 @@ import { foldersToWatch, watchedFolders } from '../../agent/daemon/watch/watched
 import { type DesiredState, nothingDesired, type Registry, trustOf } from '../../agent/model/desired-state.ts'
 import type { FindingCode } from '../../agent/model/finding.ts'
 import type { Change } from '../../agent/model/plan.ts'
-import type { CriClient, NodeFiles, TlsProbe } from '../../agent/model/ports.ts'
+import type { CriClient, NodeFiles, TlsLookOptions, TlsProbe } from '../../agent/model/ports.ts'
 import type { Run } from '../../agent/model/run.ts'
 import type { RehearsePorts } from '../../agent/model/run-ports.ts'
 import { EMPTY_STATE, type Ownership } from '../../agent/model/state.ts'
@@ -340,8 +340,8 @@ t.test('looks at a registry that was pulled from while containerd pulls from the
     },
   } as unknown as CriClient
   const tls = {
-    async inspect() {
-      events.push('look')
+    async inspect(_target: object, { isAnswerOnly }: TlsLookOptions) {
+      events.push(isAnswerOnly ? 'look' : 'look at its chain, which nobody asks for')
       return { address: undefined, chain: [], protocol: undefined, wantsClientCertificate: false }
     },
   } as unknown as TlsProbe

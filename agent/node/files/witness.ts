@@ -1,7 +1,7 @@
 // Everything that was read for one plan, to be asked later whether it is all the same. What is known by the identity of
 // a file or folder costs one lstat of it, however many answers hang on it; what is not is read again.
 import { giveWay } from './give-way.ts'
-import { FIELDS, identityOf, isIdentity, numbersOf } from './identity.ts'
+import { FIELDS, isIdentity, numbersOf } from './identity.ts'
 
 /** What an answer is known again by: `identity` of `at`, as `identityOf` writes it. */
 export type Mark = { readonly at: string; readonly identity: string }
@@ -42,16 +42,21 @@ export class Witness {
   async isSame(): Promise<boolean> {
     if (this.#epoch !== this.#epochNow()) this.#forgetMarks()
     this.#table ??= tableOf([...this.#readings.values()])
-    const { unmarked } = this.#table
-    const isMarked = await isCurrent(this.#table)
-    for (const reading of isMarked ? unmarked : this.#readings.values()) {
-      if (reading.marks?.every(isAsMarked) === true) continue
+    const table = this.#table
+    const stale = await stalePaths(table)
+    const { unmarked } = table
+    const doubtful = stale.size === 0 ? [] : [...this.#readings.values()].filter((one) => isOnOneOf(stale, one))
+    const learned = new Map<string, string>()
+    for (const reading of new Set([...unmarked, ...doubtful])) {
       const { answer, marks } = await reading.ask()
       if (!reading.isSame(answer)) return false
-      if (reading.marks === marks) continue
       reading.marks = marks
-      this.#table = undefined
+      // A new table is work: it is made where this one would not say the same.
+      if (marks === undefined) unmarked.add(reading)
+      else if (unmarked.has(reading) || !marks.every((mark) => isTold(table, stale, mark, learned)))
+        this.#table = undefined
     }
+    for (const [path, identity] of learned) setRow(table, path, identity)
     return true
   }
 
@@ -62,30 +67,53 @@ export class Witness {
   }
 }
 
-function isAsMarked({ at, identity }: Mark): boolean {
-  return identityOf(at) === identity
-}
-
 /** Each path once, with its identity in numbers: comparing thousands of texts takes as long as asking for them. */
 type Table = {
-  readonly paths: readonly string[]
+  readonly rows: ReadonlyMap<string, number>
   readonly identities: Float64Array
-  readonly unmarked: readonly Reading[]
+  /** Of which the table says nothing. */
+  readonly unmarked: Set<Reading>
 }
 
 function tableOf(readings: readonly Reading[]): Table {
-  const marks = readings.flatMap(({ marks }) => marks ?? [])
-  const byPath = new Map(marks.map(({ at, identity }) => [at, identity]))
-  const identities = new Float64Array(byPath.size * FIELDS)
-  for (const [row, identity] of [...byPath.values()].entries()) identities.set(numbersOf(identity), row * FIELDS)
-  return { paths: [...byPath.keys()], identities, unmarked: readings.filter((reading) => reading.marks === undefined) }
+  const byPath = new Map(readings.flatMap(({ marks = [] }) => marks.map(({ at, identity }) => [at, identity] as const)))
+  const rows = new Map([...byPath.keys()].map((path, row) => [path, row] as const))
+  // Where a path changed between two readings the table knows the second one.
+  const isKnown = ({ at, identity }: Mark) => byPath.get(at) === identity
+  const unmarked = new Set(readings.filter(({ marks }) => marks?.every(isKnown) !== true))
+  const table = { rows, identities: new Float64Array(rows.size * FIELDS), unmarked }
+  for (const [path, identity] of byPath) setRow(table, path, identity)
+  return table
 }
 
-/** False too where a path was marked with two identities: then each answer is asked for by its own. */
-async function isCurrent({ paths, identities }: Table): Promise<boolean> {
-  for (const [row, path] of paths.entries()) {
+function setRow({ rows, identities }: Table, path: string, identity: string): void {
+  identities.set(numbersOf(identity), (rows.get(path) ?? 0) * FIELDS)
+}
+
+/** Paths that have another identity by now. */
+async function stalePaths({ rows, identities }: Table): Promise<ReadonlySet<string>> {
+  const stale = new Set<string>()
+  for (const [path, row] of rows) {
     if (row % AT_A_TIME === 0) await giveWay()
-    if (!isIdentity(path, identities, row * FIELDS)) return false
+    if (!isIdentity(path, identities, row * FIELDS)) stale.add(path)
   }
-  return true
+  return stale
+}
+
+function isOnOneOf(stale: ReadonlySet<string>, { marks }: Reading): boolean {
+  return marks?.some(({ at }) => stale.has(at)) === true
+}
+
+/** Whether the table says the same of the path of the mark, or may: for its other readers too. */
+function isTold(
+  { rows, identities }: Table,
+  stale: ReadonlySet<string>,
+  { at, identity }: Mark,
+  learned: Map<string, string>,
+): boolean {
+  const from = (rows.get(at) ?? Number.NaN) * FIELDS
+  if (!stale.has(at)) return numbersOf(identity).every((field, index) => field === identities[from + index])
+  const before = learned.get(at) ?? identity
+  learned.set(at, identity)
+  return before === identity
 }

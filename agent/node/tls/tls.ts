@@ -73,12 +73,14 @@ async function inspect(target: TlsTarget, options: TlsLookOptions): Promise<TlsS
   const signal = options.signal === undefined ? deadline : AbortSignal.any([deadline, options.signal])
   const tcp = await openTcp(target, signal)
   if (!tcp.ok) return { ...NOTHING, failure: tcp.failure }
-  const recorder = new Recorder(tcp.socket)
+  // TLS on a stream of our own costs more than on the connection itself.
+  const recorder = options.isAnswerOnly === true ? undefined : new Recorder(tcp.socket)
   try {
-    const shaken = await shakeHands(recorder, target, options, signal)
-    const { chain, wantsClientCertificate } = readTranscript(recorder.received, shaken.secret)
+    const shaken = await shakeHands(recorder ?? tcp.socket, target, options, signal)
+    const received = recorder?.received ?? Buffer.alloc(0)
+    const { chain, wantsClientCertificate } = readTranscript(received, shaken.secret)
     const seen = { address: tcp.address, chain, wantsClientCertificate, protocol: shaken.protocol }
-    if (!shaken.ok) return { ...seen, failure: nameFailure(shaken.error, signal, recorder.received) }
+    if (!shaken.ok) return { ...seen, failure: nameFailure(shaken.error, signal, received) }
     if (options.request === undefined) return seen
     const answered = await getOver(shaken.socket, target, options.request, signal)
     if (answered.ok) return { ...seen, answer: answered.answer }
@@ -86,7 +88,7 @@ async function inspect(target: TlsTarget, options: TlsLookOptions): Promise<TlsS
     // In TLS 1.3 a client without a certificate is turned away only now.
     return failure.kind === 'alert' ? { ...seen, failure } : { ...seen, answerFailure: failure }
   } finally {
-    recorder.destroy()
+    recorder?.destroy()
     tcp.socket.destroy()
   }
 }
@@ -122,14 +124,14 @@ type Shaken = { readonly secret: Buffer | undefined; readonly protocol: string |
 )
 
 async function shakeHands(
-  recorder: Recorder,
+  connection: Duplex,
   { host, serverName }: TlsTarget,
   { oldestProtocol = 'TLSv1.2' }: TlsLookOptions,
   signal: AbortSignal,
 ): Promise<Shaken> {
   const name = serverName === undefined ? host.replace(/\.$/, '') : serverName
   const sni = name === null || isIP(name) !== 0 ? {} : { servername: name }
-  const socket = tlsConnect({ ...UNVERIFIED, ...sni, secureContext: contextFor(oldestProtocol), socket: recorder })
+  const socket = tlsConnect({ ...UNVERIFIED, ...sni, secureContext: contextFor(oldestProtocol), socket: connection })
   let secret: Buffer | undefined
   socket.on('keylog', (line: Buffer) => {
     const found = /^SERVER_HANDSHAKE_TRAFFIC_SECRET \S+ ([0-9a-f]+)/.exec(line.toString('latin1'))?.[1]

@@ -135,6 +135,37 @@ t.test('tells whatever changes to whom has read it', async (t) => {
     })
 })
 
+t.test('tells a change between two readings of one path', async (t) => {
+  const { root, files } = node(t)
+  const { isSame } = await files.witnessed(async (seen) => {
+    await seen.read(CA)
+    writeFileSync(join(root, CA), 'two')
+    await seen.readFollowing(CA)
+  })
+  t.notOk(await isSame())
+})
+
+t.test('reads what was touched again, and nothing else', async (t) => {
+  const { root, files, count } = node(t)
+  symlinkSync('host/ca.crt', join(root, 'etc/certs/link'))
+  const { isSame } = await files.witnessed(async (seen) => [
+    await seen.readFollowing('/etc/certs/link'),
+    await seen.read('/etc/certs'),
+    await seen.list('/other'),
+    await seen.read('/other/ca.crt'),
+  ])
+  for (let touch = 0; touch < 3; touch += 1) {
+    const before = count()
+    chmodSync(join(root, CA), 0o644)
+    t.ok(await isSame())
+    t.equal(count(), before + 1)
+    t.ok(await isSame())
+    t.equal(count(), before + 1)
+  }
+  writeFileSync(join(root, CA), 'two')
+  t.notOk(await isSame())
+})
+
 t.test('tells a change of what has just been written, although it looks the same', async (t) => {
   const { root, files, count } = node(t, { now: Date.now })
   const { isSame } = await files.witnessed((seen) => seen.read(CA))

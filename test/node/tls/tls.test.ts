@@ -66,6 +66,24 @@ function answering(options: TlsOptions): Server {
   return server.on('tlsClientError', () => undefined)
 }
 
+t.test('has the same answer, and the same end, where only the answer is wanted', async (t) => {
+  for (const [name, options] of Object.entries({ 'TLSv1.2': { maxVersion: 'TLSv1.2' }, 'TLSv1.3': {} } as const)) {
+    const port = await listen(t, answering(options))
+    const whole = await look(port)
+    const short = await look(port, { isAnswerOnly: true })
+    t.same(short.answer, whole.answer, name)
+    t.equal(short.answer?.status, 401)
+    t.same([short.chain.length, whole.chain.length], [0, SERVED.length])
+  }
+  const silent = await listen(
+    t,
+    createTcpServer((socket) => void socket.on('error', () => undefined)),
+  )
+  t.equal((await look(silent, { isAnswerOnly: true, timeoutMs: 200 })).failure?.kind, 'timeout')
+  const plain = await listen(t, createHttpServer())
+  t.ok((await look(plain, { isAnswerOnly: true })).failure)
+})
+
 t.test('sees the chain exactly as it was served, in every version, cipher and key exchange', async (t) => {
   const table: { readonly [name: string]: TlsOptions } = {
     'TLSv1.2': { maxVersion: 'TLSv1.2' },
