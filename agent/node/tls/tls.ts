@@ -132,6 +132,8 @@ async function shakeHands(
   const name = serverName === undefined ? host.replace(/\.$/, '') : serverName
   const sni = name === null || isIP(name) !== 0 ? {} : { servername: name }
   const socket = tlsConnect({ ...UNVERIFIED, ...sni, secureContext: contextFor(oldestProtocol), socket: connection })
+  // It may tell of its end twice, and the second time nobody waits any more.
+  socket.on('error', () => undefined)
   let secret: Buffer | undefined
   socket.on('keylog', (line: Buffer) => {
     const found = /^SERVER_HANDSHAKE_TRAFFIC_SECRET \S+ ([0-9a-f]+)/.exec(line.toString('latin1'))?.[1]
@@ -145,10 +147,9 @@ async function shakeHands(
       if (signal.aborted) abort()
       signal.addEventListener('abort', abort, { once: true })
     })
-    socket.on('error', () => undefined)
     return { ok: true, socket, secret, protocol: socket.getProtocol() ?? undefined }
   } catch (error) {
-    socket.on('error', () => undefined).destroy()
+    socket.destroy()
     return { ok: false, error, secret, protocol: undefined }
   } finally {
     signal.removeEventListener('abort', abort)

@@ -77,7 +77,7 @@ t.test('has the same answer, and the same end, where only the answer is wanted',
   }
   const silent = await listen(
     t,
-    createTcpServer((socket) => void socket.on('error', () => undefined)),
+    createTcpServer((socket) => void socket.on('error', () => undefined).resume()),
   )
   t.equal((await look(silent, { isAnswerOnly: true, timeoutMs: 200 })).failure?.kind, 'timeout')
   const plain = await listen(t, createHttpServer())
