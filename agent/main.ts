@@ -21,6 +21,7 @@ import { inputFiles } from './node/files/input-files.ts'
 import { mounts } from './node/files/mounts.ts'
 import { outputFile } from './node/files/output-file.ts'
 import { rememberedFiles } from './node/files/remembered-files.ts'
+import { keepHeapSmall } from './node/processes/heap.ts'
 import { processes } from './node/processes/processes.ts'
 import { unitLog } from './node/processes/unit-log.ts'
 import { rehearsalRunner } from './node/rehearsal/rehearsal.ts'
@@ -192,6 +193,7 @@ function wire(options: Wired, command: Command): Wiring {
     note: (text) => process.stderr.write(text),
     printBytes: (bytes) => process.stdout.write(bytes),
     outputFile,
+    keepHeapSmall,
     unitLog: unitLog({ root: options.root }),
     screen: process.stdout.isTTY
       ? { columns: () => process.stdout.columns || 80, rows: () => process.stdout.rows || 24 }

@@ -55,6 +55,8 @@ export type Wiring = {
   readonly note: (text: string) => void
   readonly printBytes: (bytes: Buffer) => void
   readonly outputFile: OutputFile
+  /** From here on memory is worth more than time. */
+  readonly keepHeapSmall: () => void
   readonly unitLog: UnitLog
   /** The terminal that standard output is; undefined: it is none. */
   readonly screen?: { columns(): number; rows(): number } | undefined

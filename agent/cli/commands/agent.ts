@@ -63,6 +63,8 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
   try {
     const address = await server.listen(options.listen)
     if (healthListen !== undefined) await probes?.listen(healthListen)
+    // All that a daemon needs is loaded.
+    wiring.keepHeapSmall()
     log.info('listening', { address: `${address.host}:${address.port}`, version })
     await stopped(signal)
     log.info('stopping', { reason: String(signal.reason) })
