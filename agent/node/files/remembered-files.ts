@@ -13,7 +13,7 @@ import { type Answered, type Mark, Witness } from './witness.ts'
 const MAX_LINKS = 10
 
 /** What was read, and by what it is known again: the identity of `at`, which is the path or the folder it is missing in. */
-type Known<T> = Mark & { readonly answer: T }
+type Known<T> = Mark & Answered<T>
 
 export function rememberedFiles(
   files: NodeFiles,
@@ -31,8 +31,7 @@ export function rememberedFiles(
     // What is remembered is answered without waiting for anything: thousands of answers would hold up everybody else.
     await giveWay()
     const before = known.get(path)
-    if (before !== undefined && before.identity === identityOf(before.at))
-      return { answer: before.answer, marks: [before] }
+    if (before !== undefined && before.identity === identityOf(before.at)) return before
     known.delete(path)
     const direct = directPath(root, path)
     const first = direct === undefined ? undefined : identityOf(direct)
@@ -43,9 +42,9 @@ export function rememberedFiles(
     const identity = identityOf(at, { until: now() - TOO_NEW_MS })
     // Written while it was read, or so lately that the next change may look the same.
     if (identity === undefined || identityOf(direct) !== first) return unknown
-    const learned = { answer, at, identity }
+    const learned = { answer, at, identity, marks: [{ at, identity }] }
     known.set(path, learned)
-    return { answer, marks: [learned] }
+    return learned
   }
   const read = (path: string) => remember(states, path, () => files.read(path))
   const list = (folder: string) => remember(lists, folder, () => files.list(folder))
@@ -67,6 +66,16 @@ export function rememberedFiles(
     if (state.answer.kind !== 'file' || isWhole(state.answer.bytes)) return state
     return { answer: await files.readSettled(path, isWhole), marks: undefined }
   }
+  const unmarked = async <T>(asked: Promise<T>): Promise<Answered<T>> => ({ answer: await asked, marks: undefined })
+  // Every way in which a target looks at the node; the rest of the port changes it or tells nothing of it.
+  const questions = {
+    read: { ask: read, isSame: isSameState },
+    readFollowing: { ask: readFollowing, isSame: isSameState },
+    readSettled: { ask: readSettled, isSame: isSameState },
+    list: { ask: list, isSame: isDeepStrictEqual },
+    isFileWritable: { ask: (path: string) => unmarked(files.isFileWritable(path)), isSame: Object.is },
+    isWritable: { ask: (folder: string) => unmarked(files.isWritable(folder)), isSame: Object.is },
+  }
   return {
     ...files,
     read: async (path) => (await read(path)).answer,
@@ -75,17 +84,14 @@ export function rememberedFiles(
     list: async (folder) => (await list(folder)).answer,
     async witnessed(work) {
       const witness = new Witness(() => epoch)
-      const unmarked = async <T>(asked: Promise<T>) => ({ answer: await asked, marks: undefined })
-      // Every way in which a target looks at the node; the rest of the port changes it or tells nothing of it.
       const result = await work({
         ...files,
-        read: (path) => witness.note(`read ${path}`, () => read(path), isSameState),
-        readFollowing: (path) => witness.note(`follow ${path}`, () => readFollowing(path), isSameState),
-        readSettled: (path, isWhole) => witness.note(`settled ${path}`, () => readSettled(path, isWhole), isSameState),
-        list: (folder) => witness.note(`list ${folder}`, () => list(folder), isDeepStrictEqual),
-        isFileWritable: (path) =>
-          witness.note(`file writable ${path}`, () => unmarked(files.isFileWritable(path)), Object.is),
-        isWritable: (folder) => witness.note(`writable ${folder}`, () => unmarked(files.isWritable(folder)), Object.is),
+        read: (path) => witness.note(questions.read, path, undefined),
+        readFollowing: (path) => witness.note(questions.readFollowing, path, undefined),
+        readSettled: (path, isWhole) => witness.note(questions.readSettled, path, isWhole),
+        list: (folder) => witness.note(questions.list, folder, undefined),
+        isFileWritable: (path) => witness.note(questions.isFileWritable, path, undefined),
+        isWritable: (folder) => witness.note(questions.isWritable, folder, undefined),
       })
       return { result, isSame: () => witness.isSame() }
     },

@@ -12,14 +12,23 @@ export type Answered<T> = { readonly answer: T; readonly marks: readonly Mark[] 
 /** Between two questions whether somebody else waits for his turn. */
 const AT_A_TIME = 32
 
+/** A way to ask for what lies at a path. `how`: what it is asked with beside the path. */
+export type Question<T, How = undefined> = {
+  readonly ask: (path: string, how: How) => Promise<Answered<T>>
+  readonly isSame: (one: T, other: T) => boolean
+}
+
+/** Thousands of them are kept: functions of their own would take more memory than all they are about. */
 type Reading = {
-  readonly isSame: (now: unknown) => boolean
-  readonly ask: () => Promise<Answered<unknown>>
+  readonly question: Question<unknown, unknown>
+  readonly path: string
+  readonly how: unknown
+  readonly answer: unknown
   marks: readonly Mark[] | undefined
 }
 
 export class Witness {
-  readonly #readings = new Map<string, Reading>()
+  readonly #readings = new Map<Question<unknown, unknown>, Map<string, Reading>>()
   /** What is marked counts as long as this is the same. */
   readonly #epochNow: () => number
   #epoch: number
@@ -30,26 +39,34 @@ export class Witness {
     this.#epoch = epochNow()
   }
 
-  /** Asks, and remembers the answer under the key. */
-  async note<T>(key: string, ask: () => Promise<Answered<T>>, isSame: (one: T, other: T) => boolean): Promise<T> {
-    const { answer, marks } = await ask()
-    this.#readings.set(key, { isSame: (now) => isSame(answer, now as T), ask, marks })
+  /** Asks, and remembers the answer. */
+  async note<T, How>(asked: Question<T, How>, path: string, how: How): Promise<T> {
+    const { answer, marks } = await asked.ask(path, how)
+    const question = asked as Question<unknown, unknown>
+    const readings = this.#readings.get(question) ?? new Map<string, Reading>()
+    readings.set(path, { question, path, how, answer, marks })
+    this.#readings.set(question, readings)
     this.#table = undefined
     return answer
+  }
+
+  *#all(): Generator<Reading> {
+    for (const readings of this.#readings.values()) yield* readings.values()
   }
 
   /** Whether every question has the same answer now. */
   async isSame(): Promise<boolean> {
     if (this.#epoch !== this.#epochNow()) this.#forgetMarks()
-    this.#table ??= tableOf([...this.#readings.values()])
+    this.#table ??= tableOf([...this.#all()])
     const table = this.#table
     const stale = await stalePaths(table)
     const { unmarked } = table
-    const doubtful = stale.size === 0 ? [] : [...this.#readings.values()].filter((one) => isOnOneOf(stale, one))
+    const doubtful = stale.size === 0 ? [] : [...this.#all()].filter((one) => isOnOneOf(stale, one))
     const learned = new Map<string, string>()
     for (const reading of new Set([...unmarked, ...doubtful])) {
-      const { answer, marks } = await reading.ask()
-      if (!reading.isSame(answer)) return false
+      const { question, path, how } = reading
+      const { answer, marks } = await question.ask(path, how)
+      if (!question.isSame(reading.answer, answer)) return false
       reading.marks = marks
       // A new table is work: it is made where this one would not say the same.
       if (marks === undefined) unmarked.add(reading)
@@ -63,7 +80,7 @@ export class Witness {
   #forgetMarks(): void {
     this.#epoch = this.#epochNow()
     this.#table = undefined
-    for (const reading of this.#readings.values()) reading.marks = undefined
+    for (const reading of this.#all()) reading.marks = undefined
   }
 }
 
