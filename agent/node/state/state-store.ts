@@ -11,6 +11,7 @@ import { AgentError, asAgentError } from '../../model/errors.ts'
 import type { JournalEntry, NodeFiles, StateStore } from '../../model/ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../model/state.ts'
 import { writeFailure } from '../files/file-failure.ts'
+import { identityOf, NOTHING, TOO_NEW_MS } from '../files/identity.ts'
 import { readAgain } from './read-again.ts'
 import { isSetAside, setAsideName } from './set-aside.ts'
 import { parseJournal, parseState } from './state-format.ts'
@@ -18,7 +19,18 @@ import { parseJournal, parseState } from './state-format.ts'
 const MAX_AUDIT_BYTES = 5 * 1024 * 1024
 const AUDIT_FILE = 'audit.jsonl'
 const MOST_COPIES = 20
+/** Long enough for looks that follow each other, and short enough to see what a broken disk makes of the file. */
+const BELIEVED_MS = 60_000
 const COPY = /\.kept-\d{8}T\d{9}Z/
+
+/** The state that was read last, and what its file is known again by; undefined: it is read again. */
+type Last = {
+  readonly sha256: string
+  readonly state: AgentState
+  /** Monotonic. */
+  readonly readAt: number
+  readonly identity: string | undefined
+}
 
 /** `folder` is a path on the node, as for every call of `files`. */
 export function stateStore({ files, folder }: { readonly files: NodeFiles; readonly folder: string }): StateStore {
@@ -30,13 +42,28 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
     await ensureFolder(files, dirname(path))
     await files.put(path, ownFile(bytes), { folder })
   }
-  let last: { readonly bytes: Buffer; readonly state: AgentState } | undefined
-  // The file is read each time; the same bytes are parsed and checked once.
+  const identityNow = async (): Promise<string | undefined> => {
+    const until = Date.now() - TOO_NEW_MS
+    const identity = await files
+      .within(folder, async (entry) => identityOf(entry('state.json'), { until }))
+      .catch(() => undefined)
+    return identity === NOTHING ? undefined : identity
+  }
+  let last: Last | undefined
+  // With a thousand registries it has megabytes, and each look asks for it: the same file is read once a minute, the same
+  // bytes are parsed and checked once.
   const loadState = async () => {
+    const identity = await identityNow()
+    const isFresh = last !== undefined && performance.now() - last.readAt < BELIEVED_MS
+    if (last !== undefined && isFresh && identity !== undefined && identity === last.identity) return last.state
+    const readAt = performance.now()
     const bytes = await readBytes(files, statePath)
     if (bytes === undefined) return EMPTY_STATE
-    if (last?.bytes.equals(bytes) !== true) last = { bytes, state: parseState(bytes.toString('utf8'), statePath) }
-    return last.state
+    const sha256 = hashOf(bytes)
+    const state = last?.sha256 === sha256 ? last.state : parseState(bytes.toString('utf8'), statePath)
+    // What was replaced while it was read is read again the next time.
+    last = { sha256, state, readAt, identity: identity === (await identityNow()) ? identity : undefined }
+    return state
   }
   const loadJournal = async () => {
     const bytes = await readBytes(files, journalPath)

@@ -1,7 +1,8 @@
-import { appendFileSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { JournalEntry } from '../../../agent/model/ports.ts'
+import type { JournalEntry, NodeFiles } from '../../../agent/model/ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
 import { nodeFiles } from '../../../agent/node/files/files.ts'
 import { stateStore } from '../../../agent/node/state/state-store.ts'
@@ -88,6 +89,38 @@ t.test('what is saved is loaded again', async (t) => {
   const refused = { ...STATE, refusedGeneration: 'ba9876543210', previous, heals }
   await store.save(refused)
   t.same(await store.load(), refused)
+})
+
+t.test('a state that nobody has written since is not read again, and what anybody writes is seen', async (t) => {
+  const root = t.testdir({ var: { lib: {} } })
+  const real = nodeFiles({ root })
+  let read = 0
+  const files: NodeFiles = {
+    ...real,
+    read(path) {
+      if (path.endsWith('/state.json')) read += 1
+      return real.read(path)
+    },
+  }
+  const store = stateStore({ files, folder: FOLDER })
+  await store.save(STATE)
+  // A change within one tick of the kernel's clock would leave no trace.
+  await sleep(150)
+  const first = await store.load()
+  t.same(first, STATE)
+  for (let look = 0; look < 3; look += 1) t.equal(await store.load(), first)
+  t.equal(read, 1)
+  await stateStore({ files: real, folder: FOLDER }).save({ ...STATE, generation: 'ba9876543210' })
+  t.equal((await store.load()).generation, 'ba9876543210', 'of another process')
+  await sleep(150)
+  await store.load()
+  const path = join(root, FOLDER, 'state.json')
+  const { atime, mtime } = statSync(path)
+  writeFileSync(path, readFileSync(path, 'utf8').replace('ba9876543210', 'ca9876543210'))
+  utimesSync(path, atime, mtime)
+  t.equal((await store.load()).generation, 'ca9876543210', 'although its time was put back')
+  rmSync(path)
+  t.same(await store.load(), EMPTY_STATE)
 })
 
 t.test('everything is readable by root alone', async (t) => {
