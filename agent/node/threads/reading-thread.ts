@@ -4,6 +4,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import type { ReadingEnd, ReadingThread, ThreadMessage } from '../../model/ports.ts'
+import { keepHeapAsItWas } from '../processes/heap.ts'
 
 export type ReadingThreadOptions = {
   /** File with the program of the thread. */
@@ -47,6 +48,7 @@ export function readingThread({ program, heapMb = 64, patienceMs = 10_000 }: Rea
       })
       worker.on('exit', () => {
         clearTimeout(watchdog)
+        keepHeapAsItWas()
         resolve(end)
       })
     })
