@@ -31,7 +31,7 @@ export function compilePart(
 export function takeParts(compile: (path: string) => Script): void {
   // V8 takes the code only under the flags that it was made with. The first two have done their work when the process
   // started: the heap stays as it is. The third one the daemon sets for itself, also for its threads
-  // (node/processes/heap.ts).
+  // (node/threads/heap.ts).
   for (const flag of ['--max-semi-space-size=0', '--max-old-space-size=0', '--no-optimize-for-size'])
     setFlagsFromString(flag)
   const { extensions } = createRequire(import.meta.filename)

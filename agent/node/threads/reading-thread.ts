@@ -4,7 +4,7 @@
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import type { ReadingEnd, ReadingThread, ThreadMessage } from '../../model/ports.ts'
-import { keepHeapAsItWas } from '../processes/heap.ts'
+import { keepHeapAsItWas } from './heap.ts'
 
 export type ReadingThreadOptions = {
   /** File with the program of the thread. */

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { codeOf, compilePart } from '../../../scripts/bundled/parts.ts'
 
-const MODULE = join(import.meta.dirname, '../../../agent/node/processes/heap.ts')
+const MODULE = join(import.meta.dirname, '../../../agent/node/threads/heap.ts')
 const PARTS = join(import.meta.dirname, '../../../scripts/bundled/parts.ts')
 
 /** The largest heap of a process that keeps 60,000 small objects and drops many more, in MiB. */
