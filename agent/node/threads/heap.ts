@@ -14,7 +14,8 @@ let isSmall = false
 export function keepHeapSmall(): void {
   isSmall = true
   setFlagsFromString(SMALL)
-  const { extensions } = createRequire(import.meta.filename)
+  // They are those of the whole process, whoever asks.
+  const { extensions } = createRequire(process.execPath)
   const load = extensions['.cjs']
   if (load === undefined) return
   extensions['.cjs'] = (module, path) => {
