@@ -6,6 +6,7 @@ import { basename, dirname, join } from 'node:path'
 import standaloneCode from 'ajv/dist/standalone/index.js'
 import { build, type OutputFile, type Plugin, transform } from 'esbuild'
 import { createAjv, TRUST_SCHEMA_ID } from '../agent/config/schema/compiled.ts'
+import { RUNS_AT_START } from './bundled/parts.ts'
 
 const outdir = process.argv[2] ?? 'dist'
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -62,6 +63,9 @@ const PROGRAMS = {
 // esbuild is written in Go: with more memory between two collections a build takes a third less of the processor.
 process.env['GOGC'] ??= '400'
 
+/** What every command that changes a node begins with. */
+const AT_START: readonly string[] = ['agent/main.ts', 'agent/cli/commands/apply.ts']
+
 /** Each dynamic import begins a part; what several parts need is a part again. esbuild splits ES modules only. */
 const { outputFiles, metafile } = await build({
   entryPoints: PROGRAMS,
@@ -76,7 +80,6 @@ const { outputFiles, metafile } = await build({
   platform: 'node',
   format: 'esm',
   target: 'node24',
-  keepNames: true,
   sourcemap: 'inline',
   // The maps of the bundle are made from these, and do without the sources too.
   sourcesContent: false,
@@ -94,12 +97,27 @@ const unwanted = Object.keys(metafile.inputs).filter((path) =>
 if (unwanted.length > 0) throw new Error(`the bundle holds what it is to do without: ${unwanted.join(', ')}`)
 mkdirSync(outdir, { recursive: true })
 removeEarlier()
+const atStart = loadedWith(AT_START)
 const isLicences = ({ path }: OutputFile) => path.endsWith('.LEGAL.txt')
 await Promise.all([
   ...outputFiles.filter((file) => !isLicences(file)).map(writeCommonJs),
   ...Object.keys(PROGRAMS).map(writeProgram),
 ])
 writeLicences(outputFiles.filter(isLicences))
+
+/** The parts that are loaded with these modules, as esbuild names them. */
+function loadedWith(modules: readonly string[]): ReadonlySet<string> {
+  const loaded = new Set<string>()
+  const load = (part: string) => {
+    if (loaded.has(part)) return
+    loaded.add(part)
+    for (const { path, kind, external } of metafile.outputs[part]?.imports ?? [])
+      if (kind === 'import-statement' && external !== true) load(path)
+  }
+  for (const [part, { entryPoint }] of Object.entries(metafile.outputs))
+    if (entryPoint !== undefined && modules.includes(entryPoint)) load(part)
+  return loaded
+}
 
 /** The names of parts change with what is in them. */
 function removeEarlier(): void {
@@ -166,6 +184,7 @@ async function writeCommonJs({ path, text }: OutputFile): Promise<void> {
     logLevel: 'warning',
   })
   const linked = code.replaceAll(/(require\("\.\/registry-trust[\w-]*)\.js"\)/g, '$1.cjs")')
-  writeFileSync(join(outdir, name), linked.replace(/^#!.*\n/, ''))
+  const mark = atStart.has(`dist/${basename(path)}`) ? `${RUNS_AT_START}\n` : ''
+  writeFileSync(join(outdir, name), `${mark}${linked.replace(/^#!.*\n/, '')}`)
   writeFileSync(join(outdir, `${name}.map`), map)
 }

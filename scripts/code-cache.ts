@@ -2,9 +2,10 @@
 // what V8 has of a program that ran depends on when it collected garbage, and the same sources are to give the same bytes.
 // usage: node --random-seed=1 code-cache.ts FOLDER SHOWN: the folder with the bundle, and where it will lie; by the very
 // Node.js that will take it
-import { readdirSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { codeOf, compilePart } from './bundled/parts.ts'
+import { setFlagsFromString } from 'node:v8'
+import { codeOf, compilePart, RUNS_AT_START } from './bundled/parts.ts'
 
 /** Bytes. What is larger is the client of the API server, which no node starts with. */
 const LARGEST_PART = 1_000_000
@@ -16,6 +17,11 @@ const names = readdirSync(folder).filter((name) => /^registry-trust-([A-Z0-9]{8}
 for (const name of names.toSorted()) {
   const path = join(folder, name)
   if (statSync(path).size > LARGEST_PART) continue
+  // V8 compiles a function when it is first called, unless it is told not to wait; the flag back, for it takes the code
+  // only under the flags that it was made with.
+  const isEager = readFileSync(path, 'latin1').startsWith(RUNS_AT_START)
+  if (isEager) setFlagsFromString('--no-lazy')
   const script = compilePart(path, { shown: join(shown, name) })
+  if (isEager) setFlagsFromString('--lazy')
   writeFileSync(codeOf(path), script.createCachedData())
 }

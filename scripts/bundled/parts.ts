@@ -13,6 +13,9 @@ export function codeOf(part: string): string {
   return `${part}.code`
 }
 
+/** The first line of a part whose functions mostly run at each start: they are compiled before they are called. */
+export const RUNS_AT_START = '// runs at start'
+
 /** A part as V8 has it. `shown` is the path that stack traces tell. */
 export function compilePart(
   path: string,

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { type Bom, licenceOf } from '../../scripts/bill-of-materials.ts'
+import { RUNS_AT_START } from '../../scripts/bundled/parts.ts'
 import { builtImage, imageArchive } from '../fixtures/deploy/image.ts'
 import { type OciImage, readImage, unpackRoot } from '../fixtures/deploy/oci-archive.ts'
 import { AgentOnNode, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
@@ -67,6 +68,12 @@ t.test(
     await run(join(own, 'node'), ['--random-seed=1', makeCode, again, '/usr/lib/registry-trust'])
     for (const [name, code] of filesOf(own, isCode))
       t.ok(readFileSync(join(again, String(name)), 'latin1') === code, `${name}: the same bytes anywhere`)
+    const text = (name: string) => readFileSync(join(parts, name), 'latin1')
+    const atStart = readdirSync(parts).filter((name) => name.endsWith('.cjs') && text(name).startsWith(RUNS_AT_START))
+    t.ok(atStart.includes('registry-trust-program.cjs') && atStart.length > 10, `${atStart.length} parts run at start`)
+    t.notOk(atStart.includes('registry-trust-sidecar-program.cjs'), 'the sidecar compiles what it calls')
+    const whole = atStart.map((name) => text(`${name}.code`).length / text(name).length)
+    t.ok(Math.min(...whole) > 1, `a part that runs at start is compiled whole: ${Math.min(...whole)}`)
     // As the manifests start them.
     const sidecar = ['--max-old-space-size=32', '--max-semi-space-size=1']
     for (const [name, flags] of [
