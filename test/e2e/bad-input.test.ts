@@ -2,7 +2,6 @@
 import { join } from 'node:path'
 import t from 'tap'
 import {
-  AgentOnNode,
   BY_SIGNAL,
   contents,
   oldestToTest,
@@ -12,19 +11,16 @@ import {
 import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
 import { issueServer } from '../fixtures/node/certificates.ts'
 import type { FixtureNode } from '../fixtures/node/fixture-node.ts'
-import { startSandboxNode } from '../fixtures/node/sandbox-node.ts'
 import { partOf } from '../fixtures/turn.ts'
 
 const HOST = 'harbor.example.net'
 const generation = oldestToTest()
 const one = (host = HOST) => ({ registries: [{ host, ca: 'ca.pem' }], ...BY_SIGNAL })
 
+const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
+
 t.test('inputs that are refused before the node is touched', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { authority } = await startPrivateRegistry(node, HOST)
   const leaf = await issueServer(authority, node.scratch, [HOST])
-  const agent = await AgentOnNode.on(node)
   const before = await contents(node, ...TRUST_FOLDERS)
   const ca = { 'ca.pem': authority.pem }
 
@@ -113,33 +109,25 @@ t.test('inputs that are refused before the node is touched', async (t) => {
   }
 })
 
-t.test('garbage in place of a CA that worked: the good one stays and the registry works on', async (t) => {
-  const node = await startSandboxNode({ generation })
-  t.teardown(() => node.dispose())
-  const { registry, authority } = await startPrivateRegistry(node, HOST)
-  const other = await startPrivateRegistry(node, 'other.example.net')
-  const agent = await AgentOnNode.on(node)
-  await agent.configure(one(), { 'ca.pem': authority.pem })
-  t.equal((await agent.apply()).code, 0)
-  const good = await contents(node, ...TRUST_FOLDERS)
-
-  await agent.configure(one(), { 'ca.pem': 'garbage' })
+t.test('a config that containerd refuses is refused by the rehearsal, with its words', async (t) => {
+  await agent.configure({ ...one(), targets: { systemTrust: { enabled: false } } }, { 'ca.pem': authority.pem })
+  const good = await node.readFile('/etc/containerd/config.toml')
+  const bad = good.replace(/default_runtime_name = "runc"/, 'default_runtime_name = "does-not-exist"')
+  t.not(bad, good)
+  await node.writeFile('/etc/containerd/config.toml', bad)
   const applied = await agent.apply()
   t.equal(applied.code, 1)
-  t.match(applied.report.problems, [{ code: 'ANCHOR_NOT_A_CERTIFICATE' }])
-  t.equal(await contents(node, ...TRUST_FOLDERS), good)
-  t.match(await node.pull(registry.reference()), { ok: true })
-
-  const both = { registries: [...one().registries, { host: 'other.example.net', ca: 'other.pem' }], ...BY_SIGNAL }
-  await agent.configure(both, { 'other.pem': other.authority.pem })
-  const mixed = await agent.apply()
-  t.equal(mixed.code, 3, 'the other registry is applied although one anchor is broken')
-  t.match(await node.pull(other.registry.reference()), { ok: true })
-  t.match(await node.pull(registry.reference()), { ok: true })
+  t.match(applied.report, { outcome: 'refused', rehearsal: { verdict: 'failed', reason: /does-not-exist/ } })
+  t.equal(
+    await node.readFile('/etc/containerd/config.toml'),
+    bad,
+    'not even a good edit is added to a file that does not load',
+  )
+  t.equal(await node.restarts(), 0)
+  await node.writeFile('/etc/containerd/config.toml', good)
 })
 
 t.test('a node that cannot be written: read-only, full', async (t) => {
-  const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
   await agent.configure({ ...one(), targets: { systemTrust: { enabled: false } } }, { 'ca.pem': authority.pem })
   const before = await contents(node, '/etc/containerd')
 
@@ -166,6 +154,27 @@ t.test('a node that cannot be written: read-only, full', async (t) => {
   t.match(await node.pull(registry.reference()), { ok: true })
 })
 
+t.test('garbage in place of a CA that worked: the good one stays and the registry works on', async (t) => {
+  const other = await startPrivateRegistry(node, 'other.example.net')
+  await agent.configure(one(), { 'ca.pem': authority.pem })
+  t.equal((await agent.apply()).code, 0)
+  const good = await contents(node, ...TRUST_FOLDERS)
+
+  await agent.configure(one(), { 'ca.pem': 'garbage' })
+  const applied = await agent.apply()
+  t.equal(applied.code, 1)
+  t.match(applied.report.problems, [{ code: 'ANCHOR_NOT_A_CERTIFICATE' }])
+  t.equal(await contents(node, ...TRUST_FOLDERS), good)
+  t.match(await node.pull(registry.reference()), { ok: true })
+
+  const both = { registries: [...one().registries, { host: 'other.example.net', ca: 'other.pem' }], ...BY_SIGNAL }
+  await agent.configure(both, { 'other.pem': other.authority.pem })
+  const mixed = await agent.apply()
+  t.equal(mixed.code, 3, 'the other registry is applied although one anchor is broken')
+  t.match(await node.pull(other.registry.reference()), { ok: true })
+  t.match(await node.pull(registry.reference()), { ok: true })
+})
+
 /** A copy of the folder on a file system without a free block. */
 async function fullFolder(node: FixtureNode, folder: string): Promise<void> {
   const copy = join(node.scratch, 'copy')
@@ -176,21 +185,3 @@ async function fullFolder(node: FixtureNode, folder: string): Promise<void> {
   ])
   await node.exec(['sh', '-c', `dd if=/dev/zero of=${folder}/filler bs=4096 2>/dev/null`])
 }
-
-t.test('a config that containerd refuses is refused by the rehearsal, with its words', async (t) => {
-  const { node, authority, agent } = await nodeWithRegistry(t, HOST, { generation })
-  await agent.configure({ ...one(), targets: { systemTrust: { enabled: false } } }, { 'ca.pem': authority.pem })
-  const good = await node.readFile('/etc/containerd/config.toml')
-  const bad = good.replace(/default_runtime_name = "runc"/, 'default_runtime_name = "does-not-exist"')
-  t.not(bad, good)
-  await node.writeFile('/etc/containerd/config.toml', bad)
-  const applied = await agent.apply()
-  t.equal(applied.code, 1)
-  t.match(applied.report, { outcome: 'refused', rehearsal: { verdict: 'failed', reason: /does-not-exist/ } })
-  t.equal(
-    await node.readFile('/etc/containerd/config.toml'),
-    bad,
-    'not even a good edit is added to a file that does not load',
-  )
-  t.equal(await node.restarts(), 0)
-})

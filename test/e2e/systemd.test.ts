@@ -221,13 +221,7 @@ newestSystemdGeneration(
     const findings = [{ host: HOST, finding: { code: 'hosts-file-ignored', message } }]
     t.match(await agent.apply(), { code: 6, report: { restartPending: 'restart.strategy is never', findings } })
     const daemon = await agent.startDaemon()
-    // Not by HTTP: the tree of this node has no curl.
-    let status = { state: '', restart: { pending: false } }
-    for (const deadline = Date.now() + 60_000; status.state !== 'restart-pending' && Date.now() < deadline; ) {
-      const { stdout } = await agent.status('--json')
-      if (stdout !== '') status = JSON.parse(stdout)
-    }
-    t.match(status, { state: 'restart-pending', restart: { pending: true } })
+    t.match(await daemon.until(({ state }) => state === 'restart-pending'), { restart: { pending: true } })
     await daemon.service.stop()
     t.equal(await node.containerdPid(), pid)
     await runsOn(t, container, facts)
