@@ -194,7 +194,8 @@ t.test(
     t.match(await agent.apply(), { code: 0, report: { restarts: [] } }, 'a person settles it')
     t.match(await pull(), { ok: true })
     await converged(daemon)
-    t.equal(await node.restarts(), 0)
+    const why = daemon.service.stderr.split('\n').filter((line) => line.includes('restart'))
+    t.equal(await node.restarts(), 0, why.slice(-8).join('\n'))
   },
 )
 

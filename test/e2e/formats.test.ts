@@ -2,6 +2,7 @@
 import t from 'tap'
 import { BY_SIGNAL, sampledGenerations } from '../fixtures/e2e/agent-on-node.ts'
 import { nodeWithRegistry } from '../fixtures/e2e/registry-node.ts'
+import { partOf } from '../fixtures/turn.ts'
 
 const HOST = 'harbor.example.net'
 const CONFIG_PATH = '/etc/containerd/certs.d'
@@ -34,7 +35,7 @@ const CASES: readonly Case[] = [
 ]
 
 for (const generation of sampledGenerations())
-  for (const { name, before, after } of CASES)
+  for (const { name, before, after } of partOf(CASES, 2))
     t.test(`containerd ${generation.version}: ${name}`, async (t) => {
       const config = before(generation.expected.configVersion, generation.expected.registryPlugin)
       const { node, registry, authority, agent } = await nodeWithRegistry(t, HOST, { generation, config })
