@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { connectCri } from '../../agent/node/cri/client.ts'
 import { restarterClient } from '../../agent/node/systemd/restarter-client.ts'
+import { COMPILE_CACHE } from '../fixtures/compile-cache.ts'
 import { shortFolder } from '../fixtures/node/private-containerd.ts'
 
 const MAIN = join(import.meta.dirname, '../../agent/main-sidecar.ts')
@@ -17,6 +18,7 @@ function both(t: Test, folder: string, restarterSocket: string): { child: ChildP
   writeFileSync(join(folder, 'config/trust.yaml'), 'registries: []\n')
   const child = spawn(process.execPath, [...HEAP, MAIN, 'sidecar'], {
     env: {
+      NODE_COMPILE_CACHE: COMPILE_CACHE,
       REGISTRY_TRUST_ROOT: folder,
       REGISTRY_TRUST_CONTAINERD_ADDRESS: '/run/none.sock',
       REGISTRY_TRUST_CONFIG: join(folder, 'config'),

@@ -1,5 +1,6 @@
 // Everything that the agent keeps in its state folder, damaged in every way: apply, the healing of drift and uninstall
-// work all the same, or say what they could not do; and it is told until somebody has looked at it.
+// work all the same, or say what they could not do; and it is told until somebody has looked at it. A run takes half of
+// the damages, the other half in the next turn; all with REGISTRY_TRUST_FULL=1.
 import {
   existsSync,
   lstatSync,
@@ -20,6 +21,7 @@ import { treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { copyNode, layOut } from '../../fixtures/scratch/fault-scenes.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
 import { CERTS_D, CONFIG, STATE, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
+import { partOf } from '../../fixtures/turn.ts'
 
 const BY_HAND = { address: undefined, byHand: true, consentUnrehearsed: false }
 const HOST = 'harbor.example.net'
@@ -70,53 +72,49 @@ t.test('whatever is damaged in the state folder, every command does its work', a
   await applyRun(ROTATED, BY_HAND, scratchPorts(rotated))
   const hosts = join(root, CERTS_D, HOST, 'hosts.toml')
   const ends = { before: treeOf(fresh), installed: treeOf(start), rotated: treeOf(rotated) }
-  for (const part of [...PARTS, ...OF_RESTARTS])
-    for (const [name, damage] of Object.entries(DAMAGE)) {
-      if (!isRun(part, name)) continue
-      const prepare = () => {
-        copyNode(start, root)
-        const path = join(root, STATE, part)
-        rmSync(path, { recursive: true, force: true })
-        mkdirSync(join(path, '..'), { recursive: true })
-        damage(path)
-      }
-      const what = `${part} ${name}`
-      prepare()
-      const run = await applyRun(ROTATED, BY_HAND, scratchPorts(root))
-      t.match(run, { outcome: 'applied' }, `${what}: apply`)
-      t.same(treeOf(root), ends.rotated, `${what}: apply does all of it`)
-      const aside = (await scratchPorts(root).store.damaged()).filter(
-        (path) => existsSync(join(root, path)) || isLink(join(root, path)),
-      )
-      const told = run.problems.filter(({ code }) => code === 'STATE_SET_ASIDE')
-      t.equal(told.length, aside.length, `${what}: what is set aside is told`)
-      const again = await applyRun(ROTATED, BY_HAND, scratchPorts(root))
-      t.match(again, { outcome: 'unchanged' }, `${what}: and then all is well`)
-      t.equal(
-        again.problems.filter(({ code }) => code === 'STATE_SET_ASIDE').length,
-        aside.length,
-        `${what}: until a person looks`,
-      )
-
-      prepare()
-      writeFileSync(hosts, readFileSync(hosts, 'utf8').replace('ca =', '# ca ='))
-      await applyRun(WANTED, { ...BY_HAND, byHand: false }, scratchPorts(root))
-      t.same(treeOf(root), ends.installed, `${what}: drift is healed`)
-
-      prepare()
-      const removal = await uninstallRun(WANTED, BY_HAND, scratchPorts(root))
-      t.match(removal, { outcome: 'applied' }, `${what}: uninstall`)
-      t.same(withoutConfig(treeOf(root)), withoutConfig(ends.before), `${what}: uninstall takes everything`)
-      t.notMatch(readFileSync(join(root, CONFIG), 'utf8'), /certs\.d/, `${what}: the line in config.toml too`)
-      t.notOk(existsSync(join(root, STATE)), `${what}: and the state folder`)
+  const ways = Object.entries(DAMAGE)
+  const each = (parts: readonly string[]) =>
+    parts.flatMap((part) => ways.map(([name, damage]) => ({ part, name, damage })))
+  // The number of ways has no divisor in common with these, so that each part and each way is in every run.
+  for (const { part, name, damage } of [...partOf(each(PARTS), 2), ...partOf(each(OF_RESTARTS), 4)]) {
+    const prepare = () => {
+      copyNode(start, root)
+      const path = join(root, STATE, part)
+      rmSync(path, { recursive: true, force: true })
+      mkdirSync(join(path, '..'), { recursive: true })
+      damage(path)
     }
-})
+    const what = `${part} ${name}`
+    prepare()
+    const run = await applyRun(ROTATED, BY_HAND, scratchPorts(root))
+    t.match(run, { outcome: 'applied' }, `${what}: apply`)
+    t.same(treeOf(root), ends.rotated, `${what}: apply does all of it`)
+    const aside = (await scratchPorts(root).store.damaged()).filter(
+      (path) => existsSync(join(root, path)) || isLink(join(root, path)),
+    )
+    const told = run.problems.filter(({ code }) => code === 'STATE_SET_ASIDE')
+    t.equal(told.length, aside.length, `${what}: what is set aside is told`)
+    const again = await applyRun(ROTATED, BY_HAND, scratchPorts(root))
+    t.match(again, { outcome: 'unchanged' }, `${what}: and then all is well`)
+    t.equal(
+      again.problems.filter(({ code }) => code === 'STATE_SET_ASIDE').length,
+      aside.length,
+      `${what}: until a person looks`,
+    )
 
-/** Of what is kept of restarts a sample in each run of the tests. */
-function isRun(part: string, damage: string): boolean {
-  const isSample = PARTS.includes(part) || ['half', 'a folder', 'a link'].includes(damage)
-  return isSample || process.env['REGISTRY_TRUST_FULL'] === '1'
-}
+    prepare()
+    writeFileSync(hosts, readFileSync(hosts, 'utf8').replace('ca =', '# ca ='))
+    await applyRun(WANTED, { ...BY_HAND, byHand: false }, scratchPorts(root))
+    t.same(treeOf(root), ends.installed, `${what}: drift is healed`)
+
+    prepare()
+    const removal = await uninstallRun(WANTED, BY_HAND, scratchPorts(root))
+    t.match(removal, { outcome: 'applied' }, `${what}: uninstall`)
+    t.same(withoutConfig(treeOf(root)), withoutConfig(ends.before), `${what}: uninstall takes everything`)
+    t.notMatch(readFileSync(join(root, CONFIG), 'utf8'), /certs\.d/, `${what}: the line in config.toml too`)
+    t.notOk(existsSync(join(root, STATE)), `${what}: and the state folder`)
+  }
+})
 
 function isLink(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true

@@ -1,5 +1,6 @@
 // Access lists, extended attributes and labels of files that are not the agent's alone outlive whatever it does to
 // them: edit, heal, rollback, uninstall, an undo after a crash, and the way back of a restart.
+import { execFileSync } from 'node:child_process'
 import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +10,7 @@ import { repair } from '../../../agent/reconcile/run/repair.ts'
 import { attributesOf, giveAttributes } from '../../fixtures/scratch/attributes.ts'
 import { treeOf } from '../../fixtures/scratch/carry-out.ts'
 import { dyingInRestart } from '../../fixtures/scratch/dying-ports.ts'
-import { copyNode, layOut } from '../../fixtures/scratch/fault-scenes.ts'
+import { layOut } from '../../fixtures/scratch/fault-scenes.ts'
 import { perform, type Step } from '../../fixtures/scratch/perform.ts'
 import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
 import { CONFIG, scratchPorts } from '../../fixtures/scratch/scratch-runtime.ts'
@@ -80,7 +81,9 @@ t.test('through the undo of a run that fails in the middle, and of one that died
   const dying = dyingInRestart(ports)
   await Promise.race([dying.death, perform(step('apply'), root, dying.ports)])
   const dead = `${root}-dead`
-  copyNode(root, dead)
+  execFileSync('cp', ['-a', root, dead])
+  // What the runtime had loaded.
+  if (existsSync(`${root}.loaded`)) execFileSync('cp', ['-a', `${root}.loaded`, `${dead}.loaded`])
   appendFileSync(join(dead, BUNDLE), NEXT.pem)
   await repair(scratchPorts(dead))
   requireAttributes(t, dead, 'recovery')

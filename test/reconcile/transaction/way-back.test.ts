@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import type { JournalStep } from '../../../agent/model/ports.ts'
 import { undoSteps } from '../../../agent/reconcile/transaction/undo.ts'
+import { COMPILE_CACHE } from '../../fixtures/compile-cache.ts'
 import { SILENT, scratchNode } from '../../fixtures/scratch/carry-out.ts'
 import type { Cell } from '../../fixtures/scratch/way-back-program.ts'
 
@@ -19,7 +20,7 @@ t.test('whatever fails on the way back, the rest of the node goes back', async (
   const { stdout, stderr } = spawnSync('unshare', ['-m', process.execPath, PROGRAM, STEPS], {
     encoding: 'utf8',
     maxBuffer: 64 * 1024 * 1024,
-    env: { PATH: process.env['PATH'] },
+    env: { PATH: process.env['PATH'], NODE_COMPILE_CACHE: COMPILE_CACHE },
   })
   const cells: readonly Cell[] = stdout === '' ? [] : JSON.parse(stdout)
   t.ok(cells.length >= 50, `${cells.length} cells ${stderr}`)
