@@ -31,7 +31,8 @@ if (isOfThisMachine(architecture))
   execFileSync(
     join(out, 'node'),
     ['--random-seed=1', join(root, 'scripts/code-cache.ts'), folder, '/usr/lib/registry-trust'],
-    { cwd: root, stdio: 'inherit' },
+    // With NODE_COMPILE_CACHE set V8 makes other bytes of the same program.
+    { cwd: root, stdio: 'inherit', env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1' } },
   )
 
 mkdirSync(join(out, 'bin'))
