@@ -17,11 +17,12 @@ const LISTENING = 0x10000
  * `root` is the node's file system in the agent's view, as for the socket path: the daemon bound the path without it.
  */
 export function processes({ root = '/' }: { readonly root?: string } = {}): Processes {
+  const found: FoundHolders = new Map()
   return {
     async listeningOn(socket) {
       const names = namesOf(socket, root)
-      const own = await holdersOf(socket, listeners('self', names))
-      const holders = own.length > 0 ? own : await holdersOf(socket, otherNamespaces(names))
+      const own = await holdersOf(socket, listeners('self', names), found)
+      const holders = own.length > 0 ? own : await holdersOf(socket, otherNamespaces(names), found)
       const daemons = withoutForks(
         holders.flatMap((pid) => describe(pid) ?? []).filter(({ executable }) => !isShim(executable)),
       )
@@ -111,18 +112,58 @@ function otherNamespaces(names: ReadonlySet<string>): ReadonlyMap<string, string
  * another daemon
  * on a path of the same name.
  */
-async function holdersOf(socket: string, bound: ReadonlyMap<string, string>): Promise<readonly number[]> {
+async function holdersOf(
+  socket: string,
+  bound: ReadonlyMap<string, string>,
+  found: FoundHolders,
+): Promise<readonly number[]> {
   const file = fileOf(socket)
   if (bound.size === 0 || file === undefined) return []
+  const isHolder = (pid: number) => {
+    const paths = socketsOf(pid).flatMap((inode) => bound.get(inode) ?? [])
+    // By each name, as an absolute link such as /var/run would lead from there into our own root.
+    return paths.flatMap(aliases).some((path) => fileOf(`/proc/${pid}/root${path}`) === file)
+  }
+  const key = JSON.stringify([file, ...bound])
+  const before = found.get(socket)
+  if (before?.key === key && performance.now() - before.at < BELIEVED_MS) {
+    const pids = [...before.starts.keys()]
+    if (pids.every((pid) => startTicksOf(pid) === before.starts.get(pid) && isHolder(pid))) return pids
+  }
+  found.delete(socket)
+  const at = performance.now()
   const holders: number[] = []
   for (const pid of allPids()) {
     // A busy node has thousands of descriptors: let the rest of the agent breathe.
     await setImmediate()
-    const paths = socketsOf(pid).flatMap((inode) => bound.get(inode) ?? [])
-    // By each name, as an absolute link such as /var/run would lead from there into our own root.
-    if (paths.flatMap(aliases).some((path) => fileOf(`/proc/${pid}/root${path}`) === file)) holders.push(pid)
+    if (isHolder(pid)) holders.push(pid)
   }
+  const starts = new Map(holders.map((pid) => [pid, startTicksOf(pid)]))
+  // While systemd alone holds it, the daemon that it is handed to is still to come.
+  if (holders.some((pid) => pid !== 1)) found.set(socket, { key, starts, at })
   return holders
+}
+
+/**
+ * Who held a socket, by its path. Going through the descriptors of every process takes as long as all else of a look.
+ * The same listening socket comes into other hands by a fork alone, and a fork is no daemon of its own.
+ */
+type FoundHolders = Map<
+  string,
+  {
+    /** The file, and the sockets that are bound to it. */
+    readonly key: string
+    readonly starts: ReadonlyMap<number, number | undefined>
+    /** Monotonic. */
+    readonly at: number
+  }
+>
+
+/** Also a descriptor may be handed over, by systemd or by a message: that is seen after this time at the latest. */
+const BELIEVED_MS = 60_000
+
+function startTicksOf(pid: number): number | undefined {
+  return statFields(pid)?.startTicks
 }
 
 function socketsOf(pid: number): readonly string[] {

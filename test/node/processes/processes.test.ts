@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
+import fs, { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, unlinkSync } from 'node:fs'
+import { syncBuiltinESMExports } from 'node:module'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -67,6 +68,39 @@ t.test('tells the same start of a process at each look', async (t) => {
   }
   t.equal(starts.size, 1, [...starts].join(', '))
   t.not([...starts][0], undefined)
+})
+
+t.test('goes through the descriptors of all processes once, and again for another daemon', async (t) => {
+  const socket = join(shortFolder(t), 's')
+  const child = await listener(t, process.execPath, socket)
+  await listening(socket)
+  const real = fs.readdirSync
+  let looked = 0
+  fs.readdirSync = ((path: string, ...rest: []) => {
+    if (/^\/proc\/\d+\/fd$/.test(path)) looked += 1
+    return real(path, ...rest)
+  }) as typeof fs.readdirSync
+  syncBuiltinESMExports()
+  t.teardown(() => {
+    fs.readdirSync = real
+    syncBuiltinESMExports()
+  })
+  const found = processes()
+  const pids = async () => {
+    looked = 0
+    return (await found.listeningOn(socket)).map(({ pid }) => pid)
+  }
+  t.same(await pids(), [child.pid])
+  t.ok(looked > 1)
+  t.same(await pids(), [child.pid])
+  t.equal(looked, 1, 'only those of the daemon')
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  t.same(await pids(), [])
+  unlinkSync(socket)
+  const next = await listener(t, process.execPath, socket)
+  await listening(socket)
+  t.same(await pids(), [next.pid])
 })
 
 t.test('nobody listens on a socket that does not exist, is stale, or is no socket', async (t) => {
