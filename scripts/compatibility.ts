@@ -42,7 +42,7 @@ export const ROWS: readonly Row[] = [
   ),
   row('no-restart', 'no restart where `config_path` is set', 'main-job', titled(', config_path already set'), WHOLE),
   row('no-file', 'no config.toml at all', 'main-job', titled(', without a config file')),
-  row('own-host', 'each CA is trusted for its own host only', 'main-job', titled(': each CA')),
+  row('own-host', 'each CA is trusted for its own host only', 'main-job', titled(', without a config file: each CA')),
   row('formats', 'every form of CA file', 'formats', titled(': ')),
   row('mirrors', 'mirrors', 'mirrors', alone, WHOLE),
   row('endpoints', 'headers, client certificates, insecure endpoints', 'endpoints', alone),

@@ -94,7 +94,8 @@ async function bundleOn(
   { where, isPiped }: { readonly where: string; readonly isPiped: boolean },
 ) {
   const archive = join(agent.config, '..', where.replaceAll(' ', '-'))
-  const argv = agent.argv('support-bundle', '--output', isPiped ? '-' : archive, ...flags)
+  const output = isPiped ? ['--output', '-'] : ['--output', archive]
+  const argv = agent.argv('support-bundle', ...output, ...flags)
   const write = isPiped ? ['sh', '-c', '"$@" > "$0"', archive] : []
   const made = await agent.node.exec(['env', `HTTPS_PROXY=${proxy}`, ...write, ...argv], { timeoutMs: 90_000 })
   t.equal(made.code, 0, made.stderr)

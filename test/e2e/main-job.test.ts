@@ -1,5 +1,5 @@
 // The main job on each containerd generation: a pull fails with unknown authority, `apply` fixes the node, the same
-// pull works.
+// pull works. What needs no restart is tried on one of them a day, and on all with REGISTRY_TRUST_FULL=1.
 import t from 'tap'
 import {
   AgentOnNode,

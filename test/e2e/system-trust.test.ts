@@ -16,7 +16,7 @@ const generation = newestToTest()
 t.setTimeout(480_000)
 
 /**
- * How `sort` of the administrator's shell orders names: update-ca-certificates takes over whatever locale it is started
+ * One of these in a run (see partOf). How `sort` of the administrator's shell orders names: update-ca-certificates takes over whatever locale it is started
  * with.
  */
 const SORTS = [
