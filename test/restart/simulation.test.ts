@@ -2,7 +2,8 @@
 // The driver over whole restarts, in virtual time: every failure of the agent, of the restarter and of both in every
 // phase with every containerd, and a wall clock that is set at every single wait.
 import t from 'tap'
-import { type SimulatedCell, type SimulatedEnd, simulate } from '../fixtures/restart/simulated-cell.ts'
+import { simulateApart } from '../fixtures/restart/simulate-apart.ts'
+import type { SimulatedCell, SimulatedEnd } from '../fixtures/restart/simulated-cell.ts'
 
 t.setTimeout(900_000)
 
@@ -16,45 +17,50 @@ const BUSY = IS_FULL ? [0, 5_000] : [0]
 const HOUR = 3_600_000
 const STEPS = [-8_766 * HOUR, -2 * HOUR, 2 * HOUR, 8_766 * HOUR]
 
+/** Of the waits of a restart these are tried. */
+const EVERY = IS_FULL ? 1 : 25
+
+async function endsOf(cells: readonly SimulatedCell[]) {
+  const ends = await simulateApart(cells.map((cell) => ({ cell })))
+  return ends.map((end, index) => ({ cell: cells[index] as SimulatedCell, end }))
+}
+
 function nameOf(cell: SimulatedCell): string {
   return Object.values(cell).join(' ')
 }
 
 t.test('without a failure one restart is commanded, or two where the new file does not start', async (t) => {
-  for (const startMs of STARTS)
-    for (const behaviour of BEHAVIOURS) {
-      const end = await simulate({ behaviour, startMs })
-      const isGood = behaviour === 'starts'
-      t.same(end.faults, [], nameOf({ behaviour, startMs }))
-      t.equal(end.commands.length, isGood ? 1 : 2)
-      t.equal(end.config, isGood ? 'new' : 'old')
-    }
+  const cells = STARTS.flatMap((startMs) => BEHAVIOURS.map((behaviour) => ({ behaviour, startMs })))
+  for (const { cell, end } of await endsOf(cells)) {
+    const isGood = cell.behaviour === 'starts'
+    t.same(end.faults, [], nameOf(cell))
+    t.equal(end.commands.length, isGood ? 1 : 2)
+    t.equal(end.config, isGood ? 'new' : 'old')
+  }
 })
 
 t.test('whoever fails in whatever phase, containerd comes back with a whole file', async (t) => {
-  let cells = 0
+  const cells: SimulatedCell[] = []
   for (const victim of ['agent', 'restarter', 'both', 'agent-first'] as const)
     for (const fault of ['kill', 'stop', 'block'] as const)
       for (const phase of PHASES)
         for (const startMs of STARTS)
           for (const behaviour of BEHAVIOURS)
-            for (const busyMs of BUSY) {
-              const cell = { victim, fault, phase, behaviour, startMs, busyMs }
-              t.same((await simulate(cell)).faults, [], nameOf(cell))
-              cells += 1
-            }
-  t.equal(cells, 240 * STARTS.length * BUSY.length)
+            for (const busyMs of BUSY) cells.push({ victim, fault, phase, behaviour, startMs, busyMs })
+  for (const { cell, end } of await endsOf(cells)) t.same(end.faults, [], nameOf(cell))
+  t.equal(cells.length, 240 * STARTS.length * BUSY.length)
 })
 
 t.test('of two restarters one drives, and neither takes the restart from the other again and again', async (t) => {
+  const cells: SimulatedCell[] = []
   for (const second of ['armed', 'restarting', 'restarter', 'reverting'])
     for (const phase of PHASES)
-      for (const behaviour of IS_FULL ? BEHAVIOURS : (['ends'] as const)) {
-        const cell = { victim: 'agent', fault: 'kill', phase, second, behaviour, startMs: 8_000 } as const
-        const { faults, takeOvers } = await simulate(cell)
-        t.same(faults, [], nameOf(cell))
-        t.ok(takeOvers <= 2, `${takeOvers} times taken over: ${nameOf(cell)}`)
-      }
+      for (const behaviour of IS_FULL ? BEHAVIOURS : (['ends'] as const))
+        cells.push({ victim: 'agent', fault: 'kill', phase, second, behaviour, startMs: 8_000 })
+  for (const { cell, end } of await endsOf(cells)) {
+    t.same(end.faults, [], nameOf(cell))
+    t.ok(end.takeOvers <= 2, `${end.takeOvers} times taken over: ${nameOf(cell)}`)
+  }
 })
 
 /** What is decided and when; the records' wall times are for people. */
@@ -69,20 +75,26 @@ t.test('a wall clock that is set by two hours or a year at any wait changes no d
     { victim: 'both', fault: 'kill', phase: 'restarting', behaviour: 'starts', startMs: 3_000 },
     { victim: 'agent', fault: 'stop', phase: 'verifying', behaviour: 'no-cri', startMs: 1_000 },
   ]
-  let runs = 0
-  for (const cell of cells) {
-    const expected = await simulate(cell)
-    for (let wait = 1; wait <= expected.waits; wait += IS_FULL ? 1 : 25) {
-      const step = STEPS[runs % STEPS.length] ?? 0
-      const end = await simulate(cell, ({ time }) => {
-        time.onWait = (now) => {
-          if (now === wait) time.setWall(step)
-        }
-      })
-      if (JSON.stringify(decisions(end)) !== JSON.stringify(decisions(expected)))
-        t.same(decisions(end), decisions(expected), `${nameOf(cell)}, ${step / HOUR} h at wait ${wait}`)
-      runs += 1
-    }
+  const jobs = (await endsOf(cells)).flatMap(({ cell, end: expected }) =>
+    Array.from({ length: Math.ceil(expected.waits / EVERY) }, (_, index) => ({
+      cell,
+      expected,
+      atWait: 1 + index * EVERY,
+    })),
+  )
+  const clocks = jobs.map(({ atWait }, run) => ({ atWait, byMs: STEPS[run % STEPS.length] ?? 0 }))
+  const ends = await simulateApart(
+    jobs.map(({ cell }, run) => ({ cell, clock: clocks[run] ?? { atWait: 0, byMs: 0 } })),
+  )
+  for (const [run, end] of ends.entries()) {
+    const { cell, expected, atWait } = jobs[run] ?? {}
+    if (cell === undefined || expected === undefined) throw new Error('an end without a simulation')
+    if (JSON.stringify(decisions(end)) !== JSON.stringify(decisions(expected)))
+      t.same(
+        decisions(end),
+        decisions(expected),
+        `${nameOf(cell)}, ${(clocks[run]?.byMs ?? 0) / HOUR} h at wait ${atWait}`,
+      )
   }
-  t.ok(runs > 100, `${runs} waits`)
+  t.ok(ends.length > 100, `${ends.length} waits`)
 })
