@@ -11,7 +11,7 @@ const IMPORT = /^(?:import|export)(?! type)\b[^'"]*?from '(\.[^']+)'|\bimport\('
  * sockets, processes.
  */
 const OUTSIDE =
-  /^(test\/fixtures\/(node|deploy|cluster|monitoring|e2e|scratch|http\/chromium)|agent\/cluster\/|agent\/node\/(?!clock|watch\/coalesce|files\/(input-files|file-failure|rooted-folder|mounts)\.))/
+  /^(test\/fixtures\/(node|deploy|cluster|monitoring|e2e|scratch|http\/chromium)|agent\/cluster\/|agent\/node\/(?!clock|watch\/coalesce|files\/(input-files|file-failure|rooted-folder|mounts|give-way|identity)\.))/
 /** Of the unit tests those that judge the process they run in: its memory, its event loop, its standard streams. */
 const ALONE = new Set(['test/config/decoders.test.ts', 'test/telemetry/line-output.test.ts'])
 /** A folder of tap for all tests of a file: a second file in the same process would empty it. */
