@@ -35,6 +35,8 @@ export type ScratchNode = {
   readonly root: string
   readonly ports: RunPorts
   readonly load: () => Promise<LoadResult>
+  /** How many loads have begun. */
+  readonly loads: () => number
   /** Replaces trust.yaml by one rename. */
   publish(text: string): Promise<void>
   startDaemon(ran: (run: Run) => void): Promise<Daemon>
@@ -89,6 +91,7 @@ export async function scratchNode({
     root,
     ports,
     load,
+    loads: () => loads,
     publish,
     startDaemon: (ran) =>
       startDaemon({
