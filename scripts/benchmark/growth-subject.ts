@@ -36,13 +36,11 @@ const { values } = parseArgs({ options: { runs: { type: 'string', default: '400'
 const total = Number(values.runs)
 const node = await scratchNode({ registries: REGISTRIES, anchors: ANCHORS, pauses: false, threadEvery: THREAD_EVERY })
 const outcomes = new Map<string, number>()
-let runs = 0
 /** What the last run that ended had loaded. */
 let loaded = 0
 let failure: string | undefined
 try {
   const { loop, stop } = await node.startDaemon((run) => {
-    runs += 1
     loaded = node.loads()
     outcomes.set(run.outcome, (outcomes.get(run.outcome) ?? 0) + 1)
     if (run.error !== undefined) failure = `${run.outcome}: ${run.error.code} ${run.error.message}`
