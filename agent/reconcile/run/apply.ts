@@ -8,6 +8,7 @@ import { rehearse } from '../rehearse/rehearse.ts'
 import { Transaction } from '../transaction/transaction.ts'
 import { type Attempt, isLegacy, rolledBackBefore } from './attempt.ts'
 import { carryOut } from './carry-out.ts'
+import { withFilesInPlace } from './in-place.ts'
 import { ignoredHosts, isLoadUncertain, notLoaded } from './judgements/stale-load.ts'
 import { planLook } from './planning.ts'
 import { foresee, settle } from './preflight.ts'
@@ -52,7 +53,8 @@ async function proveUnchanged(context: Context, planned: Planned): Promise<Run> 
   if (!isLoadUncertain(facts, isLegacy(planned)) || !proofs.some(({ finding }) => breaksTrust(finding.code)))
     return { ...base, outcome: 'unchanged' }
   const rehearsal = await rehearse(desired, facts, planned, ports, options.signal, { always: true })
-  const ignored = ignoredHosts(proofs, rehearsal)
+  // What another program took away meanwhile is no restart's to bring back, but the next look's.
+  const ignored = await withFilesInPlace(ignoredHosts(proofs, rehearsal), state, [], ports.files)
   if (ignored.length === 0) return { ...base, outcome: 'unchanged', rehearsal }
   const attempt: Attempt = {
     ...context,

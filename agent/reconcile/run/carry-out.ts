@@ -16,6 +16,7 @@ import { mayRestart, type Permission } from '../restart/gate.ts'
 import { newConfigOf, type OpenRestart, restartWith } from '../restart/guarded.ts'
 import { type Attempt, base, isLegacy, proveFresh, record } from './attempt.ts'
 import { failedToRestart, failedToWrite, undoUnrecorded, undoWorse } from './give-up.ts'
+import { withFilesInPlace } from './in-place.ts'
 import { ignoredHosts, isLoadUncertain, notLoaded, whileUnread } from './judgements/stale-load.ts'
 import { rememberSystemAnchors } from './judgements/withdrawn-anchors.ts'
 import { isPureHealing, isTrusted } from './preflight.ts'
@@ -111,8 +112,8 @@ async function unlessWorse(proved: Proved, attempt: Attempt): Promise<Pass> {
 }
 
 /** The running containerd does not trust what a fresh start of it does; with the rehearsal that shows it. */
-async function unforeseenRestart({ task, proofs }: Proved, attempt: Attempt): Promise<Unforeseen | undefined> {
-  const { desired, facts, planned, ports, options } = attempt
+async function unforeseenRestart({ task, applied, proofs }: Proved, attempt: Attempt): Promise<Unforeseen | undefined> {
+  const { desired, facts, planned, ports, options, state } = attempt
   if (task.restart.required || !isLoadUncertain(facts, isLegacy(planned))) return undefined
   if (!proofs.some(({ finding }) => finding.code === 'unknown-authority')) return undefined
   const rehearsal =
@@ -120,7 +121,7 @@ async function unforeseenRestart({ task, proofs }: Proved, attempt: Attempt): Pr
       ? attempt.rehearsal
       : // What only puts right again was not rehearsed.
         await rehearse(desired, facts, planned, ports, options.signal, { always: true })
-  const ignored = ignoredHosts(proofs, rehearsal)
+  const ignored = await withFilesInPlace(ignoredHosts(proofs, rehearsal), state, applied, ports.files)
   if (ignored.length === 0) return undefined
   return { restart: { required: true, reason: notLoaded(facts, isLegacy(planned), ignored) }, rehearsal }
 }
