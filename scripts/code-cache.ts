@@ -1,7 +1,8 @@
 // Keeps V8's code of the bundle's parts beside them, so that no start compiles them again. The parts are not run for it:
 // what V8 has of a program that ran depends on when it collected garbage, and the same sources are to give the same bytes.
-// usage: node --random-seed=1 code-cache.ts FOLDER SHOWN: the folder with the bundle, and where it will lie; by the very
-// Node.js that will take it
+// Nor is garbage collected while they are compiled, hence the second flag: V8 drops code that it sees unused.
+// usage: node --random-seed=1 --initial-old-space-size=2000 code-cache.ts FOLDER SHOWN: the folder with the bundle, and
+// where it will lie; by the very Node.js that will take it
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
@@ -11,8 +12,11 @@ import { codeOf, compilePart, RUNS_AT_START } from './bundled/parts.ts'
 const LARGEST_PART = 1_000_000
 
 const [folder = 'dist', shown = folder] = process.argv.slice(2)
-if (!process.execArgv.includes('--random-seed=1'))
-  throw new Error('usage: node --random-seed=1 code-cache.ts FOLDER SHOWN')
+const FLAGS = ['--random-seed=1', '--initial-old-space-size=2000']
+if (!FLAGS.every((flag) => process.execArgv.includes(flag)))
+  throw new Error(`usage: node ${FLAGS.join(' ')} code-cache.ts FOLDER SHOWN`)
+// The heap stays as it is; no program has the flag when it takes the code.
+setFlagsFromString('--initial-old-space-size=0')
 const names = readdirSync(folder).filter((name) => /^registry-trust-([A-Z0-9]{8}|(\w+-)?program)\.cjs$/.test(name))
 for (const name of names.toSorted()) {
   const path = join(folder, name)

@@ -30,7 +30,13 @@ for (const name of readdirSync(folder).filter((name) => name.endsWith('.map'))) 
 if (isOfThisMachine(architecture))
   execFileSync(
     join(out, 'node'),
-    ['--random-seed=1', join(root, 'scripts/code-cache.ts'), folder, '/usr/lib/registry-trust'],
+    [
+      '--random-seed=1',
+      '--initial-old-space-size=2000',
+      join(root, 'scripts/code-cache.ts'),
+      folder,
+      '/usr/lib/registry-trust',
+    ],
     // With NODE_COMPILE_CACHE set V8 makes other bytes of the same program.
     { cwd: root, stdio: 'inherit', env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1' } },
   )

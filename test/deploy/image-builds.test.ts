@@ -67,7 +67,11 @@ t.test(
     const makeCode = join(ROOT, 'scripts/code-cache.ts')
     // Whether or not whoever built the content had NODE_COMPILE_CACHE set, as a run of all tests has.
     const { NODE_COMPILE_CACHE: _, ...env } = process.env
-    await run(join(own, 'node'), ['--random-seed=1', makeCode, again, '/usr/lib/registry-trust'], { env })
+    await run(
+      join(own, 'node'),
+      ['--random-seed=1', '--initial-old-space-size=2000', makeCode, again, '/usr/lib/registry-trust'],
+      { env },
+    )
     for (const [name, code] of filesOf(own, isCode))
       t.ok(readFileSync(join(again, String(name)), 'latin1') === code, `${name}: the same bytes anywhere`)
     const text = (name: string) => readFileSync(join(parts, name), 'latin1')
