@@ -100,6 +100,14 @@ function stamp(): string {
   return join(cacheFolder(), 'fixtures-passed', digest.digest('hex'))
 }
 
+/** The fixtures' own tests, whether or not they are to run. */
+export function fixtureTests(): readonly string[] {
+  return readdirSync(join(ROOT, FIXTURES))
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => `${FIXTURES}${name}`)
+}
+
+/** Also of the name of several that ran in one process. */
 export function isFixtureTest(file: string): boolean {
-  return file.startsWith(FIXTURES)
+  return file.startsWith('test/fixtures')
 }

@@ -20,6 +20,8 @@ import {
 const pulse = criPulse((socket) => socket)
 /** Two beats and more: an answer that is not understood would be one that is missing. */
 const STEADY_MS = 3_000
+/** Among other tests a beat waits for the processor: the two seconds are judged where this runs alone. */
+const NOTICED_WITHIN_MS = process.env['REGISTRY_TRUST_FULL'] === '1' ? 2_000 : 4_000
 
 function following(t: Test, socket: string, by = pulse) {
   const { promise, resolve } = Promise.withResolvers<{ readonly reason: string; readonly at: number }>()
@@ -55,7 +57,7 @@ for (const generation of generations()) {
     process.kill(daemon.pid(), 'SIGSTOP')
     for (const one of [steady, proxied]) {
       const { at, reason } = await one.lost
-      t.ok(at - stopped < 2_000, `it hangs: noticed after ${Math.round(at - stopped)} ms (${reason})`)
+      t.ok(at - stopped < NOTICED_WITHIN_MS, `it hangs: noticed after ${Math.round(at - stopped)} ms (${reason})`)
     }
     process.kill(daemon.pid(), 'SIGCONT')
 
@@ -103,7 +105,8 @@ t.test('a peer is told that its answers were read: after 64 KiB it would fall si
 })
 
 t.test('a ping is answered, with a later question', async (t) => {
-  const everyMs = 50
+  // A busy machine answers no sooner.
+  const everyMs = 200
   const pongs = Promise.withResolvers<number>()
   const server = createHttp2Server().on('stream', (stream) => {
     stream.respond({ ':status': 200 }, { waitForTrailers: true })
@@ -115,7 +118,8 @@ t.test('a ping is answered, with a later question', async (t) => {
     let answered = 0
     for (let ping = 0; ping < 3; ping++)
       session.ping((error) => {
-        if (error === null) answered += 1
+        if (error !== null) pongs.reject(error)
+        answered += 1
         if (answered === 3) pongs.resolve(performance.now())
       })
   })
