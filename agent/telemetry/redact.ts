@@ -47,9 +47,18 @@ function copyReference(value: object, depth: number, above: Set<object>): unknow
 function copyNested(value: object, depth: number, above: Set<object>): unknown {
   if (value instanceof Error) return copyError(value, depth, above)
   if (value instanceof Map)
-    return copyObject(Object.fromEntries([...value].map(([key, item]) => [String(key), item])), depth, above)
+    return copyObject(Object.fromEntries([...value].map(([key, item]) => [nameOf(key), item])), depth, above)
   if (Array.isArray(value) || value instanceof Set) return copyList([...value], depth, above)
   return copyObject(value, depth, above)
+}
+
+/** An object without a text of its own, as `{ toString: 0 }` in a list, throws. */
+function nameOf(key: unknown): string {
+  try {
+    return String(key)
+  } catch {
+    return '[unreadable]'
+  }
 }
 
 function copyList(items: readonly unknown[], depth: number, above: Set<object>): unknown[] {

@@ -161,6 +161,7 @@ t.test('a property that throws does not stop a line from being logged', async (t
     },
   })
   t.strictSame(redactFields({ odd }), { odd: { x: '[unreadable]' } })
+  t.strictSame(redactFields({ odd: new Map([[[{ toString: 0 }], 1]]) }), { odd: { '[unreadable]': 1 } })
 })
 
 t.test('whatever is logged, the result can be serialised and holds no secret', async (t) => {
