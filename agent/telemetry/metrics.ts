@@ -295,7 +295,10 @@ function observeExpired(
   return expired
 }
 
-/** What `registry.metrics()` gives; other work gets its turn between two metrics, each of which may have thousands of series. */
+/**
+ * What `registry.metrics()` gives; other work gets its turn between two metrics, each of which may have thousands of
+ * series.
+ */
 async function renderInTurns(registry: Registry): Promise<string> {
   const texts: string[] = []
   for (const { name } of registry.getMetricsAsArray()) {
