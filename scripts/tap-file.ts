@@ -27,11 +27,15 @@ export type FileRun = {
   readonly output: string
 }
 
-/**
- * Never throws: what cannot be run, is killed or tests nothing has failed. Several files: in one process.
- * `grep`: only tests with such titles.
- */
-export async function runFiles(files: readonly string[], grep: readonly string[] = []): Promise<FileRun> {
+export type HowToRun = {
+  /** Only tests with such titles. */
+  readonly grep?: readonly string[] | undefined
+  /** What Node.js loads before the test file. */
+  readonly preload?: string | undefined
+}
+
+/** Never throws: what cannot be run, is killed or tests nothing has failed. Several files: in one process. */
+export async function runFiles(files: readonly string[], { grep = [], preload }: HowToRun = {}): Promise<FileRun> {
   const [first = ''] = files
   const [file, program] = files.length === 1 ? [first, first] : [nameOf(files), SHARED]
   const started = performance.now()
@@ -50,7 +54,8 @@ export async function runFiles(files: readonly string[], grep: readonly string[]
     ...(grep.length === 0 ? {} : { TAP_GREP: grep.join('\n') }),
     REGISTRY_TRUST_TEST_FILES: files.join('\n'),
   }
-  const child = spawn(process.execPath, [program], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], env })
+  const before = preload === undefined ? [] : ['--import', preload]
+  const child = spawn(process.execPath, [...before, program], { cwd: ROOT, stdio: ['ignore', 'pipe', 'pipe'], env })
   const silence = setTimeout(() => child.kill('SIGKILL'), (TIMEOUT_S + 60) * 1000)
   const read = async (stream: typeof child.stdout, take: (line: string) => void) => {
     for await (const line of createInterface({ input: stream })) {

@@ -1,8 +1,9 @@
 // How a test file is judged that says something else than its tests do.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import t from 'tap'
+import { bundleTap } from '../scripts/tap-bundle.ts'
 import { runFiles } from '../scripts/tap-file.ts'
 
 const say = (...lines: readonly string[]) => `console.log(${JSON.stringify(['TAP version 14', ...lines].join('\n'))})\n`
@@ -72,4 +73,25 @@ t.test('files that share a process are judged together, and one of them that tes
   t.match(await run(good, bad, other), { failed: true, passed: 2, bad: 1, checks: 4 })
   t.match(await run(good, empty), { failed: true, output: /empty\.test\.ts tested nothing/ })
   t.match(await run(good, 'test/is-not-there.test.ts'), { failed: true, output: /is-not-there/ })
+})
+
+t.test('tap says the same of failed tests where it is loaded as one file', async (t) => {
+  const folder = join(import.meta.dirname, '../.tap/same')
+  mkdirSync(folder, { recursive: true })
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'failing.test.ts')
+  writeFileSync(
+    file,
+    `import t from 'tap'
+t.test('values', async (t) => { t.same({ a: [1], b: new Map([[1, 2]]) }, { a: [2] }); t.match({ a: 'b' }, { a: /c/ }) })
+t.test('an error', async () => { throw new TypeError('x') })
+t.test('a folder', async (t) => { t.equal(t.testdir({ a: 'x' }), 'y'); t.throws(() => { throw new Error('u') }) })`,
+  )
+  const said = async (preload: string | undefined) =>
+    (await runFiles([file], { preload })).output.replace(/# time=.*/g, '')
+  const preload = await bundleTap()
+  t.type(preload, 'string')
+  const plain = await said(undefined)
+  t.match(plain, /failing\.test\.ts:3/, 'where it failed')
+  t.equal(await said(preload), plain)
 })
