@@ -19,6 +19,8 @@ const OWN_FOLDER = /^(?:const|let) .*\bt\.testdir\(/m
 /** What starts programs although no import tells. */
 const SLOW = new Set(['test/pki/certificate/subject-hash.test.ts'])
 const FIXTURES = 'test/fixtures/node/'
+/** The digest of the fixtures that passed their own tests last. */
+const PASSED = join(ROOT, 'test/fixtures/node-passed.txt')
 
 const imports = new Map<string, readonly string[]>()
 const units = new Map<string, boolean>()
@@ -76,14 +78,22 @@ function importsOf(file: string): readonly string[] {
   return paths
 }
 
-/** Remembers that the fixtures as they are have passed their own tests on this machine. */
+/**
+ * Remembers that the fixtures as they are have passed their own tests: on this machine, and in the repository, so that
+ * a fresh clone knows it once that is committed. Continuous integration changes no file of the repository.
+ */
 export function rememberFixtures(): void {
-  mkdirSync(dirname(stamp()), { recursive: true })
-  writeFileSync(stamp(), '')
+  const digest = fixturesDigest()
+  mkdirSync(dirname(stamp(digest)), { recursive: true })
+  writeFileSync(stamp(digest), '')
+  if (process.env['CI'] === undefined) writeFileSync(PASSED, `${digest}\n`)
 }
 
+/** With REGISTRY_TRUST_FULL=1 they are tested whatever was seen before. */
 export function fixturesHavePassed(): boolean {
-  return existsSync(stamp())
+  if (process.env['REGISTRY_TRUST_FULL'] === '1') return false
+  const digest = fixturesDigest()
+  return existsSync(stamp(digest)) || (existsSync(PASSED) && readFileSync(PASSED, 'utf8').trim() === digest)
 }
 
 /** Where what is fetched for the tests lies, and what is remembered of them on this machine. */
@@ -91,13 +101,18 @@ export function cacheFolder(): string {
   return process.env['REGISTRY_TRUST_CACHE'] ?? '/var/cache/registry-trust-fixtures'
 }
 
-/** In the cache beside the programs that the fixtures run: another machine has another one. */
-function stamp(): string {
+/** In the cache beside the programs that the fixtures run. */
+function stamp(digest: string): string {
+  return join(cacheFolder(), 'fixtures-passed', digest)
+}
+
+/** Of the fixtures, their tests and what installs the programs that they run. */
+export function fixturesDigest(): string {
   const digest = createHash('sha256')
   const fixtures = readdirSync(join(ROOT, FIXTURES)).map((name) => `${FIXTURES}${name}`)
   for (const file of [...fixtures.sort(), 'scripts/install-fixtures'])
     digest.update(`${file}\0`).update(readFileSync(join(ROOT, file)))
-  return join(cacheFolder(), 'fixtures-passed', digest.digest('hex'))
+  return digest.digest('hex')
 }
 
 /** The fixtures' own tests, whether or not they are to run. */

@@ -1,6 +1,10 @@
 // Each test has one speed, told by what it imports: see scripts/test-files.ts.
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t from 'tap'
-import { testFiles, together } from '../scripts/test-files.ts'
+import { fixturesDigest, fixtureTests, testFiles, together } from '../scripts/test-files.ts'
 
 t.test('every test file is a unit test or a node test, and none is both', async (t) => {
   const unit = testFiles('unit')
@@ -38,3 +42,31 @@ t.test('unit tests of one folder share a process, every file is run once, and wh
   t.notOk(shared.flat().includes('test/config/decoders.test.ts'), 'it judges the memory of its process')
   t.notOk(shared.flat().includes('test/text/unified-diff.test.ts'), 'it has a folder for all its tests')
 })
+
+t.test(
+  "the fixtures' own tests run where the fixtures changed since they passed, and always with all tests",
+  async (t) => {
+    const own = fixtureTests()
+    t.ok(own.length > 2)
+    const cache = mkdtempSync(join(tmpdir(), 'rt-fixtures-passed-'))
+    t.teardown(() => rmSync(cache, { recursive: true }))
+    const passed = join(import.meta.dirname, 'fixtures/node-passed.txt')
+    const listed = (env: { readonly [name: string]: string }) => {
+      const script = "import { testFiles } from './scripts/test-files.ts'; console.log(testFiles('all').join('\\n'))"
+      const options = {
+        cwd: join(import.meta.dirname, '..'),
+        env: { ...process.env, REGISTRY_TRUST_CACHE: cache, ...env },
+      }
+      const files = execFileSync(process.execPath, ['--input-type=module', '-e', script], options)
+        .toString()
+        .split('\n')
+      return files.filter((file) => own.includes(file))
+    }
+    const digest = fixturesDigest()
+    t.same(listed({}), readFileSync(passed, 'utf8').trim() === digest ? [] : own, 'as the repository tells')
+    mkdirSync(join(cache, 'fixtures-passed'))
+    writeFileSync(join(cache, 'fixtures-passed', digest), '')
+    t.same(listed({}), [], 'as this machine has seen')
+    t.same(listed({ REGISTRY_TRUST_FULL: '1' }), own)
+  },
+)
