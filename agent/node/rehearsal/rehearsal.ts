@@ -14,6 +14,10 @@ import { rehearsalScratches } from './rehearsal-scratch.ts'
 
 const POLL_MS = 5
 const MEMORY_CHECK_MS = 100
+/** From the end of the copy to the end of what it wrote. */
+const LAST_WORDS_MS = 500
+/** From the kill to the end. */
+const END_MS = 5_000
 const MAX_RESIDENT_BYTES = 256 * 1024 * 1024
 /** A hint for Go's collector, well below the limit. */
 const GO_MEMORY_LIMIT = '160MiB'
@@ -132,10 +136,18 @@ function launch({ binary, scratch, environment }: Options, socket: string): Runn
     kill(child)
   }, MEMORY_CHECK_MS)
   const { promise: exit, resolve } = Promise.withResolvers<Exit>()
-  // 'close' comes after 'exit', when the last words have been read.
-  child.once('close', (code, signal) => resolve({ code, signal }))
+  // 'close' comes after 'exit', when the last words have been read: never where the copy has left somebody behind who
+  // holds its stderr.
+  child.once('exit', (code, signal) => {
+    const ended = () => resolve({ code, signal })
+    const late = setTimeout(ended, LAST_WORDS_MS)
+    child.once('close', ended).once('close', () => clearTimeout(late))
+  })
   child.once('error', (error) => resolve({ code: null, signal: null, error }))
-  exit.finally(() => clearInterval(memory))
+  exit.finally(() => {
+    clearInterval(memory)
+    child.stderr?.destroy()
+  })
   return { child, exit, output: () => output, stopped: () => stopped }
 }
 
@@ -178,11 +190,14 @@ function reasonOf(exit: Exit, running: Running, binary: string): string {
   return refusal
 }
 
-/** At once: nothing of the copy is worth a clean end, and the transaction waits for it. */
+/**
+ * At once: nothing of the copy is worth a clean end, and the transaction waits for it, but not for a process that the
+ * kernel itself cannot end while it waits for its disk.
+ */
 async function stop(running: Running, cri: CriClient | undefined): Promise<void> {
   cri?.close()
   if (running.child.exitCode === null && running.child.signalCode === null) kill(running.child)
-  await running.exit
+  await Promise.race([running.exit, sleep(END_MS, undefined, { ref: false })])
 }
 
 /** To the whole group. A child that could not be started has no pid, one that has ended no group. */

@@ -225,6 +225,26 @@ t.test('a copy that ignores SIGTERM is killed with its helpers all the same', as
   t.same(processesBelow(scratch.folder), [])
 })
 
+t.test('what the copy has started in a session of its own holds up nobody, although it holds its stderr', async (t) => {
+  const { base, start } = await prepared(t, generation)
+  const pidFile = join(base, 'left-behind')
+  const leaving = `setsid sh -c 'echo $$ >${pidFile}; exec sleep 60' & while [ ! -s ${pidFile} ]; do :; done;`
+  const killed = () => process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL')
+  const began = performance.now()
+  const daemon = await start({ binary: program(t, `${leaving} exec ${join(generation.bin, 'containerd')} "$@"`) })
+  t.ok(daemon.started)
+  if (daemon.started) await daemon.stop()
+  t.ok(killed(), 'it still ran')
+  writeFileSync(pidFile, '')
+  await t.rejects(start({ binary: program(t, `${leaving} echo "out of luck" >&2; exit 1`) }), {
+    code: 'REHEARSAL_UNAVAILABLE',
+    message: /out of luck/,
+  })
+  t.ok(killed(), 'it still ran')
+  const took = performance.now() - began
+  t.ok(took < 20_000, `${Math.round(took)} ms`)
+})
+
 t.test('the signal ends it with its reason', async (t) => {
   const { scratch, start } = await prepared(t, generation)
   const abort = new AbortController()
