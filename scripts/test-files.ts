@@ -12,8 +12,17 @@ const IMPORT = /^(?:import|export)(?! type)\b[^'"]*?from '(\.[^']+)'|\bimport\('
  */
 const OUTSIDE =
   /^(test\/fixtures\/(node|deploy|cluster|monitoring|e2e|scratch|http\/chromium)|agent\/cluster\/|agent\/node\/(?!clock|watch\/coalesce|files\/(input-files|file-failure|rooted-folder|mounts|give-way|identity)\.))/
-/** Of the unit tests those that judge the process they run in: its memory, its event loop, its standard streams. */
-const ALONE = new Set(['test/config/decoders.test.ts', 'test/telemetry/line-output.test.ts'])
+/** Machines and programs alone: what takes long, and is worth a process of its own. */
+const MACHINES = /^test\/fixtures\/(node|deploy|cluster|monitoring|e2e|http\/chromium)/
+/** Those that judge the process they run in: its memory, its event loop, its standard streams. */
+const ALONE = new Set([
+  'test/config/decoders.test.ts',
+  'test/http/limits.test.ts',
+  'test/telemetry/line-output.test.ts',
+])
+/** What is set for all tests of a process, or changes it. */
+const FOR_ALL =
+  /^t\.(jobs|setTimeout|plan)\b|\bprocess\.(chdir|on|umask)\(|\bprocess\.env\[[^\]]+\] = |\bdelete process\.env/m
 /** A folder of tap for all tests of a file: a second file in the same process would empty it. */
 const OWN_FOLDER = /^(?:const|let) .*\bt\.testdir\(/m
 /** What starts programs although no import tells. */
@@ -47,8 +56,8 @@ export function isUnit(file: string): boolean {
 }
 
 /**
- * The same files, those together that one process can run one after the other: the unit tests of one folder below
- * test/. To start Node with tap and what a test imports takes longer than most of them.
+ * The same files, those together that one process can run one after the other: of one folder below test/ the unit tests
+ * and what else starts no machine. To start Node with tap and what a test imports takes longer than most of them.
  */
 export function together(files: readonly string[]): readonly (readonly string[])[] {
   const groups = Map.groupBy(files, (file) => (canShare(file) ? dirname(file).split('/').slice(0, 2).join('/') : file))
@@ -56,7 +65,13 @@ export function together(files: readonly string[]): readonly (readonly string[])
 }
 
 function canShare(file: string): boolean {
-  return isUnit(file) && !ALONE.has(file) && !OWN_FOLDER.test(readFileSync(join(ROOT, file), 'utf8'))
+  if (ALONE.has(file) || startsMachine(file)) return false
+  const text = readFileSync(join(ROOT, file), 'utf8')
+  return !OWN_FOLDER.test(text) && (isUnit(file) || !FOR_ALL.test(text))
+}
+
+export function startsMachine(file: string): boolean {
+  return SLOW.has(file) || [...reach(file)].some((path) => MACHINES.test(path))
 }
 
 /** Everything that a file imports, directly or not; types alone reach nothing. */

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { fixturesDigest, fixtureTests, testFiles, together } from '../scripts/test-files.ts'
+import { fixturesDigest, fixtureTests, startsMachine, testFiles, together } from '../scripts/test-files.ts'
 
 t.test('every test file is a unit test or a node test, and none is both', async (t) => {
   const unit = testFiles('unit')
@@ -28,20 +28,19 @@ t.test('what reads text is a unit test, what starts a machine or writes as root 
     t.notOk(unit.includes(file), file)
 })
 
-t.test('unit tests of one folder share a process, every file is run once, and what needs its own has it', async (t) => {
-  const files = testFiles('all')
-  const groups = together(files)
-  t.same(groups.flat().sort(), files)
-  const shared = groups.filter(({ length }) => length > 1)
-  t.ok(shared.length > 10)
-  const unit = testFiles('unit')
-  t.same(
-    shared.flat().filter((file) => !unit.includes(file)),
-    [],
-  )
-  t.notOk(shared.flat().includes('test/config/decoders.test.ts'), 'it judges the memory of its process')
-  t.notOk(shared.flat().includes('test/text/unified-diff.test.ts'), 'it has a folder for all its tests')
-})
+t.test(
+  'what starts no machine shares a process with its folder, every file is run once, and what needs its own has it',
+  async (t) => {
+    const files = testFiles('all')
+    const groups = together(files)
+    t.same(groups.flat().sort(), files)
+    const shared = groups.filter(({ length }) => length > 1)
+    t.ok(shared.length > 10)
+    t.same(shared.flat().filter(startsMachine), [])
+    t.notOk(shared.flat().includes('test/config/decoders.test.ts'), 'it judges the memory of its process')
+    t.notOk(shared.flat().includes('test/text/unified-diff.test.ts'), 'it has a folder for all its tests')
+  },
+)
 
 t.test(
   "the fixtures' own tests run where the fixtures changed since they passed, and always with all tests",
