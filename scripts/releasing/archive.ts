@@ -26,8 +26,11 @@ export function rewriteTar(file: string, scratch: string): void {
   rmSync(folder, { recursive: true })
 }
 
-export function gzip(bytes: Buffer): Buffer {
-  return gzipSync(bytes, { level: 6 })
+/** zlib's own default. */
+export const COMPRESSION = 6
+
+export function gzip(bytes: Buffer, level = COMPRESSION): Buffer {
+  return gzipSync(bytes, { level })
 }
 
 export function sha256(bytes: Buffer | string): string {

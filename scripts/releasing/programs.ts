@@ -15,18 +15,20 @@ type Program = {
   readonly folder: string
   readonly architecture: string
   readonly version: string
+  /** Of gzip: 0 to 9. */
+  readonly compression: number
   readonly out: string
 }
 
 /** registry-trust-VERSION-linux-ARCHITECTURE.tar.gz: unpack it anywhere and link its commands. */
-export function packProgram({ folder, architecture, version, out }: Program): void {
+export function packProgram({ folder, architecture, version, compression, out }: Program): void {
   const name = `registry-trust-${version}-linux-${architecture}`
   const into = join(folder, name)
   program(folder, join(into, 'lib'))
   for (const command of COMMANDS) launcher(join(into, command), command, '"$(dirname -- "$(readlink -f -- "$0")")/lib"')
   cpSync(join(ROOT, 'daemonset/systemd/registry-trust.service'), join(into, 'registry-trust.service'))
   normalizeModes(into)
-  writeFileSync(join(out, `${name}.tar.gz`), gzip(tarOf(folder, [name])))
+  writeFileSync(join(out, `${name}.tar.gz`), gzip(tarOf(folder, [name]), compression))
   rmSync(into, { recursive: true })
 }
 
@@ -34,6 +36,7 @@ export function packDebian({
   folder,
   architecture,
   version,
+  compression,
   out,
   scratch,
 }: Program & { readonly scratch: string }): void {
@@ -63,7 +66,7 @@ export function packDebian({
   normalizeModes(tree)
   const file = join(out, `registry-trust_${version}_${architecture}.deb`)
   const env = { ...process.env, SOURCE_DATE_EPOCH: '0' }
-  execFileSync('dpkg-deb', ['--root-owner-group', '-Zgzip', '-z6', '--build', tree, file], {
+  execFileSync('dpkg-deb', ['--root-owner-group', '-Zgzip', `-z${compression}`, '--build', tree, file], {
     env,
     stdio: ['ignore', 'ignore', 'inherit'],
   })

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { parse } from 'yaml'
-import { rewriteTar } from './archive.ts'
+import { COMPRESSION, rewriteTar } from './archive.ts'
 import { changelogSection } from './changelog.ts'
 import { packChart } from './chart.ts'
 import { joinImages } from './image-index.ts'
@@ -18,12 +18,13 @@ import { checksums, provenance, signingCommands, verifyingCommands } from './sta
 const ROOT = join(import.meta.dirname, '../..')
 export const ARCHITECTURES = ['amd64', 'arm64'] as const
 const USAGE = `usage: scripts/release VERSION [--image NAME] [--base-packages FOLDER] [--architecture NAME]...
-                       [--skip-images] [--output FOLDER]
+                       [--skip-images] [--compression LEVEL] [--output FOLDER]
   VERSION                 the version that package.json and the chart have
   --image NAME            where the images will be pushed, for the manifests and the commands that sign (default: localhost/registry-trust)
   --base-packages FOLDER  Debian packages of the C library, as FOLDER/ARCHITECTURE/*.deb, instead of downloading them
   --architecture NAME     amd64 or arm64 alone (default: both)
   --skip-images           everything but the images
+  --compression LEVEL     of the programs, 0 (none) to 9; another one than for the release gives other bytes (default: ${COMPRESSION})
   --output FOLDER         (default: dist/release/VERSION)
 `
 
@@ -33,6 +34,7 @@ type Wanted = {
   readonly basePackages: string | undefined
   readonly architectures: readonly string[]
   readonly skipImages: boolean
+  readonly compression: number
   readonly out: string
 }
 
@@ -43,6 +45,7 @@ function wanted(argv: readonly string[]): Wanted | 'help' | string {
     'base-packages': { type: 'string' },
     architecture: { type: 'string', multiple: true },
     'skip-images': { type: 'boolean', default: false },
+    compression: { type: 'string', default: String(COMPRESSION) },
     output: { type: 'string' },
     help: { type: 'boolean', default: false, short: 'h' },
   } as const
@@ -56,12 +59,15 @@ function wanted(argv: readonly string[]): Wanted | 'help' | string {
     const unknown = architectures.filter((name) => !ARCHITECTURES.some((one) => one === name))
     if (unknown.length > 0)
       return `--architecture must be one of ${ARCHITECTURES.join(', ')}, not ${unknown.join(', ')}\n${USAGE}`
+    if (!/^[0-9]$/.test(values.compression))
+      return `--compression must be a level from 0 to 9, not ${values.compression}\n${USAGE}`
     return {
       version,
       image: values.image,
       basePackages: folder === undefined ? undefined : resolve(folder),
       architectures,
       skipImages: values['skip-images'],
+      compression: Number(values.compression),
       out: resolve(values.output ?? join(ROOT, 'dist/release', version)),
     }
   } catch (error) {
@@ -81,7 +87,7 @@ function disagreeing(version: string): readonly string[] {
   return Object.entries(found).flatMap(([place, there]) => (there === version ? [] : [`${place} is ${String(there)}`]))
 }
 
-function release({ version, image, basePackages, architectures, skipImages, out }: Wanted): void {
+function release({ version, image, basePackages, architectures, skipImages, compression, out }: Wanted): void {
   const scratch = mkdtempSync(join(tmpdir(), 'registry-trust-release-'))
   const say = (text: string) => process.stderr.write(`release: ${text}\n`)
   rmSync(out, { recursive: true, force: true })
@@ -92,8 +98,8 @@ function release({ version, image, basePackages, architectures, skipImages, out 
       const folder = join(scratch, architecture)
       const content = [join(ROOT, 'scripts/image-content.ts'), folder, architecture]
       execFileSync(process.execPath, content, { cwd: ROOT, stdio: ['ignore', 'ignore', 'inherit'] })
-      packProgram({ folder, architecture, version, out })
-      packDebian({ folder, architecture, version, out, scratch })
+      packProgram({ folder, architecture, version, compression, out })
+      packDebian({ folder, architecture, version, compression, out, scratch })
       return folder
     })
     for (const name of ['sbom.cdx.json', 'LICENCES.txt'])

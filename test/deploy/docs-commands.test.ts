@@ -1,9 +1,7 @@
 // Every command that the documentation shows is run: kubectl on Kubernetes' own server library, registry-trust on a
 // fixture node with a private registry, the rest as the table says (test/fixtures/deploy/documented-commands.ts).
-import { execFile } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { writeManifests } from '../../scripts/releasing/manifests.ts'
 import { applyAll } from '../fixtures/cluster/applying.ts'
@@ -38,16 +36,6 @@ t.test('a command that another test runs stands in that test', async (t) => {
   t.ok(places.length > 0)
   for (const { place } of places)
     t.ok(readFileSync(join(import.meta.dirname, place.test), 'utf8').includes(place.as), `${place.test}: ${place.as}`)
-})
-
-t.test('what runs on any machine', async (t) => {
-  const commands = commandsOn('machine')
-  t.ok(commands.length > 0)
-  // Several pages show the same one.
-  for (const text of new Set(commands.map(({ command }) => command.text))) {
-    const run = promisify(execFile)('bash', ['-c', text], { cwd: ROOT, timeout: 120_000 })
-    t.match(await run, { stdout: /\S/ }, text)
-  }
 })
 
 onKubernetes(t).test('what runs against a cluster', async (t, kubernetes) => {

@@ -2,13 +2,23 @@
 // REGISTRY_TRUST_FULL=1: the arm64 image is assembled and does the main job on a node, run by an emulator, and the
 // whole Dockerfile is built with `npm ci` in it.
 import { execFile } from 'node:child_process'
-import { closeSync, cpSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
+import {
+  closeSync,
+  cpSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { type Bom, licenceOf } from '../../scripts/bill-of-materials.ts'
 import { RUNS_AT_START } from '../../scripts/bundled/parts.ts'
-import { builtImage, imageArchive } from '../fixtures/deploy/image.ts'
+import { builtImage, imageArchive, imageUnavailable } from '../fixtures/deploy/image.ts'
 import { type OciImage, readImage, unpackRoot } from '../fixtures/deploy/oci-archive.ts'
 import { AgentOnNode, startPrivateRegistry } from '../fixtures/e2e/agent-on-node.ts'
 import { tool } from '../fixtures/node/generations.ts'
@@ -22,6 +32,9 @@ const BUILD_MS = 600_000
 const PERMISSIVE =
   /^(MIT|ISC|BSD-2-Clause|BSD-3-Clause|Apache-2\.0|BlueOak-1\.0\.0|0BSD|Unlicense|CC0-1\.0|\(?BSD-3-Clause OR GPL-2\.0\)?|\(?MIT OR .*\)?|Python-2\.0|PSF-2\.0)$/
 const HOST = 'harbor.example.net'
+const OWN = process.arch === 'arm64' ? 'arm64' : 'amd64'
+/** The image that other tests have built; one that is given may be of other sources. */
+const IS_BUILT_HERE = imageUnavailable() === undefined && (process.env['REGISTRY_TRUST_TEST_IMAGE'] ?? '') === ''
 
 /** Counts the parts whose code V8 takes. */
 const COUNT = `const vm = require('node:vm'), { Script } = vm
@@ -46,7 +59,11 @@ t.test(
       await run(process.execPath, [join(ROOT, 'scripts/image-content.ts'), out, architecture], { cwd: ROOT })
       return out
     }
-    const [amd64, arm64] = [await content('amd64'), await content('arm64', 'in/a/deeper/folder')]
+    const contentOf = async (architecture: string) =>
+      architecture === OWN && IS_BUILT_HERE
+        ? contentOfImage(await imageArchive(), join(folder, architecture))
+        : await content(architecture, `in/a/deeper/folder/${architecture}`)
+    const [amd64, arm64] = [await contentOf('amd64'), await contentOf('arm64')]
     t.equal(machineOf(join(amd64, 'node')), 'x86-64')
     t.equal(machineOf(join(arm64, 'node')), 'aarch64')
     const isCode = (name: string) => name.endsWith('.code')
@@ -201,6 +218,18 @@ if (IS_FULL)
 /** All but the labels: they name the commit, and a kept image may be of an earlier one with the same sources. */
 function runAs({ config: { User, Entrypoint, Cmd } }: OciImage['config']): object {
   return { User, Entrypoint, Cmd }
+}
+
+/** What scripts/image-content.ts put together for an image: in a folder as it was then. */
+function contentOfImage(archive: string, out: string): string {
+  const root = join(out, 'root')
+  unpackRoot(archive, root)
+  mkdirSync(join(out, 'bin'))
+  renameSync(join(root, 'usr/bin/node'), join(out, 'node'))
+  for (const name of readdirSync(join(root, 'usr/bin'))) renameSync(join(root, 'usr/bin', name), join(out, 'bin', name))
+  renameSync(join(root, 'usr/lib/registry-trust'), join(out, 'registry-trust'))
+  rmSync(root, { recursive: true })
+  return out
 }
 
 /** What an ELF file is for, or undefined where it is none. */

@@ -80,7 +80,7 @@ if (process.env['REGISTRY_TRUST_FULL'] === '1')
     for (const version of ['0.1.0', '0.1.1']) {
       const scratch = join(out, version)
       mkdirSync(scratch)
-      packDebian({ folder, architecture: ARCHITECTURE, version, out, scratch })
+      packDebian({ folder, architecture: ARCHITECTURE, version, compression: 1, out, scratch })
     }
     const node = await systemdNode(t, { generation, runContainers: true, binds: [out] })
     const dpkg = (...args: readonly string[]) => node.exec(['dpkg', ...args], { timeoutMs: 60_000 })
