@@ -223,6 +223,16 @@ for (const generation of sampleOf([generations[0], generations.at(-1)].filter((o
       t.equal(tried.found['image'], 'trusted')
       t.equal(tried.found['secret'], 'forbidden', 'no right to that image')
       t.equal(tried.found['identity'], 'trusted', 'an identity token')
+      // From here on nobody answers there.
+      await node.setHost(TOKENS, '127.0.0.9')
+      const away = await proveAll(place, [declared('login', 'right.json'), { host: BASIC }], {
+        'right.json': dockerConfig('*.example.net', encoded(USER)),
+      })
+      t.same(
+        away.found,
+        { login: 'refused', [BASIC.split('.')[0] ?? '']: 'unauthorized' },
+        'a token service that is down is told of its registry, and the others are proved',
+      )
     })
 
     t.test('a fragment cannot have the login of another team sent to its own registry', async (t) => {

@@ -23,7 +23,11 @@ async function attempt(request: LoginRequest, { timeoutMs, signal }: CallOptions
   const deadline = AbortSignal.timeout(timeoutMs)
   const until = signal === undefined ? deadline : AbortSignal.any([deadline, signal])
   const url = new URL('/v2/', request.server)
-  const call = (where: URL, how: Call) => send(where, how, request.roots, until)
+  let asked = url
+  const call = (where: URL, how: Call) => {
+    asked = where
+    return send(where, how, request.roots, until)
+  }
   try {
     const first = await call(url, { method: 'GET' })
     if (first.status !== 401) return first.status < 300 ? { outcome: 'not-asked' } : unclear(url, first)
@@ -37,10 +41,11 @@ async function attempt(request: LoginRequest, { timeoutMs, signal }: CallOptions
       return judge(url, await call(url, { method: 'GET', authorization: basic(credentials) }))
     }
     if (scheme !== 'bearer') return { outcome: 'failed', reason: `${url.host} asks for a login of an unknown kind` }
-    return askForToken(parameters, request, call)
+    return await askForToken(parameters, request, call)
   } catch (error) {
     if (signal?.aborted === true) throw signal.reason
-    return { outcome: 'failed', reason: deadline.aborted ? `${url.host} did not answer in time` : reasonOf(error, url) }
+    const reason = deadline.aborted ? `${asked.host} did not answer in time` : reasonOf(error, asked)
+    return { outcome: 'failed', reason }
   }
 }
 

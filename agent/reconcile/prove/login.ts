@@ -6,9 +6,18 @@ import { createHmac, randomBytes } from 'node:crypto'
 import { readCredentials } from '../../config/foreign/credentials.ts'
 import { defaultServer } from '../../containerd/hosts/hosts-toml.ts'
 import { type DesiredState, type Registry, trustOf } from '../../model/desired-state.ts'
+import { asAgentError } from '../../model/errors.ts'
 import { type Finding, finding } from '../../model/finding.ts'
 import { PROBE_REPOSITORY } from '../../model/image-reference.ts'
-import type { Clock, InputFiles, NodeFiles, RegistryCredentials, RegistryLogin } from '../../model/ports.ts'
+import type {
+  CallOptions,
+  Clock,
+  InputFiles,
+  LoginAnswer,
+  NodeFiles,
+  RegistryCredentials,
+  RegistryLogin,
+} from '../../model/ports.ts'
 import type { LoginDesk } from '../../model/run-ports.ts'
 import { readSystemRoots } from '../observe/system-roots.ts'
 
@@ -40,6 +49,23 @@ export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): Lo
       .update(JSON.stringify([credentials.kind, userOf(credentials), secretOf(credentials)]))
       .digest('hex')
 
+  const attempt = async (
+    registry: Registry,
+    desired: DesiredState,
+    credentials: RegistryCredentials,
+    options: CallOptions,
+  ): Promise<LoginAnswer> =>
+    await login.attempt(
+      {
+        server: defaultServer(registry.host),
+        credentials,
+        repository: repositoryOf(registry),
+        roots: await rootsFor(registry, desired, files),
+        tokenHosts: tokenHostsOf(registry),
+      },
+      { ...options, timeoutMs: Math.min(ATTEMPT_MS, options.timeoutMs) },
+    )
+
   return {
     forgive: () => refusals.clear(),
     for: (desired) => async (registry, options) => {
@@ -55,16 +81,11 @@ export function createLoginDesk({ inputs, files, clock, login }: LoginPorts): Lo
       const known = refusals.get(host)
       if (known?.digest === digest && clock.monotonic() < known.nextAt)
         return { kind: 'failed', finding: known.finding }
-      const answer = await login.attempt(
-        {
-          server: defaultServer(host),
-          credentials,
-          repository: repositoryOf(registry),
-          roots: await rootsFor(registry, desired, files),
-          tokenHosts: tokenHostsOf(registry),
-        },
-        { ...options, timeoutMs: Math.min(ATTEMPT_MS, options.timeoutMs) },
-      )
+      // One registry's login is no reason to prove none of the others.
+      const answer = await attempt(registry, desired, credentials, options).catch((thrown: unknown): LoginAnswer => {
+        options.signal?.throwIfAborted()
+        return { outcome: 'failed', reason: asAgentError(thrown).message }
+      })
       const who = whoIs(credentials)
       switch (answer.outcome) {
         case 'accepted':

@@ -1,7 +1,8 @@
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, createServer as createPlain } from 'node:net'
 import t, { type Test } from 'tap'
 import { Secret } from '../../../agent/model/secret.ts'
 import { parseChallenge, registryLogin } from '../../../agent/node/tls/registry-login.ts'
@@ -23,11 +24,8 @@ async function serve(t: Test, answer: (request: IncomingMessage, response: Serve
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   t.teardown(() => server.close())
   const origin = `https://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const attempt = (roots: readonly string[] = [authority.pem]) =>
-    registryLogin().attempt(
-      { server: origin, credentials, tokenHosts: [], repository: 'a/b', roots },
-      { timeoutMs: 2_000 },
-    )
+  const attempt = (roots: readonly string[] = [authority.pem], tokenHosts: readonly string[] = [], timeoutMs = 2_000) =>
+    registryLogin().attempt({ server: origin, credentials, tokenHosts, repository: 'a/b', roots }, { timeoutMs })
   return { origin, authorizations, attempt, authority }
 }
 
@@ -65,6 +63,30 @@ t.test('a registry that lets everybody in never sees the password', async (t) =>
   const { attempt, authorizations } = await serve(t, (_, response) => void response.end())
   t.same(await attempt(), { outcome: 'not-asked' })
   t.same(authorizations, [undefined])
+})
+
+t.test('a token service that cannot be asked is an answer, and its name is in it', async (t) => {
+  const said = (host: string) => challenge(`Bearer realm="https://${host}/token",service="s"`)
+  const closed = '127.0.0.1:1'
+  const away = await serve(t, said(closed))
+  t.match(await away.attempt(undefined, [closed]), { outcome: 'failed', reason: /127\.0\.0\.1:1\b.*ECONNREFUSED/ })
+  const unknown = await serve(t, (_, response) => void response.end())
+  const host = new URL(unknown.origin).host
+  const distrusting = await serve(t, said(host))
+  t.match(await distrusting.attempt(undefined, [host]), {
+    outcome: 'failed',
+    reason: new RegExp(`${host}.*(issuer|self)`),
+  })
+  t.same(unknown.authorizations, [])
+  const silent = createPlain().listen(0, '127.0.0.1')
+  await once(silent, 'listening')
+  t.teardown(() => silent.close())
+  const mute = `127.0.0.1:${(silent.address() as AddressInfo).port}`
+  const waiting = await serve(t, said(mute))
+  t.match(await waiting.attempt(undefined, [mute], 300), {
+    outcome: 'failed',
+    reason: `${mute} did not answer in time`,
+  })
 })
 
 t.test('a token service without TLS gets no password', async (t) => {

@@ -39,3 +39,20 @@ t.test('a refused login is sent again when a person asks for it, and not before 
   await found()
   t.equal(sent, 3, 'the pause is over')
 })
+
+t.test('a login that fails in a way that nobody foresaw is told of its registry alone', async (t) => {
+  const auth = Buffer.from('u:right').toString('base64')
+  const bytes = Buffer.from(JSON.stringify({ auths: { [HOST]: { auth } } }))
+  const inputs: InputFiles = { read: async (path) => ({ kind: 'file', path, bytes }), list: async () => [] }
+  const clock: Clock = { now: () => 0, monotonic: () => 0, sleep: async () => undefined }
+  const login: RegistryLogin = { attempt: async () => Promise.reject(new Error('out of sockets')) }
+  const desk = createLoginDesk({ inputs, files: nodeFiles({ root: t.testdir() }), clock, login })
+  const loginFor = desk.for(desired({ registries: [WANTED] }))
+  t.match(await loginFor(WANTED, { timeoutMs: 1_000 }), {
+    kind: 'failed',
+    finding: { code: 'login-untried', message: /out of sockets/ },
+  })
+  await t.rejects(loginFor(WANTED, { timeoutMs: 1_000, signal: AbortSignal.abort(new Error('the agent stops')) }), {
+    message: 'the agent stops',
+  })
+})
