@@ -87,7 +87,7 @@ async function healed(node: SandboxNode, daemon: Daemon, pull: () => Promise<Pul
   const deadline = Date.now() + HEALED_MS
   for (let pulled = await pull(); !pulled.ok; pulled = await pull()) {
     if (Date.now() > deadline) throw new Error(`not healed in ${HEALED_MS} ms: ${JSON.stringify(pulled)}`)
-    await sleep(100)
+    await sleep(250)
   }
   await settled(node)
   return await converged(daemon)

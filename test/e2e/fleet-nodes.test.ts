@@ -45,6 +45,9 @@ const PROVED_WITHIN_MS = process.env['REGISTRY_TRUST_FULL'] === '1' ? 2_000 : 6_
 /** containerd runs, but its CRI plugin does not: the daemon alone shows it. */
 const NO_CRI = `sed 's/^disabled_plugins = .*/disabled_plugins = ["io.containerd.grpc.v1.cri"]/' /etc/containerd/config.toml >/run/bad.toml`
 
+/** Between looks at the component where a roll-out takes a minute: each costs it a report, and this process its parsing. */
+const LOOK_MS = 500
+
 t.setTimeout(300_000)
 const clusters = onKubernetes(t)
 
@@ -75,7 +78,7 @@ clusters.test(
 
     // A generation that only the live daemon refuses.
     await declared([FIRST])
-    await until(async () => (await fleetOf(component)).rollout.halted !== null, 'the roll-out is halted', 120_000)
+    await until(async () => (await fleetOf(component)).rollout.halted !== null, 'the roll-out is halted', 120_000, LOOK_MS)
     await until(isSettled(component, { 'rolled-back': 1, 'restart-pending': count - 1 }), 'the others wait')
     await sleep(1_500)
     const { rollout } = await fleetOf(component)
@@ -100,9 +103,9 @@ clusters.test(
     for (const { node } of nodes.all) await unspoil(node)
     nodes.mostAway = 0
     t.equal(await resume(kubernetes), 0)
-    await until(isSettled(component, { 'rolled-back': 1, trusted: count - 1 }), 'the others followed', 120_000)
+    await until(isSettled(component, { 'rolled-back': 1, trusted: count - 1 }), 'the others followed', 120_000, LOOK_MS)
     await declared([FIRST, SECOND])
-    await until(isSettled(component, { trusted: count }), 'all trust both', 120_000)
+    await until(isSettled(component, { trusted: count }), 'all trust both', 120_000, LOOK_MS)
     t.ok(nodes.mostAway <= 1, `${nodes.mostAway} containerd at most were away at the same time`)
     const restarts = await Promise.all(others.map(({ node }) => node.restarts()))
     t.same(

@@ -1,10 +1,19 @@
 // The same pulls succeed and fail, and fail alike, before and after a legacy configuration is moved to host folders:
 // containerd itself is asked, first with the legacy configuration loaded, then with what the plan makes of it.
 import { posix } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { planConfigPath } from '../../../agent/containerd/edit/config-path.ts'
 import { mergeHostsFile } from '../../../agent/containerd/hosts/merge-foreign.ts'
-import { CONFIG, image, LOGIN, lab, load, outcomes, serveClients } from '../../fixtures/node/containerd-lab.ts'
+import {
+  CONFIG,
+  image,
+  type Lab,
+  LOGIN,
+  lab,
+  load,
+  outcomes,
+  serveClients,
+} from '../../fixtures/node/containerd-lab.ts'
 import { eachGeneration } from '../../fixtures/node/node-tests.ts'
 import { CERTS_D, type SandboxNode } from '../../fixtures/node/sandbox-node.ts'
 
@@ -26,21 +35,26 @@ async function move(node: SandboxNode, config: string, isVerifiedByAnchors: (hos
   return plan.migration
 }
 
-eachGeneration(t, 'hosts by name: the same pulls succeed and fail after the move', async (t, generation) => {
-  const hosts = [
-    'harbor.test',
-    'plain.test:5001',
-    'mirror.test:5000',
-    'port.test:8443',
-    'skip.test',
-    'wrong.test',
-    'other.test',
-    'empty.test',
-    'missing.test',
-  ]
-  const made = await lab(t, generation, hosts)
-  await serveClients(made)
-  const { node, head, registry } = made
+const HOSTS = [
+  'harbor.test',
+  'plain.test:5001',
+  'mirror.test:5000',
+  'port.test:8443',
+  'skip.test',
+  'wrong.test',
+  'other.test',
+  'empty.test',
+  'missing.test',
+]
+
+/** No host folder is left, and containerd does not run. */
+async function afresh(node: SandboxNode): Promise<void> {
+  await node.stopContainerd()
+  await node.run(['rm', '-rf', CERTS_D])
+}
+
+async function hostsByName(t: Test, { node, head, registry }: Lab): Promise<void> {
+  const { generation } = node
   const mirror = (host: string, ...endpoints: readonly string[]) =>
     `[${registry}.mirrors."${host}"]\nendpoint = ${JSON.stringify(endpoints)}\n`
   const tls = (host: string, ...lines: readonly string[]) =>
@@ -110,16 +124,9 @@ eachGeneration(t, 'hosts by name: the same pulls succeed and fail after the move
     .map(({ message }) => message.split(':')[0])
   const insecure = ['plain.test', 'skip.test/hosts.toml'].map((name) => `${CERTS_D}/${name}`)
   t.same(kept, generation.expected.configVersion === 2 ? insecure : [])
-})
+}
 
-eachGeneration(t, 'mirrors for all hosts: the same pulls succeed and fail after the move', async (t, generation) => {
-  const { node, head, registry } = await lab(t, generation, [
-    'mirror.test:5000',
-    'plain.test:5001',
-    'other.test',
-    'skip.test',
-    'port.test:8443',
-  ])
+async function mirrorsForAllHosts(t: Test, { node, head, registry }: Lab): Promise<void> {
   const config = `${head}
 [${registry}]
   [${registry}.mirrors."*"]
@@ -148,9 +155,10 @@ eachGeneration(t, 'mirrors for all hosts: the same pulls succeed and fail after 
   )
   await move(node, config, () => false)
   t.same(await outcomes(node, references), before)
-})
+}
 
-eachGeneration(t, 'a version 1 file: the same pulls succeed after the move', async (t, generation) => {
+async function versionOneFile(t: Test, { node }: Lab): Promise<void> {
+  const { generation } = node
   if (generation.expected.configVersion > 2) {
     t.comment(`containerd ${generation.label} reads no settings of version 1; the plan refuses such a file`)
     const bytes = Buffer.from('[plugins.cri.registry.mirrors."a.test"]\nendpoint = ["https://b.test"]\n')
@@ -166,7 +174,6 @@ eachGeneration(t, 'a version 1 file: the same pulls succeed after the move', asy
     t.match(await planConfigPath(request), { kind: 'refused', problem: { code: 'CONTAINERD_CONFIG_UNSUPPORTED' } })
     return
   }
-  const { node } = await lab(t, generation, ['mirror.test:5000', 'skip.test'])
   const config = `[plugins.cri.registry.mirrors."nowhere.test"]
 endpoint = ["https://mirror.test:5000"]
 [plugins.cri.registry.configs."mirror.test:5000".tls]
@@ -178,9 +185,10 @@ ca_file = "/etc/pki/corp.pem"
   t.match(before, { 'nowhere.test/library/hello:1': 'pulled' }, 'the legacy form works')
   await move(node, config, () => false)
   t.same(await outcomes(node, references), before)
-})
+}
 
-eachGeneration(t, 'insecure_skip_verify becomes verification by the declared CA', async (t, generation) => {
+async function insecureBecomesVerified(t: Test, { node, corp, head, registry }: Lab): Promise<void> {
+  const { generation } = node
   if (generation.expected.configVersion > 2) {
     const bytes = Buffer.from(
       `version = 2\n[plugins."io.containerd.grpc.v1.cri".registry.configs."a.test".tls]\ninsecure_skip_verify = true\n`,
@@ -202,7 +210,6 @@ eachGeneration(t, 'insecure_skip_verify becomes verification by the declared CA'
     )
     return
   }
-  const { node, corp, head, registry } = await lab(t, generation, ['port.test:8443', 'skip.test'])
   const skip = (host: string) => `[${registry}.configs."${host}".tls]\ninsecure_skip_verify = true\n`
   const config = `${head}${skip('port.test:8443')}${skip('skip.test')}`
   const references = ['port.test:8443', 'skip.test'].flatMap(image)
@@ -226,4 +233,20 @@ eachGeneration(t, 'insecure_skip_verify becomes verification by the declared CA'
   await node.writeFile(`${CERTS_D}/port.test:8443/registry-trust.crt`, corp.pem)
   await node.writeFile(path, merged.text)
   t.match(await outcomes(node, references), all)
+}
+
+const MOVES: { readonly [title: string]: (t: Test, lab: Lab) => Promise<void> } = {
+  'hosts by name': hostsByName,
+  'mirrors for all hosts': mirrorsForAllHosts,
+  'a version 1 file': versionOneFile,
+  'insecure_skip_verify becomes verification by the declared CA': insecureBecomesVerified,
+}
+
+eachGeneration(t, 'the same pulls succeed and fail after the move', async (t, generation) => {
+  const made = await lab(t, generation, HOSTS)
+  await serveClients(made)
+  for (const [title, body] of Object.entries(MOVES)) {
+    await afresh(made.node)
+    await t.test(title, async (t) => await body(t, made))
+  }
 })
