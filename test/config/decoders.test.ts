@@ -1,6 +1,6 @@
 // Every decoder of bytes that others write, with mutated and hostile inputs: each ends in a value or in a reason, and
 // none holds the event loop or the heap for long. The limits are those of the reading thread: a heap of 64 MiB; a
-// second for one input is what /livez has. A run takes 5,000 inputs, others in the next turn (REGISTRY_TRUST_TURN), and
+// second for one input is what /livez has. A run takes 2,500 inputs, others in the next turn (REGISTRY_TRUST_TURN), and
 // 15,000 with REGISTRY_TRUST_FULL=1. Run once with 1,000,000 inputs (docs/security.md):
 // REGISTRY_TRUST_FUZZ_INPUTS=1000000 REGISTRY_TRUST_FUZZ_SEED=1 node test/config/decoders.test.ts
 import { execFileSync } from 'node:child_process'
@@ -14,7 +14,7 @@ import { createKey, createRoot } from '../fixtures/pki/openssl.ts'
 import { TURN } from '../fixtures/turn.ts'
 
 const INPUTS = Number(
-  process.env['REGISTRY_TRUST_FUZZ_INPUTS'] ?? (process.env['REGISTRY_TRUST_FULL'] === '1' ? 15_000 : 5_000),
+  process.env['REGISTRY_TRUST_FUZZ_INPUTS'] ?? (process.env['REGISTRY_TRUST_FULL'] === '1' ? 15_000 : 2_500),
 )
 const SEED = Number(process.env['REGISTRY_TRUST_FUZZ_SEED'] ?? 20_261_126 + TURN)
 const HEAP_MB = 64

@@ -29,7 +29,7 @@ const HARMLESS: readonly Cell[] = [
 newestSystemdGeneration(t, 'a sample of the restart matrix', async (t, generation) => {
   const lab = await RestartLab.open(generation, SCALE)
   t.teardown(() => lab.close())
-  for (const cell of [...partOf(KILLED, 2), ...partOf(FULL_DISKS, 2)]) {
+  for (const cell of [...partOf(KILLED, 3), ...partOf(FULL_DISKS, 2)]) {
     const { downMs, commands, config, faults } = await lab.run(cell)
     const name = Object.values(cell).join(' ')
     t.same(faults, [], `${name}: down ${downMs} ms, ${commands} commands, ${config}`)

@@ -1,6 +1,6 @@
 // Everything that the agent keeps in its state folder, damaged in every way: apply, the healing of drift and uninstall
-// work all the same, or say what they could not do; and it is told until somebody has looked at it. A run takes half of
-// the damages, the other half in the next turn; all with REGISTRY_TRUST_FULL=1.
+// work all the same, or say what they could not do; and it is told until somebody has looked at it. A run takes a third
+// of the damages, others in the next turn; all with REGISTRY_TRUST_FULL=1.
 import {
   existsSync,
   lstatSync,
@@ -76,7 +76,7 @@ t.test('whatever is damaged in the state folder, every command does its work', a
   const each = (parts: readonly string[]) =>
     parts.flatMap((part) => ways.map(([name, damage]) => ({ part, name, damage })))
   // The number of ways has no divisor in common with these, so that each part and each way is in every run.
-  for (const { part, name, damage } of [...partOf(each(PARTS), 2), ...partOf(each(OF_RESTARTS), 4)]) {
+  for (const { part, name, damage } of [...partOf(each(PARTS), 3), ...partOf(each(OF_RESTARTS), 4)]) {
     const prepare = () => {
       copyNode(start, root)
       const path = join(root, STATE, part)

@@ -1,7 +1,7 @@
 // The promise of the transaction, at every system call that touches the node: whatever fails there, and if the agent
 // dies there, the node is afterwards as before or as meant, nothing is left lying around, and the next run ends where
 // it was to end. REGISTRY_TRUST_THOROUGH=1 tries every call with every error, a larger number that many of them,
-// REGISTRY_TRUST_FULL=1 240 of all situations; the default is 30 of every second situation, others in the next turn.
+// REGISTRY_TRUST_FULL=1 240 of all situations; the default is 24 of every third situation, others in the next turn.
 // Each sample is spread over all calls.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -18,7 +18,7 @@ import { partOf } from '../../fixtures/turn.ts'
 const THOROUGH = Number(process.env['REGISTRY_TRUST_THOROUGH'] ?? 0)
 const ALL = THOROUGH === 1
 const EVERY_ERROR = THOROUGH > 0
-const SAMPLE = THOROUGH > 1 ? THOROUGH : process.env['REGISTRY_TRUST_FULL'] === '1' ? 240 : 30
+const SAMPLE = THOROUGH > 1 ? THOROUGH : process.env['REGISTRY_TRUST_FULL'] === '1' ? 240 : 24
 /** What was not reached counts as not tried. */
 const AT_LEAST = Math.min(200, (SAMPLE * 5) / 6)
 const AT_ONCE = 2
@@ -47,7 +47,7 @@ t.test('a call that fails, and a death at each call', async (t) => {
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const program = await bundleProgram(folder)
   const prepared: Prepared[] = []
-  for (const [index, scene] of (EVERY_ERROR ? scenes() : partOf(scenes(), 2)).entries())
+  for (const [index, scene] of (EVERY_ERROR ? scenes() : partOf(scenes(), 3)).entries())
     prepared.push(await prepare(scene, join(folder, String(index)), program))
   const all = prepared.flatMap((each) => each.faults.map((fault) => ({ each, fault })))
   // Most calls only open a folder on the way to another call.
