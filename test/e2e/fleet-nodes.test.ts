@@ -78,7 +78,12 @@ clusters.test(
 
     // A generation that only the live daemon refuses.
     await declared([FIRST])
-    await until(async () => (await fleetOf(component)).rollout.halted !== null, 'the roll-out is halted', 120_000, LOOK_MS)
+    await until(
+      async () => (await fleetOf(component)).rollout.halted !== null,
+      'the roll-out is halted',
+      120_000,
+      LOOK_MS,
+    )
     await until(isSettled(component, { 'rolled-back': 1, 'restart-pending': count - 1 }), 'the others wait')
     await sleep(1_500)
     const { rollout } = await fleetOf(component)
