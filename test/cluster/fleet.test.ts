@@ -234,9 +234,13 @@ clusters.test(
     await playDaemonSet(kubernetes, 2)
     await story.step('all_events >"$work/events.before"; declare_withdrawn')
     await agents.start(t)
+    let seen = ''
     const looking = setInterval(async () => {
       const canary = story.rolledBack()
       if (canary !== undefined) agents.machines.get(canary)?.takeBack()
+      const isSame = seen === agents.configOf()
+      seen = agents.configOf()
+      if (isSame) return
       const { body } = await kubernetes.request('GET', MAP)
       const { data = {} } = body as { readonly data?: { readonly [key: string]: string } }
       if (data['trust.yaml']?.includes('.invalid') === true) distrusted.add(digestOfConfigMap({ data }))

@@ -120,7 +120,7 @@ if (imageUnavailable() === undefined)
       for (const { mountPath, fails } of BY_PLAN) t.notMatch(answer, fails, `${mountPath}: not failing yet`)
     })
 
-    for (const { container, mountPath, feature, fails } of partOf(BY_PLAN, 4))
+    for (const { container, mountPath, feature, fails } of partOf(BY_PLAN, 5))
       t.test(`${container} without ${mountPath}: ${feature}`, async (t) => {
         const { answer } = await outcome(withoutMount(asCommand(spec, 'plan', '--json'), container, mountPath))
         t.match(answer, fails)
@@ -169,7 +169,7 @@ if (imageUnavailable() === undefined)
       },
     )
 
-    for (const { container, mountPath, feature, fails } of [...partOf(BY_APPLY, 2), LAST])
+    for (const { container, mountPath, feature, fails } of [...partOf(BY_APPLY, 4), LAST])
       t.test(`${container} without ${mountPath}: ${feature}`, async (t) => {
         const { code, answer } = await outcome(withoutMount(asCommand(spec, 'apply', '--json'), container, mountPath))
         t.not(code, 0)

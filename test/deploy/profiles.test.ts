@@ -2,13 +2,20 @@
 // it is told to. In the Pod of the profile "full" the commands of the runbooks are run.
 import t, { type Test } from 'tap'
 import { CriPod, type RunningContainer } from '../fixtures/deploy/cri-pod.ts'
-import { asCommand, deployedNode, untilStatus, withoutMount } from '../fixtures/deploy/deployed-node.ts'
+import {
+  asCommand,
+  type DeployedNode,
+  deployedNode,
+  untilStatus,
+  withoutMount,
+} from '../fixtures/deploy/deployed-node.ts'
 import { insideThePod } from '../fixtures/deploy/documented-commands.ts'
 import { imageUnavailable } from '../fixtures/deploy/image.ts'
 import { podSpec, render } from '../fixtures/deploy/objects.ts'
 import { contents, TRUST_FOLDERS } from '../fixtures/e2e/agent-on-node.ts'
 import { CONTAINERD_CONFIG, configForContainers } from '../fixtures/node/fixture-node.ts'
-import { eachSystemdGeneration, newestSystemdGeneration } from '../fixtures/node/node-tests.ts'
+import { eachSystemdGeneration } from '../fixtures/node/node-tests.ts'
+import { until } from '../fixtures/node/private-containerd.ts'
 import { defaultConfig, withConfigPath } from '../fixtures/node/sandbox-node.ts'
 
 const TOKEN = 'token-of-the-secret'
@@ -53,28 +60,17 @@ async function runsDocumentedCommands(t: Test, pod: CriPod): Promise<void> {
   })
 }
 
-if (imageUnavailable() === undefined) {
-  eachSystemdGeneration(t, 'hosts-proof: host directories alone, no restart', async (t, generation) => {
-    const config = withConfigPath(configForContainers(defaultConfig(generation)))
-    const { node, registry, pod: run } = await deployedNode(t, generation, { config })
-    const [pid, before] = [await node.containerdPid(), await contents(node, ...TRUST_FOLDERS.slice(1))]
-    t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
-    const spec = podSpec(await render('overlays/hosts-proof'))
-    const plan = (await run(asCommand(spec, 'plan', '--json'))).container('agent')
-    t.equal(await plan.ended(), 2)
-    t.match(await plan.output('stdout'), /"verdict": "passed"/, 'rehearsed, although nothing tells where containerd is')
-    const pod = await run(spec)
-    const { registries } = await untilStatus(pod.container('agent'), ({ state }) => state === 'converged')
-    t.match(registries, [{ state: 'trusted' }])
-    t.match(await node.pull(registry.reference()), { ok: true })
-    t.equal(await node.containerdPid(), pid, 'containerd was not restarted')
-    t.equal(await contents(node, ...TRUST_FOLDERS.slice(1)), before, 'the system store is as it was')
-    const write =
-      "import fs from 'node:fs'; try { fs.writeFileSync('/host/etc/containerd/config.toml', '') } catch (error) { console.log(error.code) }"
-    t.equal(await pod.container('agent').script(write), 'EROFS')
-  })
+const SIGTERM_BIT = 1n << 14n
 
-  newestSystemdGeneration(t, 'the other profiles, one after the other', async (t, generation) => {
+/** Whether it has a handler for SIGTERM (proc_pid_status(5), SigCgt). */
+async function catchesTerm(node: DeployedNode['node'], container: RunningContainer): Promise<boolean> {
+  const status = await node.readFile(`/proc/${await container.pid()}/status`)
+  const [, mask = '0'] = /^SigCgt:\s+([0-9a-f]+)$/m.exec(status) ?? []
+  return (BigInt(`0x${mask}`) & SIGTERM_BIT) !== 0n
+}
+
+if (imageUnavailable() === undefined) {
+  eachSystemdGeneration(t, 'the other profiles, one after the other', async (t, generation) => {
     const { node, witness, registry, configMaps, pod: run } = await deployedNode(t, generation)
     const [facts, tree] = [await witness.facts(), await contents(node, ...TRUST_FOLDERS)]
     t.test('plain-sidecars: the same for older clusters, whatever starts first', async (t) => {
@@ -102,16 +98,48 @@ if (imageUnavailable() === undefined) {
       t.equal(await contents(node, ...TRUST_FOLDERS), tree)
       t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
       t.same(await witness.facts(), facts)
+      // As process 1 of its container it would not notice the signal before it has asked for it.
+      await until(async () => await catchesTerm(node, pod.container('done')), 20_000)
       await pod.container('done').stop(20)
       t.match(await pod.container('done').status(), { exit_code: 0 })
       await pod.remove()
     })
 
-    t.test('hosts: without any socket, proved by rehearsal', async (t) => {
-      // The administrator has set config_path: this profile cannot.
+    t.test('hosts-proof: host directories alone, no restart', async (t) => {
+      // The administrator has set config_path: this profile and the next cannot.
       await node.stopContainerd()
       await node.writeFile(CONTAINERD_CONFIG, withConfigPath(configForContainers(defaultConfig(generation))))
       await node.startContainerd()
+      const [pid, before] = [await node.containerdPid(), await contents(node, ...TRUST_FOLDERS.slice(1))]
+      t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
+      const spec = podSpec(await render('overlays/hosts-proof'))
+      const planned = await run(asCommand(spec, 'plan', '--json'))
+      const plan = planned.container('agent')
+      t.equal(await plan.ended(), 2)
+      const rehearsed = 'rehearsed, although nothing tells where containerd is'
+      t.match(await plan.output('stdout'), /"verdict": "passed"/, rehearsed)
+      await planned.remove()
+      const pod = await run(spec)
+      const { registries } = await untilStatus(pod.container('agent'), ({ state }) => state === 'converged')
+      t.match(registries, [{ state: 'trusted' }])
+      t.match(await node.pull(registry.reference()), { ok: true })
+      t.equal(await node.containerdPid(), pid, 'containerd was not restarted')
+      t.equal(await contents(node, ...TRUST_FOLDERS.slice(1)), before, 'the system store is as it was')
+      const write =
+        "import fs from 'node:fs'; try { fs.writeFileSync('/host/etc/containerd/config.toml', '') } catch (error) { console.log(error.code) }"
+      t.equal(await pod.container('agent').script(write), 'EROFS')
+      await pod.remove()
+      const removal = await run(podSpec(await render('overlays/uninstall')))
+      t.match(
+        await removal.container('uninstall').status(),
+        { exit_code: 0 },
+        await removal.container('uninstall').log(),
+      )
+      t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
+      await removal.remove()
+    })
+
+    t.test('hosts: without any socket, proved by rehearsal', async (t) => {
       const pod = await run(podSpec(await render('overlays/hosts')))
       const { registries } = await untilStatus(pod.container('agent'), ({ state }) => state === 'converged')
       t.match(registries, [{ state: 'rehearsed', finding: { code: 'trusted' } }])
