@@ -1,5 +1,6 @@
 # Sourced by every script: installs the npm packages when they are missing and puts the repository's own Node 24 first.
 root=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
+machine_path=$PATH
 export PATH="$root/node_modules/.bin:$PATH"
 
 # Every script answers --help with the comment that it begins with, before it installs anything; one with own_help answers by itself.
@@ -24,6 +25,24 @@ ensure_packages() {
     echo "Node >= 24 is needed and is not in node_modules: run 'npm ci' (not with --omit=optional)" >&2
     exit 69
   }
+}
+
+# begin_fixtures [--demo | --full]: fetches the Debian packages of install-fixtures beside what the script does next. $fixtures is the
+# descriptor that tells its exit code once it has ended. What comes with npm is not in its PATH: npm may just be replacing it.
+begin_fixtures() {
+  exec {fixtures}< <(
+    code=0
+    PATH=$machine_path "$root/scripts/install-fixtures" "$@" >&2 || code=$?
+    echo "$code"
+  )
+  # A script that gives up leaves no apt-get behind.
+  trap "wait $! || :" EXIT
+}
+
+await_fixtures() {
+  local code
+  read -r code <&"$fixtures"
+  [ "$code" = 0 ] || exit "$code"
 }
 
 ensure_bundle() {

@@ -56,11 +56,14 @@ export function isUnit(file: string): boolean {
 }
 
 /**
- * The same files, those together that one process can run one after the other: of one folder below test/ the unit tests
+ * The same files, those together that one process can run one after the other: of one folder below test/ the unit tests,
  * and what else starts no machine. To start Node with tap and what a test imports takes longer than most of them.
  */
 export function together(files: readonly string[]): readonly (readonly string[])[] {
-  const groups = Map.groupBy(files, (file) => (canShare(file) ? dirname(file).split('/').slice(0, 2).join('/') : file))
+  const groups = Map.groupBy(files, (file) => {
+    if (!canShare(file)) return file
+    return `${dirname(file).split('/').slice(0, 2).join('/')} ${isUnit(file) ? 'unit' : 'node'}`
+  })
   return [...groups.values()]
 }
 
@@ -87,7 +90,9 @@ function reach(file: string, seen = new Set<string>()): ReadonlySet<string> {
 function importsOf(file: string): readonly string[] {
   const found = imports.get(file)
   if (found !== undefined) return found
-  const matches = [...readFileSync(join(ROOT, file), 'utf8').matchAll(IMPORT)]
+  // What is not there fails where it is run.
+  const text = existsSync(join(ROOT, file)) ? readFileSync(join(ROOT, file), 'utf8') : ''
+  const matches = [...text.matchAll(IMPORT)]
   const paths = matches.map(([, from, lazily]) => posix.join(posix.dirname(file), from ?? lazily ?? ''))
   imports.set(file, paths)
   return paths

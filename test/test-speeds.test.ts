@@ -1,5 +1,5 @@
 // Each test has one speed, told by what it imports: see scripts/test-files.ts.
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -69,3 +69,45 @@ t.test(
     t.same(listed({ REGISTRY_TRUST_FULL: '1' }), own)
   },
 )
+
+t.test('while the programs of the node tests are being installed unit tests run, and no others before', async (t) => {
+  const folder = join(import.meta.dirname, '../.tap/installing')
+  mkdirSync(folder, { recursive: true })
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const said = join(folder, 'said')
+  const write = (name: string, imports: string) => {
+    const test = `import t from 'tap'
+import { appendFileSync } from 'node:fs'
+${imports}
+appendFileSync(${JSON.stringify(said)}, '${name} ')
+t.test('${name}', async (t) => { t.ok(true) })`
+    writeFileSync(join(folder, `${name}.test.ts`), test)
+    return join(folder, `${name}.test.ts`)
+  }
+  const files = [
+    write(
+      'node',
+      "import { tellListening } from '../../test/fixtures/node/listening.ts'\nt.type(tellListening, 'function')",
+    ),
+    write('unit', ''),
+  ]
+  const run = (installing: string) => {
+    const command = `exec 7< <(${installing}); exec "$0" scripts/tap-run.ts --installed=7 "$@"`
+    const { stdout, status } = spawnSync('bash', ['-c', command, process.execPath, ...files], {
+      cwd: join(import.meta.dirname, '..'),
+      encoding: 'utf8',
+      env: { ...process.env, REGISTRY_TRUST_CACHE: folder, TAP: '' },
+    })
+    const ran = readFileSync(said, 'utf8')
+    rmSync(said)
+    return { stdout, status, ran }
+  }
+  const untilBothAreDone = `until [ -e '${said}' ]; do sleep 0.1; done; printf 'installed ' >>'${said}'; echo 0`
+  t.match(run(untilBothAreDone), { status: 0, ran: 'unit installed node ', stdout: /\n2 passed, 0 failed\n$/ })
+  t.match(run('echo 69'), {
+    status: 1,
+    ran: 'unit ',
+    stdout: /ended with 69.*node\.test\.ts\n.*\n1 passed, 1 failed\n$/s,
+  })
+  t.match(run('true'), { status: 1, ran: 'unit ', stdout: /was killed.*node\.test\.ts\n/ })
+})
