@@ -8,6 +8,10 @@ import { join } from 'node:path/posix'
 
 /** Copying them takes 2 ms; a file system that does not answer must not hold the agent. */
 const TIMEOUT_MS = 5_000
+/** From the kill to the end. */
+const END_MS = 1_000
+/** From the end to the end of what it wrote: never where somebody else holds its standard error. */
+const LAST_WORDS_MS = 200
 const MAX_OUTPUT = 2_000
 /** Descriptors of the child: the names of both files may come to mean others meanwhile. */
 const [ORIGINAL, STAGED] = ['/proc/self/fd/3', '/proc/self/fd/4']
@@ -71,14 +75,20 @@ function isExecutable(path: string): boolean {
 async function run(command: readonly string[], [from, to]: readonly [number, number]): Promise<string | undefined> {
   const [program = '', ...args] = [...command, ...ARGS]
   const child = spawn(program, args, { env: { LC_ALL: 'C' }, stdio: ['ignore', 'ignore', 'pipe', from, to] })
-  const timer = setTimeout(() => child.kill('SIGKILL'), TIMEOUT_MS)
+  const late = Promise.withResolvers<never>()
+  let timer = setTimeout(() => {
+    child.kill('SIGKILL')
+    // Not before the kernel lets it: a file system that does not answer may hold it for good.
+    timer = setTimeout(() => late.reject(new Error('cp cannot be ended: the file system does not answer')), END_MS)
+  }, TIMEOUT_MS)
   try {
-    const { code, signal, output } = await ended(child)
+    const { code, signal, output } = await Promise.race([ended(child), late.promise])
     if (code === 0) return undefined
     const said = output.trim().split('\n')[0]?.replaceAll(ORIGINAL, 'it').replaceAll(STAGED, 'the new file')
     return said || (signal === null ? `cp ended with ${code}` : `cp was ended by ${signal}`)
   } finally {
     clearTimeout(timer)
+    child.stderr?.destroy()
   }
 }
 
@@ -91,6 +101,10 @@ function ended(child: ChildProcess): Promise<Ended> {
     output = `${output}${text}`.slice(0, MAX_OUTPUT)
   })
   child.once('error', reject)
-  child.once('close', (code, signal) => resolve({ code, signal, output }))
+  child.once('exit', (code, signal) => {
+    const told = () => resolve({ code, signal, output })
+    const late = setTimeout(told, LAST_WORDS_MS)
+    child.once('close', told).once('close', () => clearTimeout(late))
+  })
   return promise
 }

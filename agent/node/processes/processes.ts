@@ -1,5 +1,8 @@
 // Who listens on a unix socket, from /proc (port Processes). The rule: what /proc does not show is "nobody", never an
 // error: in a Pod without the host's pid namespace the daemon cannot be seen.
+// This room: processes of the node, and programs that are run for a moment: the ports Processes and UnitLog.
+// Begin here; then short-run.ts (a program that answers at once).
+// May touch: /proc, read alone, but for `terminate`.
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { basename } from 'node:path/posix'
 import { setImmediate } from 'node:timers/promises'

@@ -1,6 +1,5 @@
 // Scratch folders of rehearsals. The rules: short names, because a unix socket path must fit into 107 bytes; for root
 // alone; removed with whatever is mounted below, and so are those that an agent which died left behind.
-import { execFile } from 'node:child_process'
 import {
   accessSync,
   constants,
@@ -16,11 +15,11 @@ import {
 import { open, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, normalize } from 'node:path/posix'
-import { promisify } from 'node:util'
 import { AgentError } from '../../model/errors.ts'
 import type { RehearsalScratch } from '../../model/ports.ts'
 import { reasonOf } from '../files/file-failure.ts'
 import { mounts } from '../files/mounts.ts'
+import { shortRun } from '../processes/short-run.ts'
 
 /** Nobody else's: what bears it is removed when it is old. */
 const PREFIX = 'registry-trust-'
@@ -31,6 +30,7 @@ const MAX_SOCKET_PATH = 107
 /** Holds the moment of its making, in milliseconds since the boot. */
 const BEGAN = '.began'
 const LEFTOVER_MS = 600_000
+const UMOUNT_MS = 5_000
 const MEMORY_FOLDER = '/dev/shm'
 /** What statfs(2) says of a tmpfs. */
 const TMPFS_MAGIC = 0x01021994
@@ -139,7 +139,7 @@ function uptimeMs(): number {
 }
 
 async function remove(folder: string): Promise<void> {
-  for (const mount of mountsBelow(folder)) await promisify(execFile)('umount', ['-l', mount])
+  for (const mount of mountsBelow(folder)) await shortRun('umount', ['-l', mount], { timeoutMs: UMOUNT_MS })
   await rm(folder, { recursive: true, force: true, maxRetries: 3 })
 }
 

@@ -2,13 +2,13 @@
 // capability, its own process group and bounded memory, dies with the agent, and leaves nothing behind; only
 // containerd's own words about its configuration count as a refusal: whatever else kept it from running is
 // REHEARSAL_UNAVAILABLE.
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path/posix'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import { AgentError } from '../../model/errors.ts'
 import type { CriClient, CriConnector, RehearsalDaemon, RehearsalRunner } from '../../model/ports.ts'
+import { shortRun } from '../processes/short-run.ts'
 import { isOwnTrouble, refusalOf } from './rehearsal-output.ts'
 import { rehearsalScratches } from './rehearsal-scratch.ts'
 
@@ -54,7 +54,7 @@ const VERSION_MS = 5_000
 /** `containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+b1`; upstream's builds write `v2.1.0`. */
 async function versionOf(binary: string): Promise<string> {
   try {
-    const { stdout } = await promisify(execFile)(binary, ['--version'], { timeout: VERSION_MS, env: {} })
+    const stdout = await shortRun(binary, ['--version'], { timeoutMs: VERSION_MS, env: {} })
     const version = stdout.trim().split(/\s+/)[2]
     if (version === undefined) throw new Error(`no version in "${stdout.trim().slice(0, 200)}"`)
     return version

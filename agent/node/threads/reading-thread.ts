@@ -16,6 +16,8 @@ export type ReadingThreadOptions = {
 }
 
 const YOUNG_MB = 4
+/** From the end that is asked for to the end. */
+const END_MS = 2_000
 
 export function readingThread({ program, heapMb = 64, patienceMs = 10_000 }: ReadingThreadOptions): ReadingThread {
   return (job, onNote) =>
@@ -31,12 +33,23 @@ export function readingThread({ program, heapMb = 64, patienceMs = 10_000 }: Rea
         resourceLimits: { maxOldGenerationSizeMb: heapMb, maxYoungGenerationSizeMb: YOUNG_MB },
       })
       let end: ReadingEnd = { ok: false, reason: 'its reader ended without an answer' }
+      let isGivenUp = false
+      const ended = () => {
+        clearTimeout(watchdog)
+        keepHeapAsItWas()
+        resolve(end)
+      }
       const giveUp = () => {
+        isGivenUp = true
         end = { ok: false, reason: `reading it takes longer than ${patienceMs / 1000} s` }
         void worker.terminate()
+        // A thread that waits in the kernel, as for a mount that hangs, does not end before the kernel answers.
+        watchdog = setTimeout(ended, END_MS)
+        worker.unref()
       }
       let watchdog = setTimeout(giveUp, patienceMs)
       worker.on('message', (message: ThreadMessage) => {
+        if (isGivenUp) return
         clearTimeout(watchdog)
         watchdog = setTimeout(giveUp, patienceMs)
         if ('answer' in message) end = { ok: true, value: message.answer }
@@ -46,10 +59,6 @@ export function readingThread({ program, heapMb = 64, patienceMs = 10_000 }: Rea
         const isMemory = error.code === 'ERR_WORKER_OUT_OF_MEMORY'
         end = { ok: false, reason: isMemory ? `reading it takes more than ${heapMb} MB of memory` : error.message }
       })
-      worker.on('exit', () => {
-        clearTimeout(watchdog)
-        keepHeapAsItWas()
-        resolve(end)
-      })
+      worker.on('exit', ended)
     })
 }

@@ -100,3 +100,18 @@ async function copied(t: Test, root: string, own: readonly string[]): Promise<st
   if (reason === undefined) t.equal(attributesOf(to), attributesOf(from))
   return reason
 }
+
+t.test('a cp that has left somebody behind with its output, and one that does not end, hold up nobody', async (t) => {
+  const folder = t.testdir({ original: 'x' })
+  const left = join(folder, 'left')
+  writeFileSync(left, '#!/bin/sh\nsetsid sleep 20 &\n', { mode: 0o755 })
+  const endless = join(folder, 'endless')
+  writeFileSync(endless, '#!/bin/sh\nsetsid sleep 20 &\nsleep 20\n', { mode: 0o755 })
+  const staged = await open(join(folder, 'staged'), 'w')
+  t.teardown(() => staged.close())
+  const began = performance.now()
+  t.equal(await attributeCopier({ root: '/', own: [left] })(join(folder, 'original'), staged), undefined)
+  t.match(await attributeCopier({ root: '/', own: [endless] })(join(folder, 'original'), staged), /ended by SIGKILL/)
+  const took = performance.now() - began
+  t.ok(took < 12_000, `${Math.round(took)} ms`)
+})
