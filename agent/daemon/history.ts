@@ -174,23 +174,27 @@ function runtimeOf(run: Run | undefined): RuntimeIdentity | null {
   return { name: 'containerd', version: run.facts.version, socket: run.facts.socket }
 }
 
-/** `advisories`: drift that was seen beside the runs; `now`: monotonic. */
+/**
+ * `advisories`: drift that was seen beside the runs; `now`: monotonic; `waits`: what the run under way waits for, where
+ * it takes long.
+ */
 export function statusOf(
   memory: Memory,
   state: AgentState,
   { node, version }: StatusIdentity,
   advisories: readonly DriftStatus[],
   now: number,
+  waits: readonly string[] = [],
 ): NodeStatus {
   const { desired, run, configProblems, silent } = memory
-  const overdue = overdueProblems(memory, now)
+  const overdue = overdueProblems(memory, now, waits)
   const drift = allDrift(memory, state, advisories)
   return {
     node,
     version,
     mode: desired?.mode ?? 'enforce',
     generation: desired?.generation ?? '',
-    state: overdue.length > 0 ? 'failed' : nodeState(memory, state, drift),
+    state: isUnknown(memory, now) ? 'failed' : nodeState(memory, state, drift),
     containerd: {
       version: run?.facts?.version ?? null,
       socket: run?.facts?.socket ?? null,
@@ -222,11 +226,18 @@ export function statusOf(
 }
 
 /** What was seen longer ago is not known to be so any more. */
-function overdueProblems({ desired, run, seenAt }: Memory, now: number): readonly Problem[] {
+function isUnknown({ desired, run, seenAt }: Memory, now: number): boolean {
+  if (desired === undefined || seenAt === undefined || run?.outcome === 'failed') return false
+  return now - seenAt > desired.drift.resyncMs + OVERDUE_MS
+}
+
+/** A restart that waits for a known time makes the next look due then, which may be long before the resync. */
+function overdueProblems({ desired, run, seenAt }: Memory, now: number, waits: readonly string[]): readonly Problem[] {
   if (desired === undefined || seenAt === undefined || run?.outcome === 'failed') return []
   const ageMs = now - seenAt
-  if (ageMs <= desired.drift.resyncMs + OVERDUE_MS) return []
-  return [problem('RECONCILE_OVERDUE', `the node was last looked at ${Math.round(ageMs / 1000)} s ago`)]
+  if (ageMs <= Math.min(desired.drift.resyncMs, run?.restartWaitMs ?? Number.POSITIVE_INFINITY) + OVERDUE_MS) return []
+  const why = waits.length === 0 ? '' : `; the look under way waits for ${waits.join(', ')}`
+  return [problem('RECONCILE_OVERDUE', `the node was last looked at ${Math.round(ageMs / 1000)} s ago${why}`)]
 }
 
 function anchorsOf(desired: DesiredState | undefined, state: AgentState): NodeStatus['anchors'] {

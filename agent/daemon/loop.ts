@@ -28,8 +28,11 @@ import {
 } from './history.ts'
 import { type Checks, livenessOf, readinessOf } from './readiness.ts'
 import { tellAdvisories, tellConfig, tellRun } from './telling.ts'
+import { namedPorts, Waits } from './waits.ts'
 
 const BUSY_PAUSE_MS = 200
+/** A turn that takes longer is told in the log, and what it waits for; again after twice the time. */
+const SLOW_MS = 30_000
 
 /** What the loop tells of itself; the composition root feeds metrics from it. */
 export type LoopEvents = {
@@ -75,6 +78,7 @@ export function startLoop(options: LoopOptions): Loop {
 
 export class Loop {
   readonly #options: LoopOptions
+  readonly #waits: Waits
   #memory: Memory = NOTHING_REMEMBERED
   #state: AgentState = EMPTY_STATE
   #pending: Pending = { ...NOTHING_PENDING, look: true }
@@ -85,6 +89,8 @@ export class Loop {
   #isStopped = false
   #running: Promise<void> = Promise.resolve()
   #runStartedAt: number | undefined
+  /** When it is to wake by itself; undefined while it does not sleep. */
+  #wakesAt: number | undefined
   #firstEndedAt: number | undefined
   readonly #firstTurn = Promise.withResolvers<void>()
   #lastTold = ''
@@ -92,7 +98,8 @@ export class Loop {
   readonly #detected = detectedDrift()
 
   constructor(options: LoopOptions) {
-    this.#options = options
+    this.#waits = new Waits(options.ports.clock)
+    this.#options = { ...options, ports: namedPorts(options.ports, this.#waits) }
   }
 
   start(): void {
@@ -105,7 +112,8 @@ export class Loop {
   }
 
   status(): NodeStatus {
-    return statusOf(this.#memory, this.#state, this.#options.identity, this.#advisories(), this.#now())
+    const waits = this.#waits.longest()
+    return statusOf(this.#memory, this.#state, this.#options.identity, this.#advisories(), this.#now(), waits)
   }
 
   #advisories(): readonly DriftStatus[] {
@@ -152,7 +160,8 @@ export class Loop {
   }
 
   liveness(): Checks {
-    return livenessOf(this.#runStartedAt, this.#options.isBlind?.(), this.#now())
+    const turn = { startedAt: this.#runStartedAt, dueAt: this.#wakesAt }
+    return livenessOf(turn, this.#options.isBlind?.(), this.#now())
   }
 
   /** Ends after the run under way; the node stays as it is. */
@@ -180,6 +189,8 @@ export class Loop {
     this.#pending = NOTHING_PENDING
     const startedAt = this.#now()
     this.#runStartedAt = startedAt
+    const ended = new AbortController()
+    void this.#tellSlow(startedAt, ended.signal)
     try {
       const isResync = this.#resync.at <= startedAt
       const isAnew = isResync || byHand
@@ -195,8 +206,20 @@ export class Loop {
       this.#options.events.onRun(run, { detected: [], healed: [], durationMs: now - startedAt })
       this.#resync = { ...this.#resync, at: resyncAfter(run, 0, now, this.#resync).at }
     } finally {
+      ended.abort()
       this.#runStartedAt = undefined
       this.#publish()
+    }
+  }
+
+  /** Beside the turn, until it has ended: what hangs says nothing itself. */
+  async #tellSlow(startedAt: number, signal: AbortSignal): Promise<void> {
+    const { clock, log } = this.#options.ports
+    for (let afterMs = SLOW_MS; ; afterMs *= 2) {
+      await clock.sleep(startedAt + afterMs - this.#now(), { signal }).catch(() => undefined)
+      if (signal.aborted) return
+      const underWayMs = Math.round(this.#now() - startedAt)
+      log.warn('reconcile-slow', { underWayMs, waitsFor: this.#waits.longest() })
     }
   }
 
@@ -210,7 +233,7 @@ export class Loop {
 
   async #readConfig(options: LookOptions): Promise<void> {
     const { events, loadConfig, ports } = this.#options
-    const loaded = await loadConfig(options)
+    const loaded = await this.#waits.during('the configuration', loadConfig(options))
     const problems = loaded.ok ? loaded.refused : loaded.problems
     events.onConfig(problems.length === 0)
     tellConfig(ports.log, loaded, this.#memory)
@@ -275,7 +298,9 @@ export class Loop {
   async #idle(): Promise<void> {
     const { clock } = this.#options.ports
     const ms = waitMs(this.#memory, this.#resync.at, this.#now())
+    this.#wakesAt = this.#now() + ms
     await clock.sleep(ms, { signal: this.#wake.signal }).catch(() => undefined)
+    this.#wakesAt = undefined
     if (this.#memory.desired === undefined) this.#pending = { ...this.#pending, look: true }
     this.#wake = new AbortController()
   }

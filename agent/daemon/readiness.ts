@@ -29,11 +29,21 @@ export function readinessOf(memory: Memory, firstEndedAt: number | undefined, no
   ])
 }
 
+export type Turn = {
+  /** Of the run under way; undefined: none is. */
+  readonly startedAt: number | undefined
+  /** When the loop, which sleeps, is to wake by itself. */
+  readonly dueAt: number | undefined
+}
+
 /** `blind`: why only a new process can do the work; undefined: nothing is. */
-export function livenessOf(runStartedAt: number | undefined, blind: string | undefined, now: number): Checks {
-  const underWayMs = now - (runStartedAt ?? now)
+export function livenessOf({ startedAt, dueAt }: Turn, blind: string | undefined, now: number): Checks {
+  const [underWayMs, lateMs] = [now - (startedAt ?? now), now - (dueAt ?? now)]
+  const seconds = (ms: number) => `${Math.round(ms / 1000)} s`
+  const why =
+    lateMs > STUCK_MS ? `a look was due ${seconds(lateMs)} ago` : `a run has been under way for ${seconds(underWayMs)}`
   return all([
-    check('loop', underWayMs <= STUCK_MS, `a run has been under way for ${Math.round(underWayMs / 1000)} s`),
+    check('loop', Math.max(underWayMs, lateMs) <= STUCK_MS, why),
     check('mounts', blind === undefined, blind ?? ''),
   ])
 }

@@ -157,7 +157,10 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
     'An edited file did not keep its access list, extended attributes or label.',
     'No GNU cp on the node; attributes that only more rights can set.',
   ),
-  RECONCILE_OVERDUE: text('The node was not looked at for longer than a resync.', 'A hanging disk or socket.'),
+  RECONCILE_OVERDUE: text(
+    'The node was not looked at although that has been due for a minute.',
+    'A hanging disk or socket.',
+  ),
   AUDIT_NOT_WRITTEN: text('A line of audit.jsonl could not be written.', 'A full disk, a wrong owner.'),
   ROLLBACK_BLOCKED: text('The last transaction cannot be rolled back.', 'Its files were changed since.'),
   RESTART_UNAVAILABLE: text(

@@ -9,7 +9,7 @@ import {
   resyncAfter,
   waitMs,
 } from '../../agent/daemon/due.ts'
-import { type Memory, NOTHING_REMEMBERED, type RegistryMemory } from '../../agent/daemon/history.ts'
+import { type Memory, NOTHING_REMEMBERED, type RegistryMemory, statusOf } from '../../agent/daemon/history.ts'
 import { type FindingCode, finding } from '../../agent/model/finding.ts'
 import type { Run } from '../../agent/model/run.ts'
 import { EMPTY_STATE } from '../../agent/model/state.ts'
@@ -101,4 +101,18 @@ t.test('the input is new until a run has planned for its generation', async (t) 
   t.ok(isNewInput(memory(undefined, { run: planned('older') })))
   t.notOk(isNewInput(memory(undefined, { run: planned(wanted.generation) })))
   t.notOk(isNewInput(memory(undefined, { desired: undefined, run: undefined })))
+})
+
+t.test('a node that nobody looks at when a look is due is told, with what the look waits for', async (t) => {
+  const waiting = { ...RUN, restartPending: 'less than a minute ago', restartWaitMs: 60_000 }
+  const at = (seconds: number, run: Run) =>
+    statusOf(memory(undefined, { run, seenAt: 0 }), EMPTY_STATE, { node: 'n', version: '0' }, [], seconds * 1000, [
+      'store.save for 50 s',
+    ])
+  t.match(at(119, waiting), { state: 'restart-pending', problems: [] })
+  const message = 'the node was last looked at 121 s ago; the look under way waits for store.save for 50 s'
+  t.match(at(121, waiting), { state: 'restart-pending', problems: [{ code: 'RECONCILE_OVERDUE', message }] })
+  const resync = wanted.drift.resyncMs / 1000
+  t.match(at(resync + 59, RUN), { problems: [] })
+  t.match(at(resync + 61, RUN), { state: 'failed', problems: [{ code: 'RECONCILE_OVERDUE' }] })
 })

@@ -5,7 +5,9 @@ import t, { type Test } from 'tap'
 import { startLoop } from '../../agent/daemon/loop.ts'
 import { keptCertificates } from '../../agent/daemon/watch/kept-certificates.ts'
 import type { DesiredState } from '../../agent/model/desired-state.ts'
+import type { Clock } from '../../agent/model/ports.ts'
 import type { AgentState } from '../../agent/model/state.ts'
+import { systemClock } from '../../agent/node/clock.ts'
 import { nodeFiles } from '../../agent/node/files/files.ts'
 import { readCertificates } from '../../agent/telemetry/certificate-samples.ts'
 import { until } from '../fixtures/node/private-containerd.ts'
@@ -154,4 +156,52 @@ t.test('the certificates of every target are told, and read again only when they
   t.equal(readCertificates(found)[0]?.labels.subject_CN, 'Root')
   t.equal(await kept(owned()), undefined, 'nothing new')
   t.same(await kept({}), [], 'what is given back is told no longer')
+})
+
+/** A hundred times as fast as the clock of the machine. */
+function fastClock(): Clock {
+  const clock = systemClock()
+  return {
+    now: () => clock.now(),
+    monotonic: () => clock.monotonic() * 100,
+    sleep: (ms, options) => clock.sleep(ms / 100, options),
+  }
+}
+
+t.test('a look that waits for a disk is told with what it waits for, until it goes on', async (t) => {
+  const root = join(t.testdir(), 'node')
+  layOut(root)
+  const told: object[] = []
+  const ports = scratchPorts(root)
+  const disk = Promise.withResolvers<void>()
+  const { ledger } = ports.restarts
+  const loop = startLoop({
+    identity: { node: 'n', version: '0' },
+    address: undefined,
+    consentUnrehearsed: false,
+    loadConfig: async () => ({ ok: true, desired: WANTED, problems: [], refused: [], lastGood: new Map() }),
+    ports: {
+      ...ports,
+      clock: fastClock(),
+      log: { ...ports.log, warn: (event, fields) => event === 'reconcile-slow' && told.push(fields ?? {}) },
+      restarts: { ...ports.restarts, ledger: { ...ledger, read: () => disk.promise.then(() => ledger.read()) } },
+    },
+    events: { onConfig() {}, onRun() {}, onProofs() {}, onStatus() {} },
+  })
+  t.teardown(() => loop.stop())
+  await until(() => told.length === 2)
+  const waitsFor = [/^restarts\.ledger\.read for \d+ s$/]
+  t.match(told, [{ waitsFor }, { waitsFor }])
+  const [first, second] = told as { underWayMs: number }[]
+  // A timer may be early by a millisecond, which here is a tenth of a second.
+  t.ok((first?.underWayMs ?? 0) > 29_500 && (second?.underWayMs ?? 0) > 59_500, JSON.stringify(told))
+  t.equal(loop.liveness().ready, true, 'not stuck yet')
+  await until(() => !loop.liveness().ready)
+  t.match(loop.liveness().checks, [{ name: 'loop', message: /a run has been under way for 6\d\d s/ }, {}])
+  disk.resolve()
+  await loop.firstTurn()
+  const count = told.length
+  await until(() => loop.status().state === 'converged')
+  t.match(loop.liveness(), { ready: true })
+  t.equal(told.length, count, 'nothing is told of what has ended')
 })
