@@ -160,6 +160,13 @@ function runtimeFinding({ error }: Run): Finding {
   return finding(code, error?.message ?? 'containerd does not answer')
 }
 
+export type Looking = {
+  /** When the loop began, monotonic. */
+  readonly since: number
+  /** What the run under way waits for, where it takes long. */
+  readonly waits: readonly string[]
+}
+
 export type StatusIdentity = { readonly node: string; readonly version: string }
 
 /** Above the resync interval: a run with many registries that do not answer takes its time. */
@@ -174,20 +181,17 @@ function runtimeOf(run: Run | undefined): RuntimeIdentity | null {
   return { name: 'containerd', version: run.facts.version, socket: run.facts.socket }
 }
 
-/**
- * `advisories`: drift that was seen beside the runs; `now`: monotonic; `waits`: what the run under way waits for, where
- * it takes long.
- */
+/** `advisories`: drift that was seen beside the runs; `now`: monotonic. */
 export function statusOf(
   memory: Memory,
   state: AgentState,
   { node, version }: StatusIdentity,
   advisories: readonly DriftStatus[],
   now: number,
-  waits: readonly string[] = [],
+  looking: Looking,
 ): NodeStatus {
   const { desired, run, configProblems, silent } = memory
-  const overdue = overdueProblems(memory, now, waits)
+  const overdue = overdueProblems(memory, now, looking)
   const drift = allDrift(memory, state, advisories)
   return {
     node,
@@ -231,13 +235,23 @@ function isUnknown({ desired, run, seenAt }: Memory, now: number): boolean {
   return now - seenAt > desired.drift.resyncMs + OVERDUE_MS
 }
 
-/** A restart that waits for a known time makes the next look due then, which may be long before the resync. */
-function overdueProblems({ desired, run, seenAt }: Memory, now: number, waits: readonly string[]): readonly Problem[] {
-  if (desired === undefined || seenAt === undefined || run?.outcome === 'failed') return []
-  const ageMs = now - seenAt
-  if (ageMs <= Math.min(desired.drift.resyncMs, run?.restartWaitMs ?? Number.POSITIVE_INFINITY) + OVERDUE_MS) return []
+/**
+ * A restart that waits for a known time makes the next look due then, which may be long before the resync; the first
+ * look is due at once.
+ */
+function overdueProblems({ desired, run, seenAt }: Memory, now: number, { since, waits }: Looking): readonly Problem[] {
+  if (desired === undefined || run?.outcome === 'failed') return []
+  const ageMs = now - (seenAt ?? since)
+  const dueMs =
+    seenAt === undefined ? 0 : Math.min(desired.drift.resyncMs, run?.restartWaitMs ?? Number.POSITIVE_INFINITY)
+  if (ageMs <= dueMs + OVERDUE_MS) return []
+  const seconds = `${Math.round(ageMs / 1000)} s`
+  const what =
+    seenAt === undefined
+      ? `the first look at the node began ${seconds} ago`
+      : `the node was last looked at ${seconds} ago`
   const why = waits.length === 0 ? '' : `; the look under way waits for ${waits.join(', ')}`
-  return [problem('RECONCILE_OVERDUE', `the node was last looked at ${Math.round(ageMs / 1000)} s ago${why}`)]
+  return [problem('RECONCILE_OVERDUE', `${what}${why}`)]
 }
 
 function anchorsOf(desired: DesiredState | undefined, state: AgentState): NodeStatus['anchors'] {

@@ -79,6 +79,7 @@ export function startLoop(options: LoopOptions): Loop {
 export class Loop {
   readonly #options: LoopOptions
   readonly #waits: Waits
+  readonly #since: number
   #memory: Memory = NOTHING_REMEMBERED
   #state: AgentState = EMPTY_STATE
   #pending: Pending = { ...NOTHING_PENDING, look: true }
@@ -99,6 +100,7 @@ export class Loop {
 
   constructor(options: LoopOptions) {
     this.#waits = new Waits(options.ports.clock)
+    this.#since = options.ports.clock.monotonic()
     this.#options = { ...options, ports: namedPorts(options.ports, this.#waits) }
   }
 
@@ -112,8 +114,8 @@ export class Loop {
   }
 
   status(): NodeStatus {
-    const waits = this.#waits.longest()
-    return statusOf(this.#memory, this.#state, this.#options.identity, this.#advisories(), this.#now(), waits)
+    const looking = { since: this.#since, waits: this.#waits.longest() }
+    return statusOf(this.#memory, this.#state, this.#options.identity, this.#advisories(), this.#now(), looking)
   }
 
   #advisories(): readonly DriftStatus[] {

@@ -105,13 +105,20 @@ t.test('the input is new until a run has planned for its generation', async (t) 
 
 t.test('a node that nobody looks at when a look is due is told, with what the look waits for', async (t) => {
   const waiting = { ...RUN, restartPending: 'less than a minute ago', restartWaitMs: 60_000 }
-  const at = (seconds: number, run: Run) =>
-    statusOf(memory(undefined, { run, seenAt: 0 }), EMPTY_STATE, { node: 'n', version: '0' }, [], seconds * 1000, [
-      'store.save for 50 s',
-    ])
+  const at = (seconds: number, run: Run | undefined) =>
+    statusOf(
+      memory(undefined, { run, seenAt: run === undefined ? undefined : 0 }),
+      EMPTY_STATE,
+      { node: 'n', version: '0' },
+      [],
+      seconds * 1000,
+      { since: 0, waits: ['store.save for 50 s'] },
+    )
   t.match(at(119, waiting), { state: 'restart-pending', problems: [] })
   const message = 'the node was last looked at 121 s ago; the look under way waits for store.save for 50 s'
   t.match(at(121, waiting), { state: 'restart-pending', problems: [{ code: 'RECONCILE_OVERDUE', message }] })
+  t.match(at(59, undefined), { problems: [] })
+  t.match(at(61, undefined), { problems: [{ message: /^the first look at the node began 61 s ago; .* store\.save/ }] })
   const resync = wanted.drift.resyncMs / 1000
   t.match(at(resync + 59, RUN), { problems: [] })
   t.match(at(resync + 61, RUN), { state: 'failed', problems: [{ code: 'RECONCILE_OVERDUE' }] })
