@@ -1,6 +1,6 @@
 // The command that restarts containerd: recorded, written to the ledger and to the audit log, then given.
 import { AgentError, asAgentError } from '../model/errors.ts'
-import { LONGEST_START_MS } from './machine.ts'
+import { COMMAND_MS, LONGEST_START_MS } from './machine.ts'
 import type { MachinePorts, OwnRecord } from './own-record.ts'
 
 export class RestartCommand {
@@ -8,6 +8,7 @@ export class RestartCommand {
   readonly #own: OwnRecord
   #underWay: Promise<void> | undefined
   #failed: AgentError | undefined
+  #signalledAt: number | undefined
 
   constructor(ports: MachinePorts, own: OwnRecord) {
     this.#ports = ports
@@ -17,6 +18,15 @@ export class RestartCommand {
   /** Its end is worth a look at once; undefined: none is under way. */
   get underWay(): Promise<void> | undefined {
     return this.#underWay
+  }
+
+  /**
+   * What is seen may be of before it. Since it was recorded a slow disk may have taken longer than any patience: of a
+   * signal counts when it was given.
+   */
+  get mayBeUnseen(): boolean {
+    if (this.#underWay !== undefined) return true
+    return this.#signalledAt !== undefined && this.#ports.clock.monotonic() - this.#signalledAt < COMMAND_MS
   }
 
   /** Why it was not taken; what counts is what is seen, and this is said for the reason. */
@@ -77,5 +87,6 @@ export class RestartCommand {
       throw new AgentError('RESTART_REFUSED', `several processes listen on ${socket}; none was signalled`)
     // None: it is down already, and its supervisor starts it by itself.
     if (owner !== undefined) processes?.terminate(owner.pid)
+    this.#signalledAt = this.#ports.clock.monotonic()
   }
 }

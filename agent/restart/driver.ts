@@ -183,7 +183,7 @@ export class Machine {
     const { clock, files, restarts } = this.#ports
     const { configFile, phase, bootId } = this.#own.now
     // Asked first: of a command that ends meanwhile the effect may not be seen yet.
-    const isCommandUnderWay = this.#command.underWay !== undefined
+    const isCommandUnderWay = this.#command.mayBeUnseen
     const [daemon, config, isKept] = await Promise.all([
       asksDaemon(this.#own.now) ? this.#watch.look(this.#own.now) : NOT_LOOKED,
       files.readFollowing(configFile).then((state) => configOf(state, this.#own.now)),

@@ -26,7 +26,7 @@ export const LONGEST_SIGNAL_START_MS = 90_000
 /** systemd gives ExecStartPre, the daemon and ExecStartPost the limit each. */
 const PARTS_OF_A_START = 3
 /** A command that was recorded and shows no effect after so long was never given: whoever recorded it is gone. */
-const COMMAND_MS = 2_000
+export const COMMAND_MS = 2_000
 /** One that was given and not answered; a busy node, or a restarter that stands still. */
 const LONGEST_COMMAND_MS = 60_000
 /** From "active" to a CRI that answers, where systemd does not wait for it (Type=simple). */
