@@ -191,6 +191,7 @@ export class Loop {
     this.#pending = NOTHING_PENDING
     const startedAt = this.#now()
     this.#runStartedAt = startedAt
+    this.#waits.begin()
     const ended = new AbortController()
     void this.#tellSlow(startedAt, ended.signal)
     try {
@@ -221,7 +222,7 @@ export class Loop {
       await clock.sleep(startedAt + afterMs - this.#now(), { signal }).catch(() => undefined)
       if (signal.aborted) return
       const underWayMs = Math.round(this.#now() - startedAt)
-      log.warn('reconcile-slow', { underWayMs, waitsFor: this.#waits.longest() })
+      log.warn('reconcile-slow', { underWayMs, waitsFor: this.#waits.longest(), spent: this.#waits.spent() })
     }
   }
 
@@ -235,7 +236,7 @@ export class Loop {
 
   async #readConfig(options: LookOptions): Promise<void> {
     const { events, loadConfig, ports } = this.#options
-    const loaded = await this.#waits.during('the configuration', loadConfig(options))
+    const loaded = await this.#waits.during('the configuration', '', loadConfig(options))
     const problems = loaded.ok ? loaded.refused : loaded.problems
     events.onConfig(problems.length === 0)
     tellConfig(ports.log, loaded, this.#memory)

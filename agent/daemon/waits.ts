@@ -5,6 +5,7 @@ import type { RunPorts } from '../model/run-ports.ts'
 
 /** Younger ones come and go. */
 const LEAST_MS = 5_000
+const LEAST_SPENT_MS = 1_000
 const MOST_TOLD = 5
 const MOST_CHARACTERS = 200
 
@@ -13,19 +14,40 @@ type Wait = { readonly what: string; readonly since: number }
 export class Waits {
   readonly #clock: Pick<Clock, 'monotonic'>
   readonly #underWay = new Set<Wait>()
+  /** Milliseconds, by the name of the call. */
+  #spent = new Map<string, { readonly ms: number; readonly calls: number }>()
 
   constructor(clock: Pick<Clock, 'monotonic'>) {
     this.#clock = clock
   }
 
-  async during<T>(what: string, work: Promise<T>): Promise<T> {
-    const wait = { what, since: this.#clock.monotonic() }
+  /** Another run: what earlier ones waited for is over. */
+  begin(): void {
+    this.#spent = new Map()
+  }
+
+  /** `name` of the call, `about` what: a path. */
+  async during<T>(name: string, about: string, work: Promise<T>): Promise<T> {
+    const wait = { what: about === '' ? name : `${name} ${about}`, since: this.#clock.monotonic() }
     this.#underWay.add(wait)
     try {
       return await work
     } finally {
       this.#underWay.delete(wait)
+      const { ms, calls } = this.#spent.get(name) ?? { ms: 0, calls: 0 }
+      this.#spent.set(name, { ms: ms + this.#clock.monotonic() - wait.since, calls: calls + 1 })
     }
+  }
+
+  /** By all calls that have ended, longest first: `store.save 12 s in 3 calls`. A slow disk hangs in no single one. */
+  spent(): readonly string[] {
+    return [...this.#spent]
+      .filter(([, { ms }]) => ms >= LEAST_SPENT_MS)
+      .sort(([, one], [, other]) => other.ms - one.ms)
+      .slice(0, MOST_TOLD)
+      .map(
+        ([name, { ms, calls }]) => `${name} ${Math.round(ms / 1000)} s in ${calls} ${calls === 1 ? 'call' : 'calls'}`,
+      )
   }
 
   /** Oldest first: `store.save for 31 s`. */
@@ -80,8 +102,8 @@ function named<T extends object>(what: string, port: T, waits: Waits): T {
     const call = (...args: readonly unknown[]): unknown => {
       const result: unknown = Reflect.apply(value, port, args)
       const [first] = args
-      const told = typeof first === 'string' ? `${name} ${first}` : name
-      return result instanceof Promise ? waits.during(told.slice(0, MOST_CHARACTERS), result) : result
+      const about = typeof first === 'string' ? first.slice(0, MOST_CHARACTERS) : ''
+      return result instanceof Promise ? waits.during(name, about, result) : result
     }
     return [key, call]
   })
