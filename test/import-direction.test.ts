@@ -30,7 +30,7 @@ const MAY_IMPORT: { readonly [folder: string]: readonly string[] } = {
   telemetry: ['model'],
 }
 const RIM = ['node', 'cluster', 'telemetry']
-const IMPORT = /^(import|export)( type)?\b[^'"]*?from '(\.[^']+)'|\bimport\('(\.[^']+)'\)/gm
+const IMPORT = /^(?:import|export)( type)?\b[^'"]*?from '(\.[^']+)'|^import '(\.[^']+)'|\bimport\('(\.[^']+)'\)/gm
 
 /** One import line, by the files' paths below agent/. */
 type Arrow = { readonly from: string; readonly to: string; readonly isType: boolean }
@@ -39,12 +39,20 @@ function arrows(): readonly Arrow[] {
   const root = new URL('../agent/', import.meta.url).pathname
   const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
   return files.flatMap((file) =>
-    [...readFileSync(`${root}${file}`, 'utf8').matchAll(IMPORT)].map((match) => ({
+    importsIn(readFileSync(`${root}${file}`, 'utf8')).map(({ path, isType }) => ({
       from: file,
-      to: posix.join(posix.dirname(file), match[3] ?? match[4] ?? ''),
-      isType: match[2] !== undefined,
+      to: posix.join(posix.dirname(file), path),
+      isType,
     })),
   )
+}
+
+/** Every form of import: of names, of types alone, for its effect, when it is needed, of a type in place, passed on. */
+function importsIn(text: string): readonly { readonly path: string; readonly isType: boolean }[] {
+  return [...text.matchAll(IMPORT)].map(([, type, ...paths]) => ({
+    path: paths.find((path) => path !== undefined) ?? '',
+    isType: type !== undefined,
+  }))
 }
 
 /** The folder right below agent/ that a file lies in; `main` for the files of agent/ itself. */
@@ -105,6 +113,24 @@ t.test('no files and no folders import each other in a circle', async (t) => {
   )
   t.same(between(posix.dirname), [], 'folders')
   t.same(between(partOf), [], 'the folders right below agent/')
+})
+
+t.test('an import is found in each of its forms', async (t) => {
+  const text = `import { a, type A } from './names.ts'
+import type { B } from './types.ts'
+import {
+  c,
+} from './lines.ts'
+import './effect.ts'
+import { d } from 'node:fs'
+export { e } from './passed-on.ts'
+export type F = import('./in-place.ts').F
+const later = await import('./later.ts')
+`
+  t.same(
+    importsIn(text).map(({ path, isType }) => `${path}${isType ? ' (type)' : ''}`),
+    ['./names.ts', './types.ts (type)', './lines.ts', './effect.ts', './passed-on.ts', './in-place.ts', './later.ts'],
+  )
 })
 
 t.test('an arrow back is found', async (t) => {
