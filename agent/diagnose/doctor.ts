@@ -19,7 +19,7 @@ import type { CriClient, MountPoint } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
 import type { DriftStatus, RuntimeIdentity } from '../model/status.ts'
 import type { TargetAilment } from '../model/target.ts'
-import { observeContainerd, observeOffline } from '../reconcile/observe/containerd.ts'
+import { observeContainerd, observeWithoutRuntime } from '../reconcile/observe/containerd.ts'
 import { proveDeclared } from '../reconcile/prove/prove.ts'
 import { isProved } from '../reconcile/prove/pull.ts'
 import { rehearse } from '../reconcile/rehearse/rehearse.ts'
@@ -28,7 +28,7 @@ import { desiredOnCrio } from '../reconcile/run/beside-crio.ts'
 import { makePlan } from '../reconcile/run/planning.ts'
 import { TARGETS } from '../targets/targets.ts'
 import { examineCrio } from './crio.ts'
-import { missingRights } from './missing-mounts.ts'
+import { missingMounts } from './missing-mounts.ts'
 import { staleRoots } from './stale-roots.ts'
 
 export type Severity = TargetAilment['severity']
@@ -64,7 +64,7 @@ export async function examine(
   const rights = (facts?: ContainerdFacts, plan?: Plan, asked = wanted) => {
     const hasRuntime = address !== NO_RUNTIME
     const { hostPath } = ports.files
-    const found = missingRights({
+    const found = missingMounts({
       desired: asked,
       facts,
       plan,
@@ -143,7 +143,7 @@ type Look =
 async function observeRuntime(address: string | undefined, { restart }: DesiredState, ports: RunPorts): Promise<Look> {
   if (address !== NO_RUNTIME) return observeContainerd({ address, unit: restart.unit }, ports)
   try {
-    return { state: 'ready', facts: await observeOffline(restart.unit, ports), cri: undefined }
+    return { state: 'ready', facts: await observeWithoutRuntime(restart.unit, ports), cri: undefined }
   } catch (thrown) {
     return { state: 'down', socket: undefined, error: asAgentError(thrown) }
   }

@@ -128,7 +128,7 @@ export class Machine {
   async drive({ commits, isPatient = false }: { commits: boolean; isPatient?: boolean }): Promise<Driven> {
     for (;;) {
       if (this.#own.isLost) throw new TakenOver()
-      const evidence = await this.#look()
+      const evidence = await this.#gatherEvidence()
       const action = decide(this.#own.now, evidence)
       if (action.do === 'record' && action.change.phase === 'committed') {
         const { beganAt, text } = evidence.daemon
@@ -179,13 +179,13 @@ export class Machine {
     }
   }
 
-  async #look(): Promise<RestartEvidence> {
+  async #gatherEvidence(): Promise<RestartEvidence> {
     const { clock, files, restarts } = this.#ports
     const { configFile, phase, bootId } = this.#own.now
     // Asked first: of a command that ends meanwhile the effect may not be seen yet.
     const isCommandUnderWay = this.#command.underWay !== undefined
     const [daemon, config, isKept] = await Promise.all([
-      asksDaemon(this.#own.now) ? this.#watch.look(this.#own.now) : NOT_LOOKED,
+      asksDaemon(this.#own.now) ? this.#watch.observe(this.#own.now) : NOT_LOOKED,
       files.readFollowing(configFile).then((state) => configOf(state, this.#own.now)),
       restarts.isKept(configFile),
     ])

@@ -16,12 +16,12 @@ export type DaemonPorts = {
 /** What is asked of CRI here. */
 export type CriAnswers = Pick<CriClient, 'version' | 'status' | 'containerStart' | 'close'>
 
-export type DaemonWatch = { look(record: RestartRecord): Promise<DaemonEvidence> }
+export type DaemonWatch = { observe(record: RestartRecord): Promise<DaemonEvidence> }
 
 export function watchDaemon(ports: DaemonPorts): DaemonWatch {
   const bySignal = watchProcess(ports)
   return {
-    look: (record) => (record.unit === undefined ? bySignal(record) : byUnit(record, record.unit, ports.systemd)),
+    observe: (record) => (record.unit === undefined ? bySignal(record) : byUnit(record, record.unit, ports.systemd)),
   }
 }
 

@@ -15,7 +15,7 @@ import { nothingDesired } from '../../model/desired-state.ts'
 import { AgentError } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import { NO_RUNTIME } from '../../model/observed-state.ts'
-import { observeContainerd, observeOffline } from '../../reconcile/observe/containerd.ts'
+import { observeContainerd, observeWithoutRuntime } from '../../reconcile/observe/containerd.ts'
 import { planRun } from '../../reconcile/run/entry.ts'
 import { planJson } from '../output/run.ts'
 import type { Wiring } from '../wiring.ts'
@@ -98,9 +98,9 @@ function factsOnce({ options, ports }: Wiring, loaded: LoadResult): () => Promis
   const { restart } = loaded.ok ? loaded.desired : nothingDesired(undefined)
   const observe = async () => {
     const { containerdAddress: address } = options
-    if (address === NO_RUNTIME) return observeOffline(restart.unit, ports)
+    if (address === NO_RUNTIME) return observeWithoutRuntime(restart.unit, ports)
     const seen = await observeContainerd({ address, unit: restart.unit }, ports)
-    if (seen.state === 'down') return observeOffline(restart.unit, ports)
+    if (seen.state === 'down') return observeWithoutRuntime(restart.unit, ports)
     seen.cri.close()
     return seen.facts
   }

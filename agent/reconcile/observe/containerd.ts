@@ -152,7 +152,7 @@ async function missingSandboxImage(facts: ContainerdFacts, cri: CriClient): Prom
 }
 
 /** What can be known of containerd without its socket: its binary and its configuration file. Throws AgentError. */
-export async function observeOffline(
+export async function observeWithoutRuntime(
   unit: string,
   ports: ObservePorts & { readonly runner: RehearsalRunner },
 ): Promise<ContainerdFacts> {

@@ -11,7 +11,7 @@ import { awaitQuiet, QUIET_PATIENCE_BY_HAND_MS, QUIET_PATIENCE_MS } from './idle
 import { outsideWindow } from './maintenance-window.ts'
 import { chooseRestart, type RestartWay, rememberRuntime } from './restart.ts'
 
-export type Permission =
+export type RestartDecision =
   | {
       readonly allowed: true
       readonly way: Exclude<RestartWay, { kind: 'none' }>
@@ -24,10 +24,10 @@ export type Permission =
 /** For what passes by itself and announces itself to nobody: a pull under way, a full disk. A grant is a file event. */
 const ASK_AGAIN_MS = 60_000
 
-export async function mayRestart(context: Context, rehearsal: Rehearsal, reason: string): Promise<Permission> {
+export async function checkRestart(context: Context, rehearsal: Rehearsal, reason: string): Promise<RestartDecision> {
   const { desired, facts, cri, options, ports } = context
-  const no = (reason: string): Permission => ({ allowed: false, reason })
-  const soon = (reason: string): Permission => ({ allowed: false, reason, waitMs: ASK_AGAIN_MS })
+  const no = (reason: string): RestartDecision => ({ allowed: false, reason })
+  const soon = (reason: string): RestartDecision => ({ allowed: false, reason, waitMs: ASK_AGAIN_MS })
   const way = await chooseRestart(desired.restart, facts, ports)
   if (way.kind === 'none') return no(way.reason)
   if (rehearsal.verdict === 'not-rehearsed' && !options.consentUnrehearsed)

@@ -36,7 +36,7 @@ export async function awaitQuiet(
   const seen: Seen = new Map()
   let wasBusy = false
   for (;;) {
-    const busy = await look(cri, clock, seen, signal)
+    const busy = await reasonToWait(cri, clock, seen, signal)
     if (busy === undefined && !wasBusy) return undefined
     // Between two layers of one image there is a moment without any: what was busy has to be quiet twice.
     wasBusy = busy !== undefined
@@ -46,7 +46,7 @@ export async function awaitQuiet(
   }
 }
 
-async function look(
+async function reasonToWait(
   cri: CriClient,
   clock: Clock,
   seen: Seen,

@@ -22,9 +22,9 @@ import { adopt, isForgetful, tellUnsure } from './adopt.ts'
 import { applyTo } from './apply.ts'
 import { applyFilesAlone, type FilesAloneContext, planFilesAlone } from './files-alone.ts'
 import { makePlan } from './planning.ts'
-import { foresee } from './preflight.ts'
+import { preflight } from './preflight.ts'
 import { repair, settleAbandoned } from './repair.ts'
-import { applyOffline, type OfflineContext, planOffline } from './without-runtime.ts'
+import { applyWithoutRuntime, type NoRuntimeContext, planWithoutRuntime } from './without-runtime.ts'
 
 /** Where containerd at this socket has its configuration, as far as that can be told without asking it. */
 function configFileAt(socket: string): string {
@@ -56,7 +56,7 @@ async function remembered({ store }: RunPorts): Promise<Pick<Run, 'state' | 'pro
 }
 
 async function planFor(state: AgentState, desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  if (options.address === NO_RUNTIME) return planOffline({ desired, state, options, ports })
+  if (options.address === NO_RUNTIME) return planWithoutRuntime({ desired, state, options, ports })
   const seen = await observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
   if (seen.state === 'down')
     return planFilesAlone({ desired, state, options, ports, runtime: seen.runtime }, seen.error)
@@ -77,7 +77,7 @@ async function planFor(state: AgentState, desired: DesiredState, options: RunOpt
         ...NOTHING_APPLIED,
       }
     }
-    const { planned, rehearsal, changes, problems } = await foresee(whole, {
+    const { planned, rehearsal, changes, problems } = await preflight(whole, {
       desired,
       state,
       facts,
@@ -120,7 +120,8 @@ const MOST_TRIES = 3
 
 /** One transaction. Every end is an outcome; it throws only when `options.signal` ends it before the first write. */
 export async function applyRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  const once = () => withNode(desired, options, ports, applyTo, { offline: applyOffline, alone: applyFilesAlone })
+  const once = () =>
+    withNode(desired, options, ports, applyTo, { withoutRuntime: applyWithoutRuntime, alone: applyFilesAlone })
   return orFailed(() => withSandboxImage(() => planningAnew(once)), options, ports)
 }
 
@@ -162,7 +163,7 @@ export async function planningAnew(once: () => Promise<Run>): Promise<Run> {
 }
 
 type NodeWork = {
-  readonly offline?: (context: OfflineContext) => Promise<Run>
+  readonly withoutRuntime?: (context: NoRuntimeContext) => Promise<Run>
   /** What is done where containerd does not answer; absent: nothing. */
   readonly alone?: (context: FilesAloneContext, error: AgentError) => Promise<Run>
   /** After this run nothing is left to remember. */
@@ -177,7 +178,7 @@ export async function withNode(
   options: RunOptions,
   given: RunPorts,
   work: (context: Context) => Promise<Run>,
-  { offline = needsRuntime, alone = nothingAlone, isLast = () => false, adoptFor = desired }: NodeWork = {},
+  { withoutRuntime = needsRuntime, alone = nothingAlone, isLast = () => false, adoptFor = desired }: NodeWork = {},
 ): Promise<Run> {
   const lock = await acquire(given, options.signal)
   let forget = false
@@ -191,7 +192,7 @@ export async function withNode(
     const { files, through, reads } = recordReads(given.files)
     const memory = given.memory === undefined ? undefined : recordedMemory(given.memory, through)
     const ports = { ...given, files, reads, memory }
-    if (options.address === NO_RUNTIME) return await told(await offline({ desired, state, options, ports }))
+    if (options.address === NO_RUNTIME) return await told(await withoutRuntime({ desired, state, options, ports }))
     const observe = () =>
       observeContainerd(
         { address: options.address, unit: desired.restart.unit },
@@ -245,7 +246,7 @@ async function asideProblems({ store }: RunPorts): Promise<readonly Problem[]> {
   return paths.map((path) => problem('STATE_SET_ASIDE', `${path} was damaged and is set aside`))
 }
 
-async function needsRuntime({ state }: OfflineContext): Promise<Run> {
+async function needsRuntime({ state }: NoRuntimeContext): Promise<Run> {
   return down(
     state,
     new AgentError(

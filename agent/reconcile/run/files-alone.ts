@@ -38,7 +38,7 @@ const LOOK_MS = 2_000
 /** What would change without containerd. `error`: why it does not answer. */
 export async function planFilesAlone(given: FilesAloneContext, error: AgentError): Promise<Run> {
   const context = onRuntime(given)
-  const { state, planned, problems } = await foresee(context)
+  const { state, planned, problems } = await planAlone(context)
   const base = { state, planned, proofs: [], ...NOTHING_APPLIED, ...runtimeOf(context) }
   const why = missed(context, error)
   return why === undefined
@@ -53,7 +53,7 @@ export async function planFilesAlone(given: FilesAloneContext, error: AgentError
 export async function applyFilesAlone(given: FilesAloneContext, error: AgentError): Promise<Run> {
   const context = onRuntime(given)
   const { desired, options, ports } = context
-  const { state, planned, problems: found } = await foresee(context)
+  const { state, planned, problems: found } = await planAlone(context)
   options.signal?.throwIfAborted()
   const why = missed(context, error)
   const problems = [...(why === undefined ? [] : [problem(why.code, why.message)]), ...found]
@@ -166,29 +166,29 @@ function remember(
   return why === undefined ? kept : { ...kept, generation: state.generation }
 }
 
-async function foresee(context: FilesAloneContext): Promise<Foreseen> {
-  const foreseen = await foreseeSpared(context)
+async function planAlone(context: FilesAloneContext): Promise<PlannedAlone> {
+  const alone = await planSpared(context)
   const { runtime, state, ports } = context
-  if (runtime === undefined) return foreseen
-  const { plan } = foreseen.planned
+  if (runtime === undefined) return alone
+  const { plan } = alone.planned
   const unread = await unreadMirrors(runtime, plan, state, ports)
   const warnings = [...plan.warnings, ...inexpressible(context.desired), ...(unread === undefined ? [] : [unread])]
-  return { ...foreseen, planned: { ...foreseen.planned, plan: { ...plan, warnings } } }
+  return { ...alone, planned: { ...alone.planned, plan: { ...plan, warnings } } }
 }
 
-async function foreseeSpared(context: FilesAloneContext): Promise<Foreseen> {
-  const first = await foreseeAll(context)
+async function planSpared(context: FilesAloneContext): Promise<PlannedAlone> {
+  const first = await planAll(context)
   const { desired, options, ports } = context
   if (options.allowOrphan === true) return first
   const spared = await sparedByDistrust(first.planned.plan, desired, ports)
   if (spared.problems.length === 0) return first
-  const kept = await foreseeAll({ ...context, desired: spared.desired })
+  const kept = await planAll({ ...context, desired: spared.desired })
   return { ...kept, problems: [...kept.problems, ...spared.problems] }
 }
 
-type Foreseen = Pick<Run, 'state' | 'problems'> & { readonly planned: Planned }
+type PlannedAlone = Pick<Run, 'state' | 'problems'> & { readonly planned: Planned }
 
-async function foreseeAll(context: FilesAloneContext): Promise<Foreseen> {
+async function planAll(context: FilesAloneContext): Promise<PlannedAlone> {
   const { desired, state, options, ports } = context
   const targets = (ports.targets ?? TARGETS).filter(({ isReadByContainerd }) => !isReadByContainerd)
   const plan = async (unverified: ReadonlySet<string>) =>

@@ -23,7 +23,7 @@ const BEFORE_DEADLINE_MS = 2_000
  * What the plan would do, tried before anything is written: by the rehearsal, against what each registry is now. For
  * `plan` too.
  */
-export async function foresee(whole: Planned, given: Context): Promise<Foreseen> {
+export async function preflight(whole: Planned, given: Context): Promise<Preflight> {
   const { planned, context, problems: spared } = await withoutOrphaningDistrust(whole, given)
   const { desired, facts, options, ports } = context
   const [rehearsal, before] = await Promise.all([
@@ -123,7 +123,7 @@ type Candidate = {
   readonly problems: readonly Problem[]
 }
 
-export type Foreseen = Candidate & {
+export type Preflight = Candidate & {
   /** What is carried out: without the anchors that containerd could not load. */
   readonly desired: DesiredState
   readonly before: ReadonlyMap<string, ProofResult>
