@@ -23,7 +23,7 @@ type Schema = {
 
 type Key = { readonly path: string; readonly schema: Schema; readonly isRequired: boolean }
 
-export function configReference(schema: Schema = TRUST_SCHEMA as Schema): string {
+function configReference(schema: Schema = TRUST_SCHEMA as Schema): string {
   const lines = [...keysOf(schema, '')].map(
     ({ path, schema: key, isRequired }) =>
       `| \`${path}\` | ${kindOf(key)} | ${isRequired ? 'required' : defaultOf(key)} | ${cell(key.description ?? '')} |`,

@@ -119,7 +119,7 @@ function digestOf(content: Content): string {
 }
 
 /** Undefined while one of the anchors cannot be used. */
-export function contentOf({ format, key, anchors }: Publication, desired: DesiredState): Content | undefined {
+function contentOf({ format, key, anchors }: Publication, desired: DesiredState): Content | undefined {
   if (format === 'bundle') {
     const wanted =
       anchors === undefined ? systemAnchors(desired) : desired.anchors.filter(({ name }) => anchors.includes(name))

@@ -109,7 +109,7 @@ type CredentialFiles =
   /** A service account token as the password (OpenShift); the user name does not matter there. */
   | { readonly kind: 'token'; readonly usernamePath?: string; readonly tokenPath: string }
 
-export const CAPABILITIES = ['pull', 'resolve', 'push'] as const
+const CAPABILITIES = ['pull', 'resolve', 'push'] as const
 export type Capability = (typeof CAPABILITIES)[number]
 
 /** An endpoint that is asked before the registry itself. */

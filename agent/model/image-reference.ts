@@ -3,7 +3,7 @@
 
 /** A tag that no registry has: asking for it proves DNS, TLS trust, name and login without moving a byte. */
 export const PROBE_REPOSITORY = 'registry-trust/probe'
-export const PROBE_TAG = 'does-not-exist'
+const PROBE_TAG = 'does-not-exist'
 
 /** `HOST/registry-trust/probe:does-not-exist` */
 export function probeReference(host: string): string {

@@ -120,7 +120,7 @@ async function fetchIssuers(
   return []
 }
 
-export function questionOf(registry: string, trust: Trust, sight: TlsSight, now: number): ChainQuestion {
+function questionOf(registry: string, trust: Trust, sight: TlsSight, now: number): ChainQuestion {
   const { host } = targetOf(registry)
   return { registry, host, chain: sight.chain, now, ...trust }
 }

@@ -22,7 +22,7 @@ export type Action =
 
 /** Where systemd has no limit for a start (TimeoutStartSec=infinity), or there is no systemd. */
 export const LONGEST_START_MS = 10 * 60_000
-export const LONGEST_SIGNAL_START_MS = 90_000
+const LONGEST_SIGNAL_START_MS = 90_000
 /** systemd gives ExecStartPre, the daemon and ExecStartPost the limit each. */
 const PARTS_OF_A_START = 3
 /** A command that was recorded and shows no effect after so long was never given: whoever recorded it is gone. */

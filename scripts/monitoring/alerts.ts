@@ -7,7 +7,7 @@ import { ADVISORY_KINDS, type DriftKind } from '../../agent/model/plan.ts'
 import { m } from './metric-names.ts'
 
 /** Every alert has its page below this address. */
-export const RUNBOOK_BASE = 'https://github.com/registry-trust/registry-trust-agent/blob/main/docs/runbooks/'
+const RUNBOOK_BASE = 'https://github.com/registry-trust/registry-trust-agent/blob/main/docs/runbooks/'
 
 /** The job under which the agents are scraped; the PodMonitor and the scrape configuration set it. */
 export const JOB = 'registry-trust'

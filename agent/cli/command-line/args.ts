@@ -21,7 +21,7 @@ import {
 } from './flags.ts'
 import { commandHelp, generalHelp } from './help.ts'
 
-export const EXIT_USAGE = 64
+const EXIT_USAGE = 64
 
 export type Options = {
   /** Words after the command, e.g. the image of `explain`. */

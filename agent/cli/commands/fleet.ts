@@ -143,7 +143,7 @@ function publisher({ options, ports, log }: Wiring) {
   }
 }
 
-export async function ownNamespace({ options, inputs }: Wiring): Promise<string> {
+async function ownNamespace({ options, inputs }: Wiring): Promise<string> {
   if (options.namespace !== undefined) return options.namespace
   const file = await inputs.read(NAMESPACE_FILE, { maxBytes: 300 })
   return file.kind === 'file' ? file.bytes.toString('utf8').trim() : 'registry-trust'

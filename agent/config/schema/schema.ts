@@ -10,7 +10,7 @@ import { fleet } from './fleet.ts'
 import { anchorName, anchorNames, bool, duration, enabled, fileName, fingerprint, objectName } from './parts.ts'
 
 export const MAX_REGISTRIES = 1000
-export const MAX_ANCHORS = 500
+const MAX_ANCHORS = 500
 
 const headers = {
   description: 'Sent with every request to this endpoint. Credentials do not belong here.',

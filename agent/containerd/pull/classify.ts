@@ -314,15 +314,3 @@ const RULES: readonly Rule[] = [
 function isCertificateRule(rule: Rule): boolean {
   return CERTIFICATE_RULES.includes(rule)
 }
-
-/**
- * containerd skips verification for loopback registries (1.7 and 2.x) or speaks plain HTTP to them (1.6), so a pull
- * from one
- * proves nothing about trust.
- */
-export function isLoopbackReference(host: string): boolean {
-  const name = host.startsWith('[') ? host.replace(/^\[(.*)\](?::\d+)?$/, '$1') : host.replace(/:\d+$/, '')
-  if (name === 'localhost') return true
-  if (/^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(name)) return true
-  return /^(?:0{0,4}:){1,7}0{0,3}1$/.test(name)
-}

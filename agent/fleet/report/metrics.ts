@@ -5,7 +5,7 @@ import type { FleetPicture } from '../state/picture.ts'
 import { FLEET_STATES } from '../state/verdict.ts'
 import { generationsOf, registriesOf } from './report.ts'
 
-export const PHASES = ['pending', 'granted', 'done', 'failed'] as const
+const PHASES = ['pending', 'granted', 'done', 'failed'] as const
 
 export type FleetMetrics = {
   readonly contentType: string

@@ -73,7 +73,7 @@ export function fleetState({ summary, isUnreachable, isCurrent, isGranted, isOve
   return state === 'drifted' ? 'drifted' : 'trusted'
 }
 
-export function untrustedCount({ untrusted, untrustedMore }: NodeSummary): number {
+function untrustedCount({ untrusted, untrustedMore }: NodeSummary): number {
   return untrusted.length + untrustedMore
 }
 

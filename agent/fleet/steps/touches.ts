@@ -7,7 +7,7 @@ import type { FleetNote, NodeLabels } from '../../model/fleet.ts'
 import type { SeenPod } from '../../model/fleet-cluster.ts'
 import type { RolloutRecord } from '../state/record.ts'
 
-export const GRANT_TTL_SECONDS = 120
+const GRANT_TTL_SECONDS = 120
 
 export type Touch = { readonly pod: SeenPod; readonly note: string; readonly isGrant: boolean }
 

@@ -31,7 +31,7 @@ export type DecodeOptions = {
 }
 
 export const ANCHOR_MAX_BYTES = 1024 * 1024
-export const ANCHOR_MAX_CERTIFICATES = 500
+const ANCHOR_MAX_CERTIFICATES = 500
 
 const MAX_BASE64_LAYERS = 2
 const MAX_REPORTED = 20

@@ -4,7 +4,7 @@ import type { CriClient, NodeFiles, Processes, Systemd } from '../../model/ports
 import { CRIO, CRIO_CONFIG, CRIO_DROP_INS, CRIO_UNIT, reloadsRegistries } from '../../targets/certs-d/crio.ts'
 
 /** /var/run is a link to /run nearly everywhere: the same socket under two names. */
-export const CRIO_SOCKETS = ['/run/crio/crio.sock', '/var/run/crio/crio.sock'] as const
+const CRIO_SOCKETS = ['/run/crio/crio.sock', '/var/run/crio/crio.sock'] as const
 
 const CALL_MS = 5_000
 

@@ -3,10 +3,9 @@
 // nowhere.
 import { classifyPull } from '../../containerd/pull/classify.ts'
 import { atMost } from '../../model/at-most.ts'
-import type { DesiredState, Registry } from '../../model/desired-state.ts'
+import type { Registry } from '../../model/desired-state.ts'
 import { type Finding, finding, isLoginFailure, provesTrust } from '../../model/finding.ts'
 import { hostPart, isProbeReference, probeReference, probeReferenceBeside } from '../../model/image-reference.ts'
-import { registryOf } from '../../model/lookup.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { Login, LoginFor } from '../../model/run-ports.ts'
@@ -176,8 +175,4 @@ function failed(registry: Registry, reference: string, result: Parameters<typeof
 export function isProved(proof: ProofResult): boolean {
   if (proof.level === 'pull' && proof.finding.code === 'not-found') return false
   return provesTrust(proof.finding.code) && !isLoginFailure(proof.finding.code)
-}
-
-export function findRegistry(desired: DesiredState, host: string): Registry | undefined {
-  return registryOf(desired.registries, host)
 }

@@ -61,7 +61,7 @@ export function planBlocklist(
   }
 }
 
-export function blocklistPath(folder: string, fingerprint: string): string {
+function blocklistPath(folder: string, fingerprint: string): string {
   return `${folder}/registry-trust-${fingerprint.slice('sha256:'.length, 'sha256:'.length + 32)}.pem`
 }
 
