@@ -13,7 +13,7 @@ import type { AgentState } from '../../model/state.ts'
 import { rootsInPem, SYSTEM } from '../../pki/chain/roots.ts'
 import { namesReadByContainerd, namesServingHosts, TARGETS } from '../../targets/targets.ts'
 import { readSystemRoots } from '../observe/system-roots.ts'
-import { isHealing, rememberHeals, withoutFights, withoutHealing } from '../plan/drift.ts'
+import { isHealing, rememberHeals } from '../plan/drift.ts'
 import { proveByHandshake, proveTls } from '../prove/handshake.ts'
 import { Transaction } from '../transaction/transaction.ts'
 import { isUndone } from '../transaction/undo-report.ts'
@@ -22,6 +22,7 @@ import { desiredOnCrio, inexpressible, lostBy, proveByRuntime, trustedNow, unrea
 import { sparedByDistrust } from './judgements/orphaning-distrust.ts'
 import { rememberSystemAnchors } from './judgements/withdrawn-anchors.ts'
 import { makePlan } from './planning.ts'
+import { settle, wouldOrphan } from './preflight.ts'
 
 export type FilesAloneContext = {
   readonly desired: DesiredState
@@ -197,23 +198,8 @@ async function planAll(context: FilesAloneContext): Promise<PlannedAlone> {
   const lost = options.allowOrphan === true ? [] : await lostHosts(first, context)
   if (lost.length === 0) return { state, planned: first, problems: first.plan.problems }
   const kept = await plan(new Set(lost.map(({ host }) => host)))
-  const orphaned = lost.map(({ host, finding }) =>
-    problem(
-      'ANCHOR_WOULD_ORPHAN',
-      `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
-    ),
-  )
+  const orphaned = lost.map(({ host, finding }) => wouldOrphan(host, finding))
   return { state, planned: kept, problems: [...kept.plan.problems, ...orphaned] }
-}
-
-function settle(planned: Planned, { desired, state, options, ports }: FilesAloneContext): Planned {
-  if (options.byHand) return planned
-  const { plan } = planned
-  const { kept, problems, conflicts } = desired.drift.heal
-    ? withoutFights(plan.changes, state, desired, ports.clock.now())
-    : withoutHealing(plan.changes, state, desired)
-  const leftOut = plan.changes.filter((change) => !kept.includes(change))
-  return { ...planned, plan: { ...plan, changes: kept, problems: [...plan.problems, ...problems] }, leftOut, conflicts }
 }
 
 /** Registries that the CA file now in their host folder verifies, and the declared anchors do not. */

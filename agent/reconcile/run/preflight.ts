@@ -72,7 +72,10 @@ async function withoutUnloadable(
 }
 
 /** Leaves out drift that is to be reported only, and what someone else keeps changing back. */
-export function settle(planned: Planned, { desired, state, options, ports }: Context): Planned {
+export function settle(
+  planned: Planned,
+  { desired, state, options, ports }: Pick<Context, 'desired' | 'state' | 'options' | 'ports'>,
+): Planned {
   if (options.byHand) return planned
   const { plan } = planned
   const { problems, conflicts, ...settled } = desired.drift.heal
@@ -142,12 +145,7 @@ async function keepTrust(
   const { desired, state, facts, options, ports } = context
   const lost = lostHosts(await foretold(first.rehearsal, context), before)
   if (lost.size === 0 || options.allowOrphan === true) return first
-  const orphaned = [...lost].map(([host, finding]) =>
-    problem(
-      'ANCHOR_WOULD_ORPHAN',
-      `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
-    ),
-  )
+  const orphaned = [...lost].map(([host, finding]) => wouldOrphan(host, finding))
   const problems = [...first.problems, ...orphaned]
   const unverified = new Set(lost.keys())
   const { migrateAll = false } = options
@@ -166,6 +164,10 @@ async function keepTrust(
   const restart = { required: false, reason: '' }
   const harmless = changes.filter(({ target }) => target !== 'containerd-config')
   return { ...first, planned: { ...first.planned, plan: { ...plan, restart } }, changes: harmless, problems }
+}
+
+export function wouldOrphan(host: string, { message }: Finding): Problem {
+  return problem('ANCHOR_WOULD_ORPHAN', `${host} is trusted now; with the anchors declared it would not be: ${message}`)
 }
 
 /** What the planned anchors do for each registry: as the rehearsal pulled, or else as a handshake of our own tells. */
