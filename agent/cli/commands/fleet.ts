@@ -7,7 +7,7 @@ import { kubernetesApi } from '../../cluster/kubernetes-api.ts'
 import { publishAll } from '../../cluster/publish.ts'
 import { digestOfConfigMap } from '../../config/config-digest.ts'
 import { loadOwnSettings } from '../../config/own-settings.ts'
-import { type Controller, createController } from '../../fleet/controller.ts'
+import { Controller } from '../../fleet/controller.ts'
 import { createOwnConfig } from '../../fleet/own-config.ts'
 import { createFleetMetrics } from '../../fleet/report/metrics.ts'
 import { fleetReport } from '../../fleet/report/report.ts'
@@ -54,7 +54,7 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
   await config.read()
   const { settings, hosts } = config
   const problem = () => config.problem() ?? controller.problem()
-  const controller: Controller = createController({
+  const controller: Controller = new Controller({
     ...{ api, me: node, settings, hosts, clock, log },
     client: agentClient({ certificate: () => agentsCertificate(wiring) }),
     newId: () => randomBytes(8).toString('hex'),
