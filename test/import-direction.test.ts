@@ -30,6 +30,22 @@ const MAY_IMPORT: { readonly [folder: string]: readonly string[] } = {
   telemetry: ['model'],
 }
 const RIM = ['node', 'cluster', 'telemetry']
+
+/** Modules of Node.js by which a program reaches what is outside of it, but for what only reads a text. */
+const OUTSIDE = /^node:(fs|fs\/promises|child_process|net|http|https|http2|tls|dns|dgram|os|worker_threads)$/
+const READS_TEXT = new Set(['isIP', 'isIPv4', 'isIPv6', 'BlockList'])
+/** Who may, beside the ports in node/ and cluster/, and what for. */
+const TOUCHES: { readonly [file: string]: string } = {
+  'main.ts': 'the name of the machine, and where the state folder really lies',
+  'main-reader.ts': 'its parent thread',
+  'http/client.ts': 'asks an agent for its status',
+  'http/certificate.ts': 'tries a certificate before it is served',
+  'sidecar/restarter.ts': 'listens on its own socket',
+  'sidecar/lifelines.ts': 'listens on its own socket',
+  'sidecar/unix-socket.ts': 'makes the socket of a sidecar',
+  'telemetry/line-output.ts': 'writes the log lines',
+  'telemetry/process-metrics.ts': 'reads what /proc tells of this process',
+}
 const IMPORT = /^(?:import|export)( type)?\b[^'"]*?from '(\.[^']+)'|^import '(\.[^']+)'|\bimport\('(\.[^']+)'\)/gm
 
 /** One import line, by the files' paths below agent/. */
@@ -113,6 +129,31 @@ t.test('no files and no folders import each other in a circle', async (t) => {
   )
   t.same(between(posix.dirname), [], 'folders')
   t.same(between(partOf), [], 'the folders right below agent/')
+})
+
+/** What it imports by name of modules that reach outside; types reach nothing. */
+function outsideOf(text: string): readonly string[] {
+  return [...text.matchAll(/^import (?!type )(\{[^}]*\}|[^'{]+) from '(node:[^']+)'/gm)]
+    .filter(
+      ([, names = '', module = '']) => OUTSIDE.test(module) && !namesIn(names).every((name) => READS_TEXT.has(name)),
+    )
+    .map(([, , module = '']) => module)
+}
+
+function namesIn(clause: string): readonly string[] {
+  const names = clause.replace(/[{}]/g, '').split(',')
+  return names.map((name) => name.trim()).filter((name) => name !== '' && !name.startsWith('type '))
+}
+
+t.test('only the rim reaches outside', async (t) => {
+  const root = new URL('../agent/', import.meta.url).pathname
+  const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+  const reaching = files.filter((file) => outsideOf(readFileSync(root + file, 'utf8')).length > 0)
+  const beside = reaching.filter((file) => !['node', 'cluster'].includes(partOf(file)))
+  t.ok(reaching.length > 30, 'the imports were found')
+  t.same(beside.toSorted(), Object.keys(TOUCHES).toSorted())
+  t.same(outsideOf("import { isIP, type Socket } from 'node:net'\nimport type { Stats } from 'node:fs'\n"), [])
+  t.same(outsideOf("import { connect, isIP } from 'node:net'\nimport fs from 'node:fs'\n"), ['node:net', 'node:fs'])
 })
 
 t.test('an import is found in each of its forms', async (t) => {

@@ -67,6 +67,11 @@ export function withNames(text: string, wanted: readonly HostsName[]): string {
   return [...kept(all.slice(0, at)), ...lines, ...kept(all.slice(at))].join('\n')
 }
 
+/** The text without the agent's lines. */
+export function withoutNames(text: string): string {
+  return withNames(text, [])
+}
+
 /** A last line of the agent's that lost its line end is still its line. */
 function isOurs(line: string): boolean {
   return OURS.test(line)

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
-import { canonicalAddress, entriesNaming, withNames } from '../../agent/text/hosts-file.ts'
+import { canonicalAddress, entriesNaming, withNames, withoutNames } from '../../agent/text/hosts-file.ts'
 
 const NAME = 'harbor.example.net'
 const MARK = '# registry-trust-agent'
@@ -57,8 +57,6 @@ const wanted = fc.subarray(['10.0.0.1', '10.0.0.5', '2001:db8::1'], { minLength:
   { name: NAME, addresses },
   { name: 'b.example.net', addresses: ['10.0.0.8'] },
 ])
-
-const withoutNames = (edited: string) => withNames(edited, [])
 
 t.test(
   'every other byte stays, a second edit changes nothing, and taking the lines out gives the file back',

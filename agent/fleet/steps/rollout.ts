@@ -11,7 +11,7 @@ import type { FleetNode, LeaderMemory, OpenGrant, RolloutInput, RolloutRecord } 
 import { nextToGrant } from '../state/waves.ts'
 
 /** A node that was granted a restart and has not told its end after this long did not come back. */
-const COME_BACK_MS = 300_000
+export const COME_BACK_MS = 300_000
 
 export type RolloutStep = {
   readonly record: RolloutRecord
