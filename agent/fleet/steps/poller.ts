@@ -21,7 +21,7 @@ type Known = PollState & {
 export type PollerOptions = {
   readonly client: AgentClient
   readonly now: () => number
-  /** Called after each answer that tells something else than the one before. */
+  /** Called after each answer that differs from the one before. */
   readonly onAnswer: (node: string) => void
 }
 
@@ -51,7 +51,7 @@ export class Poller {
     return this.#failures
   }
 
-  /** Asks whoever is due; returns at once. */
+  /** Asks the agents that are due; returns at once. */
   poll(pods: Iterable<SeenPod>, paceOf: (node: string) => Pace, nowMs: number): void {
     const due: { readonly pod: SeenPod; readonly late: number }[] = []
     let count = 0
