@@ -2,7 +2,8 @@
 // write is a server-side apply as our own field manager; an error names the object and never repeats what the server
 // sent in full.
 // This room: the rim towards the API server: the client, and what is published to it.
-// Begin here; then the files beside it, each for one use of the client.
+// Begin here; then publish.ts and readers.ts (the ConfigMaps), fleet-api.ts and reflector.ts (what the fleet component
+// sees and writes), agent-client.ts (how it asks an agent), fleet-reader.ts (how a person asks it).
 // May touch: the API server, with the account of the Pod; no node.
 import {
   ApiException,

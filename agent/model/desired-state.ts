@@ -1,9 +1,8 @@
 // What the configuration asks for, decoded and validated: plain values, no I/O.
-// This room: plain values that every other folder shares, the errors, and the interfaces of the rim. No behaviour but
-// tables.
-// Begin here; then this file (what is wanted), observed-state.ts (what is), plan.ts (what would change), ports.ts (who
-// does it).
-// May touch: nothing; it imports nothing.
+// This room: plain values that every other folder shares, the errors, and the interfaces of the rim.
+// Begin here; then observed-state.ts (what is), plan.ts (what would change), target.ts and ports.ts (who does it),
+// errors.ts and finding.ts (every code with its remedy), status.ts and verdict.ts (what is shown, and how bad it is).
+// May touch: nothing; it imports from no other room.
 import type { Publication } from './cluster.ts'
 import type { Problem } from './errors.ts'
 import type { FleetSettings } from './fleet.ts'

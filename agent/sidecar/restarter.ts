@@ -2,7 +2,7 @@
 // containerd, by a fixed table or the `restart.unit` of its own copy of the configuration; only restarts that are
 // recorded, each once; its own limits, from what it remembers, from what is on disk and from what systemd tells.
 // This room: the two small helpers of a Pod: cri-proxy and restarter, each with one privilege and nothing else.
-// Begin here; then cri-proxy.ts, the other one.
+// Begin here; then guardian.ts (a restart whose agent is gone); cri-proxy.ts, the other one, and pull-policy.ts.
 // May touch: the CRI socket (cri-proxy), systemd over D-Bus (restarter).
 import { createServer, type Socket } from 'node:net'
 import { posix } from 'node:path'

@@ -1,8 +1,8 @@
 // What the agent remembers on the node (port StateStore): state.json, backup/, journal/ and audit.jsonl below the state
 // folder. The rules: readable by root only; every write is atomic and durable; what cannot be understood is an error,
 // never an empty state.
-// This room: what the agent remembers on the node: ownership, backups, the journal, and the lock.
-// Begin here; then state-format.ts (what is accepted when it is read), lock.ts.
+// This room: what the agent remembers on the node: ownership, backups, the journal, restarts, and the lock.
+// Begin here; then state-format.ts (what is accepted when it is read), restart-store.ts (a restart under way), lock.ts.
 // May touch: the state folder alone.
 import { createHash } from 'node:crypto'
 import { constants, type FileHandle, open, rename } from 'node:fs/promises'

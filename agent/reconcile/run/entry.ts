@@ -2,7 +2,8 @@
 // healing of drift are these functions with other inputs. The first rule: never leave the node worse than it was.
 // This room: one run from end to end; the steps are the folders beside this one.
 // Begin here; then apply.ts (the way there), planning.ts (the plan), preflight.ts (before anything is written),
-// carry-out.ts (write, restart, prove), give-up.ts (back), leaving/ (uninstall and rollback).
+// carry-out.ts (write, restart, prove), give-up.ts (back), leaving/ (uninstall and rollback); before each run repair.ts
+// and adopt.ts; without containerd files-alone.ts and beside-crio.ts, without its socket without-runtime.ts.
 // May touch: the node, under its lock, through a transaction.
 import { LAYOUTS, layoutsOfSocket } from '../../containerd/layouts.ts'
 import type { DesiredState } from '../../model/desired-state.ts'

@@ -1,6 +1,6 @@
 // The node's own trust store, in whichever of its forms this distribution keeps it.
 // This room: the node's own trust store, of each family of distributions.
-// Begin here; then debian.ts (Debian, Ubuntu, plain), families.ts (RHEL, SUSE, Photon).
+// Begin here; then debian.ts (Debian, Ubuntu, plain), families.ts (RHEL, SUSE, Photon), distrust.ts (taken out).
 // May touch: /etc/ssl/certs, the folder of local sources, and the bundle made of them.
 import { type DesiredState, systemAnchors } from '../../model/desired-state.ts'
 import { problem } from '../../model/errors.ts'
