@@ -194,7 +194,7 @@ function commandOf({ id, starts }: RestartRecord): string {
   return `${id} ${starts.forward} ${starts.back}`
 }
 
-function parseRequest(line: string): RestarterRequest {
+export function parseRequest(line: string): RestarterRequest {
   const { verb, unit, timeoutMs, machine } = jsonObject(line)
   if (verb === 'facts' && unit === undefined) return { verb }
   if (typeof unit !== 'string') throw unknownRequest(verb)

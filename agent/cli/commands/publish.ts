@@ -35,7 +35,7 @@ async function configured({ loadConfig, options }: Wiring): Promise<DesiredState
   return loaded.desired
 }
 
-function isGood({ result }: Published): boolean {
+function isGood({ result }: Pick<Published, 'result'>): boolean {
   return result === 'unchanged' || result === 'written'
 }
 
@@ -48,7 +48,7 @@ function line({ configMap, result, restarted, postponed = [], problem }: Publish
         ? '\n  one of its anchors cannot be used now: left unchanged'
         : ''
       : `\n  ${harmless(problem.message)}\n  ${problem.remedy}`
-  return `${paint(isGood({ result } as Published) ? 'green' : 'red', result.padEnd(9))} ${configMap}${done}${later}${why}\n`
+  return `${paint(isGood({ result }) ? 'green' : 'red', result.padEnd(9))} ${configMap}${done}${later}${why}\n`
 }
 
 /** Looks again when a ConfigMap changes, when a file changes, and now and then anyway; renews the lease in between. */

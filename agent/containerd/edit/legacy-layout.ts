@@ -171,7 +171,7 @@ async function plan(request: LegacyRequest): Promise<LegacyPlan> {
   if (wishes.length + kept.length === 0) return none
   const config = readContainerdConfig(Buffer.from(startingText(base, path)), { path })
   const found = registryTable(config, request)
-  if (!Array.isArray(found)) return { kind: 'refused', problem: found as Problem }
+  if ('code' in found) return { kind: 'refused', problem: found }
   const now = bytes === undefined ? undefined : readContainerdConfig(bytes, { path })
   const own = now === undefined ? [] : ownTables(now, folder)
   const accepted = new Map<string, { readonly usesOwnCa: boolean }>()

@@ -89,7 +89,7 @@ function schemaOf({ facts: { config, configFile, version } }: ObservedConfig): 2
 export function withoutDropIn({ facts, dropIn, legacy }: ObservedConfig): Partial<Planned> {
   const dropIns = layoutNamed(facts.layout)?.dropIns
   const isOurs =
-    dropIn?.state.kind === 'file' && [2, 3].some((schema) => isWritten(dropIn.state, schema as 2 | 3, facts))
+    dropIn?.state.kind === 'file' && ([2, 3] as const).some((schema) => isWritten(dropIn.state, schema, facts))
   if (dropIns === undefined || !isOurs) return {}
   if (legacy.existingFolders.length > 0) {
     const text = `${dropIns.file}: config_path stays, because host directories of others depend on it: ${legacy.existingFolders.join(', ')}`
