@@ -7,7 +7,7 @@ import { matchesHost } from '../../agent/config/declarations/fragment-rules.ts'
 import { guardedLoad } from '../../agent/config/guarded-load.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
 import { readingThread } from '../../agent/node/threads/reading-thread.ts'
-import { desiredOf, type Files, loadFiles, told, wrongWith } from '../fixtures/config/fixture.ts'
+import { desiredOf, emptyFolders, type Files, loadFiles, told, wrongWith } from '../fixtures/config/fixture.ts'
 import { createKey, createRoot } from '../fixtures/pki/openssl.ts'
 
 const certificates = t.testdir()
@@ -15,12 +15,7 @@ const key = createKey(certificates)
 const root = createRoot(certificates, key, '/O=Corp/CN=Corp Root')
 const lab = createRoot(certificates, key, '/CN=Lab')
 
-let count = 0
-function fresh(): string {
-  const folder = join(certificates, `case-${count++}`)
-  mkdirSync(folder)
-  return folder
-}
+const fresh = emptyFolders(certificates)
 
 const MAIN: Files = {
   'main/trust.yaml':

@@ -7,7 +7,7 @@ import { TRUST_SCHEMA } from '../../agent/config/schema/schema.ts'
 import { trustOf } from '../../agent/model/desired-state.ts'
 import type { InputFiles } from '../../agent/model/ports.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
-import { desiredOf, type Files, loadFiles, NOW, told, wrongWith } from '../fixtures/config/fixture.ts'
+import { desiredOf, emptyFolders, type Files, loadFiles, NOW, told, wrongWith } from '../fixtures/config/fixture.ts'
 import { createKey, createRoot } from '../fixtures/pki/openssl.ts'
 
 const certificates = t.testdir()
@@ -15,13 +15,7 @@ const key = createKey(certificates)
 const root = createRoot(certificates, key, '/O=Corp/CN=Corp Root')
 const lab = createRoot(certificates, key, '/CN=Lab')
 
-let count = 0
-/** An empty folder for each load: nothing is left over from the last. */
-function fresh(): string {
-  const folder = join(certificates, `case-${count++}`)
-  mkdirSync(folder)
-  return folder
-}
+const fresh = emptyFolders(certificates)
 
 const SMALL = 'registries:\n  - host: harbor.example.net\n    ca: corp-root.pem\n'
 

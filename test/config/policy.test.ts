@@ -1,9 +1,7 @@
 // How far an anchor reaches, and what the policy refuses or tells: scope, forbidAnchorsFor by every detour,
 // allowedAnchors, maxAnchors.
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
-import { desiredOf, type Files, loadFiles, told, wrongWith } from '../fixtures/config/fixture.ts'
+import { desiredOf, emptyFolders, type Files, loadFiles, told, wrongWith } from '../fixtures/config/fixture.ts'
 import { createKey, createRoot } from '../fixtures/pki/openssl.ts'
 
 const certificates = t.testdir()
@@ -13,12 +11,7 @@ const lab = createRoot(certificates, key, '/CN=Lab')
 const constrained = (constraint: string) =>
   createRoot(certificates, key, '/CN=Constrained', '-days', '30', '-addext', `nameConstraints=critical,${constraint}`)
 
-let count = 0
-function fresh(): string {
-  const folder = join(certificates, `case-${count++}`)
-  mkdirSync(folder)
-  return folder
-}
+const fresh = emptyFolders(certificates)
 
 const PEMS: Files = { 'root.pem': root, 'registries.d/lab.pem': lab }
 
