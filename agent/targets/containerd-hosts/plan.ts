@@ -139,24 +139,7 @@ async function planHost(
 
   const isEmptyFolder = found.state.kind === 'folder' && found.files.size === 0
   if (found.state.kind === 'absent' || isEmptyFolder)
-    return {
-      changes: [
-        {
-          ...base,
-          action: 'create',
-          path: folder,
-          reason: `${host} has no host directory`,
-          after: {
-            kind: 'tree',
-            mode: 0o755,
-            files: wanted,
-          },
-          owns: [ownedFolder(folder), ...wanted.map(({ name, content }) => ownedFile(`${folder}/${name}`, content))],
-        },
-      ],
-      problems: [],
-      keep,
-    }
+    return { changes: [newHostFolder(base, folder, wanted)], problems: [], keep }
   if (found.state.kind !== 'folder')
     return foreign(host, folder, `there is ${whatIs(found.state)} in place of the folder`)
 
@@ -195,6 +178,21 @@ async function planHost(
     ),
     problems: [],
     keep,
+  }
+}
+
+function newHostFolder(
+  base: Omit<ChangeBase, 'path'>,
+  path: string,
+  files: ReturnType<typeof hostFolderFiles>,
+): Change {
+  return {
+    ...base,
+    action: 'create',
+    path,
+    reason: `${base.subject} has no host directory`,
+    after: { kind: 'tree', mode: 0o755, files },
+    owns: [ownedFolder(path), ...files.map(({ name, content }) => ownedFile(`${path}/${name}`, content))],
   }
 }
 
