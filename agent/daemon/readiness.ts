@@ -1,5 +1,5 @@
 // Whether the daemon is ready and alive, check by check. Pure; every time is milliseconds of the monotonic clock.
-import { isRuntimeDown } from '../model/verdict.ts'
+import { isRunFailed, isRuntimeDown } from '../model/verdict.ts'
 import type { Memory } from './history.ts'
 
 /** A run takes seconds; one that takes this long hangs in a way that only a new process gets out of. */
@@ -17,7 +17,7 @@ export function readinessOf(memory: Memory, firstEndedAt: number | undefined, no
   const registries = desired?.registries ?? []
   const tried = registries.filter(({ host }) => memory.registries.has(host)).length
   const waited = firstEndedAt !== undefined && now - firstEndedAt >= READY_PATIENCE_MS
-  const isFailed = run?.outcome === 'failed' || run?.outcome === 'rollback-failed'
+  const isFailed = run !== undefined && isRunFailed(run)
   const reconcileMessage = isFailed
     ? (run.error?.message ?? 'the last change could be neither kept nor undone completely')
     : 'the first reconcile has not ended yet'

@@ -39,7 +39,7 @@ const SENTENCES: { readonly [state in NodeState]: string } = {
   'no-containerd': 'containerd does not answer; what it reads waits until it does.',
 }
 
-const MARKS: { readonly [tone in Tone]: string } = { ok: '✓', warn: '!', bad: '✗' }
+export const MARKS: { readonly [tone in Tone]: string } = { ok: '✓', warn: '!', bad: '✗' }
 
 export type Verdict = {
   readonly tone: Tone
@@ -81,6 +81,11 @@ function isHealthyNode({ state, registries, drift, problems }: NodeStatus): bool
 /** The state `no-containerd`, and what readiness says of it. */
 export function isRuntimeDown(run: Pick<Run, 'outcome'> | undefined): boolean {
   return run === undefined || run.outcome === 'no-containerd'
+}
+
+/** What was to be on the node is not, or not all of it, and readiness says so. */
+export function isRunFailed({ outcome }: Pick<Run, 'outcome'>): boolean {
+  return outcome === 'failed' || outcome === 'rollback-failed'
 }
 
 /** Worst first, as every list of registries is sorted. */

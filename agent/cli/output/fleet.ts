@@ -3,8 +3,8 @@
 import { stripVTControlCharacters } from 'node:util'
 import type { FleetReport, GenerationReport, NodeReport, RegistryReport } from '../../fleet/report/report.ts'
 import { fleetVerdict, whyOf } from '../../fleet/report/report-words.ts'
-import { FLEET_STATES, TONES, type Tone } from '../../fleet/state/verdict.ts'
-import { type Cell, harmless, type Paint, plain, type Style, table } from './terminal.ts'
+import { FLEET_STATES, TONES } from '../../fleet/state/verdict.ts'
+import { type Cell, harmless, type Paint, plain, STYLES, table } from './terminal.ts'
 
 export type FleetFormat = {
   readonly paint?: Paint
@@ -17,7 +17,6 @@ export type FleetFormat = {
 const ROWS = 50
 const REGISTRIES = 20
 const BAR = 30
-const STYLES: { readonly [tone in Tone]: Style } = { ok: 'green', warn: 'yellow', bad: 'red' }
 
 export function formatFleet(report: FleetReport, { paint = plain, width, rows = ROWS }: FleetFormat): string {
   const { tone, sentence } = fleetVerdict(report)

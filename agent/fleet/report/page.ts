@@ -5,11 +5,11 @@ import { type Html, html, renderHtml } from '../../http/page/html.ts'
 import { PAGE_SCRIPT, REFRESH_SECONDS } from '../../http/page/script.ts'
 import { PAGE_STYLE } from '../../http/page/style.ts'
 import { nothing, row, table } from '../../http/page/table.ts'
-import { type FleetState, TONES, type Tone } from '../state/verdict.ts'
+import { MARKS, type Tone } from '../../model/verdict.ts'
+import { type FleetState, TONES } from '../state/verdict.ts'
 import type { FleetReport, NodeReport } from './report.ts'
 import { fleetVerdict, whyOf } from './report-words.ts'
 
-const MARKS: { readonly [tone in Tone]: string } = { ok: '✓', warn: '!', bad: '✗' }
 const SCRIPT = PAGE_SCRIPT.replace('The agent has', 'The fleet component has')
 
 export function fleetPagePolicy(): string {

@@ -1,6 +1,7 @@
 // The sentences about a fleet, for the page and for `status --all`. Pure.
 
-import { type FleetState, TONES, type Tone } from '../state/verdict.ts'
+import type { Tone } from '../../model/verdict.ts'
+import { type FleetState, TONES } from '../state/verdict.ts'
 import type { FleetReport, NodeReport } from './report.ts'
 
 export function fleetVerdict({ totals, rollout: { halted }, isLeading, configProblem }: FleetReport): {

@@ -1,6 +1,7 @@
 // What is said of one node: its state in the fleet, the condition on its Node object, and how bad it is. Pure.
 import type { SeenCondition } from '../../model/fleet-cluster.ts'
 import type { NodeSummary } from '../../model/summary.ts'
+import type { Tone } from '../../model/verdict.ts'
 
 /** Worst first. */
 export const FLEET_STATES = [
@@ -19,8 +20,6 @@ export const FLEET_STATES = [
   'trusted',
 ] as const
 export type FleetState = (typeof FLEET_STATES)[number]
-
-export type Tone = 'ok' | 'warn' | 'bad'
 
 /** ok: as wanted; warn: not yet; bad: somebody has to look. */
 export const TONES: { readonly [state in FleetState]: Tone } = {
