@@ -100,7 +100,7 @@ export function fleetDesk({ inputs, folder, configFolder, store, clock, log }: D
       try {
         await close({ id, generation, phase: 'used', ok: false })
       } catch (thrown) {
-        return `grant ${id} cannot be written down as used: ${asAgentError(thrown).message}`
+        return `grant ${id} cannot be recorded as used: ${asAgentError(thrown).message}`
       }
       log.info('grant-used', { grant: id, generation })
       return undefined

@@ -250,7 +250,9 @@ function anchorsOf(desired: DesiredState | undefined, state: AgentState): NodeSt
 function registryStatus(host: string, known: RegistryMemory | undefined, run: Run | undefined): RegistryStatus {
   if (known === undefined) {
     const found =
-      run?.outcome === 'no-containerd' ? runtimeFinding(run) : finding('not-proved-yet', `${host} was not proved yet`)
+      run?.outcome === 'no-containerd'
+        ? runtimeFinding(run)
+        : finding('not-proved-yet', `${host} has not been proved yet`)
     return { host, state: 'unproved', since: null, finding: found, lastProof: null }
   }
   const { state, since, finding: found, lastProof } = known

@@ -20,7 +20,7 @@ export function readinessOf(memory: Memory, firstEndedAt: number | undefined, no
   const isFailed = run?.outcome === 'failed' || run?.outcome === 'rollback-failed'
   const reconcileMessage = isFailed
     ? (run.error?.message ?? 'the last change could be neither kept nor undone completely')
-    : 'the first reconcile has not ended yet'
+    : 'the first reconcile has not finished yet'
   return all([
     check('config', desired !== undefined, configProblems[0]?.message ?? 'not read yet'),
     check('containerd', !isRuntimeDown(run), run?.error?.message ?? 'not looked at yet'),

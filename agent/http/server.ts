@@ -309,7 +309,7 @@ function unknownRoute(request: FastifyRequest, routes: readonly string[]): Agent
   const urls = [...new Set(routes.map((route) => splitRoute(route).url))]
   const meant = nearest(path, urls)
   const hint = meant === undefined ? '' : `; did you mean ${meant}?`
-  return new AgentError('NOT_FOUND', `there is nothing at ${path}${hint} (there are: ${urls.join(', ')})`)
+  return new AgentError('NOT_FOUND', `there is nothing at ${path}${hint} (the paths are: ${urls.join(', ')})`)
 }
 
 function splitRoute(route: string): { readonly method: string; readonly url: string } {

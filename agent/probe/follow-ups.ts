@@ -111,7 +111,7 @@ class Follower {
       const next = answer.status < 300 || answer.status > 399 ? null : URL.parse(location ?? '', url.href)
       if (next === null) return answer
       if (hops === MOST_REDIRECTS || next.href === url.href) {
-        this.#note(registry, finding('redirect-loop', `${registry} redirects in a circle, at last to ${shown(next)}`))
+        this.#note(registry, finding('redirect-loop', `${registry} redirects in a loop, at last to ${shown(next)}`))
         return undefined
       }
       const host = hostOf(next)

@@ -106,8 +106,8 @@ function watchProcess({ clock, processes }: DaemonPorts): (record: RestartRecord
     const [starting] = candidates
     if (starting !== undefined)
       return { state: 'starting', text: `process ${starting} starts`, beganAt: firstSeen.get(starting) ?? now }
-    if (now - nobodySince < SUPERVISOR_MS) return { state: 'starting', text: 'nobody has started containerd yet' }
-    return { state: 'ended', text: `nobody has started containerd for ${SUPERVISOR_MS / 1000} s` }
+    if (now - nobodySince < SUPERVISOR_MS) return { state: 'starting', text: 'nothing has started containerd yet' }
+    return { state: 'ended', text: `nothing has started containerd for ${SUPERVISOR_MS / 1000} s` }
   }
 }
 
@@ -154,7 +154,7 @@ async function compareContainers(
     if (now === undefined || now.state === 'EXITED') {
       if (now === undefined) unknown += 1
       if (now === undefined && container.pid !== undefined && processes?.isAlive(container.pid) === true)
-        return worse(`containerd lost container ${id}, whose process ${container.pid} runs on`)
+        return worse(`containerd lost container ${id}, whose process ${container.pid} is still running`)
       notes.push(`container ${id} ended while containerd was restarted`)
       continue
     }

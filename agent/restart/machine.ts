@@ -76,7 +76,7 @@ export function decide(record: RestartRecord, evidence: RestartEvidence): Action
     case 'armed':
       return whileArmed(record, evidence)
     case 'written':
-      return revert('RESTART_FAILED', 'whoever changed config.toml ended before containerd was restarted')
+      return revert('RESTART_FAILED', 'the process that changed config.toml ended before containerd was restarted')
     case 'restarting':
       return whileRestarting(record, evidence)
     case 'verifying':
@@ -89,7 +89,7 @@ export function decide(record: RestartRecord, evidence: RestartEvidence): Action
 }
 
 function whileArmed(record: RestartRecord, { config, isKept, now }: RestartEvidence): Action {
-  const action = revert('RESTART_FAILED', 'whoever was to change config.toml ended before that')
+  const action = revert('RESTART_FAILED', 'the process that was to change config.toml ended before it did so')
   // The original is kept before anything is written: without it, whatever differs was written by others and stays.
   const isUntouched = record.before !== null && !isKept && config !== 'after'
   if (!isUntouched || action.do !== 'record') return action

@@ -127,13 +127,13 @@ class Sessions {
   async #recorded({ machine, unit }: Extract<RestarterRequest, { verb: 'restart' }>): Promise<RestartRecord> {
     const record = await this.#options.ports.restarts.read()
     const refuse = (why: string) => new AgentError('RESTART_REFUSED', `the restart ${machine.slice(0, 100)} ${why}`)
-    if (record === undefined || record.id !== machine) throw refuse('is not the one that is recorded')
+    if (record === undefined || record.id !== machine) throw refuse('is not the recorded one')
     if (isOver(record)) throw refuse(`is over: it is ${record.phase}`)
     if (record.driver !== 'agent') throw refuse('has been taken over by the restarter')
     if (record.unit !== unit) throw refuse(`is of ${record.unit ?? 'no unit'}`)
     // A command that was refused is not one of the way back, which no pause holds up.
     const isCommanded = record.phase === 'reverting' ? record.starts.back > 0 : record.commandedAt !== undefined
-    if (!isCommanded || this.#given.has(commandOf(record))) throw refuse('has no command to give')
+    if (!isCommanded || this.#given.has(commandOf(record))) throw refuse('does not need a restart command now')
     await this.#requireWayBack(record)
     return record
   }
@@ -177,7 +177,7 @@ class Sessions {
   async #permitted(unit: string): Promise<string> {
     const units = await this.#units()
     if (!units.includes(unit))
-      throw new AgentError('RESTART_REFUSED', `${JSON.stringify(unit.slice(0, 100))} is none of ${units.join(', ')}`)
+      throw new AgentError('RESTART_REFUSED', `${JSON.stringify(unit.slice(0, 100))} is not one of ${units.join(', ')}`)
     return unit
   }
 

@@ -101,7 +101,7 @@ t.test('a fleet that is well ends with 0, one that is not with 3; JSON holds eve
   t.match(well, { code: 0, stdout: /^The one node trusts every declared registry\.\n\nNODE {2}STATE/ })
   const kubeconfig = await proxy(t, rollingOut(2300))
   const [text, json] = await Promise.all([statusAll(kubeconfig), statusAll(kubeconfig, '--json')])
-  t.match(text, { code: 3, stdout: /^46 of 2300 nodes are not well\.\n/ })
+  t.match(text, { code: 3, stdout: /^46 of 2300 nodes are not healthy\.\n/ })
   t.equal(json.code, 3)
   t.equal((JSON.parse(json.stdout) as { nodes: unknown[] }).nodes.length, 2300)
 })

@@ -399,7 +399,7 @@ t.test("docker's client certificates are used, and one entry that is not does no
   for (const expected of [
     /lonely\.key: is not used: lonely\.cert is not beside it/,
     /old\.crt: is not used: it is a folder/,
-    /notes\.txt: is not used: it is none of \*\.crt/,
+    /notes\.txt: is not used: its name ends in none of \.crt/,
     /Quay\.example\.net: is not used: it must be in lower case/,
     /README\.md: is not used: it must be the name of a registry host/,
   ]) {

@@ -165,7 +165,7 @@ newestSystemdGeneration(t, 'the restarter', async (t, generation) => {
     )
     t.match(refused, [
       { ok: false, code: 'REQUEST_INVALID', message: /not "start"/ },
-      { ok: false, code: 'RESTART_REFUSED', message: /"ssh.service" is none of containerd.service/ },
+      { ok: false, code: 'RESTART_REFUSED', message: /"ssh.service" is not one of containerd.service/ },
       { ok: false, code: 'RESTART_REFUSED' },
       { ok: false, code: 'REQUEST_INVALID' },
       { ok: false, code: 'REQUEST_INVALID', message: /not "hold"/ },

@@ -27,7 +27,7 @@ export async function writeBundle(wiring: Wiring, subject: string, parts: readon
   else {
     const path = options.output ?? `${folder}.tar.gz`
     await outputFile(path, bytes)
-    print(`\nwritten to ${path}, ${bytes.length} bytes; look through it before you hand it on\n`)
+    print(`\nwritten to ${path}, ${bytes.length} bytes; look through it before you share it\n`)
   }
   return 0
 }

@@ -39,7 +39,7 @@ function format(
           ]),
     ]),
     `  ${paint(finding.code === 'trusted' ? 'green' : 'red', finding.code)}: ${harmless(finding.message)}`,
-    ...(finding.code === 'trusted' ? [] : [`    to do: ${harmless(finding.remedy)}`]),
+    ...(finding.code === 'trusted' ? [] : [`    fix: ${harmless(finding.remedy)}`]),
   ]
   return `${lines.join('\n')}\n`
 }

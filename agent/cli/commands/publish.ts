@@ -30,7 +30,7 @@ async function configured({ loadConfig, options }: Wiring): Promise<DesiredState
   if ((loaded.desired.publish ?? []).length === 0)
     throw new AgentError(
       'CONFIG_INVALID',
-      `${options.config.join(', ')}: there is no section publish, so there is nothing to do`,
+      `${options.config.join(', ')}: there is no section publish, so nothing was published`,
     )
   return loaded.desired
 }

@@ -37,7 +37,7 @@ export async function everyNode(reader: FleetReader, signal: AbortSignal): Promi
 async function page(reader: FleetReader, offset: number, limit: number, signal: AbortSignal): Promise<FleetReport> {
   const report = readFleetReport(await reader.read({ offset, limit }, signal))
   if (report !== undefined) return report
-  throw new AgentError('CLUSTER_FAILED', 'what answers as the fleet component is none, or one of another version')
+  throw new AgentError('CLUSTER_FAILED', 'what answers is not a fleet component of this version')
 }
 
 /** On a terminal the picture is drawn anew; elsewhere a line is written for what has changed. Ends with the signal. */

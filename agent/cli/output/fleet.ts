@@ -100,7 +100,7 @@ function nodeTable({ nodes, matching }: FleetReport, rows: number, paint: Paint)
   if (listed.length === 0) return ''
   const header = ['NODE', 'STATE', 'ZONE', 'GENERATION', 'AGENT', 'WHY']
   const left = matching - listed.length
-  const more = left > 0 ? `${left} more nodes (--json tells all of them)\n` : ''
+  const more = left > 0 ? `${left} more nodes (--json lists all of them)\n` : ''
   return `${table(listed.map(nodeRow), { header, paint })}${more}`
 }
 

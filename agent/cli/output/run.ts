@@ -65,7 +65,7 @@ const OUTCOME: { readonly [outcome in Run['outcome']]: readonly [Style, string] 
   refused: ['red', 'refused; nothing was changed'],
   'rolled-back': ['red', 'rolled back; the node is as before'],
   'rollback-failed': ['red', 'the rollback is incomplete: check the node now'],
-  failed: ['red', 'failed; what was begun is undone by the next run'],
+  failed: ['red', 'failed; the next run undoes what was begun'],
 }
 
 export function formatApply(run: Run, paint: Paint): string {

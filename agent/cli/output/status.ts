@@ -78,7 +78,7 @@ export function formatProblems(problems: readonly Problem[], paint: Paint = plai
 }
 
 function remedyLine(remedy: string, paint: Paint): string {
-  return `${paint('bold', 'to do:')} ${harmless(remedy)}`
+  return `${paint('bold', 'fix:')} ${harmless(remedy)}`
 }
 
 /** What is worth knowing, after everything that is wrong. */

@@ -86,7 +86,7 @@ export function checkSameAddresses(registries: readonly DeclaredRegistry[], repo
     if (earlier === undefined || addressesOf(earlier) === addressesOf(registry)) continue
     const at = `${pointer}/addresses`
     const other = placeText(earlier.file.place(`${earlier.pointer}/addresses`, 'key'))
-    const text = `contradicts ${other}: ${name} has other addresses there, and the hosts file knows no ports`
+    const text = `contradicts ${other}: ${name} has other addresses there, and the hosts file has no ports`
     report.add('CONFIG_CONFLICT', file.place(at, 'key'), file.subject(at), text)
   }
 }

@@ -76,7 +76,7 @@ async function readHostFolder(folder: string, host: string, files: InputFiles): 
   for (const name of names) {
     const other = /\.cert$/.test(name) ? name.replace(/cert$/, 'key') : name.replace(/key$/, 'cert')
     if (/\.(cert|key)$/.test(name) && !names.includes(other)) refuse(name, `is not used: ${other} is not beside it`)
-    else if (!/\.(crt|cert|key)$/.test(name)) refuse(name, 'is not used: it is none of *.crt, *.cert and *.key')
+    else if (!/\.(crt|cert|key)$/.test(name)) refuse(name, 'is not used: its name ends in none of .crt, .cert and .key')
   }
   for (const name of morePairs) refuse(name, `is not used: one client certificate is sent to a registry, ${pair}`)
   const cas = names.filter((name) => name.endsWith('.crt')).map((name) => posix.join(folder, name))

@@ -61,9 +61,9 @@ function readMirrors(mirrors: TomlTable, path: KeyPath, file: string, found: Col
         throw unusable(file, name, `has an endpoint (number ${index + 1}) that is not an address`)
       return parsed
     })
-    if (found.mirrors.has(host)) throw unusable(file, name, 'is there twice, under the plugin ids of two versions')
+    if (found.mirrors.has(host)) throw unusable(file, name, 'appears twice, under the plugin ids of two versions')
     if (host === '*' || isReferenceHost(host)) found.mirrors.set(host, endpoints)
-    else found.unused.push(`${name} is the name of no registry host`)
+    else found.unused.push(`${name} is not the name of a registry host`)
   }
 }
 

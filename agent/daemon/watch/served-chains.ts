@@ -104,6 +104,6 @@ export function servedWatch({
 
 function asDrift(host: string, { at, before, now }: Change): DriftStatus {
   const [from, to] = [before, now].map(({ issuer, chain }) => `${chain[0]} by ${issuer}`)
-  const reason = `it serves another chain since ${new Date(at).toISOString()}: ${to}, before: ${from}; no proof has succeeded with it: run \`registry-trust probe ${host}\``
+  const reason = `it has served another chain since ${new Date(at).toISOString()}: ${to}, before: ${from}; no proof has succeeded with it yet: run \`registry-trust probe ${host}\``
   return { target: 'registry', path: host, kind: 'chain-changed', reason }
 }

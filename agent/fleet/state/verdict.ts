@@ -97,7 +97,7 @@ export function conditionOf(facts: NodeFacts): SeenCondition | undefined {
     const more = untrustedCount(summary) - 1
     const others = more === 0 ? '' : `, and ${more} more`
     const how = `kubectl -n registry-trust exec POD -- registry-trust explain ${worst.host}/IMAGE`
-    const message = `${worst.host} is not trusted: ${worst.code}${others} (${at}). ${how} tells why.`
+    const message = `${worst.host} is not trusted: ${worst.code}${others} (${at}). ${how} shows why.`
     return { status: 'False', reason: camel(worst.code), message }
   }
   const registries =

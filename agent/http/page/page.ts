@@ -154,8 +154,8 @@ function problemList(found: readonly Problem[], id: string, title: string, tone:
 
 function footer({ version }: NodeStatus, refreshes: boolean): Html {
   const control = refreshes
-    ? html`This page renews itself every ${REFRESH_SECONDS} seconds. <a href="?refresh=off">Stop that</a>`
-    : html`This page stays as it is. <a href="./">Renew it by itself again</a>`
+    ? html`This page refreshes every ${REFRESH_SECONDS} seconds. <a href="?refresh=off">Stop refreshing</a>`
+    : html`This page does not refresh. <a href="./">Refresh automatically</a>`
   return html`<footer>
 <p class="controls">${control}</p>
 <p>registry-trust ${version} · <a href="status">status as JSON</a> · <a href="metrics">metrics</a> · <a href="openapi.json">API</a></p>

@@ -145,7 +145,7 @@ function requireNoLink(path: string): void {
   if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return
   throw new AgentError(
     'FILE_OUTSIDE_TARGET',
-    `${path} is a symbolic link: the agent keeps its state in a real folder alone`,
+    `${path} is a symbolic link: the agent keeps its state only in a real folder`,
     { path },
   )
 }
@@ -157,7 +157,7 @@ function requirePrivate(path: string): void {
   const isOpen = (mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && gid !== 0 && gid !== process.getegid?.())
   if (isOurs && !isOpen) return
   const what = isOurs ? `can be written by others (mode ${(mode & 0o7777).toString(8)})` : `belongs to user ${uid}`
-  const text = `${path} ${what}: the state of the agent cannot be relied on; look at it, then chown root and chmod 700`
+  const text = `${path} ${what}: the state of the agent cannot be relied on; check it, then chown root and chmod 700`
   throw new AgentError('STATE_UNREADABLE', text, { path })
 }
 

@@ -278,7 +278,7 @@ function whatIsWrongWithRecord(state: FileState, record: RestartRecord | undefin
   if (state.kind !== 'file') return whatItIs(state)
   return record === undefined
     ? 'it is not a restart record of this version'
-    : 'its number or its times are impossible, so that no driver has written it'
+    : 'its number or its times are impossible, so no driver has written it'
 }
 
 function whatItIs(state: FileState): string {

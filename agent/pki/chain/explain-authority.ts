@@ -161,7 +161,7 @@ function misfit({ candidate, reason }: Hint, roots: readonly TrustedRoot[]): str
     case 'other-key':
       return `${who}, which has that name but another key: the authority was renewed with a new key`
     case 'may-not-sign':
-      return `${who}, which has that name but may not sign certificates (it is no CA, or its keyUsage lacks keyCertSign)`
+      return `${who}, which has that name but may not sign certificates (it is not a CA, or its keyUsage lacks keyCertSign)`
     case 'unknown-algorithm':
       return `${who}, but the signature algorithm ${reason.algorithm} is unknown to containerd`
     default:

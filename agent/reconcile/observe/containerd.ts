@@ -213,7 +213,7 @@ export async function findSocket(address: string | undefined, files: NodeFiles):
       `no containerd socket: looked at /etc/crictl.yaml, ${places.join(', ')}`,
     )
   if (others.length === 0) return only
-  return new AgentError('CONTAINERD_AMBIGUOUS', `several containerd sockets are there: ${present.join(', ')}`)
+  return new AgentError('CONTAINERD_AMBIGUOUS', `there are several containerd sockets: ${present.join(', ')}`)
 }
 
 async function exists(path: string, files: NodeFiles): Promise<boolean> {

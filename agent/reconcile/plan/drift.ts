@@ -49,7 +49,7 @@ export function withoutFights(
     const times = recentHeals(state, path, now).length
     return problem(
       'WRITER_CONFLICT',
-      `${path}: put right ${times} times within an hour and changed by someone else again; left unchanged`,
+      `${path}: restored ${times} times within an hour and changed again by someone else; left unchanged`,
     )
   })
   return { kept, problems, conflicts }

@@ -61,7 +61,7 @@ function withoutFrozen(plan: WholePlan, { frozen = [] }: DesiredState): WholePla
   const left = [...plan.changes, ...(plan.last?.changes ?? [])].filter(isFrozen)
   if (left.length === 0) return plan
   const names = [...new Set(left.map(({ target }) => target))].join(', ')
-  const text = `${names}: not known now whether it counts on this node; it stays as it is`
+  const text = `${names}: it is not known now whether it applies to this node; left unchanged`
   const kept = <Part extends Pick<WholePlan, 'changes'>>(part: Part) => ({
     ...part,
     changes: part.changes.filter((change) => !isFrozen(change)),

@@ -32,7 +32,7 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
   if (way.kind === 'none') return no(way.reason)
   if (rehearsal.verdict === 'not-rehearsed' && !options.consentUnrehearsed)
     return no(
-      `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without`,
+      `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without a rehearsal`,
     )
   const full = await fullFileSystem(context)
   if (full !== undefined) return soon(full)

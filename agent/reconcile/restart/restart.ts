@@ -59,7 +59,7 @@ function obstacleOf({ name, obstacles = [] }: UnitFacts): string | undefined {
   const [first] = obstacles
   if (first === undefined) return undefined
   return first.startsWith('Refuse')
-    ? `unit ${name} has ${first}: systemd lets nobody restart it`
+    ? `unit ${name} has ${first}: systemd does not allow restarting it`
     : `unit ${name} has ${first}: a restart that fails would not leave the node as it is`
 }
 
@@ -72,7 +72,7 @@ function otherFile(unit: UnitFacts, { process, configFile }: RestartSubject): st
   const next = configFileOf(unit)
   if (next === configFile) return undefined
   const now = `unit ${unit.name} would start containerd with ${next}, and the running one has ${configFile}`
-  return `${now}: its command line was changed since. Restart it by hand, or put the unit back`
+  return `${now}: its command line has changed since. Restart it by hand, or put the unit back`
 }
 
 async function chooseSignal(facts: RestartSubject, processes: Processes): Promise<RestartWay> {

@@ -60,7 +60,7 @@ export async function adopt({ desired, state, facts, ports }: Context): Promise<
   // Where it cannot be saved, nothing will be written either, and that is told by what follows.
   await store.save(next).catch((thrown: unknown) => log.error('not-recorded', { error: asAgentError(thrown).message }))
   log.warn('ownership-adopted', { paths: Object.keys(owned) })
-  const text = `nothing was remembered of this node: ${Object.keys(owned).length} paths that are evidently the agent's were adopted`
+  const text = `the agent had no record of this node: ${Object.keys(owned).length} paths that are clearly the agent's were adopted`
   return { state: next, problems: [problem('OWNERSHIP_ADOPTED', text)] }
 }
 
@@ -87,7 +87,7 @@ export async function tellUnsure(
   const state = { ...rest, owned, ...(kept.length === 0 ? {} : { unsure: kept }) }
   await store.save(state).catch((thrown: unknown) => log.error('not-recorded', { error: asAgentError(thrown).message }))
   if (left.length === 0) return { state, problems: [] }
-  const text = `whose these are cannot be told any more, and they are left: ${left.join(', ')}`
+  const text = `it is no longer known who made these paths, so they were left unchanged: ${left.join(', ')}`
   return { state, problems: [problem('OWNERSHIP_UNSURE', text)] }
 }
 

@@ -169,7 +169,7 @@ async function planHost(
     return foreign(
       host,
       hostsPath,
-      'it is someone else’s, and mirrors, headers, extra keys and client certificates cannot be added to it',
+      'it was written by others, and mirrors, headers, extra keys and client certificates cannot be added to it',
     )
   }
   const ca = rootFile([...new Set([...certificates, ...overlap].map(({ pem }) => pem))].join(''))

@@ -36,7 +36,7 @@ export function planHostsFile(
   if (file.kind !== 'file' && file.kind !== 'absent' && file.kind !== 'link')
     return leave(file.kind === 'unreadable' ? 'NODE_FILE_UNREADABLE' : 'FILE_FOREIGN', `is ${whatIs(file)}`)
   const before = file.kind === 'file' ? file.bytes.toString('latin1') : ''
-  if (before.includes('\0')) return leave('FILE_FOREIGN', 'holds NUL bytes, so it is no text')
+  if (before.includes('\0')) return leave('FILE_FOREIGN', 'holds NUL bytes, so it is not text')
   const { wanted, problems } = linesFor(before, declared)
   const text = withNames(before, wanted)
   const isOurs = wanted.length > 0
@@ -83,7 +83,7 @@ function linesFor(
 }
 
 function conflict(name: string, addresses: readonly string[], { line, address }: HostsEntry): Problem {
-  const text = `${HOSTS_FILE}:${line} gives ${name} the address ${address}, and trust.yaml ${addresses.join(', ')}: programs would ask the one or the other, so that the lines of ${name} were left unchanged`
+  const text = `${HOSTS_FILE}:${line} gives ${name} the address ${address}, but trust.yaml gives it ${addresses.join(', ')}: programs would use one or the other, so the lines of ${name} were left unchanged`
   return problem('HOST_ADDRESS_CONFLICT', text)
 }
 
