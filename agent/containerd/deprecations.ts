@@ -28,7 +28,7 @@ export const DEPRECATIONS: { readonly [id: string]: Deprecation } = {
   },
   'cri-api-v1alpha2': {
     meaning: 'A client speaks CRI v1alpha2.',
-    remedy: 'Upgrade the kubelet or crictl that uses it to CRI v1; containerd 2.0 has v1 alone.',
+    remedy: 'Upgrade the kubelet or crictl that uses it to CRI v1; containerd 2.0 has only v1.',
   },
   'cri-criu-path': {
     meaning: 'config.toml sets CriuPath in the options of a runtime.',

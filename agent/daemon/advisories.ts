@@ -1,4 +1,4 @@
-// Drift that nothing the agent may write puts right (ADVISORY_KINDS): told with what does. Pure.
+// Drift that nothing the agent may write puts right (ADVISORY_KINDS): reported with what does. Pure.
 import { type DesiredState, trustOf } from '../model/desired-state.ts'
 import type { FindingCode } from '../model/finding.ts'
 import type { ContainerdFacts, SystemRootsFacts } from '../model/observed-state.ts'

@@ -29,7 +29,7 @@ export function readinessOf(memory: Memory, firstEndedAt: number | undefined, no
   ])
 }
 
-/** `blind`: why only a new process can do the work; undefined: nothing is. */
+/** `blind`: why only a new process can do the work; undefined: this one can. */
 export function livenessOf(runStartedAt: number | undefined, blind: string | undefined, now: number): Checks {
   const underWayMs = now - (runStartedAt ?? now)
   return all([

@@ -2,7 +2,7 @@
 // say what is known. Level-based: every turn starts from what is there, so that a turn that was lost costs nothing but
 // time.
 // This room: the fleet component: which nodes may take up a change or restart containerd, and when.
-// Begin here; then state/waves.ts (who is next), steps/ (what a turn does), report/ (what is told), leadership.ts.
+// Begin here; then state/waves.ts (who is next), steps/ (what a turn does), report/ (what is shown), leadership.ts.
 // May touch: the API server through the port ClusterApi; no node.
 import { parseNote } from '../config/fleet-note.ts'
 import { spreadDelayMs } from '../config/spread.ts'
@@ -25,7 +25,7 @@ import { noteOf as parsedNote, toldLabels } from './steps/touches.ts'
 import { createWaker } from './steps/waker.ts'
 import type { WakingNode } from './steps/waking.ts'
 
-/** A kubelet mounts what was told within this. */
+/** A kubelet mounts a changed note within this time. */
 const MOUNT_MS = 500
 /** Conditions say nothing before the agents had the time to answer a new leader. */
 const GRACE_MS = 5_000
@@ -138,7 +138,10 @@ export function createController(options: ControllerOptions): Controller {
     toucher.touch({ agents: pods.size, config, record, isCanary: isFirst, labelsOf, pulls }, pods, touchesPerSecond)
   }
 
-  /** Whether the node should have taken the change up by now: told, mounted by its kubelet, and its share awaited. */
+  /**
+   * Whether the node should have taken the change up by now: announced, mounted by its kubelet, and its share of the
+   * spread over.
+   */
   function isExpected({ pod, facts }: NodeLine, nowMs: number): boolean {
     const config = view.config()?.digest ?? ''
     if (parsedNote(pod)?.config !== config) return false

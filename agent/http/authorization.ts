@@ -1,4 +1,4 @@
-// Who may POST: the bearer of the token. No token configured means that nobody may.
+// Who may POST: the bearer of the token. No token configured means that no one may.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { AgentError } from '../model/errors.ts'
 

@@ -37,7 +37,7 @@ export async function followUps(
   return [...found, ...warnings(registry, answer)]
 }
 
-/** Beside whatever else is told of the same host. */
+/** Beside any other finding about the same host. */
 function warnings(registry: string, answer: HttpAnswer): readonly RelatedFinding[] {
   return warningsOf(answer).map((text) => ({
     host: registry,

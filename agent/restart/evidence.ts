@@ -3,7 +3,7 @@ import { asAgentError } from '../model/errors.ts'
 import type { Clock, ContainerStart, CriClient, Processes, RuntimeStatus, Systemd, UnitFacts } from '../model/ports.ts'
 import type { CriEvidence, DaemonEvidence, RestartRecord, RuntimeMemory } from '../model/restart.ts'
 
-/** A supervisor that has started nothing for so long starts nothing. */
+/** A supervisor that has started nothing for this long will not start anything. */
 const SUPERVISOR_MS = 15_000
 
 export type DaemonPorts = {

@@ -7,7 +7,7 @@ import type { RestartEntry } from '../model/restart.ts'
 const HOUR_MS = 3_600_000
 /** Between two restarts that are not a way back. */
 export const LEAST_PAUSE_MS = 60_000
-/** Restarts that ended in a rollback, one after the other: something is wrong that waiting does not cure. */
+/** Restarts in a row that ended in a rollback: something is wrong that waiting does not cure. */
 const BREAKER = 3
 
 export type Moment = {

@@ -28,7 +28,7 @@ const MOST_COMMANDS_REMEMBERED = 1_000
 export type RestarterOptions = {
   /** Where the agent connects. */
   readonly socket: string
-  /** The socket of this node's containerd, where it is told: it narrows the units down. */
+  /** The socket of this node's containerd, where it is given: it narrows the units down. */
   readonly containerdAddress?: string | undefined
   readonly declared: Declared
   readonly ports: MachinePorts
@@ -44,7 +44,7 @@ export async function startRestarter(options: RestarterOptions): Promise<Restart
   const { socket, ports, watchRecords } = options
   const sessions = new Sessions(options)
   const guardian = startGuardian(ports, (unit) => sessions.isPermitted(unit), watchRecords)
-  // Whoever asks may be about to restart containerd.
+  // A client that asks may be about to restart containerd.
   const server = createServer((connection) => sessions.serve(connection, guardian.poke))
   server.maxConnections = MOST_CONNECTIONS
   await listenPrivately(socket, () => listen(server, socket))
@@ -62,7 +62,7 @@ class Sessions {
   readonly #options: RestarterOptions
   readonly #rate = new RateLimit({ most: 0, perMs: HOUR_MS })
   readonly #connections = new Set<Socket>()
-  /** Commands that were given: a recorded one is given once, whoever asks again. */
+  /** Commands that were given: a recorded one is given once, however often it is asked for. */
   readonly #given = new Set<string>()
 
   constructor(options: RestarterOptions) {
@@ -131,7 +131,7 @@ class Sessions {
     if (isOver(record)) throw refuse(`is over: it is ${record.phase}`)
     if (record.driver !== 'agent') throw refuse('has been taken over by the restarter')
     if (record.unit !== unit) throw refuse(`is of ${record.unit ?? 'no unit'}`)
-    // A command that was refused is not one of the way back, which no pause holds up.
+    // A command that was refused is not one of the way back, which no pause delays.
     const isCommanded = record.phase === 'reverting' ? record.starts.back > 0 : record.commandedAt !== undefined
     if (!isCommanded || this.#given.has(commandOf(record))) throw refuse('does not need a restart command now')
     await this.#requireWayBack(record)

@@ -61,7 +61,7 @@ export type Metrics = {
   proof(sample: ProofSample): void
   driftDetected(target: string, paths?: number): void
   driftHealed(target: string, paths?: number): void
-  /** All paths that the agent has stopped restoring; empty when nobody fights. */
+  /** All paths that the agent has stopped restoring; empty while there is no fight. */
   writerConflicts(paths: readonly string[]): void
   /** All certificates that the agent keeps in files on the node. */
   certificates(files: readonly CertificateFile[]): void
@@ -278,7 +278,7 @@ function observeCertificates(instruments: Instruments, certificates: readonly Ce
 }
 
 /**
- * Only the clock decides this one, so it is told as of the scrape; set anew are those that have expired since the last
+ * Only the clock decides this one, so it is computed at the scrape; set anew are those that have expired since the last
  * one, and all where there was none.
  */
 function observeExpired(

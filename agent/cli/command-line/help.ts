@@ -73,7 +73,7 @@ trusts for each. Then it pulls the image and says where that fails.`,
 each declared registry, and prints what is wrong and what to do about it, including files that containerd silently ignores.`,
   'support-bundle': `Collects status, plan, doctor, versions, the configuration as read, containerd's config.toml and host directories, unit
 facts, the newest log and audit lines, prints the list of contents, and writes one .tar.gz. Files are parsed, never copied: secrets
-are taken out, and what cannot be parsed is left out. It changes nothing on the node. In a Pod: --output - > FILE.
+are removed, and what cannot be parsed is left out. It changes nothing on the node. In a Pod: --output - > FILE.
 With --all it runs anywhere and reads through the API server: the fleet's report, Pods, DaemonSets and Events.`,
   migrate: `Moves registry.mirrors and registry.configs of config.toml into hosts.toml files that behave the same on this containerd, and
 sets config_path, in one transaction with one restart. What cannot be expressed is refused before anything is written.`,

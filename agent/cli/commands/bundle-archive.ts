@@ -9,7 +9,7 @@ import type { Wiring } from '../wiring.ts'
 
 export type Part = { readonly name: string; readonly what: string; readonly make: () => Promise<unknown> }
 
-/** Prints what the archive holds, then writes it. A part that cannot be had holds up no other. */
+/** Prints what the archive holds, then writes it. A part that is not available does not stop the others. */
 export async function writeBundle(wiring: Wiring, subject: string, parts: readonly Part[]): Promise<number> {
   const { options, ports, note, outputFile, print, printBytes } = wiring
   const now = ports.clock.now()

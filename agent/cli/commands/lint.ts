@@ -45,7 +45,7 @@ export async function lintPaths(paths: readonly string[], inputs: InputFiles): P
     switch (input.kind) {
       case 'folder': {
         if (depth >= MAX_DEPTH) return void skipped.push(`${path}: more than ${MAX_DEPTH} folders deep`)
-        // `..data` and its like are what the names beside them lead to.
+        // `..data` and similar entries are what the names beside them lead to.
         const names = (await inputs.list(path)).filter((name) => !SKIPPED.has(name) && !name.startsWith('..'))
         for (const name of names) await lintPath(posix.join(path, name), depth + 1)
         return

@@ -7,7 +7,7 @@ import { formatFleet, isFleetWell, isUnderWay, progressLines } from '../output/f
 import type { Wiring } from '../wiring.ts'
 
 export const NAMESPACE = 'registry-trust'
-/** The component answers with so many at most. */
+/** The component answers with at most this many. */
 const PAGE = 1000
 /** What a terminal shows without scrolling is enough; the counts cover all. */
 const LISTED = 50
@@ -57,7 +57,7 @@ async function watch(wiring: Wiring, readFleet: () => Promise<FleetReport>): Pro
     } catch (thrown) {
       if (signal.aborted) break
       const error = asAgentError(thrown)
-      // Nobody can be let in by waiting.
+      // Waiting does not grant the missing rights.
       if (error.code === 'CLUSTER_FORBIDDEN') throw error
       code = 1
       if (error.message !== told) print(`${error.message}\n`)

@@ -1,5 +1,5 @@
 // `registry-trust support-bundle`: what a maintainer asks for about this node, in one archive without secrets. A part
-// that cannot be had is told in the list of contents and holds up no other. Changes nothing.
+// that is not available is named in the list of contents and does not stop the others. Changes nothing.
 import type { LoadResult } from '../../config/load.ts'
 import { examine } from '../../diagnose/doctor.ts'
 import { configFiles } from '../../diagnose/support/config-part.ts'

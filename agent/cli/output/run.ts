@@ -5,7 +5,7 @@ import type { Run } from '../../model/run.ts'
 import { formatProblems } from './status.ts'
 import { type Cell, harmless, type Paint, type Style, table } from './terminal.ts'
 
-/** One row a path: a folder that appears as a whole is told by its files. */
+/** One row per path; a folder that appears as a whole is shown as its files. */
 export type ChangeRow = Pick<Change, 'target' | 'action' | 'path' | 'reason'>
 
 export function changeRows(changes: readonly Change[]): readonly ChangeRow[] {
@@ -57,7 +57,7 @@ export function formatPlan(run: Run, paint: Paint): string {
 }
 
 const OUTCOME: { readonly [outcome in Run['outcome']]: readonly [Style, string] } = {
-  'no-containerd': ['red', 'containerd does not answer; what it reads was not changed'],
+  'no-containerd': ['red', 'containerd does not answer; the files that it reads were not changed'],
   planned: ['yellow', 'mode: audit, so nothing was changed'],
   unchanged: ['green', 'nothing to change'],
   applied: ['green', 'applied'],

@@ -6,7 +6,7 @@ import { type Cell, harmless, type Paint, plain, type Style, table } from './ter
 
 export type FormatOptions = {
   readonly paint?: Paint
-  /** Milliseconds since the epoch; times are told relative to it. */
+  /** Milliseconds since the epoch; times are shown relative to it. */
   readonly now: number
 }
 

@@ -1,5 +1,5 @@
-// registries[].addresses: what the hosts file of the node shall say of a registry's name, and of no other. What every
-// program of the node resolves by it must not be turned elsewhere by mistake. Pure.
+// registries[].addresses: what the hosts file of the node should say about a registry's name, and about no other. Every
+// program of the node resolves by it, so a mistake must not redirect other names. Pure.
 import { BlockList, isIP, isIPv4 } from 'node:net'
 import type { Policy } from '../../model/desired-state.ts'
 import { canonicalAddress } from '../../text/hosts-file.ts'

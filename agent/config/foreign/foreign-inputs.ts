@@ -33,7 +33,7 @@ export async function readForeignFolder(folder: string, files: InputFiles): Prom
   const names = (await listQuietly(files, folder)).filter((name) => !name.startsWith('.') && !OPENSHIFT_OWN.has(name))
   const entries = await Promise.all(names.map((name) => readEntry(posix.join(folder, name), name, files)))
   const found = entries.flatMap(({ trusted }) => trusted ?? [])
-  // Files alone: whoever names them says what they are for.
+  // Files only: the configuration that names them says what they are for.
   if (found.length === 0) return undefined
   return { document: documentOf(found), refused: entries.flatMap(({ refused }) => refused) }
 }

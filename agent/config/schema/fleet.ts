@@ -1,5 +1,5 @@
-// The section `fleet` of trust.yaml: what `registry-trust fleet` does. The agents read `wakePods` alone: what is told
-// to them without it they do not do.
+// The section `fleet` of trust.yaml: what `registry-trust fleet` does. The agents read only `wakePods`: without it they
+// ignore what they are asked to pull.
 import { duration } from './parts.ts'
 
 const SHARE = '(?:[1-9][0-9]?|100)%'

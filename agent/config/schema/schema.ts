@@ -1,6 +1,6 @@
 // The JSON Schema of trust.yaml: the one place that knows every key, its type, its default and what it means.
 // Shipped to users as docs/trust.schema.json (a test keeps the two equal), so that editors complete and check the file.
-// `x-expected` is what a person is told where a pattern does not match.
+// `x-expected` is what the message asks for where a pattern does not match.
 // This room: the form of trust.yaml: keys, types, defaults, and the messages when they are not met.
 // Begin here; then validate.ts (the messages), compiled.ts (the validator). docs/trust.schema.json is made of it.
 // May touch: nothing.
@@ -54,7 +54,7 @@ const anchor = {
     when: condition,
     scope: {
       description:
-        'system: in the system store of the node too; registries: for the registries and mirrors that name it alone. Absent: system in the first trust.yaml, registries in a fragment.',
+        'system: in the system store of the node too; registries: only for the registries and mirrors that name it. Absent: system in the first trust.yaml, registries in a fragment.',
       type: 'string',
       enum: ['system', 'registries'],
     },
@@ -434,7 +434,7 @@ export const TRUST_SCHEMA = {
               },
               anchors: {
                 description:
-                  'none: it may declare no anchor; registries: for registries alone; system: with the scope system too.',
+                  'none: it may declare no anchor; registries: only for registries; system: with the scope system too.',
                 type: 'string',
                 enum: ['none', 'registries', 'system'],
                 default: 'registries',

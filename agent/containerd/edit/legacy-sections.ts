@@ -20,11 +20,11 @@ export type LegacyTls = {
 export type LegacyRegistry = {
   /** By reference host or `*`. */
   readonly mirrors: ReadonlyMap<string, readonly Endpoint[]>
-  /** By endpoint host; empty from 2.0 on, which reads past them. */
+  /** By endpoint host; empty from 2.0 on, which ignores them. */
   readonly tls: ReadonlyMap<string, LegacyTls>
   /** Tables that were read and must go when config_path is set. */
   readonly tables: readonly KeyPath[]
-  /** What containerd reads past, with the reason, for people. */
+  /** What containerd ignores, with the reason, for people. */
   readonly unused: readonly string[]
 }
 

@@ -28,9 +28,8 @@ export type MigrationFacts = {
   /** Names in the certs.d directory. */
   readonly existingFolders: readonly string[]
   /**
-   * CA files that are there and hold no certificate: legacy settings read past them, while hosts.toml fails every pull
-   * because of
-   * them. A file that is missing fails every pull in both forms, and is not listed.
+   * CA files that are there and hold no certificate: legacy settings ignore them, while hosts.toml fails every pull
+   * because of them. A file that is missing fails every pull in both forms, and is not listed.
    */
   readonly uselessCaFiles?: readonly string[]
   /** True where anchors are declared for the host and verify what it serves: then it is not kept insecure. */

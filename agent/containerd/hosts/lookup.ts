@@ -1,6 +1,5 @@
-// What containerd makes of a folder of host directories, and what it ignores there without a word. Pure over a
-// snapshot. Source: containerd core/remotes/docker/config/hosts.go (hostPaths, loadHostDir), measured on 1.6, 1.7 and
-// 2.1.
+// What containerd makes of a folder of host directories, and what it silently ignores there. Pure over a snapshot.
+// Source: containerd core/remotes/docker/config/hosts.go (hostPaths, loadHostDir), measured on 1.6, 1.7 and 2.1.
 import type { ContainerdVersion } from '../config/schema-version.ts'
 import { type HostsFile, type ParsedHostsFile, parseHostsFile } from './hosts-toml.ts'
 

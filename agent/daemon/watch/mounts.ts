@@ -1,4 +1,4 @@
-// What a mount table tells of a path that the agent reads. Pure.
+// What a mount table says about a path that the agent reads. Pure.
 import type { MountPoint } from '../../model/ports.ts'
 import type { DriftStatus } from '../../model/status.ts'
 

@@ -9,7 +9,7 @@ import type { DriftStatus } from '../../model/status.ts'
 import { servedCertificate, targetOf } from '../../probe/handshake.ts'
 
 const LOOK_MS = 5_000
-/** Each holds a connection and what came over it; nobody waits for these looks. */
+/** Each holds a connection and what came over it; nothing waits for these looks. */
 const MOST_LOOKS_AT_ONCE = 8
 /** Handshakes are cheap, and a certificate is renewed weeks before its end. */
 const EVERY_MS = 600_000

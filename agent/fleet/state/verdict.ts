@@ -22,7 +22,7 @@ export type FleetState = (typeof FLEET_STATES)[number]
 
 export type Tone = 'ok' | 'warn' | 'bad'
 
-/** ok: as wanted; warn: not yet; bad: somebody has to look. */
+/** ok: as desired; warn: not yet; bad: a person has to look. */
 export const TONES: { readonly [state in FleetState]: Tone } = {
   'rollback-failed': 'bad',
   'rolled-back': 'bad',

@@ -19,7 +19,10 @@ type Known = PollState & {
 }
 
 export type Poller = {
-  /** Asks whoever is due; returns at once. `onAnswer` is called after each that tells something else than before. */
+  /**
+   * Asks the agents that are due; returns at once. `onAnswer` is called after each answer that differs from the one
+   * before.
+   */
   poll(pods: Iterable<SeenPod>, paceOf: (node: string) => Pace, nowMs: number): void
   answerOf(node: string): Answer | undefined
   isUnreachable(node: string, nowMs: number): boolean

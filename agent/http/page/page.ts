@@ -1,7 +1,7 @@
 // The page for people at `/`: one self-contained document rendered from the status; it is whole without its script.
 // Nothing is loaded from elsewhere, and every link is relative, so that it works behind a proxy with a path of its own.
 // This room: the page of one node: HTML made on the server, one style sheet, one small script.
-// Begin here; then sections.ts (what is told), html.ts (how text becomes safe).
+// Begin here; then sections.ts (what is shown), html.ts (how text becomes safe).
 // May touch: nothing; every value goes through `html`, which escapes it.
 import { createHash, randomUUID } from 'node:crypto'
 import type { Problem } from '../../model/errors.ts'

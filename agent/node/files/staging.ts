@@ -95,10 +95,7 @@ export function stageFolder(folder: Folder, name: string): Folder {
   return folder.child(name)
 }
 
-/**
- * The moment of truth: after the rename both folders are synced, so that neither a torn nor a doubled name survives a
- * crash.
- */
+/** After the rename both folders are synced, so that neither a torn nor a doubled name survives a crash. */
 export async function moveInto(staging: Folder, temporary: string, parent: Folder, name: string): Promise<void> {
   renameSync(staging.entry(temporary), parent.entry(name))
   await Promise.all([parent.sync(), staging.sync()])

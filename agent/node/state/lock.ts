@@ -72,7 +72,7 @@ function lockFile(Database: typeof DatabaseSync, path: string): DatabaseSync | u
     database.close()
   } catch (error) {
     database.close()
-    // Whoever held a lock on it would have been found before its content was looked at.
+    // A holder of its lock would have been found before its content was looked at.
     if (!isCode(error, SQLITE_NOTADB)) throw error
     setAside(path)
   }
@@ -128,7 +128,7 @@ function removeIfAny(remove: () => void): void {
   try {
     remove()
   } catch {
-    // What stays behind is empty and harms nobody.
+    // What stays behind is empty and does no harm.
   }
 }
 
@@ -150,7 +150,9 @@ function requireNoLink(path: string): void {
   )
 }
 
-/** Whoever can write there decides what the agent takes for its own, and so what it removes and what it puts back. */
+/**
+ * Anyone who can write there decides what the agent takes for its own, and so what it removes and what it puts back.
+ */
 function requirePrivate(path: string): void {
   const { uid, gid, mode } = lstatSync(path)
   const isOurs = uid === 0 || uid === process.geteuid?.()

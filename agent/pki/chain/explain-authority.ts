@@ -82,7 +82,7 @@ function missingIntermediate(context: Context): Finding | undefined {
     ? 'its address is in the served certificate'
     : 'it is declared as another anchor'
   const text = `${question.registry} does not send its intermediate certificate ${absent.map(quoted).join(', ')}, which leads to the trusted ${quoted(root)}`
-  return finding('missing-intermediate', text, { notes: [`the intermediate was found: ${source}`] })
+  return finding('missing-intermediate', text, { notes: [`the intermediate certificate was found: ${source}`] })
 }
 
 function anchorOfAnotherHost({ question, leaf, intermediates }: Context): Finding | undefined {

@@ -16,7 +16,7 @@ const MAGIC: ReadonlyMap<number, JavaKeystoreType> = new Map([
   [0xfeedfeed, 'jks'],
   [0xcececece, 'jceks'],
 ])
-/** A secret key of JCEKS (3) is a serialized Java object, which nobody can skip. */
+/** A secret key of JCEKS (3) is a serialized Java object, whose length is not known. */
 const TRUSTED_CERTIFICATE = 2
 const DIGEST_BYTES = 20
 /** The words that the JDK hashes between password and content. */

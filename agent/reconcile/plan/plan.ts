@@ -90,7 +90,7 @@ function namesAtWork(
   return atWork.length > 0 ? atWork : names.slice(0, 1)
 }
 
-/** Changes that cannot be made as they are planned are left out and told. */
+/** Changes that cannot be made as they are planned are left out and reported. */
 export function withoutChanges(
   planned: Planned,
   { kept, problems }: Pick<Planned['plan'], 'problems'> & { readonly kept: readonly Change[] },

@@ -24,7 +24,7 @@ export type ProveOptions = {
 }
 
 /**
- * Proves several registries at once; a slow one holds up none of the others. `refine` makes a proof more exact while
+ * Proves several registries at once; a slow one does not delay the others. `refine` makes a proof more exact while
  * containerd is busy with the next ones.
  */
 export async function proveRegistries(
@@ -113,8 +113,8 @@ function isUntried(login: Login): boolean {
 }
 
 /**
- * Trust and login are two things: the login is told where trust is proved, and a fault of trust is never hidden by one
- * of the login.
+ * Trust and login are two things: the login is reported where trust is proved, and a fault of trust is never hidden by
+ * one of the login.
  */
 function withLogin(pulled: Finding, login: Login | undefined, reference: string): Finding {
   if (login === undefined || !provesTrust(pulled.code)) return pulled

@@ -63,7 +63,10 @@ function obstacleOf({ name, obstacles = [] }: UnitFacts): string | undefined {
     : `unit ${name} has ${first}: a restart that fails would not leave the node as it is`
 }
 
-/** Somebody changed the command line of the unit since its containerd was started, and nobody has tried that yet. */
+/**
+ * Somebody changed the command line of the unit since its containerd was started, and the new one has not been tried
+ * yet.
+ */
 function otherFile(unit: UnitFacts, { process, configFile }: RestartSubject): string | undefined {
   if (process === undefined || configFile === undefined) return undefined
   // A wrapper's command line does not tell what it starts.

@@ -96,7 +96,7 @@ export async function applyFilesAlone(given: FilesAloneContext, error: AgentErro
   }
 }
 
-/** Undefined where nobody wants containerd here, and nothing of the agent's is left for it. */
+/** Undefined where containerd is not wanted here, and nothing of the agent's is left for it. */
 function missed({ desired, state, ports, runtime }: FilesAloneContext, error: AgentError): AgentError | undefined {
   const names = namesReadByContainerd(ports.targets)
   const isOwned = Object.values(state.owned).some(({ target }) => [...names].some((name) => name === target))
@@ -200,7 +200,7 @@ async function foreseeAll(context: FilesAloneContext): Promise<Foreseen> {
   const orphaned = lost.map(({ host, finding }) =>
     problem(
       'ANCHOR_WOULD_ORPHAN',
-      `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
+      `${host} is trusted now, but would not be with the declared anchors: ${finding.message}`,
     ),
   )
   return { state, planned: kept, problems: [...kept.plan.problems, ...orphaned] }
@@ -257,7 +257,7 @@ async function proveSome(
   return await proveByRuntime(registries, runtime, desired, ports)
 }
 
-/** What a target that containerd does not read is told of it: that there is none. */
+/** What a target that containerd does not read is told about containerd: that there is none. */
 const NOBODY: ContainerdFacts = {
   socket: NO_RUNTIME,
   version: '',

@@ -16,7 +16,7 @@ import { sparedByDistrust } from './judgements/orphaning-distrust.ts'
 import { unloadableAnchors, withoutAnchors } from './judgements/unloadable-anchors.ts'
 import { makePlan } from './planning.ts'
 
-/** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */
+/** Before a change, only what answers quickly is asked: a registry that is down delays nothing and proves nothing. */
 const BEFORE_DEADLINE_MS = 2_000
 
 /**
@@ -145,7 +145,7 @@ async function keepTrust(
   const orphaned = [...lost].map(([host, finding]) =>
     problem(
       'ANCHOR_WOULD_ORPHAN',
-      `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
+      `${host} is trusted now, but would not be with the declared anchors: ${finding.message}`,
     ),
   )
   const problems = [...first.problems, ...orphaned]

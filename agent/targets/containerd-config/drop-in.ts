@@ -85,7 +85,7 @@ function schemaOf({ facts: { config, configFile, version } }: ObservedConfig): 2
   return /^v?1\./.test(version) ? 2 : 3
 }
 
-/** Nobody needs it any more. It stays where host directories of others depend on it. */
+/** It is not needed any more. It stays where host directories of others depend on it. */
 export function withoutDropIn({ facts, dropIn, legacy }: ObservedConfig): Partial<Planned> {
   const dropIns = layoutNamed(facts.layout)?.dropIns
   const isOurs =

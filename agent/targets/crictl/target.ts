@@ -16,7 +16,7 @@ export const CRICTL: Target<ObservedCrictl> = {
     return observeCrictl(facts.socket === NO_RUNTIME ? undefined : facts.socket, files)
   },
   plan: planCrictl,
-  // Much goes on in /etc, and the one file of ours in it is nobody's prey.
+  // Not watched: too much changes in /etc for this one file, which others rarely change.
   watches: () => [],
   needs: () => [],
   examine: ({ facts }, files) => examineCrictl(facts, files),

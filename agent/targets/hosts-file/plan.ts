@@ -1,5 +1,5 @@
 // The lines of the hosts file that give registries their addresses: one line for each address, with a mark. A name that
-// somebody else's line has elsewhere is told and left alone: the resolvers ask the first line, or all of them.
+// somebody else's line has elsewhere is reported and left alone: the resolvers ask the first line, or all of them.
 import { posix } from 'node:path'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
@@ -12,7 +12,7 @@ import { HOSTS_COMPONENT } from '../files/profiles.ts'
 import type { ObservedHostsFile } from './observe.ts'
 
 type Declared = HostsName & {
-  /** What the registry asks for cannot be told now: its lines stay as they are. */
+  /** What the registry asks for is not known now: its lines stay as they are. */
   readonly isHeld: boolean
 }
 
@@ -62,7 +62,7 @@ function declaredNames({ registries, targets }: DesiredState): readonly Declared
   return [...names.values()]
 }
 
-/** What the agent's lines shall say beside those of others, and why not all that is declared. */
+/** What the agent's lines should say beside those of others, and why not all that is declared. */
 function linesFor(
   text: string,
   declared: readonly Declared[],

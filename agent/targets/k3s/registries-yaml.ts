@@ -7,7 +7,7 @@ import { escapePointer, parseYaml, type YamlResult, type YamlTree } from '../../
 const MARK = '# registry-trust-agent'
 
 export type RegistriesOptions = {
-  /** By host: the CA file that it shall name; every other one of ours is taken out. */
+  /** By host: the CA file that it should name; every other one of ours is taken out. */
   readonly caFiles: ReadonlyMap<string, string>
   /** A `ca_file` below it is ours. */
   readonly ownFolder: string

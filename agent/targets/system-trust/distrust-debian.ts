@@ -1,4 +1,4 @@
-// Certificates of the distribution that the node shall not trust, as `update-ca-certificates` does it: "!" before its
+// Certificates of the distribution that the node should not trust, as `update-ca-certificates` does it: "!" before its
 // line in /etc/ca-certificates.conf, out of the bundle, without link and hash links. A later run of the tool changes
 // nothing, and without the agent everything is as before. Pure.
 import { posix } from 'node:path'

@@ -1,4 +1,4 @@
-// Certificates of the distribution that the node shall not trust, where the store is made of folders: a copy in the
+// Certificates of the distribution that the node should not trust, where the store is made of folders: a copy in the
 // blocklist folder, which update-ca-trust(8) of RHEL and update-ca-certificates(8) of SUSE leave out of all that they
 // make, and out of the bundle at once. Pure.
 import { posix } from 'node:path'
