@@ -276,7 +276,7 @@ t.test('a fragment finds the folder of its own Secret alone', async (t) => {
   const folder = t.testdir()
   const others = { ...own, 'registries.d/team.yaml': 'registries: [{ host: a.example.net, ca: tls }]' }
   const result = await loadFiles(folder, others, ['.'])
-  t.match(result.ok ? told(result.refused, folder) : [], [/ca names tls, which is tls: a fragment may name files/])
+  t.match(result.ok ? told(result.refused, folder) : [], [/ca names tls, which is tls: a fragment may only name files/])
 })
 
 t.test('an endpoint with a path stands in place of /v2, as k3s writes it', async (t) => {

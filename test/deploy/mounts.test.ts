@@ -74,7 +74,7 @@ const BY_APPLY: readonly Case[] = [
     container: 'sidecar',
     mountPath: '/host/var/lib/registry-trust',
     feature: 'the record of the restart',
-    fails: /is not the one that is recorded/,
+    fails: /is not the recorded one/,
   },
 ]
 
