@@ -168,7 +168,7 @@ export const FLAGS = {
     kind: 'text',
     value: 'SOCKET',
     default: 'found',
-    help: 'socket of containerd or CRI-O; none: files alone, proved by rehearsal',
+    help: 'socket of containerd or CRI-O; none: only files, proved by rehearsal',
   },
   'cri-proxy': {
     kind: 'text',
@@ -291,7 +291,7 @@ export const FLAGS = {
   all: {
     kind: 'switch',
     default: 'off',
-    help: 'every node of the cluster, asked from the fleet component through the API server',
+    help: 'every node of the cluster, as the fleet component reports it through the API server',
     commands: ['status', 'support-bundle'],
   },
   watch: {

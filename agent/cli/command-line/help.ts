@@ -32,7 +32,7 @@ The smallest trust.yaml:
 Flags:
 ${flagLines(FLAG_NAMES)}
 
-Every flag can be set in the environment too: --log-level is ${environmentName('log-level')}; a flag given wins.
+Every flag can be set in the environment too: --log-level is ${environmentName('log-level')}; a flag on the command line wins.
 More on one command: registry-trust COMMAND --help
 `
 }
@@ -45,7 +45,7 @@ Stopping the agent leaves the node as it is.`,
 Where the node's own containerd can be run, the new configuration is rehearsed on a private copy first. Nothing is written.`,
   apply: `One transaction: plan, rehearse, change, prove. It proves every registry also when there is nothing to change. If a registry
 that was trusted, or containerd itself, is worse afterwards, everything is put back.`,
-  rollback: `Undoes the last committed change: files, and containerd's configuration with one restart where it was part of it. The daemon
+  rollback: `Undoes the last committed change: files, and, if that was part of it, containerd's configuration with one restart. The daemon
 does not apply what was rolled back until trust.yaml changes, or until somebody runs apply.`,
   uninstall: `Makes the node what it was before the agent: removes its files, restores what it edited, keeps later edits by others and
 reports them. Stop the daemon first, or it will set up the node again. A valid trust.yaml is not needed.`,
@@ -53,7 +53,7 @@ reports them. Stop the daemon first, or it will set up the node again. A valid t
 images of declared registries, which containers run, and pulls that prove a declared registry. It reads trust.yaml by itself.`,
   restarter: `Listens at --restarter-socket. It restarts only units that run a containerd, at most a few times an hour, and only as recorded
 in the state folder. If the agent dies in the middle of a restart, it finishes it or puts the old config.toml back.`,
-  sidecar: `Does what cri-proxy and restarter do, each at its socket, in one process: profile full needs both, and one takes half the memory.`,
+  sidecar: `Does what cri-proxy and restarter do, each at its socket, in one process: profile full needs both, and one process takes half the memory.`,
   probe: `Makes a TLS handshake with the registry from this node and judges its certificates as containerd would: with the declared anchors
 (for a registry that is not declared: all of them) and the node's own trust store. Works without containerd and trust.yaml;
 sends no credentials. Follows the token service and redirects too, because a pull needs them as well.`,

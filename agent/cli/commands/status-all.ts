@@ -1,4 +1,4 @@
-// `registry-trust status --all`: every node of the cluster, asked from the fleet component through the API server.
+// `registry-trust status --all`: every node of the cluster, as the fleet component reports it through the API server.
 import { type FleetReader, fleetReader } from '../../cluster/fleet-reader.ts'
 import type { FleetReport } from '../../fleet/report/report.ts'
 import { joinPages, readFleetReport } from '../../fleet/report/report-text.ts'
