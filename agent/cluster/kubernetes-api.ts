@@ -222,6 +222,7 @@ export async function absentAsUndefined<T>(request: Promise<T>): Promise<T | und
   }
 }
 
+/** Runs a request; `what` is the object that an error names. Throws as the port ClusterApi does. */
 export async function named<T>(what: string, request: () => Promise<T>): Promise<T> {
   try {
     return await request()

@@ -131,7 +131,7 @@ export const ERRORS = {
   CONTAINERD_NOT_FOUND: {
     remedy:
       'Start containerd, or name its socket with --containerd-address. ' +
-      'If this node has no containerd on purpose, set targets.containerd.enabled to false.',
+      'If this node has no containerd on purpose, set targets.containerd.enabled: false.',
     retryable: true,
   },
   NOT_CONTAINERD: {

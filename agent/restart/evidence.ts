@@ -105,7 +105,7 @@ function watchProcess({ clock, processes }: DaemonPorts): (record: RestartRecord
     }
     const [starting] = candidates
     if (starting !== undefined)
-      return { state: 'starting', text: `process ${starting} starts`, beganAt: firstSeen.get(starting) ?? now }
+      return { state: 'starting', text: `process ${starting} is starting`, beganAt: firstSeen.get(starting) ?? now }
     if (now - nobodySince < SUPERVISOR_MS) return { state: 'starting', text: 'nothing has started containerd yet' }
     return { state: 'ended', text: `nothing has started containerd for ${SUPERVISOR_MS / 1000} s` }
   }

@@ -194,6 +194,7 @@ function commandOf({ id, starts }: RestartRecord): string {
   return `${id} ${starts.forward} ${starts.back}`
 }
 
+/** One line of the agent. Throws AgentError REQUEST_INVALID for anything but the three verbs with their values. */
 export function parseRequest(line: string): RestarterRequest {
   const { verb, unit, timeoutMs, machine } = jsonObject(line)
   if (verb === 'facts' && unit === undefined) return { verb }
@@ -221,5 +222,5 @@ function jsonObject(line: string): { readonly [key: string]: unknown } {
   } catch {
     // The same answer as for another kind of JSON.
   }
-  throw new AgentError('REQUEST_INVALID', 'the restarter reads one JSON object in a line')
+  throw new AgentError('REQUEST_INVALID', 'the restarter reads one JSON object per line')
 }

@@ -172,7 +172,10 @@ t.test('support-bundle --all tells what it holds, then writes it; no secret of t
   const { code, stdout, stderr } = await command(kubeconfig, 'support-bundle', '--all', '--output', file)
   t.equal(code, 0, stderr)
   t.match(stdout, /^The archive holds, without secrets:\n {2}fleet\.json .*[\s\S]*written to .*fleet\.tar\.gz/)
-  t.match(stdout, /daemonsets\.json .* not there: daemonsets of namespace registry-trust: the API server answered 404/)
+  t.match(
+    stdout,
+    /daemonsets\.json .* not available: daemonsets of namespace registry-trust: the API server answered 404/,
+  )
   execFileSync('tar', ['-xzf', file, '-C', folder, '--strip-components=1'])
   const read = (name: string) => readFileSync(join(folder, name), 'utf8')
   const names = ['fleet.json', 'pods.json', 'daemonsets.json', 'events.json', 'versions.json']

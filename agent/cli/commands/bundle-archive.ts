@@ -70,7 +70,7 @@ async function collect(parts: readonly Part[]): Promise<readonly Entry[]> {
 
 function contents(entries: readonly Entry[]): string {
   const rows = entries.map(({ name, what, bytes, missing }) => {
-    return [name, `${bytes.length} bytes`, missing === undefined ? what : `not there: ${harmless(missing)}`]
+    return [name, `${bytes.length} bytes`, missing === undefined ? what : `not available: ${harmless(missing)}`]
   })
   return `The archive holds, without secrets:\n${table(rows, { indent: 2 })}`
 }

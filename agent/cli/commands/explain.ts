@@ -31,7 +31,7 @@ function format(
     ...endpoints.flatMap(({ url, ca, skipVerify, capabilities, clientCertificate, finding: verdict }, index) => [
       `  ${index + 1}. ${harmless(url)} (${capabilities.join(', ')})`,
       `     trusts ${skipVerify ? paint('red', 'anything: verification is off') : ca.length === 0 ? 'the roots of the system' : `${ca.map(harmless).join(', ')} and the roots of the system`}`,
-      ...(clientCertificate ? ['     shows a client certificate'] : []),
+      ...(clientCertificate ? ['     sends a client certificate'] : []),
       ...(verdict === null
         ? ['     verifies nothing']
         : [

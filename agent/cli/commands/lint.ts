@@ -36,6 +36,10 @@ export async function lintCommand({ options, inputs, paint, print, version }: Wi
   return findings.length === 0 ? 0 : 3
 }
 
+/**
+ * Files, and folders with all that lies in them; what is too large, too deep or unreadable is named in `skipped`.
+ * @throws AgentError CONFIG_MISSING for a path that does not exist, CONFIG_TOO_LARGE for more than MAX_FILES files.
+ */
 export async function lintPaths(paths: readonly string[], inputs: InputFiles): Promise<Linted> {
   const findings: LintFinding[] = []
   const skipped: string[] = []

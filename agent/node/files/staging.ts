@@ -58,7 +58,8 @@ export function temporaryName(): string {
 
 /**
  * Writes a complete file with its final owner and mode and waits until the disk has it. The mode is set last: it is
- * part of an access list that was taken over.
+ * part of an access list that was taken over. Throws AgentError FILE_FOREIGN_OWNER where the agent may not give the file
+ * away, else the errno errors of the calls.
  */
 export async function stageFile(
   folder: Folder,

@@ -165,7 +165,7 @@ function failed(registry: Registry, reference: string, result: Parameters<typeof
   const classified = classifyPull(result, { reference, host: registry.host })
   const wasNamedByUser = reference === registry.proof.image && !isProbeReference(reference)
   if (classified.code !== 'not-found' || wasNamedByUser) return classified
-  const message = `${registry.host} answered over verified TLS that the probe image does not exist, as it should`
+  const message = `${registry.host} answered over verified TLS that the probe image does not exist, as expected`
   return finding('trusted', message, { reference })
 }
 
