@@ -36,7 +36,7 @@ export function renderBootstrap(format: Format, desired: DesiredState): Rendered
 
 type Renderer = (files: BootstrapFiles, desired: DesiredState) => Pick<Rendered, 'text'> & Partial<Rendered>
 
-const READS_CERTS_D = `containerd reads ${CERTS_D} at its first start only if config_path names it; containerd 2.2 and newer do so by default`
+const READS_CERTS_D = `containerd reads ${CERTS_D} only if config_path names it; containerd 2.2 and newer read it by default`
 
 const RENDERERS: { readonly [format in Format]: Renderer } = {
   /** cloudinit.readthedocs.io, modules write_files and runcmd. */
