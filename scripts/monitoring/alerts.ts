@@ -201,7 +201,8 @@ const node: readonly Alert[] = [
     expr: `max without (state) (${m.nodeState}{state="rollback-failed"}) == 1
   or sum without (result) (increase(${m.reconciles}{result="rollback-failed"}[1h])) > 0`,
     summary: `A change on node ${NODE} could be neither kept nor undone completely.`,
-    description: 'containerd or its files may be in a state between the old and the new one. Someone must check this node now.',
+    description:
+      'containerd or its files may be in a state between the old and the new one. Someone must check this node now.',
   },
   {
     name: 'RegistryTrustContainerdConfigBroken',
