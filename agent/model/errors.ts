@@ -23,6 +23,8 @@ export const ERRORS = {
     remedy: 'Declare each registry host and each anchor name once; remove one of the two places named.',
     retryable: false,
   },
+  LINT_PATH_MISSING: { remedy: 'Name a file or folder that exists.', retryable: false },
+  LINT_TOO_MANY_FILES: { remedy: 'Name the folders or files inside it instead, a part at a time.', retryable: false },
   FRAGMENT_NOT_ALLOWED: {
     remedy:
       'Move a file to the folder of the fragment that names it; for anything else, have the owner of trust.yaml declare it or permit it in policy.fragments.',

@@ -13,6 +13,8 @@ export const ERROR_TEXTS: { readonly [code in ErrorCode]: Text } = {
   CONFIG_TOO_LARGE: text('The configuration is larger than the limit.', 'A folder that holds other files.'),
   CONFIG_UNREADABLE: text('A file of the configuration cannot be read.', 'Its mode or owner; a mount that is gone.'),
   CONFIG_CONFLICT: text('Two files declare the same name differently.', 'Two teams declare one registry.'),
+  LINT_PATH_MISSING: text('There is no such file or folder to lint.', 'A typing error.'),
+  LINT_TOO_MANY_FILES: text('The paths given to lint hold too many files.', 'A folder that holds other files.'),
   FRAGMENT_NOT_ALLOWED: text(
     'A fragment declares what it may not.',
     'policy.fragments; a file outside its own folder.',
