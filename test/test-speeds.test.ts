@@ -23,6 +23,7 @@ t.test('what reads text is a unit test, what starts a machine or writes as root 
   for (const file of [
     'test/e2e/main-job.test.ts',
     'test/node/files/files.test.ts',
+    'test/text/hosts-file-glibc.test.ts',
     'test/http/page/page-browser.test.ts',
   ])
     t.notOk(unit.includes(file), file)
