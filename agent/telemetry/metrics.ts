@@ -4,7 +4,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { FindingCode } from '../model/finding.ts'
-import type { TargetName } from '../model/plan.ts'
+import { TARGET_NAMES } from '../model/plan.ts'
 import type { NodeStatus, RegistryStatus } from '../model/status.ts'
 import { isProvedLive, isTrustedLive } from '../model/verdict.ts'
 import { type CertificateFile, type CertificateSample, readCertificates } from './certificate-samples.ts'
@@ -167,21 +167,9 @@ function instrument(registry: Registry, definition: MetricDefinition): Gauge | C
   }
 }
 
-/** A table and not a list, so that the compiler asks for a target that is new. */
-const TARGETS: { readonly [name in TargetName]: true } = {
-  'system-trust': true,
-  'containerd-hosts': true,
-  'containerd-config': true,
-  docker: true,
-  containers: true,
-  k3s: true,
-  crictl: true,
-  'hosts-file': true,
-}
-
 /** A counter that appears at 1 has no increase: `rate()` and alerts on it would miss the first event. */
 function startAtZero(instruments: Instruments): void {
-  for (const target of Object.keys(TARGETS)) {
+  for (const target of TARGET_NAMES) {
     instruments.driftDetected.inc({ target }, 0)
     instruments.driftHealed.inc({ target }, 0)
   }
