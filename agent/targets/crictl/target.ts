@@ -16,7 +16,7 @@ export const CRICTL: Target<ObservedCrictl> = {
     return observeCrictl(facts.socket === NO_RUNTIME ? undefined : facts.socket, files)
   },
   plan: planCrictl,
-  // Not watched: too much changes in /etc for this one file, which others rarely change.
+  // In /etc itself the daemon watches only the files that the agent owns.
   watches: () => [],
   needs: () => [],
   examine: ({ facts }, files) => examineCrictl(facts, files),
