@@ -20,7 +20,7 @@ export function readinessOf(memory: Memory, firstEndedAt: number | undefined, no
   const isFailed = run !== undefined && isRunFailed(run)
   const reconcileMessage = isFailed
     ? (run.error?.message ?? 'the last change could be neither kept nor undone completely')
-    : 'the first reconcile has not ended yet'
+    : 'the first reconcile has not finished yet'
   return all([
     check('config', desired !== undefined, configProblems[0]?.message ?? 'not read yet'),
     check('containerd', !isRuntimeDown(run), run?.error?.message ?? 'not looked at yet'),
@@ -29,7 +29,7 @@ export function readinessOf(memory: Memory, firstEndedAt: number | undefined, no
   ])
 }
 
-/** `blind`: why only a new process can do the work; undefined: nothing is. */
+/** `blind`: why only a new process can do the work; undefined: this one can. */
 export function livenessOf(runStartedAt: number | undefined, blind: string | undefined, now: number): Checks {
   const underWayMs = now - (runStartedAt ?? now)
   return all([

@@ -259,7 +259,7 @@ async function restartAilment(
       severity: 'error',
       where: 'restart',
       what: `${reason}; the agent cannot do it: ${way.reason}`,
-      remedy: 'Restart containerd by hand after `apply`, or make the way free that is named.',
+      remedy: 'Restart containerd by hand after `apply`, or remove the obstacle named.',
     }
   return {
     severity: 'warning',

@@ -56,7 +56,7 @@ export function missingMounts(request: MountsRequest): readonly MissingMount[] {
 
 function needsOf({ targets = TARGETS, stateFolder, ...input }: MountsRequest): readonly Need[] {
   return [
-    { path: stateFolder, access: 'write', why: 'the memory of what is ours', remedy: 'Mount it read-write.' },
+    { path: stateFolder, access: 'write', why: "the agent's record of what it owns", remedy: 'Mount it read-write.' },
     {
       path: '/usr',
       access: 'read',
@@ -75,7 +75,7 @@ function withoutRuntime({ registries }: DesiredState): readonly MissingMount[] {
     {
       severity: 'error',
       path: pulled.join(', '),
-      what: 'proof.level is pull, and this agent has no socket of containerd: it is rehearsed only',
+      what: 'proof.level is pull, and this agent has no socket of containerd: pulls are only rehearsed',
       remedy: 'Deploy the profile `hosts+proof` (daemonset/overlays/hosts-proof) or `full`.',
     },
   ]

@@ -11,8 +11,8 @@ export function probeReference(host: string): string {
 }
 
 /**
- * The tag that no registry has, in the repository of an image: whether a login may pull from there is told, and nothing
- * is pulled.
+ * The tag that no registry has, in the repository of an image: the answer tells whether a login may pull from there,
+ * and nothing is pulled.
  */
 export function probeReferenceBeside(image: string): string {
   return `${image.replace(/@.*$/, '').replace(/:[^/:]*$/, '')}:${PROBE_TAG}`

@@ -54,7 +54,7 @@ type Root = { level: string } & { [level in LogLevel]: (fields: object, event: s
 
 function logger(root: Root, base: LogFields): Logger {
   const write = (level: LogLevel, event: string, fields: LogFields): void => {
-    // Copying costs; a line that nobody sees must not.
+    // Copying costs; a line that is not written must not.
     if (!root.isLevelEnabled(level)) return
     root[level](redactFields(withoutReserved({ ...base, ...fields })), redactText(event))
   }

@@ -63,7 +63,7 @@ t.test('a broken anchor file holds that anchor alone', async (t) => {
       'a server certificate',
       { 'lab.pem': leaf },
       [
-        'ANCHOR_NOT_A_CA lab.pem: block 1 (line 1) is the server certificate of harbor.example.net (subject CN=harbor.example.net), issued by CN=Corp Root, O=Corp: give the certificate of CN=Corp Root, O=Corp',
+        'ANCHOR_NOT_A_CA lab.pem: block 1 (line 1) is the server certificate of harbor.example.net (subject CN=harbor.example.net), issued by CN=Corp Root, O=Corp: provide the certificate of CN=Corp Root, O=Corp',
       ],
       0,
     ],

@@ -85,7 +85,7 @@ t.test('further --config folders are fragments too', async (t) => {
   const result = await loadFiles(folder, files, ['main', 'other', 'third'])
   t.same(hostsOf(result), ['a.net', 'b.net'])
   t.match(told(wrongWith(result), folder), [
-    /^FRAGMENT_NOT_ALLOWED other\/trust\.yaml:1:\d+: registries\[0\]\.credentials\.tokenFile names password, which is main\/password: a fragment may name files of its own folder alone \(other\)$/,
+    /^FRAGMENT_NOT_ALLOWED other\/trust\.yaml:1:\d+: registries\[0\]\.credentials\.tokenFile names password, which is main\/password: a fragment may only name files in its own folder \(other\)$/,
   ])
 })
 

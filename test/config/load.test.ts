@@ -166,7 +166,7 @@ t.test('conflicts name both places', async (t) => {
     [
       { 'a/trust.yaml': 'registries: []\nmode: audit', 'b/trust.yaml': 'mode: enforce' },
       [
-        'CONFIG_INVALID b/trust.yaml:1:1: mode belongs in the first trust.yaml: a fragment may hold anchors and registries alone',
+        'CONFIG_INVALID b/trust.yaml:1:1: mode belongs in the first trust.yaml: a fragment may hold only anchors and registries',
       ],
     ],
   ]
@@ -186,7 +186,7 @@ t.test('a file of registries.d cannot change the settings', async (t) => {
   }
   const result = await loadFiles(folder, files)
   t.same(told(wrongWith(result), folder), [
-    'CONFIG_INVALID registries.d/team.yaml:2:1: policy belongs in the first trust.yaml: a fragment may hold anchors and registries alone',
+    'CONFIG_INVALID registries.d/team.yaml:2:1: policy belongs in the first trust.yaml: a fragment may hold only anchors and registries',
   ])
 })
 

@@ -125,7 +125,7 @@ t.test('an anchor that was taken out is told until containerd is restarted', asy
   const daemon = await agent.startDaemon()
   const status = await daemon.until(({ drift }) => drift.length > 0)
   t.match(status.drift, [
-    { target: 'system-trust', kind: 'os-bundle-newer', reason: /^old \(sha256:.*may trust it until/ },
+    { target: 'system-trust', kind: 'os-bundle-newer', reason: /^old \(sha256:.*may still trust it until/ },
   ])
   t.equal(status.state, 'converged')
   t.match((await agent.command('doctor')).stdout, /info {2}\/etc\/ssl\/certs\/ca-certificates\.crt: old \(sha256:/)

@@ -11,7 +11,7 @@ import type { Wiring } from '../wiring.ts'
 const LEASE: DeploymentName = { namespace: 'registry-trust', name: 'registry-trust-publish' }
 const LEASE_SECONDS = 30
 const RENEW_MS = 10_000
-/** Whoever waits for the lease looks as often: the holder that ends gives it up at once. */
+/** How often a waiting process looks at the Lease: a holder that ends gives it up at once. */
 const RETRY_MS = 2_000
 
 export async function publishCommand(wiring: Wiring): Promise<number> {
@@ -30,7 +30,7 @@ async function configured({ loadConfig, options }: Wiring): Promise<DesiredState
   if ((loaded.desired.publish ?? []).length === 0)
     throw new AgentError(
       'CONFIG_INVALID',
-      `${options.config.join(', ')}: there is no section publish, so there is nothing to do`,
+      `${options.config.join(', ')}: there is no section publish, so nothing was published`,
     )
   return loaded.desired
 }
@@ -141,7 +141,7 @@ function keepLast(thrown: unknown, last: DesiredState, { log }: Wiring): Desired
   return last
 }
 
-/** What happened is one line; the same failure again is none. */
+/** Logs each event as one line; the same failure is not logged again. */
 function tell(results: readonly Published[], lastTold: string, { log }: Wiring): string {
   const worth = results.filter(({ result, restarted }) => result !== 'unchanged' || restarted.length > 0)
   const text = JSON.stringify(worth)

@@ -1,5 +1,5 @@
 // `registry-trust support-bundle`: what a maintainer asks for about this node, in one archive without secrets. A part
-// that cannot be had is told in the list of contents and holds up no other. Changes nothing.
+// that is not available is named in the list of contents and does not stop the others. Changes nothing.
 import type { LoadResult } from '../../config/load.ts'
 import { examine } from '../../diagnose/doctor.ts'
 import { configFiles } from '../../diagnose/support/config-part.ts'
@@ -80,7 +80,7 @@ function partsOf(wiring: Wiring, loaded: LoadResult): readonly Part[] {
       make: async () => daemonFacts(await facts()),
     },
     { name: 'mounts.json', what: 'mounts that the agent sees', make: async () => mounts() },
-    { name: 'status.json', what: 'the state that the running agent tells', make: () => nodeStatus(wiring) },
+    { name: 'status.json', what: 'the state that the running agent reports', make: () => nodeStatus(wiring) },
     { name: 'plan.json', what: 'what would change', make: plan },
     { name: 'doctor.json', what: 'what is wrong, worst first', make: doctor },
     { name: 'state.json', what: 'what the agent owns', make: () => rememberedState(options.stateDir, files) },

@@ -10,7 +10,7 @@ export type FleetFormat = {
   readonly paint?: Paint
   /** Columns of the terminal; absent: lines may be of any length. */
   readonly width?: number | undefined
-  /** At most so many nodes are listed. */
+  /** At most this many nodes are listed. */
   readonly rows?: number
 }
 
@@ -99,7 +99,7 @@ function nodeTable({ nodes, matching }: FleetReport, rows: number, paint: Paint)
   if (listed.length === 0) return ''
   const header = ['NODE', 'STATE', 'ZONE', 'GENERATION', 'AGENT', 'WHY']
   const left = matching - listed.length
-  const more = left > 0 ? `${left} more nodes (--json tells all of them)\n` : ''
+  const more = left > 0 ? `${left} more nodes (--json lists all of them)\n` : ''
   return `${table(listed.map(nodeRow), { header, paint })}${more}`
 }
 
@@ -115,7 +115,7 @@ function nodeRow(node: NodeReport): Cell[] {
   ]
 }
 
-/** To so many columns; the sequences that colour a text take none. */
+/** Cut to this many columns; the sequences that colour a text take none. */
 function cut(text: string, width: number): string {
   const lines = text.split('\n')
   return lines.map((line) => (cells(line).length <= width ? line : shortened(line, width - 1))).join('\n')

@@ -6,7 +6,7 @@ import { type Cell, harmless, type Paint, plain, STYLES, table } from './termina
 
 export type FormatOptions = {
   readonly paint?: Paint
-  /** Milliseconds since the epoch; times are told relative to it. */
+  /** Milliseconds since the epoch; times are shown relative to it. */
   readonly now: number
 }
 
@@ -76,7 +76,7 @@ export function formatProblems(problems: readonly Problem[], paint: Paint = plai
 }
 
 function remedyLine(remedy: string, paint: Paint): string {
-  return `${paint('bold', 'to do:')} ${harmless(remedy)}`
+  return `${paint('bold', 'fix:')} ${harmless(remedy)}`
 }
 
 /** What is worth knowing, after everything that is wrong. */

@@ -21,7 +21,7 @@ import {
 import { defaultEndpoint } from '../hosts/endpoint.ts'
 import { schemaNotAccepted } from './config-path.ts'
 
-/** What config.toml shall say of one registry. */
+/** What config.toml should say about one registry. */
 export type LegacyWish = {
   /** As in an image reference. */
   readonly host: string
@@ -60,7 +60,7 @@ export type LegacyPlan =
       readonly kind: 'planned'
       /** config.toml as it becomes, the very same bytes where nothing changes; undefined: no file. */
       readonly bytes: Buffer | undefined
-      /** By host; the others stay as they are, for the problems told. */
+      /** By host; the others stay as they are, for the problems reported. */
       readonly accepted: ReadonlyMap<string, { readonly usesOwnCa: boolean }>
       readonly problems: readonly Problem[]
     }
@@ -225,7 +225,7 @@ function registryTable(config: ContainerdConfig, request: LegacyRequest): KeyPat
     )
   if (decidedBy !== path)
     return unusable(
-      `${decidedBy}: containerd ${named(version)} replaces the whole CRI section of ${path} by the one of this imported file, and the agent edits ${path} alone`,
+      `${decidedBy}: containerd ${named(version)} replaces the whole CRI section of ${path} by the one of this imported file, and the agent edits only ${path}`,
     )
   const [mixed] = ignoredTables(config, version)
   if (schema === 1 && mixed !== undefined)

@@ -21,7 +21,7 @@ export const FLEET_STATES = [
 ] as const
 export type FleetState = (typeof FLEET_STATES)[number]
 
-/** ok: as wanted; warn: not yet; bad: somebody has to look. */
+/** ok: as desired; warn: not yet; bad: a person has to look. */
 export const TONES: { readonly [state in FleetState]: Tone } = {
   'rollback-failed': 'bad',
   'rolled-back': 'bad',
@@ -96,7 +96,7 @@ export function conditionOf(facts: NodeFacts): SeenCondition | undefined {
     const more = untrustedCount(summary) - 1
     const others = more === 0 ? '' : `, and ${more} more`
     const how = `kubectl -n registry-trust exec POD -- registry-trust explain ${worst.host}/IMAGE`
-    const message = `${worst.host} is not trusted: ${worst.code}${others} (${at}). ${how} tells why.`
+    const message = `${worst.host} is not trusted: ${worst.code}${others} (${at}). ${how} shows why.`
     return { status: 'False', reason: camel(worst.code), message }
   }
   const registries =

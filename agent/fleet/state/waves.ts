@@ -47,8 +47,8 @@ export function nextToGrant(wave: Wave): NextToGrant {
 type Candidate = FleetNode & { readonly report: NonNullable<FleetNode['report']> }
 
 /**
- * Nodes of a canary that are watched for `soak`: whoever is made worse in that time, or is taken back by hand, holds the
- * others back only if it is asked in time.
+ * Nodes of a canary that are watched for `soak`: a node that gets worse in that time, or is rolled back by hand, holds
+ * the others back only if it is asked in time.
  */
 export function soaking({ nodes, settings, memory, nowMs }: Omit<Wave, 'config' | 'record'>): ReadonlySet<string> {
   const isWatched = (generation: string) => {

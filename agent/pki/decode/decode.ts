@@ -226,7 +226,7 @@ function readDer(der: Buffer, place: string): Part {
   return read.ok ? { certificate: read.certificate } : { problem: read.problem }
 }
 
-/** PKCS#8 (plain and encrypted), PKCS#1 and SEC 1, told by their shape. */
+/** PKCS#8 (plain and encrypted), PKCS#1 and SEC 1, recognised by their shape. */
 function isPrivateKey(der: Buffer): boolean {
   const [outer] = readElements(der) ?? []
   const children = childrenOf(outer, TAG.sequence) ?? []

@@ -18,7 +18,10 @@ export async function findCrio(files: NodeFiles): Promise<string | undefined> {
   return undefined
 }
 
-/** What a run needs to know of a CRI-O that answers at `socket`. Throws AgentError CRI_CALL_FAILED and the like. */
+/**
+ * What a run needs to know of a CRI-O that answers at `socket`. Throws AgentError CRI_CALL_FAILED or another error of
+ * the CRI client.
+ */
 export async function observeCrio(
   { socket, version }: Pick<OtherRuntime, 'socket' | 'version'>,
   cri: CriClient,

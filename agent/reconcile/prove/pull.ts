@@ -23,7 +23,7 @@ export type ProveOptions = {
 }
 
 /**
- * Proves several registries at once; a slow one holds up none of the others. `refine` makes a proof more exact while
+ * Proves several registries at once; a slow one does not delay the others. `refine` makes a proof more exact while
  * containerd is busy with the next ones.
  */
 export async function proveRegistries(
@@ -112,8 +112,8 @@ function isUntried(login: Login): boolean {
 }
 
 /**
- * Trust and login are two things: the login is told where trust is proved, and a fault of trust is never hidden by one
- * of the login.
+ * Trust and login are two things: the login is reported where trust is proved, and a fault of trust is never hidden by
+ * one of the login.
  */
 function withLogin(pulled: Finding, login: Login | undefined, reference: string): Finding {
   if (login === undefined || !provesTrust(pulled.code)) return pulled
@@ -164,7 +164,7 @@ function failed(registry: Registry, reference: string, result: Parameters<typeof
   const classified = classifyPull(result, { reference, host: registry.host })
   const wasNamedByUser = reference === registry.proof.image && !isProbeReference(reference)
   if (classified.code !== 'not-found' || wasNamedByUser) return classified
-  const message = `${registry.host} answered over verified TLS that the probe image does not exist, as it should`
+  const message = `${registry.host} answered over verified TLS that the probe image does not exist, as expected`
   return finding('trusted', message, { reference })
 }
 

@@ -36,7 +36,7 @@ export async function rehearse(...request: Parameters<typeof rehearseOnce>): Pro
   // On a machine without memory to spare the kernel may have ended it: that says nothing about the candidate.
   const second = await rehearseOnce(...request)
   if (!didCopyEnd(second)) return second
-  return { verdict: 'not-rehearsed', reason: 'the private copy of containerd ended while it was asked, twice' }
+  return { verdict: 'not-rehearsed', reason: 'the private copy of containerd ended twice while it was asked' }
 }
 
 function didCopyEnd(rehearsal: Rehearsal): boolean {

@@ -18,10 +18,10 @@ export type RestartDecision =
       readonly before: RuntimeMemory
       release(): Promise<void>
     }
-  /** `waitMs`: after this time it is worth asking again; absent where nobody can tell. */
+  /** `waitMs`: after this time it is worth asking again; absent where that is not known. */
   | { readonly allowed: false; readonly reason: string; readonly waitMs?: number }
 
-/** For what passes by itself and announces itself to nobody: a pull under way, a full disk. A grant is a file event. */
+/** For what passes by itself without an event: a pull under way, a full disk. A grant is a file event. */
 const ASK_AGAIN_MS = 60_000
 
 export async function checkRestart(context: Context, rehearsal: Rehearsal, reason: string): Promise<RestartDecision> {
@@ -32,7 +32,7 @@ export async function checkRestart(context: Context, rehearsal: Rehearsal, reaso
   if (way.kind === 'none') return no(way.reason)
   if (rehearsal.verdict === 'not-rehearsed' && !options.consentUnrehearsed)
     return no(
-      `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without`,
+      `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without a rehearsal`,
     )
   const full = await fullFileSystem(context)
   if (full !== undefined) return soon(full)
@@ -62,7 +62,7 @@ export async function checkRestart(context: Context, rehearsal: Rehearsal, reaso
   }
 }
 
-/** A person who asks for the run waits for nobody; without a fleet component in sight the wait says so. */
+/** A run that a person asked for does not wait; where no fleet component is seen, the reason says so. */
 function fleetGate({ desired, options, ports }: Context): FleetGate | undefined {
   if (desired.restart.permit !== 'fleet' || options.byHand) return undefined
   return ports.fleet ?? NO_FLEET

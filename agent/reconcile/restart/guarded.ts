@@ -243,7 +243,10 @@ function failureOf({ failure, stuck }: RestartRecord): AgentError {
 }
 
 function takenOver(): AgentError {
-  return new Failure('RESTART_FAILED', 'this process was away for too long, and the restarter went back')
+  return new Failure(
+    'RESTART_FAILED',
+    'this process was paused for too long, so the restarter put the old configuration back',
+  )
 }
 
 /** The changes of config.toml itself among these, as the machine wants them. */

@@ -20,7 +20,7 @@ export type AnotherContainerd = {
   readonly binary: string
   /** The files as they are now. */
   readonly now: Rehearsal
-  /** Tables of config.toml that it reads past. */
+  /** Tables of config.toml that it ignores. */
   readonly ignored: readonly { readonly table: string; readonly reason: string }[]
   readonly defects: readonly Defect[]
   /** What `apply` would change for it, and what comes of that. */

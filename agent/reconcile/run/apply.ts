@@ -42,7 +42,7 @@ async function applyReady(context: Context): Promise<Run> {
 }
 
 /**
- * Nothing to write. A registry that is not trusted although its files are right may still need the restart that nobody
+ * Nothing to write. A registry that is not trusted although its files are right may still need the restart that was not
  * made.
  */
 async function proveUnchanged(context: Context, planned: Planned): Promise<Run> {

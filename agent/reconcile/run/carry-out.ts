@@ -1,5 +1,5 @@
 // Carries out a plan in passes: write → restart → prove. A second pass follows only where the proofs of the first show
-// that the running containerd needs a restart that nobody foresaw. Then all is committed, or put back.
+// that the running containerd needs a restart that was not planned. Then all is committed, or put back.
 import type { Registry } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
 import { breaksTrust } from '../../model/finding.ts'
@@ -176,7 +176,7 @@ function keepPrevious(next: AgentState, { previous }: AgentState, isHealingOnly:
   return previous === undefined ? rest : { ...rest, previous }
 }
 
-/** A restart that nobody planned has suspects beside config_path, which the words of the pull leave open. */
+/** A restart that was not planned has suspects beside config_path, which the words of the pull leave open. */
 function told(proofs: readonly ProofResult[], { restart }: Task, denied: Denied, { planned, rehearsal }: Attempt) {
   if (!planned.plan.restart.required) return proofs
   return whileUnread(proofs, rehearsal, { due: restart.reason, waitsFor: denied.reason })

@@ -27,7 +27,7 @@ import { preflight } from './preflight.ts'
 import { repair, settleAbandoned } from './repair.ts'
 import { applyWithoutRuntime, type NoRuntimeContext, planWithoutRuntime } from './without-runtime.ts'
 
-/** Where containerd at this socket has its configuration, as far as that can be told without asking it. */
+/** Where containerd at this socket has its configuration, as far as that is known without asking it. */
 function configFileAt(socket: string): string {
   return (layoutsOfSocket(socket)[0] ?? LAYOUTS[0])?.configFile ?? '/etc/containerd/config.toml'
 }
@@ -137,7 +137,7 @@ async function withSandboxImage(work: () => Promise<Run>): Promise<Run> {
   return { ...second, outcome: second.outcome === 'unchanged' ? 'applied' : second.outcome, applied, restarts }
 }
 
-/** Also what nobody foresaw is an end that is counted, shown and told. */
+/** An unexpected error is an outcome too: it is counted, shown and logged. */
 export async function orFailed(work: () => Promise<Run>, { signal }: RunOptions, { log }: RunPorts): Promise<Run> {
   try {
     return await work()
@@ -149,7 +149,7 @@ export async function orFailed(work: () => Promise<Run>, { signal }: RunOptions,
   }
 }
 
-/** What the agent remembers is not known then: whoever goes on keeps what he knew. */
+/** What the agent remembers is not known then: a caller keeps what it knew. */
 export function failedRun(error: AgentError): Run {
   const problems = [problem(error.code, error.message)]
   return { outcome: 'failed', state: EMPTY_STATE, problems, error, ...NOTHING_APPLIED }

@@ -97,7 +97,7 @@ export async function applyFilesAlone(given: FilesAloneContext, error: AgentErro
   }
 }
 
-/** Undefined where nobody wants containerd here, and nothing of the agent's is left for it. */
+/** Undefined where containerd is not wanted here, and nothing of the agent's is left for it. */
 function missed({ desired, state, ports, runtime }: FilesAloneContext, error: AgentError): AgentError | undefined {
   const names = namesReadByContainerd(ports.targets)
   const isOwned = Object.values(state.owned).some(({ target }) => [...names].some((name) => name === target))
@@ -243,7 +243,7 @@ async function proveSome(
   return await proveByRuntime(registries, runtime, desired, ports)
 }
 
-/** What a target that containerd does not read is told of it: that there is none. */
+/** What a target that containerd does not read is told about containerd: that there is none. */
 const NOBODY: ContainerdFacts = {
   socket: NO_RUNTIME,
   version: '',

@@ -16,7 +16,7 @@ import { sparedByDistrust } from './judgements/orphaning-distrust.ts'
 import { unloadableAnchors, withoutAnchors } from './judgements/unloadable-anchors.ts'
 import { makePlan } from './planning.ts'
 
-/** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */
+/** Before a change, only what answers quickly is asked: a registry that is down delays nothing and proves nothing. */
 const BEFORE_DEADLINE_MS = 2_000
 
 /**
@@ -167,7 +167,10 @@ async function keepTrust(
 }
 
 export function wouldOrphan(host: string, { message }: Finding): Problem {
-  return problem('ANCHOR_WOULD_ORPHAN', `${host} is trusted now; with the anchors declared it would not be: ${message}`)
+  return problem(
+    'ANCHOR_WOULD_ORPHAN',
+    `${host} is trusted now, but would not be with the declared anchors: ${message}`,
+  )
 }
 
 /** What the planned anchors do for each registry: as the rehearsal pulled, or else as a handshake of our own tells. */

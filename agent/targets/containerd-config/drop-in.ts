@@ -68,7 +68,7 @@ function obstacleTo(
   if (plan.kind === 'edit' && plan.migration !== undefined)
     return problem(
       'LEGACY_REGISTRY_CONFIG',
-      `${configFile} says registry.mirrors or registry.configs, which exclude config_path: declare these hosts in trust.yaml and take the sections out of it`,
+      `${configFile} says registry.mirrors or registry.configs, which exclude config_path: declare these hosts in trust.yaml and remove the sections from it`,
     )
   if (dropIn?.state.kind !== 'absent' && dropIn?.state.kind !== 'file')
     return problem('CONFIG_EDIT_UNSUPPORTED', `${file} is ${dropIn === undefined ? 'not seen' : whatIs(dropIn.state)}`)
@@ -85,7 +85,7 @@ function schemaOf({ facts: { config, configFile, version } }: ObservedConfig): 2
   return /^v?1\./.test(version) ? 2 : 3
 }
 
-/** Nobody needs it any more. It stays where host directories of others depend on it. */
+/** It is not needed any more. It stays where host directories of others depend on it. */
 export function withoutDropIn({ facts, dropIn, legacy }: ObservedConfig): Partial<Planned> {
   const dropIns = layoutNamed(facts.layout)?.dropIns
   const isOurs =

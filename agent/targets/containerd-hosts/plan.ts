@@ -3,7 +3,7 @@
 // CA file added and keeps every other byte. Source: containerd docs/hosts.md; shape A is the one that 1.6, 1.7 and 2.x
 // read alike.
 // This room: host directories as a part of the containerd target.
-// Begin here; then observe.ts, files.ts (what one shall hold), removal.ts.
+// Begin here; then observe.ts, files.ts (what one should hold), removal.ts.
 // May touch: the folder that config_path names.
 import { posix } from 'node:path'
 import type { MovedFolder } from '../../containerd/edit/migrate-legacy.ts'
@@ -152,7 +152,7 @@ async function planHost(
     return foreign(
       host,
       hostsPath,
-      'it is someone else’s, and mirrors, headers, extra keys and client certificates cannot be added to it',
+      'it was written by others, and mirrors, headers, extra keys and client certificates cannot be added to it',
     )
   }
   const ca = rootFile([...new Set([...certificates, ...overlap].map(({ pem }) => pem))].join(''))

@@ -38,7 +38,7 @@ const status = (line: string) => ({
 })
 const CA = '/etc/containerd/certs.d/reg.test/ca.crt'
 const UNKNOWN =
-  'no trusted CA verifies the certificate of reg.test: the CA is missing or another one, or the server does not send its intermediate'
+  'no trusted CA verifies the certificate of reg.test: its CA is missing or is a different one, or the server does not send its intermediate'
 const TIMEOUT = 'reg.test did not answer in time'
 const LOGIN = 'reg.test requires a login that may pull, or has no such repository'
 const DENIED = 'pull access denied, repository does not exist or may require authorization: '
@@ -57,7 +57,7 @@ const CASES: readonly Case[] = [
       'x509: certificate signed by unknown authority (possibly because of "crypto/rsa: verification error" while trying to verify candidate authority certificate "Corp Root")',
     ),
     message:
-      'the CA "Corp Root" is trusted, but reg.test is signed by another key of that name: the CA was renewed with a new key',
+      'the CA "Corp Root" is trusted, but the certificate of reg.test is signed by another key of that name: the CA was renewed with a new key',
   },
   {
     name: 'a SHA-1 leaf',
@@ -302,7 +302,7 @@ const CASES: readonly Case[] = [
     name: 'a redirect in a circle',
     code: 'redirect-loop',
     cause: request('stopped after 10 redirects'),
-    message: 'reg.test redirects containerd in a circle',
+    message: 'reg.test redirects containerd in a loop',
   },
   {
     name: 'a login portal',
@@ -406,7 +406,7 @@ const CASES: readonly Case[] = [
     name: 'a text that nobody has seen yet',
     code: 'unclassified',
     cause: 'the flux capacitor is empty',
-    message: `pulling ${REFERENCE} failed for a reason that this version does not recognize`,
+    message: `pulling ${REFERENCE} failed for a reason that this version does not recognise`,
   },
 ]
 

@@ -167,7 +167,7 @@ t.test('disable-default-registry-endpoint is seen wherever it is set', async (t)
     writeFileSync(join(root, 'etc/rancher/k3s', place), 'token: x\ndisable-default-registry-endpoint: true\n')
     const { named, problems } = await plan(EMPTY_STATE)
     t.same([...named.keys()], ['b.net:5000'], place)
-    t.match(problems, [{ message: /a\.net has mirrors alone/ }])
+    t.match(problems, [{ message: /a\.net has only mirrors/ }])
   }
 })
 
@@ -206,7 +206,7 @@ t.test('options of k3s in its unit and its configuration: another file is told, 
   const mirrored = start(t, 'mirrors:\n  a.net:\n    endpoint: ["https://m.net"]\n')
   const flagged = { ...unit, execStart: ['k3s', 'server', '--disable-default-registry-endpoint'] }
   t.match((await mirrored.plan(EMPTY_STATE, wanted, { ...factsOf('k3s'), unit: flagged })).problems, [
-    { message: /a\.net has mirrors alone/ },
+    { message: /a\.net has only mirrors/ },
   ])
   const usual = { ...unit, execStart: ['k3s', 'agent', '--private-registry=/etc/rancher/k3s/registries.yaml'] }
   t.same((await plan(EMPTY_STATE, wanted, { ...factsOf('k3s'), unit: usual })).problems, [])

@@ -27,7 +27,7 @@ async function goBack(context: Context): Promise<Run> {
   }
   const changed = await changedSince(previous, context)
   if (changed.length > 0) {
-    const text = `the way back would undo what others changed since: ${changed.join(', ')}`
+    const text = `the rollback would undo what others changed since: ${changed.join(', ')}`
     const error = new AgentError('ROLLBACK_BLOCKED', text, { paths: changed })
     return { ...base, outcome: 'refused', error, problems: [problem(error.code, error.message)] }
   }
