@@ -42,7 +42,7 @@ const decode: Decoder = (bytes, options) => {
   if (known !== undefined) return known
   if (spentMs > MOST_COSTLY_MS) {
     isPartial = true
-    return nothing('it is opened at the next look: those before it have used up the time of this one')
+    return nothing('it is opened at the next look: the files before it have used up the time of this one')
   }
   const started = performance.now()
   const decoded = decodeCertificates(bytes, options)

@@ -100,8 +100,8 @@ async function main(): Promise<number> {
     stream.write(invocation.text)
     return invocation.exitCode
   }
-  // `plan | head -1`: who has read enough is no reason to end in the middle of a change; the exit code still tells how
-  // it went.
+  // With `plan | head -1` the closed pipe must not end the process in the middle of a change; the exit code still tells
+  // how it went.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE')
       process.stderr.write(`registry-trust: the answer could not be written: ${error.message}\n`)
@@ -120,7 +120,7 @@ function isSidecar(command: Command): boolean {
   return command === 'cri-proxy' || command === 'restarter' || command === 'sidecar'
 }
 
-/** Behind the proxy no socket of the node can be looked for: without a word the address is the usual one. */
+/** Behind the proxy the sockets of the node cannot be searched: the usual address is taken unless one is given. */
 function behindSidecars(options: Options): Wired {
   const { criProxy, restarterSocket, containerdAddress } = options
   return {

@@ -11,8 +11,9 @@ const HEAD = `# HTTP interface
 
 <!-- written by scripts/api-reference.ts from what /openapi.json serves -->
 
-The agent answers on \`--listen\` (\`:9461\` in the Pods). Everything that can be read needs no login; a request that changes something needs the
-bearer token, and without a token configured there is none that the agent takes. \`/openapi.json\` describes all of it for programs.
+The agent answers on \`--listen\` (\`:9461\` in the Pods). Requests that only read need no login. A request that changes
+something needs the bearer token; if no token is configured, the agent refuses all of these. \`/openapi.json\` describes
+the whole interface for programs.
 
 `
 

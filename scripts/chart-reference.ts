@@ -11,7 +11,7 @@ const [BEGIN, END] = ['<!-- values: written by scripts/chart-reference.ts -->', 
 const WHOLE =
   /^(nodeSelector|tolerations|updateStrategy|resources\.\w+|(?:publish|fleet)\.resources|dashboards\.labels)$/
 
-export function chartReference(values = readFileSync(new URL('values.yaml', CHART), 'utf8')): string {
+function chartReference(values = readFileSync(new URL('values.yaml', CHART), 'utf8')): string {
   const root = parseDocument(values).contents
   if (!isMap(root)) throw new Error('values.yaml is not a map')
   return ['| value | default | what it does |', '| --- | --- | --- |', ...rowsOf(root as Values, ''), ''].join('\n')

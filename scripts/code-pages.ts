@@ -27,9 +27,12 @@ function errorsPage(): string {
   return `${NOTE}
 # Error codes
 
-Each error of the agent has one of these codes: in the log (\`code\`), in \`/status\` (\`problems\`, \`warnings\`), in \`--json\` output, and as the label
-\`code\` of the metric \`registry_trust_problems\`. *Again*: trying again can help by itself. *Exit*: the exit code of a command that ends with this error;
-problems that leave the rest of a run to be done end \`plan\` with 2 and \`apply\` with 3.
+Each error of the agent has one of these codes. It is in the log (\`code\`), in \`/status\` (\`problems\`, \`warnings\`), in
+\`--json\` output, and in the label \`code\` of the metric \`registry_trust_problems\`.
+
+- *again*: whether trying again, without any change, can help.
+- *exit*: the exit code of a command that ends with this error. If a problem does not keep the rest of a run from being
+  done, \`plan\` ends with 2 and \`apply\` with 3.
 
 | code | meaning | likely causes | remedy | again | exit |
 | --- | --- | --- | --- | --- | --- |
@@ -58,9 +61,12 @@ function findingsPage(): string {
   return `${NOTE}
 # Finding codes
 
-What a proof, \`probe\` or \`explain\` says of a registry; the label \`code\` of the metrics \`registry_trust_registry_finding\` and
-\`registry_trust_proofs_total\`. *Trust*: \`proved\` counts as trusted in \`registry_trust_registry_trusted\`, \`lost\` undoes a change that caused it,
-\`open\` says nothing of trust. *Exit*: the exit code of \`explain\`; \`probe\` ends with 0 where TLS is trusted.
+A finding is what a proof, \`probe\` or \`explain\` says about a registry. Its code is also the label \`code\` of the metrics
+\`registry_trust_registry_finding\` and \`registry_trust_proofs_total\`.
+
+- *trust*: \`proved\` counts as trusted in \`registry_trust_registry_trusted\`; if a change of the agent caused \`lost\`, the
+  change is undone; \`open\` says nothing about trust.
+- *exit*: the exit code of \`explain\`. \`probe\` ends with 0 if TLS is trusted.
 
 | code | meaning | likely causes | remedy | trust | exit |
 | --- | --- | --- | --- | --- | --- |
@@ -68,7 +74,8 @@ ${rows.join('\n')}
 
 # Deprecations of containerd
 
-Reported by containerd with the prefix \`io.containerd.deprecation/\`, shown by \`doctor\`, and the label \`id\` of \`registry_trust_containerd_deprecations\`.
+containerd reports these with the prefix \`io.containerd.deprecation/\`. \`doctor\` shows them, and the id is the label \`id\` of
+\`registry_trust_containerd_deprecations\`.
 
 | id | meaning | remedy |
 | --- | --- | --- |

@@ -62,8 +62,8 @@ function row(id: string, behaviour: string, test: string, title: RegExp, crio?: 
   return { id, behaviour, test, title, ...(crio === undefined ? {} : { crio }) }
 }
 
-export const BEGIN = '<!-- written by scripts/compatibility.ts from docs/compatibility-results.json -->'
-export const END = '<!-- end of the table -->'
+const BEGIN = '<!-- written by scripts/compatibility.ts from docs/compatibility-results.json -->'
+const END = '<!-- end of the table -->'
 
 /** Results of one log; a row that several tests show has passed where all of them have. */
 export function resultsOf(test: string, log: string, date: string, byHand: boolean): readonly Result[] {
@@ -120,7 +120,7 @@ export function withTable(page: string, results: readonly Result[]): string {
 }
 
 const DOCS = join(import.meta.dirname, '../docs')
-export const RESULTS = join(DOCS, 'compatibility-results.json')
+const RESULTS = join(DOCS, 'compatibility-results.json')
 export const PAGE = join(DOCS, 'compatibility.md')
 
 export function knownResults(): readonly Result[] {

@@ -1,11 +1,12 @@
-// Writes the table of keys in docs/config.md from the JSON Schema that checks trust.yaml, so that neither can know more
-// than the other.
+// Writes the table of keys in docs/config.md, and docs/trust.schema.json, from the JSON Schema that checks trust.yaml, so
+// that none can know more than the others.
 // usage: node scripts/config-reference.ts (a test says when it has to be run)
 import { readFileSync, writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { TRUST_SCHEMA } from '../agent/config/schema/schema.ts'
 
 const FILE = new URL('../docs/config.md', import.meta.url)
+const SHIPPED = new URL('../docs/trust.schema.json', import.meta.url)
 const [BEGIN, END] = ['<!-- keys: written by scripts/config-reference.ts -->', '<!-- end of keys -->']
 
 type Schema = {
@@ -23,7 +24,7 @@ type Schema = {
 
 type Key = { readonly path: string; readonly schema: Schema; readonly isRequired: boolean }
 
-export function configReference(schema: Schema = TRUST_SCHEMA as Schema): string {
+function configReference(schema: Schema = TRUST_SCHEMA as Schema): string {
   const lines = [...keysOf(schema, '')].map(
     ({ path, schema: key, isRequired }) =>
       `| \`${path}\` | ${kindOf(key)} | ${isRequired ? 'required' : defaultOf(key)} | ${cell(key.description ?? '')} |`,
@@ -78,5 +79,12 @@ export function withReference(document: string): string {
   return `${document.slice(0, start + BEGIN.length)}\n\n${configReference()}\n${document.slice(end)}`
 }
 
-if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href)
+/** The schema as it is shipped to users. */
+export function shippedSchema(): string {
+  return `${JSON.stringify(TRUST_SCHEMA, null, 2)}\n`
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   writeFileSync(FILE, withReference(readFileSync(FILE, 'utf8')))
+  writeFileSync(SHIPPED, shippedSchema())
+}

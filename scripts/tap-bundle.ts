@@ -8,10 +8,10 @@ const ROOT = join(import.meta.dirname, '..')
 const PACKAGES = join(ROOT, 'node_modules/.package-lock.json')
 
 /** Made anew when other packages were installed. */
-export const BUNDLED_TAP = join(ROOT, '.tap/node_modules/@tapjs/all/dist/tap.mjs')
+const BUNDLED_TAP = join(ROOT, '.tap/node_modules/@tapjs/all/dist/tap.mjs')
 
 /** What Node.js is to load before a test file. */
-export const TAP_HOOK = join(import.meta.dirname, 'tap-hook.ts')
+const TAP_HOOK = join(import.meta.dirname, 'tap-hook.ts')
 
 /** Undefined where the folder of the packages cannot be written to: tap is loaded as it is then. */
 export async function bundleTap(): Promise<string | undefined> {

@@ -27,6 +27,8 @@ const FOR_ALL =
 const OWN_FOLDER = /^(?:const|let) .*\bt\.testdir\(/m
 /** What starts programs although no import tells. */
 const SLOW = new Set(['test/pki/certificate/subject-hash.test.ts'])
+/** A program that root alone may start, called by the test itself. */
+const AS_ROOT = /'(?:unshare|nsenter|chroot|mount)', \[/
 const FIXTURES = 'test/fixtures/node/'
 /** The digest of the fixtures that passed their own tests last. */
 const PASSED = join(ROOT, 'test/fixtures/node-passed.txt')
@@ -50,9 +52,17 @@ export function testFiles(speed: Speed): readonly string[] {
 }
 
 export function isUnit(file: string): boolean {
-  const known = units.get(file) ?? (!SLOW.has(file) && ![...reach(file)].some((path) => OUTSIDE.test(path)))
+  const known = units.get(file) ?? (!SLOW.has(file) && !needsRoot(file) && !reachesOutside(file))
   units.set(file, known)
   return known
+}
+
+function reachesOutside(file: string): boolean {
+  return [...reach(file)].some((path) => OUTSIDE.test(path))
+}
+
+function needsRoot(file: string): boolean {
+  return existsSync(join(ROOT, file)) && AS_ROOT.test(readFileSync(join(ROOT, file), 'utf8'))
 }
 
 /**

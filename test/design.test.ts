@@ -88,6 +88,53 @@ t.test('the table and the figure have every room and no other', async (t) => {
   t.same([...inFigure].sort(), names)
 })
 
+/** Without types of the rim, which come from everywhere. */
+function valuesImportedBy(file: string): readonly string[] {
+  const text = readFileSync(ROOT + file, 'utf8').replaceAll(
+    /^import type\b[^'"]*?'[./]+(?:node|cluster|telemetry)\/[^']+'/gm,
+    '',
+  )
+  return [...text.matchAll(IMPORT)].map((match) => posix.join(posix.dirname(file), match[1] ?? match[2] ?? ''))
+}
+
+/** Of a path below agent/. */
+function roomOf(file: string): string {
+  return file.split('/')[0] ?? ''
+}
+
+t.test('in the figure every import follows the arrows, and there is none without an import', async (t) => {
+  const figure = /## The rooms\s+```mermaid\n([\s\S]*?)```/.exec(DESIGN)?.[1] ?? ''
+  const drawn = [...figure.matchAll(/^ +(.+?) --> (.+)$/gm)].flatMap(([, from = '', to = '']) =>
+    from.split(' & ').flatMap((one) => to.split(' & ').map((other) => `${one} ${other}`)),
+  )
+  const used = new Set(
+    readdirSync(`${ROOT}agent`, { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\/.*\.ts$/.test(name))
+      .flatMap((name) =>
+        valuesImportedBy(`agent/${name}`).map((path) => [name, path.slice('agent/'.length)].map(roomOf).join(' ')),
+      ),
+  )
+  const reachable = (from: string, seen = new Set<string>()): ReadonlySet<string> => {
+    for (const arrow of drawn) {
+      const [start, end = ''] = arrow.split(' ')
+      if (start !== from || seen.has(end)) continue
+      seen.add(end)
+      reachable(end, seen)
+    }
+    return seen
+  }
+  t.ok(drawn.length > 20 && used.size > 60, `${drawn.length} arrows for ${used.size} pairs of rooms`)
+  const astray = [...used].filter((pair) => {
+    const [from = '', to = ''] = pair.split(' ')
+    return from !== to && !reachable(from).has(to)
+  })
+  t.same(astray, [])
+  t.same(
+    drawn.filter((arrow) => !used.has(arrow)),
+    [],
+  )
+})
+
 /** Every page for people who work on the code, by its path. */
 function guides(): readonly string[] {
   const pages = readdirSync(`${ROOT}docs`, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.md'))

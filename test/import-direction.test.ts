@@ -30,7 +30,23 @@ const MAY_IMPORT: { readonly [folder: string]: readonly string[] } = {
   telemetry: ['model'],
 }
 const RIM = ['node', 'cluster', 'telemetry']
-const IMPORT = /^(import|export)( type)?\b[^'"]*?from '(\.[^']+)'|\bimport\('(\.[^']+)'\)/gm
+
+/** Modules of Node.js by which a program reaches what is outside of it, but for what only reads a text. */
+const OUTSIDE = /^node:(fs|fs\/promises|child_process|net|http|https|http2|tls|dns|dgram|os|worker_threads)$/
+const READS_TEXT = new Set(['isIP', 'isIPv4', 'isIPv6', 'BlockList'])
+/** Who may, beside the ports in node/ and cluster/, and what for. */
+const TOUCHES: { readonly [file: string]: string } = {
+  'main.ts': 'the name of the machine, and where the state folder really lies',
+  'main-reader.ts': 'its parent thread',
+  'http/client.ts': 'asks an agent for its status',
+  'http/certificate.ts': 'tries a certificate before it is served',
+  'sidecar/restarter.ts': 'listens on its own socket',
+  'sidecar/lifelines.ts': 'listens on its own socket',
+  'sidecar/unix-socket.ts': 'makes the socket of a sidecar',
+  'telemetry/line-output.ts': 'writes the log lines',
+  'telemetry/process-metrics.ts': 'reads what /proc tells of this process',
+}
+const IMPORT = /^(?:import|export)( type)?\b[^'"]*?from '(\.[^']+)'|^import '(\.[^']+)'|\bimport\('(\.[^']+)'\)/gm
 
 /** One import line, by the files' paths below agent/. */
 type Arrow = { readonly from: string; readonly to: string; readonly isType: boolean }
@@ -39,12 +55,20 @@ function arrows(): readonly Arrow[] {
   const root = new URL('../agent/', import.meta.url).pathname
   const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
   return files.flatMap((file) =>
-    [...readFileSync(`${root}${file}`, 'utf8').matchAll(IMPORT)].map((match) => ({
+    importsIn(readFileSync(`${root}${file}`, 'utf8')).map(({ path, isType }) => ({
       from: file,
-      to: posix.join(posix.dirname(file), match[3] ?? match[4] ?? ''),
-      isType: match[2] !== undefined,
+      to: posix.join(posix.dirname(file), path),
+      isType,
     })),
   )
+}
+
+/** Every form of import: of names, of types alone, for its effect, when it is needed, of a type in place, passed on. */
+function importsIn(text: string): readonly { readonly path: string; readonly isType: boolean }[] {
+  return [...text.matchAll(IMPORT)].map(([, type, ...paths]) => ({
+    path: paths.find((path) => path !== undefined) ?? '',
+    isType: type !== undefined,
+  }))
 }
 
 /** The folder right below agent/ that a file lies in; `main` for the files of agent/ itself. */
@@ -105,6 +129,49 @@ t.test('no files and no folders import each other in a circle', async (t) => {
   )
   t.same(between(posix.dirname), [], 'folders')
   t.same(between(partOf), [], 'the folders right below agent/')
+})
+
+/** What it imports by name of modules that reach outside; types reach nothing. */
+function outsideOf(text: string): readonly string[] {
+  return [...text.matchAll(/^import (?!type )(\{[^}]*\}|[^'{]+) from '(node:[^']+)'/gm)]
+    .filter(
+      ([, names = '', module = '']) => OUTSIDE.test(module) && !namesIn(names).every((name) => READS_TEXT.has(name)),
+    )
+    .map(([, , module = '']) => module)
+}
+
+function namesIn(clause: string): readonly string[] {
+  const names = clause.replace(/[{}]/g, '').split(',')
+  return names.map((name) => name.trim()).filter((name) => name !== '' && !name.startsWith('type '))
+}
+
+t.test('only the rim reaches outside', async (t) => {
+  const root = new URL('../agent/', import.meta.url).pathname
+  const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+  const reaching = files.filter((file) => outsideOf(readFileSync(root + file, 'utf8')).length > 0)
+  const beside = reaching.filter((file) => !['node', 'cluster'].includes(partOf(file)))
+  t.ok(reaching.length > 30, 'the imports were found')
+  t.same(beside.toSorted(), Object.keys(TOUCHES).toSorted())
+  t.same(outsideOf("import { isIP, type Socket } from 'node:net'\nimport type { Stats } from 'node:fs'\n"), [])
+  t.same(outsideOf("import { connect, isIP } from 'node:net'\nimport fs from 'node:fs'\n"), ['node:net', 'node:fs'])
+})
+
+t.test('an import is found in each of its forms', async (t) => {
+  const text = `import { a, type A } from './names.ts'
+import type { B } from './types.ts'
+import {
+  c,
+} from './lines.ts'
+import './effect.ts'
+import { d } from 'node:fs'
+export { e } from './passed-on.ts'
+export type F = import('./in-place.ts').F
+const later = await import('./later.ts')
+`
+  t.same(
+    importsIn(text).map(({ path, isType }) => `${path}${isType ? ' (type)' : ''}`),
+    ['./names.ts', './types.ts (type)', './lines.ts', './effect.ts', './passed-on.ts', './in-place.ts', './later.ts'],
+  )
 })
 
 t.test('an arrow back is found', async (t) => {

@@ -51,6 +51,15 @@ t.test('the files that an entrance names lie in its room, below it or beside it'
     }
 })
 
+t.test('the folders of more than 14 files are those that docs/design.md gives a reason for', async (t) => {
+  const design = readFileSync(new URL('../docs/design.md', import.meta.url), 'utf8')
+  const [reasons = ''] = /Larger ones are lists[\s\S]*?\n\n/.exec(design) ?? []
+  const named = [...reasons.matchAll(/`agent\/([\w/-]+)\/`/g)].map(([, folder = '']) => folder)
+  const large = [...rooms()].filter(([, files]) => files.length > 14).map(([folder]) => folder)
+  t.ok(large.length > 0, 'the folders were counted')
+  t.same(large.toSorted(), named.toSorted())
+})
+
 function isThere(path: string): boolean {
   try {
     return readFileSync(ROOT + path).length > 0

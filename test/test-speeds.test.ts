@@ -23,6 +23,7 @@ t.test('what reads text is a unit test, what starts a machine or writes as root 
   for (const file of [
     'test/e2e/main-job.test.ts',
     'test/node/files/files.test.ts',
+    'test/text/hosts-file-glibc.test.ts',
     'test/http/page/page-browser.test.ts',
   ])
     t.notOk(unit.includes(file), file)
@@ -110,4 +111,41 @@ t.test('${name}', async (t) => { t.ok(true) })`
     stdout: /ended with 69.*node\.test\.ts\n.*\n1 passed, 1 failed\n$/s,
   })
   t.match(run('true'), { status: 1, ran: 'unit ', stdout: /was killed.*node\.test\.ts\n/ })
+})
+
+t.test('what a run is asked for in vain is told in two lines, before anything is run', async (t) => {
+  const folder = join(import.meta.dirname, '../.tap/asked')
+  mkdirSync(folder, { recursive: true })
+  t.teardown(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'two.test.ts')
+  const text = `import t from 'tap'
+t.test('the first', async (t) => { t.ok(true) })
+t.test('the second', { skip: 'no reason' }, async (t) => { t.ok(true) })`
+  writeFileSync(file, text)
+  const run = (...words: readonly string[]) => {
+    const { stdout, stderr, status } = spawnSync(process.execPath, ['scripts/tap-run.ts', ...words], {
+      cwd: join(import.meta.dirname, '..'),
+      encoding: 'utf8',
+      env: { ...process.env, REGISTRY_TRUST_CACHE: folder, TAP: '' },
+    })
+    return { stdout, stderr, status }
+  }
+  const refused: readonly (readonly [words: readonly string[], why: string])[] = [
+    [['--bogus'], "Unknown option '--bogus'"],
+    [['--grep'], "Option '-g, --grep <value>' argument missing"],
+    [['--jobs=0', file], '--jobs: "0" is not a number from 1 to 99'],
+    [['unit', 'test/gone.test.ts'], 'test/gone.test.ts: there is no such file'],
+    [['test/text'], 'test/text is not a test file'],
+  ]
+  for (const [words, why] of refused) {
+    const { stdout, stderr, status } = run(...words)
+    t.same([status, stdout], [64, ''], why)
+    t.match(stderr, `scripts/test: ${why}\nusage: scripts/test [unit | node]`)
+  }
+  t.match(run(file), { status: 0, stdout: /\nskipped: .*the second: no reason\n.*\n1 passed, 0 failed\n$/ })
+  t.match(run('--grep=first', file), { status: 0, stdout: /^ok .*\n1 tests, 1 checks, 0 skipped;.*\n1 passed, 0/ })
+  t.match(run('--grep=fourth', file), {
+    status: 1,
+    stdout: /^0 tests, 0 checks, 0 skipped;.*\nno test has a title with fourth\n0 passed, 0 failed\n$/,
+  })
 })

@@ -1,5 +1,5 @@
 // What a command is handed by main.ts: the options, the ports, and where to write. Commands read neither argv nor env.
-// This room: the command line: what a command is handed, its exit codes, and one thin file a command in commands/.
+// This room: the command line: what a command is handed, its exit codes, and one thin file per command in commands/.
 // Begin here; then command-line/flags.ts (what can be asked), commands/ (who answers), output/ (the words).
 // May touch: standard output through `print`; argv and the environment are read by agent/main.ts alone.
 
@@ -51,14 +51,14 @@ export type Wiring = {
   readonly paint: Paint
   /** Standard output: the command's answer and nothing else. */
   readonly print: (text: string) => void
-  /** Standard error: what a person reads beside an answer that is no text. */
+  /** Standard error: what a person reads beside an answer that is not text. */
   readonly note: (text: string) => void
   readonly printBytes: (bytes: Buffer) => void
   readonly outputFile: OutputFile
   /** From here on memory is worth more than time. */
   readonly keepHeapSmall: () => void
   readonly unitLog: UnitLog
-  /** The terminal that standard output is; undefined: it is none. */
+  /** The terminal that standard output goes to; undefined: it goes to none. */
   readonly screen?: { columns(): number; rows(): number } | undefined
   /** Aborted by SIGTERM or SIGINT. */
   readonly signal: AbortSignal

@@ -1,5 +1,5 @@
-// Asks an agent over its Pod's address (port AgentClient). Every answer is bounded in time and size: the node may be
-// anybody's. Where the agents serve HTTPS, the certificate that all of them share is trusted, and no other.
+// Asks an agent over its Pod's address (port AgentClient). Every answer is bounded in time and size: a node may be
+// compromised. Where the agents serve HTTPS, the certificate that all of them share is trusted, and no other.
 import { X509Certificate } from 'node:crypto'
 import { get as getPlain } from 'node:http'
 import { get as getSecure, type RequestOptions } from 'node:https'

@@ -68,7 +68,7 @@ export function fleetReader(kubeconfig: string | undefined, namespace: string): 
 }
 
 /** As kubectl finds it. Throws AgentError CLUSTER_UNREACHABLE. */
-export function kubectlCredentials(): KubeConfig {
+function kubectlCredentials(): KubeConfig {
   const config = new KubeConfig()
   try {
     config.loadFromDefault()

@@ -2,7 +2,8 @@
 // write is a server-side apply as our own field manager; an error names the object and never repeats what the server
 // sent in full.
 // This room: the rim towards the API server: the client, and what is published to it.
-// Begin here; then the files beside it, each for one use of the client.
+// Begin here; then publish.ts and readers.ts (the ConfigMaps), fleet-api.ts and reflector.ts (what the fleet component
+// sees and writes), agent-client.ts (how it asks an agent), fleet-reader.ts (how a person asks it).
 // May touch: the API server, with the account of the Pod; no node.
 import {
   ApiException,
@@ -130,7 +131,7 @@ export function kubernetesApi({ kubeconfig, log, monotonic = () => performance.n
       if (found?.spec?.holderIdentity !== holder) return
       const spec = { ...found.spec, holderIdentity: '', leaseDurationSeconds: 1, renewTime: new V1MicroTime() }
       const acquireTime = microTime(found.spec.acquireTime)
-      // Somebody who took it meanwhile makes this write fail, and that is as good.
+      // If another holder took it meanwhile this write fails, which is just as good.
       await coordination
         .replaceNamespacedLease({ namespace, name, body: { ...found, spec: { ...spec, acquireTime } } })
         .catch((thrown: unknown) => {
@@ -208,7 +209,7 @@ async function keepWatching(
     })
     if (signal.aborted) return
     await new Promise((resolve) => setTimeout(resolve, RETRY_WATCH_MS).unref())
-    // What happened while nobody watched is seen by looking.
+    // Changes between two watches are found by reading again.
     if (!signal.aborted) onChange()
   }
 }
@@ -222,6 +223,7 @@ export async function absentAsUndefined<T>(request: Promise<T>): Promise<T | und
   }
 }
 
+/** Runs a request; `what` is the object that an error names. Throws as the port ClusterApi does. */
 export async function named<T>(what: string, request: () => Promise<T>): Promise<T> {
   try {
     return await request()

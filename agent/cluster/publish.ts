@@ -27,7 +27,7 @@ export type Published = {
 
 type Content = { readonly [key: string]: string }
 
-/** One that fails holds up none of the others; those that `signal` comes before are left to whoever goes on. */
+/** A failure does not stop the others; what has not begun when `signal` comes is left to the next holder. */
 export async function publishAll(
   desired: DesiredState,
   api: ClusterApi,
@@ -70,7 +70,7 @@ async function reconcileOne(
   const isWritten = found !== undefined && holds(found, content)
   const wasOurs = found?.annotations[CONTENT_ANNOTATION] === digest
   const done = found?.annotations[RESTARTED_ANNOTATION]
-  // The same bytes by another hand before us: whoever reads them has them.
+  // Another writer put the same bytes there before us, so every reader has them.
   const isAdopted = isWritten && !wasOurs && done === undefined
   const isSettled = isAdopted || done === digest
   const annotations = {
@@ -119,7 +119,7 @@ function digestOf(content: Content): string {
 }
 
 /** Undefined while one of the anchors cannot be used. */
-export function contentOf({ format, key, anchors }: Publication, desired: DesiredState): Content | undefined {
+function contentOf({ format, key, anchors }: Publication, desired: DesiredState): Content | undefined {
   if (format === 'bundle') {
     const wanted =
       anchors === undefined ? systemAnchors(desired) : desired.anchors.filter(({ name }) => anchors.includes(name))

@@ -1,6 +1,6 @@
 // Which readers of a published ConfigMap have to be started anew. What counts is when their Pods started against when
-// the content was wrong, not whether the content changed: who started before it was spoiled has read the right one, and
-// who started after it was put right too. All times are the API server's. Pure.
+// the content was wrong, not whether the content changed: a Pod that started before it was spoiled has read the right
+// one, and so has one that started after it was put right. All times are the API server's. Pure.
 import {
   CONTENT_ANNOTATION,
   type ConfigMapState,
@@ -50,7 +50,7 @@ export function mayHaveRead({ pods, template }: ReaderState, { from, until }: Wr
 
 export type Due = 'now' | 'later' | 'no'
 
-/** `isSettled`: the content was there before us, so that whoever reads it has it. */
+/** `isSettled`: the content was there before us, so every reader has it. */
 export function restartDue(reader: ReaderState, { digest, isSettled, found, now }: DueQuestion): Due {
   const { pods, template } = reader
   const until = ownWriteAt(found) ?? 0
@@ -75,7 +75,7 @@ export type DueQuestion = {
   readonly now: number
 }
 
-/** What the template of the Pods is given, so that they are told from those before. */
+/** What the template of the Pods is given, so that they can be told from those before. */
 export function markOf(until: number): string {
   return new Date(until).toISOString()
 }

@@ -8,7 +8,7 @@ import { watchWhile } from './watch-while.ts'
 const PAGE = 500
 const FIRST_PAUSE_MS = 500
 const LAST_PAUSE_MS = 30_000
-/** So many failures one after the other are a problem, for as long as the next one may be away. */
+/** This many failures in a row are a problem, for as long as the next one may be away. */
 const MANY_FAILURES = 3
 const PROBLEM_MS = 70_000
 /** The server ends a watch by itself after this. */
@@ -24,7 +24,7 @@ export type Source<Kept> = {
   list(page: { readonly limit: number; readonly _continue?: string }): Promise<KubernetesListObject<KubernetesObject>>
   /** Undefined: it does not matter. */
   keep(object: KubernetesObject): Kept | undefined
-  /** Of an object; its name unless told. */
+  /** Of an object; by default its name. */
   readonly keyOf?: (object: KubernetesObject) => string
   readonly onChange: () => void
   readonly log: Log

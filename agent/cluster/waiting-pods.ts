@@ -7,7 +7,7 @@ const WAITS_FOR_IMAGE: ReadonlySet<string | undefined> = new Set(['ImagePullBack
 /** A Pod of a kubelet's own folder: what the API server shows is a copy that the kubelet does not read. */
 const MIRROR = 'kubernetes.io/config.mirror'
 
-/** Undefined: it waits for no image, or nobody can help it. */
+/** Undefined: it waits for no image, or a pull by the agent would not help it. */
 export function waitingPod(object: KubernetesObject): WaitingPod | undefined {
   const { metadata, spec, status } = object as V1Pod
   const { namespace = '', name = '', uid = '', annotations, labels, deletionTimestamp } = metadata ?? {}

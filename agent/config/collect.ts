@@ -75,7 +75,7 @@ class Collector {
     await this.#addFragments(posix.dirname(path))
   }
 
-  /** The first one is written by whom the node belongs to, what follows by others. */
+  /** The first one is written by the owner of the node, the following ones by others. */
   get #hasMain(): boolean {
     return this.raw.length > 0 || !this.#report.isEmpty
   }
@@ -123,7 +123,7 @@ class Collector {
     }
     const foreign = await readForeignFolder(folder, this.#files)
     if (foreign !== undefined) {
-      // One entry that is not used holds up none of the others.
+      // An entry that is not used does not stop the others.
       for (const { path: entry, text } of foreign.refused) {
         this.fragments.add(entry)
         this.#report.addFile('CONFIG_INVALID', entry, this.raw.length, text)

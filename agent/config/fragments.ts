@@ -1,4 +1,4 @@
-// What happens to a fragment that is refused: it holds up nothing else. What it declared when it was last good stays in
+// What happens to a fragment that is refused: it stops nothing else. What it declared when it was last good stays in
 // force where that is known and still fits; otherwise it is left out. Pure.
 import type { RawFile } from './reading/config-file.ts'
 import { Report } from './reading/report.ts'

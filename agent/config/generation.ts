@@ -10,7 +10,10 @@ type GenerationInput = Pick<
 >
 
 export function generationOf(desired: GenerationInput): string {
-  const { targets, restart } = desired
+  const { restart } = desired
+  const { systemTrust, containerd, docker, containers, k3s, crictl, hostsFile, ...others } = desired.targets
+  // The compiler asks here for a target that is new.
+  others satisfies { readonly [key: string]: never }
   const byFirst = (left: readonly [string, ...unknown[]], right: readonly [string, ...unknown[]]) =>
     left[0] < right[0] ? -1 : 1
   // Arrays only: JSON of them has one spelling.
@@ -25,9 +28,9 @@ export function generationOf(desired: GenerationInput): string {
     [...desired.registries, ...(desired.wildcard === undefined ? [] : [desired.wildcard])]
       .map((registry) => [registry.host, contentOf(registry)] as const)
       .toSorted(byFirst),
-    [targets.systemTrust.enabled, targets.systemTrust.fileName, targets.containerd.enabled, targets.containerd.layout],
-    [targets.docker.enabled, targets.containers.enabled],
-    ...laterTargets(targets),
+    [systemTrust.enabled, systemTrust.fileName, containerd.enabled, containerd.layout],
+    [docker.enabled, containers.enabled],
+    ...laterTargets({ k3s, crictl, hostsFile }),
     ...(desired.distrust === undefined ? [] : [['distrust', desired.distrust.fingerprints.toSorted()]]),
     ...(desired.sandboxImage === undefined ? [] : [['sandboxImage', desired.sandboxImage]]),
     [restart.strategy, restart.unit, restart.maxPerHour, restart.backoffMinMs, restart.backoffMaxMs],
@@ -36,7 +39,11 @@ export function generationOf(desired: GenerationInput): string {
 }
 
 /** Left out while they are as by default, so that a new version of the agent is no new state of the node. */
-function laterTargets({ k3s, crictl, hostsFile }: DesiredState['targets']): readonly (readonly string[])[] {
+function laterTargets({
+  k3s,
+  crictl,
+  hostsFile,
+}: Pick<DesiredState['targets'], 'k3s' | 'crictl' | 'hostsFile'>): readonly (readonly string[])[] {
   return [
     ...(k3s.enabled === 'auto' && crictl.enabled === 'off' ? [] : [[k3s.enabled, crictl.enabled]]),
     ...(hostsFile.enabled === 'on' ? [] : [['hostsFile', hostsFile.enabled]]),

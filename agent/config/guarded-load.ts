@@ -121,7 +121,7 @@ class GuardedLoader {
       now,
       ...(this.#lastGood === undefined ? {} : { lastGood: this.#lastGood }),
       decode(bytes, options) {
-        // Other forms may be a PKCS#12 store, whose few bytes say how long they are calculated with.
+        // Other forms may be a PKCS#12 store, in which a few bytes set how long its keys take to compute.
         if (!bytes.includes('-----BEGIN')) isSmall = false
         return isSmall ? decodeCertificates(bytes, options) : NOTHING
       },

@@ -3,7 +3,7 @@
 // last said, and a broken anchor file holds only that anchor.
 // This room: trust.yaml, its fragments and CA files become one desired state, or reasons with line and column.
 // Begin here; then schema/ (what may be written), reading/ (one file), declarations/ (what it declares), foreign/ (files
-// of others).
+// of others); fragments.ts, guarded-load.ts (in a thread), for-node.ts (what counts on this node).
 // May touch: files of the configuration through the port InputFiles; never the node.
 import type { CredentialSource, DesiredState, Registry } from '../model/desired-state.ts'
 import type { Problem } from '../model/errors.ts'

@@ -18,7 +18,10 @@ export type Spread = {
   readonly nodes: number | undefined
   /** drift.spread, which counts only without a note. */
   readonly spreadMs: number
-  /** False: the kubelet has mounted the change before the component told of it, and nobody keeps the nodes apart. */
+  /**
+   * False: the kubelet mounted the change before the component announced it, so the component does not spread the
+   * nodes.
+   */
   readonly isTold?: boolean
 }
 

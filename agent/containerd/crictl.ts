@@ -41,11 +41,11 @@ export type CrictlEdit =
 export function nameSocket(text: string, socket: string): CrictlEdit {
   const lines = text.split('\n')
   const odd = lines.findIndex((line) => !/^(?:---)?\s*$|^\s*#|^[A-Za-z][A-Za-z0-9-]*:(?:\s|$)/.test(line))
-  if (odd >= 0) return { ok: false, reason: `line ${odd + 1} is no plain \`key: value\`` }
+  if (odd >= 0) return { ok: false, reason: `line ${odd + 1} is not a plain \`key: value\`` }
   const end = text.includes('\r\n') ? '\r' : ''
   for (const key of CRICTL_KEYS) {
     const found = lines.flatMap((line, index) => (line.startsWith(`${key}:`) ? [index] : []))
-    if (found.length > 1) return { ok: false, reason: `${key} stands there ${found.length} times` }
+    if (found.length > 1) return { ok: false, reason: `${key} appears ${found.length} times` }
     const named = crictlEndpointOf(text, key)
     if (named !== undefined && isSameSocket(named, socket)) continue
     const ours = `${key}: unix://${socket} ${MARK}${end}`

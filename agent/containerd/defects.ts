@@ -6,7 +6,7 @@ export type Defect = {
   readonly id: string
   /** First version that has it. */
   readonly from: string
-  /** First versions without it, one a version line; a later line has none of it. Empty: no release has it mended. */
+  /** First versions without it, one per version line; later lines do not have it. Empty: no release fixes it. */
   readonly fixedIn: readonly string[]
   /** What happens. */
   readonly effect: string
@@ -53,7 +53,7 @@ export const DEFECTS: readonly Defect[] = [
     from: '2.3.0',
     fixedIn: ['2.3.4'],
     effect: 'a sandbox image named by tag and digest is not found, and no Pod starts',
-    remedy: 'Name the sandbox image by its tag or by its digest alone, or run 2.3.4.',
+    remedy: 'Name the sandbox image only by its tag or only by its digest, or run 2.3.4.',
     source: 'https://github.com/containerd/containerd/issues/13529',
   },
 ]
@@ -69,7 +69,7 @@ function isAffected(version: ContainerdVersion, { from, fixedIn }: Defect): bool
   const fixes = fixedIn.map(numbers)
   const ofLine = fixes.find(({ major, minor }) => major === version.major && minor === version.minor)
   if (ofLine !== undefined) return compare(version, ofLine) < 0
-  // A line of its own without a fix: mended only where a fix came in an earlier line.
+  // A version line without a fix of its own is fixed only where an earlier line is.
   return !fixes.some((fix) => compare(version, fix) > 0 && isLaterLine(version, fix))
 }
 

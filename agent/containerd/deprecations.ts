@@ -20,7 +20,7 @@ export const DEPRECATIONS: { readonly [id: string]: Deprecation } = {
   'cri-registry-auths': {
     meaning: 'config.toml has passwords in registry.auths.',
     remedy:
-      'Replace the logins by imagePullSecrets or a credential provider of the kubelet, then remove the section by hand: `migrate` moves no password.',
+      'Replace the logins with imagePullSecrets or a credential provider of the kubelet, then remove the section by hand: `migrate` moves no password.',
   },
   'pull-schema-1-image': {
     meaning: 'An image with a manifest of Docker schema 1 was pulled.',
@@ -28,7 +28,7 @@ export const DEPRECATIONS: { readonly [id: string]: Deprecation } = {
   },
   'cri-api-v1alpha2': {
     meaning: 'A client speaks CRI v1alpha2.',
-    remedy: 'Upgrade the kubelet or crictl that uses it to CRI v1; containerd 2.0 has v1 alone.',
+    remedy: 'Upgrade the kubelet or crictl that uses it to CRI v1; containerd 2.0 has only v1.',
   },
   'cri-criu-path': {
     meaning: 'config.toml sets CriuPath in the options of a runtime.',
@@ -92,7 +92,7 @@ export const DEPRECATIONS: { readonly [id: string]: Deprecation } = {
   },
   'nri-v010-plugin': {
     meaning: 'An NRI plugin of the 0.1.0 style is used.',
-    remedy: 'Replace it by a plugin of the current NRI, or run it through the v010-adapter plugin.',
+    remedy: 'Replace it with a plugin of the current NRI, or run it through the v010-adapter plugin.',
   },
   'nri-plugin-interface': {
     meaning: 'An NRI plugin speaks an older interface than that of containerd.',

@@ -1,4 +1,4 @@
-// Drift that nothing the agent may write puts right (ADVISORY_KINDS): told with what does. Pure.
+// Drift that nothing the agent may write puts right (ADVISORY_KINDS): reported with what does. Pure.
 import { type DesiredState, trustOf } from '../model/desired-state.ts'
 import type { FindingCode } from '../model/finding.ts'
 import type { ContainerdFacts, SystemRootsFacts } from '../model/observed-state.ts'
@@ -31,8 +31,8 @@ export function outdatedRoots(
   const ignored = rehearsal === undefined ? [] : unreadHosts(proofs, rehearsal)
   const untrusted = [...new Set([...bySystem, ...ignored])].join(', ')
   if (untrusted === '' || !rootsAreNewer(facts)) return withdrawn
-  const changed = `it changed at ${instant(facts.systemRoots.changedAt)}`
-  const reason = `${changed}; containerd, started at ${instant(facts.startedAt)}, reads it once and does not trust ${untrusted}: restart containerd`
+  const changed = `the system store changed at ${instant(facts.systemRoots.changedAt)}`
+  const reason = `${changed}; containerd, started at ${instant(facts.startedAt)}, reads it only once and does not trust ${untrusted}: restart containerd`
   return [newerThanLoaded(facts.systemRoots, reason), ...withdrawn]
 }
 
@@ -42,7 +42,7 @@ export function withdrawnButTrusted(state: AgentState, facts: ContainerdFacts): 
   const last = found.at(-1)
   if (facts.systemRoots === undefined || last === undefined) return []
   const names = found.map(({ anchor, fingerprint }) => `${anchor} (${fingerprint})`).join(', ')
-  const reason = `${names} was taken out, last at ${last.at}; containerd, started at ${instant(facts.startedAt)}, may trust it until it is restarted`
+  const reason = `${names}: removed from the system store, last at ${last.at}; containerd, started at ${instant(facts.startedAt)}, may still trust it until containerd is restarted`
   return [newerThanLoaded(facts.systemRoots, reason)]
 }
 

@@ -7,8 +7,7 @@ import { ageOf } from '../restart/ledger.ts'
 import type { Metrics, RestartReason, RestartResult } from '../telemetry/metrics.ts'
 
 /**
- * What was made shortly before this process is of the restart that it was started after, and nobody else has counted
- * it.
+ * A restart shortly before this process began is the one that it was started after, and has not been counted elsewhere.
  */
 const BEFORE_US_MS = 15 * 60_000
 

@@ -1,6 +1,6 @@
 // The daemon put together: the loop, what wakes it (sources, the node's folders, what registries serve) and whom it
 // tells (metrics, fleet). It owns no port: they are handed in, and the HTTP server stands beside it.
-// This room: the process that stays: when to look, what it remembers, what it tells.
+// This room: the process that stays: when to look, what it remembers, what it reports.
 // Begin here; then loop.ts (the turns), history.ts (the memory), status.ts (the answer made of it).
 // May touch: ports that it is handed; a run changes the node, the loop never does.
 import type { LoadConfig } from '../config/load.ts'
@@ -60,10 +60,10 @@ export type Daemon = {
   stop(): Promise<void>
 }
 
-/** A first look that restarts containerd or waits for it holds up nobody who asks after the agent's health. */
+/** A first look that restarts containerd or waits for it must not delay health checks. */
 const FIRST_TURN_MS = 400
 
-/** Resolves when the first look has ended or takes long: whoever asks can be answered then. */
+/** Resolves when the first look has ended or takes long: requests can be answered then. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const { ports, inputs, watcher, nodeWatcher, mounts, pulse, metrics, beside, config, remembered, ...rest } = options
   const logins = new Map<string, boolean | undefined>()
@@ -118,7 +118,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
         follow(run)
         runtime.see(loop.socket())
         void beside.ran(run)
-        // Beside the loop: a registry that does not answer holds up nothing.
+        // Beside the loop: a registry that does not answer delays nothing.
         lookAtServed()
       },
     },

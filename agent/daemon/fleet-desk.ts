@@ -1,6 +1,6 @@
 // The agent's side of the fleet component: reads the note that its Pod mounts, says whether a restart is granted, and
 // remembers what was used. The rule: a grant is written down as used before the restart it allows, and as expired
-// before anybody is told so.
+// before that is reported.
 import { posix } from 'node:path'
 import { configDigest } from '../config/config-digest.ts'
 import { MAX_NOTE_BYTES, NOTE_FILE, parseNote } from '../config/fleet-note.ts'
@@ -100,7 +100,7 @@ export function fleetDesk({ inputs, folder, configFolder, store, clock, log }: D
       try {
         await close({ id, generation, phase: 'used', ok: false })
       } catch (thrown) {
-        return `grant ${id} cannot be written down as used: ${asAgentError(thrown).message}`
+        return `grant ${id} cannot be recorded as used: ${asAgentError(thrown).message}`
       }
       log.info('grant-used', { grant: id, generation })
       return undefined

@@ -28,7 +28,7 @@ export type RegistryMemory = {
   readonly since: string
   readonly finding: Finding
   readonly lastProof: LastProof
-  /** When it was remembered, monotonic: by this the next proof is due, whatever anybody does to the clock. */
+  /** When it was remembered, monotonic: the next proof is scheduled by it, so that setting the clock has no effect. */
   readonly provedAt: number
   /** Proofs in a row that did not establish trust or login; decides when to try again. */
   readonly failures: number
@@ -46,7 +46,7 @@ export type Memory = {
   readonly registries: ReadonlyMap<string, RegistryMemory>
   readonly lastRestart: LastRestart | undefined
   readonly isApplying: boolean
-  /** containerd stopped answering `at` this time, monotonic, and nobody has looked at the node since. */
+  /** containerd stopped answering `at` this time, monotonic, and the node has not been looked at since. */
   readonly silent: { readonly problem: Problem; readonly at: number } | undefined
 }
 
@@ -275,7 +275,9 @@ function anchorsOf(desired: DesiredState | undefined, state: AgentState): NodeSt
 function registryStatus(host: string, known: RegistryMemory | undefined, run: Run | undefined): RegistryStatus {
   if (known === undefined) {
     const found =
-      run?.outcome === 'no-containerd' ? runtimeFinding(run) : finding('not-proved-yet', `${host} was not proved yet`)
+      run?.outcome === 'no-containerd'
+        ? runtimeFinding(run)
+        : finding('not-proved-yet', `${host} has not been proved yet`)
     return { host, state: 'unproved', since: null, finding: found, lastProof: null }
   }
   const { state, since, finding: found, lastProof } = known

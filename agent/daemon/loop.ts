@@ -34,7 +34,7 @@ const BUSY_PAUSE_MS = 200
 /** A turn that takes longer is told in the log, and what it waits for; again after twice the time. */
 const SLOW_MS = 30_000
 
-/** What the loop tells of itself; the composition root feeds metrics from it. */
+/** What the loop reports about itself; the composition root feeds metrics from it. */
 export type LoopEvents = {
   onConfig(valid: boolean): void
   onRun(
@@ -46,7 +46,7 @@ export type LoopEvents = {
     },
   ): void
   onProofs(proofs: readonly ProofResult[]): void
-  /** What `Loop.status` tells may have changed; it is made when somebody asks. */
+  /** What `Loop.status` returns may have changed; it is made when it is asked for. */
   onStatus(now: { readonly isApplying: boolean }): void
 }
 
@@ -59,7 +59,7 @@ export type LoopOptions = {
   readonly events: LoopEvents
   /** Drift that is seen beside the runs. */
   readonly advisories?: (desired: DesiredState | undefined) => readonly DriftStatus[]
-  /** Why only a new process can do the work; undefined: nothing is. */
+  /** Why only a new process can do the work; undefined: this one can. */
   readonly isBlind?: () => string | undefined
   /** Before a look that nothing has asked for: everything is read anew, whatever seems to be as it was. */
   readonly forget?: () => void

@@ -1,4 +1,4 @@
-// What a run tells the metrics.
+// What a run reports to the metrics.
 import { defectsOf } from '../containerd/defects.ts'
 import type { Run } from '../model/run.ts'
 import type { Metrics, ReconcileResult } from '../telemetry/metrics.ts'

@@ -1,5 +1,5 @@
 // Whether the daemon is ready and alive, check by check. Pure; every time is milliseconds of the monotonic clock.
-import { isRuntimeDown } from '../model/verdict.ts'
+import { isRunFailed, isRuntimeDown } from '../model/verdict.ts'
 import type { Memory } from './history.ts'
 
 /** A run takes seconds; one that takes this long hangs in a way that only a new process gets out of. */
@@ -17,10 +17,10 @@ export function readinessOf(memory: Memory, firstEndedAt: number | undefined, no
   const registries = desired?.registries ?? []
   const tried = registries.filter(({ host }) => memory.registries.has(host)).length
   const waited = firstEndedAt !== undefined && now - firstEndedAt >= READY_PATIENCE_MS
-  const isFailed = run?.outcome === 'failed' || run?.outcome === 'rollback-failed'
+  const isFailed = run !== undefined && isRunFailed(run)
   const reconcileMessage = isFailed
     ? (run.error?.message ?? 'the last change could be neither kept nor undone completely')
-    : 'the first reconcile has not ended yet'
+    : 'the first reconcile has not finished yet'
   return all([
     check('config', desired !== undefined, configProblems[0]?.message ?? 'not read yet'),
     check('containerd', !isRuntimeDown(run), run?.error?.message ?? 'not looked at yet'),
@@ -36,7 +36,7 @@ export type Turn = {
   readonly dueAt: number | undefined
 }
 
-/** `blind`: why only a new process can do the work; undefined: nothing is. */
+/** `blind`: why only a new process can do the work; undefined: this one can. */
 export function livenessOf({ startedAt, dueAt }: Turn, blind: string | undefined, now: number): Checks {
   const [underWayMs, lateMs] = [now - (startedAt ?? now), now - (dueAt ?? now)]
   const seconds = (ms: number) => `${Math.round(ms / 1000)} s`

@@ -93,8 +93,10 @@ export function namedPorts(ports: RunPorts, waits: Waits): RunPorts {
   }
 }
 
-/** `files.put /etc/hosts`: with what it is about, where that is said first. */
+/** `files.put /etc/hosts`: with what it is about, where that is the first argument. */
 function named<T extends object>(what: string, port: T, waits: Waits): T {
+  // The methods of an instance are not its own properties: better without names than without methods.
+  if (Object.getPrototypeOf(port) !== Object.prototype) return port
   const entries = Object.entries(port).map(([key, value]): [string, unknown] => {
     const name = `${what}.${key}`
     if (typeof value === 'object' && value !== null && !Array.isArray(value)) return [key, named(name, value, waits)]

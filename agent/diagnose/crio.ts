@@ -8,7 +8,10 @@ import { isProved } from '../reconcile/prove/pull.ts'
 import { desiredOnCrio, proveByRuntime } from '../reconcile/run/beside-crio.ts'
 import { planFilesAlone } from '../reconcile/run/files-alone.ts'
 
-/** `configured`: undefined where trust.yaml cannot be read. `error`: what is told where containerd is wanted by name. */
+/**
+ * `configured`: undefined where trust.yaml cannot be read. `error`: what is reported where containerd is wanted by
+ * name.
+ */
 export async function examineCrio(
   runtime: OtherRuntime,
   configured: DesiredState | undefined,

@@ -19,7 +19,7 @@ import type { CriClient, MountPoint } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
 import type { DriftStatus, RuntimeIdentity } from '../model/status.ts'
 import type { TargetAilment } from '../model/target.ts'
-import { observeContainerd, observeOffline } from '../reconcile/observe/containerd.ts'
+import { observeContainerd, observeWithoutRuntime } from '../reconcile/observe/containerd.ts'
 import { proveDeclared } from '../reconcile/prove/prove.ts'
 import { isProved } from '../reconcile/prove/pull.ts'
 import { rehearse } from '../reconcile/rehearse/rehearse.ts'
@@ -28,7 +28,7 @@ import { desiredOnCrio } from '../reconcile/run/beside-crio.ts'
 import { makePlan } from '../reconcile/run/planning.ts'
 import { TARGETS } from '../targets/targets.ts'
 import { examineCrio } from './crio.ts'
-import { missingRights } from './missing-mounts.ts'
+import { missingMounts } from './missing-mounts.ts'
 import { staleRoots } from './stale-roots.ts'
 
 export type Severity = TargetAilment['severity']
@@ -55,84 +55,98 @@ export type DoctorRequest = {
   readonly stateFolder: string
 }
 
-export async function examine(
-  { desired, problems, address, mounts, stateFolder }: DoctorRequest,
-  ports: RunPorts,
-): Promise<DoctorReport> {
-  const ailments: Ailment[] = problems.map((one) => ailment('error', 'configuration', one))
+export async function examine(request: DoctorRequest, ports: RunPorts): Promise<DoctorReport> {
+  const { desired, problems, address } = request
   const wanted = desired ?? nothingDesired(undefined)
-  const rights = (facts?: ContainerdFacts, plan?: Plan, asked = wanted) => {
-    const hasRuntime = address !== NO_RUNTIME
-    const { hostPath } = ports.files
-    const found = missingRights({
-      desired: asked,
-      facts,
-      plan,
-      mounts,
-      hostPath,
-      stateFolder,
-      hasRuntime,
-      targets: ports.targets,
-    })
-    return found.map(({ path: where, ...one }): Ailment => ({ where, ...one }))
-  }
-  const daemons = async () => (await staleRoots(ports)).map((one): Ailment => ({ severity: 'info', ...one }))
+  const ofConfiguration = problems.map((one) => ailment('error', 'configuration', one))
   const seen = await observeRuntime(address, wanted, ports)
-  if (seen.state === 'down' && seen.runtime !== undefined) {
-    const { runtime, error } = seen
-    const { name, version, socket } = runtime
-    ailments.push(...(await examineCrio(runtime, desired, wanted, error, ports)))
-    ailments.push(...rights(undefined, undefined, desiredOnCrio(wanted)), ...(await daemons()))
-    return { containerd: null, runtime: { name, version, socket }, ailments: worstFirst(ailments) }
-  }
   if (seen.state === 'down') {
-    const severity = wantsContainerd(wanted) ? 'error' : 'info'
-    ailments.push(ailment(severity, seen.socket ?? 'containerd', seen.error), ...rights(), ...(await daemons()))
-    return { containerd: null, runtime: null, ailments: worstFirst(ailments) }
+    const ailments = worstFirst([...ofConfiguration, ...(await withoutContainerd(seen, request, wanted, ports))])
+    if (seen.runtime === undefined) return { containerd: null, runtime: null, ailments }
+    const { name, version, socket } = seen.runtime
+    return { containerd: null, runtime: { name, version, socket }, ailments }
   }
   const { facts, cri } = seen
   try {
-    ailments.push(...daemonAilments(facts))
-    const state = await ports.store.load()
-    const planned = await makePlan({ desired: wanted, state, facts }, ports)
-    const { plan } = planned
-    ailments.push(
-      ...rights(facts, plan),
-      ...plan.problems.map((one) => ailment('error', 'plan', one)),
-      ...plan.warnings.map((one) => ailment('warning', 'anchors', one)),
-    )
-    if (desired !== undefined && plan.changes.length > 0)
-      ailments.push({
-        severity: 'warning',
-        where: 'plan',
-        what: `${plan.changes.length} paths differ from trust.yaml`,
-        remedy: 'Run `registry-trust plan` to see them, `registry-trust apply` to repair them.',
-      })
-    ailments.push(
-      ...withdrawnButTrusted(state, facts).map((one) => told('info', one, RESTART_LATER)),
-      ...(await daemons()),
-      ...staleSources(desired?.sources ?? [], mounts).map((one) => told('warning', one, MOUNT_THE_FOLDER)),
-      ...staleHostsFile(mounts).map((one) => told('warning', one, 'Restart the Pod.')),
-    )
-    if (plan.restart.required) ailments.push(await restartAilment(plan.restart, wanted, facts, ports))
-    for (const { examine } of ports.targets ?? TARGETS)
-      ailments.push(...((await examine?.({ desired: wanted, facts, plan }, ports.files)) ?? []))
-    if (cri === undefined) ailments.push(...(await rehearsedAilments(wanted, facts, planned, ports)))
-    else
-      for (const proof of await proveDeclared(wanted.registries, cri, ports, wanted))
-        if (proof.finding.code !== 'trusted')
-          ailments.push({
-            severity: isProved(proof) ? 'warning' : 'error',
-            where: proof.host,
-            what: proof.finding.message,
-            remedy: proof.finding.remedy,
-          })
+    const ailments = worstFirst([...ofConfiguration, ...(await withContainerd(seen, request, wanted, ports))])
     const { version, socket, configFile } = facts
     const runtime = cri === undefined ? null : { name: 'containerd', version, socket }
-    return { containerd: { version, socket, configFile }, runtime, ailments: worstFirst(ailments) }
+    return { containerd: { version, socket, configFile }, runtime, ailments }
   } finally {
     cri?.close()
   }
+}
+
+async function withoutContainerd(
+  { runtime, socket, error }: Extract<Look, { state: 'down' }>,
+  request: DoctorRequest,
+  wanted: DesiredState,
+  ports: RunPorts,
+): Promise<readonly Ailment[]> {
+  if (runtime !== undefined)
+    return [
+      ...(await examineCrio(runtime, request.desired, wanted, error, ports)),
+      ...notMounted(request, { desired: desiredOnCrio(wanted) }, ports),
+      ...(await staleDaemons(ports)),
+    ]
+  const severity = wantsContainerd(wanted) ? 'error' : 'info'
+  return [
+    ailment(severity, socket ?? 'containerd', error),
+    ...notMounted(request, { desired: wanted }, ports),
+    ...(await staleDaemons(ports)),
+  ]
+}
+
+async function withContainerd(
+  { facts, cri }: Extract<Look, { state: 'ready' }>,
+  request: DoctorRequest,
+  wanted: DesiredState,
+  ports: RunPorts,
+): Promise<readonly Ailment[]> {
+  const { desired, mounts } = request
+  const state = await ports.store.load()
+  const planned = await makePlan({ desired: wanted, state, facts }, ports)
+  const { plan } = planned
+  const ailments: Ailment[] = [
+    ...daemonAilments(facts),
+    ...notMounted(request, { desired: wanted, facts, plan }, ports),
+    ...plan.problems.map((one) => ailment('error', 'plan', one)),
+    ...plan.warnings.map((one) => ailment('warning', 'anchors', one)),
+  ]
+  if (desired !== undefined && plan.changes.length > 0)
+    ailments.push({
+      severity: 'warning',
+      where: 'plan',
+      what: `${plan.changes.length} paths differ from trust.yaml`,
+      remedy: 'Run `registry-trust plan` to see them, `registry-trust apply` to repair them.',
+    })
+  ailments.push(
+    ...withdrawnButTrusted(state, facts).map((one) => told('info', one, RESTART_LATER)),
+    ...(await staleDaemons(ports)),
+    ...staleSources(desired?.sources ?? [], mounts).map((one) => told('warning', one, MOUNT_THE_FOLDER)),
+    ...staleHostsFile(mounts).map((one) => told('warning', one, 'Restart the Pod.')),
+  )
+  if (plan.restart.required) ailments.push(await restartAilment(plan.restart, wanted, facts, ports))
+  for (const { examine } of ports.targets ?? TARGETS)
+    ailments.push(...((await examine?.({ desired: wanted, facts, plan }, ports.files)) ?? []))
+  const ofRegistries =
+    cri === undefined ? rehearsedAilments(wanted, facts, planned, ports) : provedAilments(wanted, cri, ports)
+  return [...ailments, ...(await ofRegistries)]
+}
+
+function notMounted(
+  { address, mounts, stateFolder }: DoctorRequest,
+  { desired, facts, plan }: { readonly desired: DesiredState; readonly facts?: ContainerdFacts; readonly plan?: Plan },
+  { files, targets }: RunPorts,
+): readonly Ailment[] {
+  const hasRuntime = address !== NO_RUNTIME
+  const { hostPath } = files
+  const found = missingMounts({ desired, facts, plan, mounts, hostPath, stateFolder, hasRuntime, targets })
+  return found.map(({ path: where, ...one }): Ailment => ({ where, ...one }))
+}
+
+async function staleDaemons(ports: RunPorts): Promise<readonly Ailment[]> {
+  return (await staleRoots(ports)).map((one): Ailment => ({ severity: 'info', ...one }))
 }
 
 type Look =
@@ -143,10 +157,17 @@ type Look =
 async function observeRuntime(address: string | undefined, { restart }: DesiredState, ports: RunPorts): Promise<Look> {
   if (address !== NO_RUNTIME) return observeContainerd({ address, unit: restart.unit }, ports)
   try {
-    return { state: 'ready', facts: await observeOffline(restart.unit, ports), cri: undefined }
+    return { state: 'ready', facts: await observeWithoutRuntime(restart.unit, ports), cri: undefined }
   } catch (thrown) {
     return { state: 'down', socket: undefined, error: asAgentError(thrown) }
   }
+}
+
+async function provedAilments(wanted: DesiredState, cri: CriClient, ports: RunPorts): Promise<readonly Ailment[]> {
+  const proofs = await proveDeclared(wanted.registries, cri, ports, wanted)
+  return proofs
+    .filter(({ finding }) => finding.code !== 'trusted')
+    .map((proof) => ailment(isProved(proof) ? 'warning' : 'error', proof.host, proof.finding))
 }
 
 async function rehearsedAilments(
@@ -238,7 +259,7 @@ async function restartAilment(
       severity: 'error',
       where: 'restart',
       what: `${reason}; the agent cannot do it: ${way.reason}`,
-      remedy: 'Restart containerd by hand after `apply`, or make the way free that is named.',
+      remedy: 'Restart containerd by hand after `apply`, or remove the obstacle named.',
     }
   return {
     severity: 'warning',

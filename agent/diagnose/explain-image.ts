@@ -41,7 +41,7 @@ export type Explanation = {
   /** Where containerd looks, in order, and what it found. */
   readonly lookedFor: readonly string[]
   readonly hostsFile: string | null
-  /** What containerd passes over without a word. */
+  /** What containerd silently ignores. */
   readonly ignored: readonly string[]
   readonly endpoints: readonly JudgedEndpoint[]
   /** The proxy that containerd takes to the host, without its login. */
@@ -61,7 +61,8 @@ export type ExplainRequest = {
 const ALL = ['pull', 'resolve', 'push']
 
 /**
- * Throws AgentError USAGE for something that is not an image reference, CONTAINERD_NOT_FOUND and the like for the node.
+ * Throws AgentError USAGE for something that is not an image reference, CONTAINERD_NOT_FOUND or another error of the
+ * node.
  */
 export async function explainImage({ image, desired, address }: ExplainRequest, ports: RunPorts): Promise<Explanation> {
   const host = hostOf(image) ?? 'docker.io'

@@ -10,14 +10,14 @@ import type { MountPoint } from '../model/ports.ts'
 import type { Need, Target } from '../model/target.ts'
 import { TARGETS } from '../targets/targets.ts'
 
-export type MissingRight = {
+export type MissingMount = {
   readonly severity: 'error' | 'info'
   readonly path: string
   readonly what: string
   readonly remedy: string
 }
 
-export type RightsRequest = {
+export type MountsRequest = {
   readonly desired: DesiredState
   /** Undefined where containerd cannot be looked at. */
   readonly facts: ContainerdFacts | undefined
@@ -32,12 +32,12 @@ export type RightsRequest = {
   readonly targets?: readonly Target[] | undefined
 }
 
-export function missingRights(request: RightsRequest): readonly MissingRight[] {
+export function missingMounts(request: MountsRequest): readonly MissingMount[] {
   const { desired, mounts, hostPath, hasRuntime } = request
   const root = hostPath('/').replace(/\/+$/, '')
   const isPod = root !== '' && mounts.some(({ path }) => path.startsWith(`${root}/`))
   if (!isPod) return []
-  const missing = needsOf(request).flatMap((need): MissingRight[] => {
+  const missing = needsOf(request).flatMap((need): MissingMount[] => {
     const mount = mountOf(hostPath(need.path), mounts)
     const isMounted = mount?.path.startsWith(`${root}/`) === true
     if (isMounted && (need.access === 'read' || !mount.isReadOnly)) return []
@@ -54,9 +54,9 @@ export function missingRights(request: RightsRequest): readonly MissingRight[] {
   return [...missing, ...(hasRuntime ? [] : withoutRuntime(desired))]
 }
 
-function needsOf({ targets = TARGETS, stateFolder, ...input }: RightsRequest): readonly Need[] {
+function needsOf({ targets = TARGETS, stateFolder, ...input }: MountsRequest): readonly Need[] {
   return [
-    { path: stateFolder, access: 'write', why: 'the memory of what is ours', remedy: 'Mount it read-write.' },
+    { path: stateFolder, access: 'write', why: "the agent's record of what it owns", remedy: 'Mount it read-write.' },
     {
       path: '/usr',
       access: 'read',
@@ -68,14 +68,14 @@ function needsOf({ targets = TARGETS, stateFolder, ...input }: RightsRequest): r
 }
 
 /** The profile without any socket. */
-function withoutRuntime({ registries }: DesiredState): readonly MissingRight[] {
+function withoutRuntime({ registries }: DesiredState): readonly MissingMount[] {
   const pulled = registries.filter(({ proof }) => proof.level === 'pull').map(({ host }) => host)
   if (pulled.length === 0) return []
   return [
     {
       severity: 'error',
       path: pulled.join(', '),
-      what: 'proof.level is pull, and this agent has no socket of containerd: it is rehearsed only',
+      what: 'proof.level is pull, and this agent has no socket of containerd: pulls are only rehearsed',
       remedy: 'Deploy the profile `hosts+proof` (daemonset/overlays/hosts-proof) or `full`.',
     },
   ]

@@ -112,7 +112,7 @@ async function unitsBeside(
   return { units, unknown }
 }
 
-/** Before the last boot nobody can have read it. */
+/** No running process can have read the store before the last boot, so an older change is not reported. */
 async function notSeen({ files, clock }: StaleRootsPorts): Promise<readonly StaleRoots[]> {
   const roots = await systemRootsFacts(files)
   if (roots === undefined || roots.changedAt <= clock.now() - clock.monotonic()) return []

@@ -25,7 +25,7 @@ export type Leadership = {
   keep(onNew: () => RolloutRecord): Promise<void>
   isLeading(): boolean
   record(): RolloutRecord
-  /** False: somebody else leads, or nobody knows; then nothing of it may be done. */
+  /** False: another component leads, or that is not known; then nothing may be done. */
   commit(record: RolloutRecord): Promise<boolean>
   release(): Promise<void>
 }
@@ -48,7 +48,7 @@ export function createLeadership({ api, me, now, log }: LeadershipOptions): Lead
     const begunMs = now()
     const text = JSON.stringify(next)
     if (text.length > MAX_RECORD_BYTES) throw new Error('the record of the roll-out is too large for the Lease')
-    // Until the answer is there nobody knows what the Lease says.
+    // Until the answer arrives it is not known what the Lease says.
     isKnown = false
     const wish = { holder: me, seconds: LEASE_SECONDS, version: lease?.version ?? '', record: text }
     const version = await api.writeLease(wish)

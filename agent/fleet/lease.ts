@@ -3,9 +3,9 @@
 
 export const LEASE_SECONDS = 15
 /**
- * A leader that could not renew for this long acts no more; another one takes over after LEASE_SECONDS at the earliest.
+ * A leader that could not renew for this long stops acting; another one takes over after LEASE_SECONDS at the earliest.
  */
-export const RENEW_DEADLINE_MS = 10_000
+const RENEW_DEADLINE_MS = 10_000
 export const RENEW_MS = 5_000
 
 /** The Lease as it was read; `version` is its resourceVersion. */

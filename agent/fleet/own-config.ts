@@ -27,7 +27,7 @@ export type OwnConfigOptions = {
 
 const NOT_RENEWED = 'ConfigMaps of the section publish are not renewed, since not all of their anchors can be used'
 
-/** Of many problems the first few are told. */
+/** Of many problems the first few are shown. */
 const MOST_TOLD = 3
 
 export function createOwnConfig({ loadConfig, loadOwnSettings, log }: OwnConfigOptions): OwnConfig {

@@ -1,4 +1,4 @@
-// Who may POST: the bearer of the token. No token configured means that nobody may.
+// Who may POST: the bearer of the token. No token configured means that no one may.
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { AgentError } from '../model/errors.ts'
 
@@ -6,7 +6,10 @@ import { AgentError } from '../model/errors.ts'
 export function authorize(header: string | undefined, token: string | undefined): void {
   const expected = token?.trim() ?? ''
   if (expected === '') {
-    throw new AgentError('NO_TOKEN_CONFIGURED', 'this agent accepts no requests that change something: it has no token')
+    throw new AgentError(
+      'NO_TOKEN_CONFIGURED',
+      'this agent has no token, so it accepts no requests that change something',
+    )
   }
   const presented = /^Bearer +(\S+) *$/i.exec(header ?? '')?.[1]
   if (presented === undefined) throw new AgentError('UNAUTHENTICATED', 'the request carries no bearer token')

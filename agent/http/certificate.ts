@@ -14,8 +14,8 @@ const LOOK_MS = 5_000
 type Secured = { setSecureContext(options: CertificatePair): void }
 
 /**
- * The first pair must be usable: throws AgentError LISTEN_FAILED. Later ones that are not are told, and the last usable
- * one stays.
+ * The first pair must be usable: throws AgentError LISTEN_FAILED. Later ones that are not are logged, and the last
+ * usable one stays.
  */
 export async function keepCertificate(
   server: Secured,

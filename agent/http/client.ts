@@ -109,8 +109,8 @@ function isStatus(value: unknown): value is NodeStatus {
 const EXPLANATIONS: { readonly [code: string]: string } = {
   ECONNREFUSED: 'nothing listens there',
   ENOTFOUND: 'the host name does not resolve',
-  EHOSTUNREACH: 'there is no way to this host',
-  ENETUNREACH: 'there is no way to this network',
+  EHOSTUNREACH: 'there is no route to this host',
+  ENETUNREACH: 'there is no route to this network',
   ECONNRESET: 'the connection was cut',
 }
 

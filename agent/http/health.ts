@@ -6,7 +6,7 @@ export type Health = { readonly ready: boolean; readonly checks: readonly Health
 
 export type HealthAnswer = { readonly status: 200 | 503; readonly body: string }
 
-/** A failing answer always lists the checks: whoever sees it wants to know which one. */
+/** A failing answer always lists the checks: its reader wants to know which one failed. */
 export function renderHealth(name: string, health: Health, verbose: boolean): HealthAnswer {
   if (health.ready && !verbose) return { status: 200, body: 'ok\n' }
   const lines = health.checks.map(renderCheck)

@@ -15,7 +15,8 @@ export const DEFAULT_FOR = '10m'
 export function parseLogLevelRequest(query: { readonly [name: string]: unknown }): LogLevelRequest {
   const { level, for: time = DEFAULT_FOR, ...unknown } = query
   const [other] = Object.keys(unknown)
-  if (other !== undefined) throw invalid(`there is no parameter "${other.slice(0, 50)}"; there are: level, for`)
+  if (other !== undefined)
+    throw invalid(`there is no parameter "${other.slice(0, 50)}"; the parameters are: level, for`)
   const found = LOG_LEVELS.find((one) => one === level)
   if (found === undefined) throw invalid(`level must be one of ${LOG_LEVELS.join(', ')}: /loglevel?level=debug&for=10m`)
   const forMs = typeof time === 'string' ? parseDuration(time) : undefined

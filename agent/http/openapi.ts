@@ -188,7 +188,7 @@ function commandOperation(name: string, summary: string): Operation {
     operationId: name,
     summary,
     tags: ['commands'],
-    parameters: [flag('force', 'Also where waiting would be the rule.')],
+    parameters: [flag('force', 'Do it even if the agent would otherwise wait.')],
     security: [{ token: [] }],
     responses: { '202': json('taken', 'Accepted'), ...COMMAND_ERRORS },
   }

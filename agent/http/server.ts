@@ -242,7 +242,7 @@ function addCommands(
   answers: Answers,
   { onReconcile, onProve, onLogLevel, token, log }: ServerOptions,
 ): void {
-  // Before the body is read: a stranger gets to send nothing.
+  // Before the body is read, so that a client without the token cannot send one.
   const onRequest = async (request: FastifyRequest) => authorize(request.headers.authorization, await token?.())
   const errors = { '4xx': PROBLEM_SCHEMA, '5xx': PROBLEM_SCHEMA }
   for (const [path, run] of Object.entries({ '/reconcile': onReconcile, '/prove': onProve })) {
@@ -253,7 +253,7 @@ function addCommands(
         const force = hasFlag(request, 'force')
         log.info('command-accepted', { path, force, from: request.ip })
         await run({ force })
-        // Who gave the command sees what comes of it.
+        // The next answers show what came of the command.
         for (const answer of Object.values(answers)) answer.forget()
         return reply.code(202).send({ accepted: true, force })
       },
@@ -309,7 +309,7 @@ function unknownRoute(request: FastifyRequest, routes: readonly string[]): Agent
   const urls = [...new Set(routes.map((route) => splitRoute(route).url))]
   const meant = nearest(path, urls)
   const hint = meant === undefined ? '' : `; did you mean ${meant}?`
-  return new AgentError('NOT_FOUND', `there is nothing at ${path}${hint} (there are: ${urls.join(', ')})`)
+  return new AgentError('NOT_FOUND', `there is nothing at ${path}${hint} (the paths are: ${urls.join(', ')})`)
 }
 
 function splitRoute(route: string): { readonly method: string; readonly url: string } {

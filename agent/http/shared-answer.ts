@@ -3,7 +3,7 @@
 
 /** From here on an answer is kept for a while; what is made faster is made for each who asks. */
 const WORTH_KEEPING_MS = 50
-/** It is kept so many times as long as it took to make: making it takes a tenth of the time at most. */
+/** It is kept this many times as long as it took to make: making it takes a tenth of the time at most. */
 const KEPT_TIMES = 9
 const KEPT_MS_AT_MOST = 10_000
 
@@ -30,7 +30,7 @@ export class SharedAnswer<T> {
     return await this.#coming
   }
 
-  /** Who asks from now on sees what is so now. */
+  /** Requests from now on get the current state. */
   forget(): void {
     clearTimeout(this.#kept?.timer)
     this.#kept = undefined

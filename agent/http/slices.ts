@@ -1,5 +1,5 @@
 // A long answer made in pieces: between two of them other work gets its turn, so that a page of a thousand registries
-// holds up no probe.
+// does not delay a probe.
 import { setImmediate as turn } from 'node:timers/promises'
 
 const MOST_MS = 8

@@ -1,6 +1,6 @@
 // curl's command line, as far as it tells whether -k is a flag or the value of another option. Pure.
 
-/** Short options that take a value (curl(1)): what follows in the same word, or the next word, is no option. */
+/** Short options that take a value (curl(1)): what follows in the same word, or the next word, is not an option. */
 const WITH_VALUE = 'AbcCdDeEFhHKmoPQrtTuUwxXyYz'
 const LONG_WITH_VALUE =
   /^--(?:key|cert|cacert|capath|cert-type|key-type|pass|data(?:-\w+)?|header|output|request|user|user-agent|url|proxy(?!-insecure$)[\w-]*|form|config|max-time|connect-timeout|retry(?:-\w+)?|resolve|referer|write-out|upload-file|range|cookie(?:-jar)?|interface|limit-rate|noproxy|dump-header)$/

@@ -1,4 +1,4 @@
-// Tells sentences about a flag from uses of it: what is said must not be found. Pure.
+// Tells sentences about a flag from uses of it: a sentence is not a finding. Pure.
 
 const PAGE = /\.(?:md|markdown|rst|adoc|txt)$/i
 const TEXT_KEY =

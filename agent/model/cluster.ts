@@ -1,5 +1,5 @@
-// What the agent does in the cluster, as values and a port: ConfigMaps that carry the anchors to programs which no
-// node's trust reaches.
+// What the agent does in the cluster, as values and a port: ConfigMaps that carry the anchors to programs that do not
+// use the node's trust.
 
 export type PublishFormat = 'bundle' | 'certs.d'
 

@@ -1,9 +1,8 @@
 // What the configuration asks for, decoded and validated: plain values, no I/O.
-// This room: plain values that every other folder shares, the errors, and the interfaces of the rim. No behaviour but
-// tables.
-// Begin here; then this file (what is wanted), observed-state.ts (what is), plan.ts (what would change), ports.ts (who
-// does it).
-// May touch: nothing; it imports nothing.
+// This room: plain values that every other folder shares, the errors, and the interfaces of the rim.
+// Begin here; then observed-state.ts (what is), plan.ts (what would change), target.ts and ports.ts (who does it),
+// errors.ts and finding.ts (every code with its remedy), status.ts and verdict.ts (what is shown, and how bad it is).
+// May touch: nothing; it imports from no other room.
 import type { Publication } from './cluster.ts'
 import type { Problem } from './errors.ts'
 import type { FleetSettings } from './fleet.ts'
@@ -76,7 +75,7 @@ export function systemAnchors({ anchors }: Pick<DesiredState, 'anchors'>): reado
   return anchors.filter(({ scope }) => scope !== 'registries')
 }
 
-/** Certificates that the node shall not trust although its distribution ships them. */
+/** Certificates that the node should not trust although its distribution ships them. */
 export type Distrust = {
   /** `sha256:` and lower-case hex of the DER. */
   readonly fingerprints: readonly string[]
@@ -109,7 +108,7 @@ type CredentialFiles =
   /** A service account token as the password (OpenShift); the user name does not matter there. */
   | { readonly kind: 'token'; readonly usernamePath?: string; readonly tokenPath: string }
 
-export const CAPABILITIES = ['pull', 'resolve', 'push'] as const
+const CAPABILITIES = ['pull', 'resolve', 'push'] as const
 export type Capability = (typeof CAPABILITIES)[number]
 
 /** An endpoint that is asked before the registry itself. */
@@ -158,7 +157,7 @@ export type Registry = {
   readonly headers?: Headers
   readonly extra?: Extra
   readonly clientCertificate?: ClientCertificate
-  /** What the hosts file of the node shall say of the name: IPv4 and IPv6, in one spelling each. */
+  /** What the hosts file of the node should say about the name: IPv4 and IPv6, in one spelling each. */
   readonly addresses?: readonly string[]
   readonly when?: Condition
   /** Why its input cannot be used now: what it put on the node stays. */
@@ -203,7 +202,7 @@ export type Policy = {
   readonly allowWildcard: boolean
   readonly forbidAnchorsFor: readonly string[]
   readonly minRsaBits: number
-  /** What reaches a forbidden host by a detour is refused, not only told. Absent: false. */
+  /** What reaches a forbidden host by a detour is refused, not only reported. Absent: false. */
   readonly strict?: boolean
   /** `sha256:` and lower-case hex; absent: any. */
   readonly allowedAnchors?: readonly string[]
@@ -337,7 +336,7 @@ export function needsHostFolder(registry: Registry, desired: DesiredState): bool
   return Object.keys({ ...headers, ...extra }).length > 0
 }
 
-/** Without it a containerd that does not answer is no fault: the node may have none. */
+/** Without it a containerd that does not answer is not a fault: the node may have none. */
 export function wantsContainerd({ targets }: Pick<DesiredState, 'targets'>): boolean {
   return targets.containerd.enabled !== 'off'
 }

@@ -11,42 +11,44 @@ export const ERRORS = {
     retryable: true,
   },
   CONFIG_INVALID: {
-    remedy: 'Correct the file at the position named; the last good configuration stays in force meanwhile.',
+    remedy: 'Correct the file at the position given; the last good configuration stays in force until then.',
     retryable: false,
   },
   CONFIG_TOO_LARGE: {
-    remedy: 'Split the configuration into registries.d/*.yaml; one file may hold 1 MiB.',
+    remedy: 'Split the configuration into registries.d/*.yaml; each file may be up to 1 MiB.',
     retryable: false,
   },
-  CONFIG_UNREADABLE: { remedy: 'Make the file readable for the agent.', retryable: true },
+  CONFIG_UNREADABLE: { remedy: 'Make the file readable by the agent.', retryable: true },
   CONFIG_CONFLICT: {
     remedy: 'Declare each registry host and each anchor name once; remove one of the two places named.',
     retryable: false,
   },
+  LINT_PATH_MISSING: { remedy: 'Name a file or folder that exists.', retryable: false },
+  LINT_TOO_MANY_FILES: { remedy: 'Name the folders or files inside it instead, a part at a time.', retryable: false },
   FRAGMENT_NOT_ALLOWED: {
     remedy:
-      'Move it to the folder of the fragment, or have the owner of trust.yaml declare it or permit it in policy.fragments.',
+      'Move a file to the folder of the fragment that names it; for anything else, have the owner of trust.yaml declare it or permit it in policy.fragments.',
     retryable: false,
   },
   CONFIG_NOT_SUPPORTED_YET: {
     remedy: 'Remove the key: this version does not implement it and refuses to ignore it silently.',
     retryable: false,
   },
-  NOT_FOR_THIS_NODE: { remedy: 'Nothing is to be done; change `when` if it should count here.', retryable: false },
+  NOT_FOR_THIS_NODE: { remedy: 'No action needed; change `when` if it should apply to this node.', retryable: false },
   CONDITION_UNKNOWN: {
     remedy:
-      'Wait until the fact is known again (containerd answers, the file of --node-labels is there, fleet.nodeLabels names the label).',
+      'Wait until the fact is known again: containerd must answer, the file of --node-labels must exist, and fleet.nodeLabels must name the label.',
     retryable: true,
   },
   ANCHOR_MISSING: {
     remedy: 'Put the file beside trust.yaml (a key of the same ConfigMap or Secret) or correct its name.',
     retryable: true,
   },
-  ANCHOR_UNREADABLE: { remedy: 'Make the file readable for the agent.', retryable: true },
-  ANCHOR_EMPTY: { remedy: 'The file has no bytes: put the CA certificate into it.', retryable: false },
-  ANCHOR_TOO_LARGE: { remedy: 'Give the CA certificates alone: one anchor may hold 1 MiB.', retryable: false },
+  ANCHOR_UNREADABLE: { remedy: 'Make the file readable by the agent.', retryable: true },
+  ANCHOR_EMPTY: { remedy: 'The file is empty: put the CA certificate into it.', retryable: false },
+  ANCHOR_TOO_LARGE: { remedy: 'Provide the CA certificates only: an anchor may be up to 1 MiB.', retryable: false },
   ANCHOR_NOT_A_CERTIFICATE: {
-    remedy: 'Give the CA certificate as PEM ("-----BEGIN CERTIFICATE-----"), DER, or base64 of one of them.',
+    remedy: 'Provide the CA certificate as PEM ("-----BEGIN CERTIFICATE-----"), DER, or base64 of one of them.',
     retryable: false,
   },
   ANCHOR_PRIVATE_KEY: {
@@ -54,11 +56,11 @@ export const ERRORS = {
     retryable: false,
   },
   ANCHOR_NOT_A_CA: {
-    remedy: 'Give the certificate of the authority that issued the server certificate, not the server certificate.',
+    remedy: 'Provide the certificate of the authority that issued the server certificate, not the server certificate.',
     retryable: false,
   },
   ANCHOR_PIN_MISMATCH: {
-    remedy: 'Check where the file comes from; if the change is wanted, add the new fingerprint to `pins`.',
+    remedy: 'Check where the file comes from; if the change is intended, add the new fingerprint to `pins`.',
     retryable: false,
   },
   ANCHOR_UNUSABLE: {
@@ -74,7 +76,7 @@ export const ERRORS = {
     retryable: false,
   },
   ANCHOR_NOT_YET_VALID: {
-    remedy: 'Check the clock of the node; the certificate is written, but trusted only from its first day on.',
+    remedy: 'Check the clock of the node; the certificate is installed, but is not trusted before its start date.',
     retryable: true,
   },
   ANCHOR_NOT_SUPPORTED_YET: {
@@ -89,16 +91,17 @@ export const ERRORS = {
   },
   ANCHOR_TOO_COSTLY: {
     remedy:
-      'Write the store again with fewer iterations (openssl pkcs12 -iter 100000), or give the certificates as PEM.',
+      'Write the store again with fewer iterations (openssl pkcs12 -iter 100000), or provide the certificates as PEM.',
     retryable: false,
   },
   ANCHOR_DUPLICATE: { remedy: 'No action needed: one copy is enough.', retryable: false },
   ANCHOR_ALREADY_TRUSTED: {
-    remedy: 'No action needed: declare it only where the node may lose it.',
+    remedy: 'No action needed; declare it only if the node may lose it.',
     retryable: false,
   },
   ANCHOR_INTERMEDIATE: {
-    remedy: 'Fine if the server does not send it; otherwise declare the root above it, which lives longer.',
+    remedy:
+      'No action needed if the server does not send it; otherwise declare the root above it, which is valid longer.',
     retryable: false,
   },
   ANCHOR_NAME_CONSTRAINED: {
@@ -106,77 +109,80 @@ export const ERRORS = {
     retryable: false,
   },
   ANCHOR_WEAK_SIGNATURE: {
-    remedy: 'As an anchor it works; containerd refuses it where a server sends it, so plan its replacement.',
+    remedy: 'It works as an anchor, but containerd refuses it when a server sends it: plan its replacement.',
     retryable: false,
   },
-  ANCHOR_EXPIRES_SOON: { remedy: 'Add the renewed CA certificate beside this one in time.', retryable: false },
+  ANCHOR_EXPIRES_SOON: {
+    remedy: 'Add the renewed CA certificate beside this one before it expires.',
+    retryable: false,
+  },
   CLIENT_CERTIFICATE_UNUSABLE: {
-    remedy: 'Give the certificate and its own, unencrypted private key as two PEM files.',
+    remedy: 'Provide the certificate and its own, unencrypted private key as two PEM files.',
     retryable: true,
   },
   ANCHOR_REACHES_FORBIDDEN: {
     remedy:
-      'Give the anchor `scope: registries`, or a CA with name constraints; or take the host out of policy.forbidAnchorsFor. With policy.strict it is refused.',
+      'Set `scope: registries` on the anchor, use a CA with name constraints, or remove the host from policy.forbidAnchorsFor. With policy.strict this is refused.',
     retryable: false,
   },
   ANCHOR_FORBIDDEN: {
-    remedy: 'Remove the registry, or take its host out of policy.forbidAnchorsFor.',
+    remedy: 'Remove the registry, or remove its host from policy.forbidAnchorsFor.',
     retryable: false,
   },
   // node
   CONTAINERD_NOT_FOUND: {
     remedy:
       'Start containerd, or name its socket with --containerd-address. ' +
-      'For a node that has none on purpose: targets.containerd.enabled: false.',
+      'If this node has no containerd on purpose, set targets.containerd.enabled: false.',
     retryable: true,
   },
   NOT_CONTAINERD: {
     remedy:
-      "Name containerd's socket with --containerd-address where this node has one. " +
+      'If this node has containerd, name its socket with --containerd-address. ' +
       'With CRI-O leave targets.containerd.enabled at auto; with another runtime set it to false.',
     retryable: true,
   },
   CRI_UNREACHABLE: {
-    remedy: 'See `systemctl status containerd` on the node; the agent goes on when the socket answers.',
+    remedy: 'See `systemctl status containerd` on the node; the agent continues when the socket answers.',
     retryable: true,
   },
   CRI_NOT_LOADED: {
     remedy:
-      'Take the CRI plugin out of disabled_plugins in config.toml, or look for "failed to load plugin" in its log.',
+      'Remove the CRI plugin from disabled_plugins in config.toml, or look for "failed to load plugin" in the log of containerd.',
     retryable: true,
   },
   CRI_CALL_FAILED: { remedy: "See containerd's log on the node for the call named.", retryable: true },
   CONTAINERD_CONFIG_UNREADABLE: {
-    remedy: 'Repair containerd’s config file at the position named; nothing was changed.',
+    remedy: "Repair containerd's config file at the position given; nothing was changed.",
     retryable: true,
   },
   CONTAINERD_CONFIG_UNSUPPORTED: {
-    remedy: 'Set config_path by hand as docs/install.md shows, then the agent needs no edit.',
+    remedy: 'Set config_path by hand as docs/install.md shows; the agent then does not edit the file.',
     retryable: false,
   },
   LEGACY_REGISTRY_CONFIG: {
     remedy:
-      'Move registry.mirrors/configs to hosts.toml and set config_path: together they stop the CRI plugin from loading.',
+      'Move registry.mirrors and registry.configs to hosts.toml files, then set config_path: the CRI plugin does not load while both are set.',
     retryable: false,
   },
   MIGRATION_INSECURE_KEPT: {
     remedy:
-      "Declare the registry with its CA in trust.yaml, then take skip_verify out of the host folder's hosts.toml.",
+      "Declare the registry with its CA in trust.yaml, then remove skip_verify from the host folder's hosts.toml.",
     retryable: false,
   },
   LAYOUT_LEGACY_UNUSABLE: {
-    remedy: 'Set targets.containerd.layout to auto in trust.yaml: then the agent writes hosts.toml files instead.',
+    remedy: 'Set targets.containerd.layout to auto in trust.yaml; the agent then writes hosts.toml files instead.',
     retryable: false,
   },
   LEGACY_CA_FOREIGN: {
     remedy:
-      "Add the declared CA to the file named, or take the key out of containerd's configuration so that the agent can set it.",
+      "Add the declared CA to the file named, or remove the key from containerd's configuration so that the agent can set it.",
     retryable: true,
   },
   SANDBOX_IMAGE_NOT_READY: {
     remedy:
       'Make the image reachable for this node: declare its registry, or a mirror for it, under `registries`, or name ' +
-      'another image in containerd.sandboxImage. Until then config.toml keeps the one that it has.',
+      'another image in containerd.sandboxImage. Until then config.toml keeps its current sandbox image.',
     retryable: true,
   },
   SANDBOX_IMAGE_MISSING: {
@@ -198,7 +204,8 @@ export const ERRORS = {
     retryable: false,
   },
   REHEARSAL_FAILED: {
-    remedy: 'containerd itself refuses the candidate configuration, as its message says; nothing was changed.',
+    remedy:
+      "Correct what containerd's message names: containerd refuses the candidate configuration; nothing was changed.",
     retryable: false,
   },
   REHEARSAL_UNAVAILABLE: {
@@ -208,11 +215,11 @@ export const ERRORS = {
   },
   HOSTS_KEY_UNSUPPORTED: {
     remedy:
-      'Correct the key in `extra`, or declare the registry for nodes whose containerd reads it alone (`when`); all else of the registry is as declared.',
+      'Correct the key in `extra`, or use `when` to declare the registry only on nodes whose containerd reads the key; the rest of the registry is as declared.',
     retryable: false,
   },
   HOST_ADDRESS_CONFLICT: {
-    remedy: 'Remove the name from the line of the hosts file that is named, or correct `addresses` in trust.yaml.',
+    remedy: 'Remove the name from that line of the hosts file, or correct `addresses` in trust.yaml.',
     retryable: false,
   },
   HOSTS_FILE_FOREIGN: {
@@ -225,7 +232,7 @@ export const ERRORS = {
     retryable: false,
   },
   K3S_REGISTRIES_FOREIGN: {
-    remedy: 'Take that ca_file out of registries.yaml, so that the anchors of trust.yaml can stand there, or leave it.',
+    remedy: 'To use the anchors of trust.yaml, remove that ca_file from registries.yaml; otherwise no action needed.',
     retryable: false,
   },
   K3S_RESTART_DUE: {
@@ -233,7 +240,7 @@ export const ERRORS = {
     retryable: true,
   },
   // files
-  NODE_FILE_UNREADABLE: { remedy: 'Make the path named readable for root on the node.', retryable: true },
+  NODE_FILE_UNREADABLE: { remedy: 'Make the path readable by root on the node.', retryable: true },
   FILE_OUTSIDE_TARGET: {
     remedy: 'A symbolic link leads out of the folder the agent may write: remove the link.',
     retryable: false,
@@ -249,7 +256,7 @@ export const ERRORS = {
   },
   FILE_CHANGED_MEANWHILE: {
     remedy:
-      'No action needed: the next run plans with what is there now. If it happens repeatedly, find out what writes the file.',
+      'No action needed: the next run plans from the current content. If this happens repeatedly, find out what writes the file.',
     retryable: true,
   },
   FILE_FOREIGN_OWNER: {
@@ -262,7 +269,7 @@ export const ERRORS = {
   },
   RELOAD_PENDING: {
     remedy:
-      'Run `systemctl reload crio` on the node (running containers and pulls stay), ' +
+      'Run `systemctl reload crio` on the node (running containers and pulls are not affected), ' +
       'or set auto_reload_registries = true in crio.conf.',
     retryable: true,
   },
@@ -274,39 +281,40 @@ export const ERRORS = {
   WRITE_FAILED: { remedy: 'See the cause in the message; everything written so far was undone.', retryable: true },
   STATE_UNREADABLE: {
     remedy:
-      'Find out what damages the state folder. The agent goes on without what is lost, and adopts what is evidently its own.',
+      'Find out what damaged the state folder. The agent continues without the lost state, and adopts what is clearly its own.',
     retryable: false,
   },
-  LOCKED: { remedy: 'Another agent works on this node: wait for it or stop it.', retryable: true },
+  LOCKED: { remedy: 'Another agent is working on this node: wait until it has finished, or stop it.', retryable: true },
   ROLLBACK_INCOMPLETE: {
     remedy: 'Compare the files named with the copies in the backup folder and restore them by hand.',
     retryable: false,
   },
   UNDO_KEPT_OTHERS: {
     remedy:
-      'Look at the file: what others wrote while the agent changed it was kept; restore from the copy what is missing.',
+      'Check the file: what others wrote while the agent changed it was kept; restore anything that is missing from the copy.',
     retryable: false,
   },
   STATE_SET_ASIDE: {
-    remedy: 'Look at the file named for what damaged it, then remove it; the agent goes on without.',
+    remedy: 'Find out from the file named what damaged it, then remove it; the agent continues without it.',
     retryable: false,
   },
   OWNERSHIP_ADOPTED: {
-    remedy: 'Nothing. Find out where state.json went: see the backup of the node, or who removes files of /var/lib.',
+    remedy:
+      'No action needed on the node. Find out where state.json went: perhaps a backup of the node was restored, or something removes files below /var/lib.',
     retryable: false,
   },
   OWNERSHIP_UNSURE: {
     remedy:
-      'Remove the files named that the agent once wrote and that are declared no more, then run `registry-trust apply`: what is left then is taken for that of others.',
+      'Of the files named, remove those that the agent wrote and that are no longer declared, then run `registry-trust apply`: it treats the remaining ones as foreign.',
     retryable: false,
   },
   ATTRIBUTES_LOST: {
     remedy:
-      "Set them again by hand (setfacl, setfattr, restorecon). Without GNU cp on the node, or with the agent's few rights, they cannot be kept.",
+      'Set them again by hand (setfacl, setfattr, restorecon). The agent cannot keep them without GNU cp on the node, or without the right to set them.',
     retryable: false,
   },
   RECONCILE_OVERDUE: {
-    remedy: "Look at the agent's log for what holds it up; restart the agent if it goes on.",
+    remedy: "See the agent's log for what delays the run; restart the agent if this persists.",
     retryable: true,
   },
   AUDIT_NOT_WRITTEN: {
@@ -314,7 +322,7 @@ export const ERRORS = {
     retryable: true,
   },
   ROLLBACK_BLOCKED: {
-    remedy: 'Undo the later changes of the files named, or change trust.yaml instead and run `registry-trust apply`.',
+    remedy: 'Undo the later changes to the files named, or change trust.yaml instead and run `registry-trust apply`.',
     retryable: false,
   },
   // restart
@@ -323,7 +331,7 @@ export const ERRORS = {
     retryable: true,
   },
   RESTART_REFUSED: {
-    remedy: 'Restarting would harm the node for the reason named: change it, or restart by hand in a quiet moment.',
+    remedy: 'Restarting would harm the node for the reason given: resolve it, or restart by hand at a quiet time.',
     retryable: true,
   },
   RESTART_FAILED: {
@@ -344,7 +352,7 @@ export const ERRORS = {
     retryable: false,
   },
   GENERATION_ROLLED_BACK: {
-    remedy: 'Correct the input, or run `registry-trust apply` to try the same once more.',
+    remedy: 'Correct the configuration, or run `registry-trust apply` to try the same one again.',
     retryable: false,
   },
   TRUST_LOST: {
@@ -353,7 +361,7 @@ export const ERRORS = {
   },
   DISTRUST_NOT_POSSIBLE: {
     remedy:
-      'Let the agent reach the files named, or take the certificate out by hand; docs/config.md says what each distribution offers.',
+      'Give the agent write access to the files named, or remove the certificate by hand; docs/config.md says what each distribution offers.',
     retryable: false,
   },
   ANCHOR_WOULD_ORPHAN: {
@@ -369,7 +377,10 @@ export const ERRORS = {
   CLUSTER_FAILED: { remedy: "See the API server's message.", retryable: true },
   // surfaces
   DAEMON_UNREACHABLE: { remedy: 'Start the agent, or name its address with --listen.', retryable: true },
-  LISTEN_FAILED: { remedy: 'Choose another address with --listen, or stop what uses this one.', retryable: true },
+  LISTEN_FAILED: {
+    remedy: 'Choose another address with --listen, or stop the process that uses this one.',
+    retryable: true,
+  },
   NOT_FOUND: { remedy: 'Ask for one of the addresses listed; /openapi.json describes them all.', retryable: false },
   METHOD_NOT_ALLOWED: { remedy: 'Use the method named in the Allow header.', retryable: false },
   REQUEST_INVALID: { remedy: 'Correct the request; /openapi.json describes what is accepted.', retryable: false },
@@ -382,7 +393,7 @@ export const ERRORS = {
     retryable: false,
   },
   USAGE: { remedy: 'See registry-trust --help.', retryable: false },
-  INTERNAL: { remedy: 'This is a defect of the agent: report it with the log lines around it.', retryable: true },
+  INTERNAL: { remedy: 'This is a defect in the agent: report it with the log lines around it.', retryable: true },
 } as const satisfies Record<string, ErrorEntry>
 
 export type ErrorCode = keyof typeof ERRORS

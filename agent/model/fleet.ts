@@ -67,9 +67,9 @@ export type ClosedGrant = {
 export type FleetSettings = {
   readonly touchesPerSecond: number
   readonly startupTaint: 'keep' | 'remove'
-  /** Names of labels that the agents are told. */
+  /** Names of labels that the agents are given. */
   readonly nodeLabels: readonly string[]
-  /** Pods that wait in ImagePullBackOff are helped on once their node trusts the registry. */
+  /** Pods that wait in ImagePullBackOff are helped once their node trusts the registry. */
   readonly wakePods: boolean
   readonly rollout: RolloutSettings
 }

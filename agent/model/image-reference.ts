@@ -3,7 +3,7 @@
 
 /** A tag that no registry has: asking for it proves DNS, TLS trust, name and login without moving a byte. */
 export const PROBE_REPOSITORY = 'registry-trust/probe'
-export const PROBE_TAG = 'does-not-exist'
+const PROBE_TAG = 'does-not-exist'
 
 /** `HOST/registry-trust/probe:does-not-exist` */
 export function probeReference(host: string): string {
@@ -11,8 +11,8 @@ export function probeReference(host: string): string {
 }
 
 /**
- * The tag that no registry has, in the repository of an image: whether a login may pull from there is told, and nothing
- * is pulled.
+ * The tag that no registry has, in the repository of an image: the answer tells whether a login may pull from there,
+ * and nothing is pulled.
  */
 export function probeReferenceBeside(image: string): string {
   return `${image.replace(/@.*$/, '').replace(/:[^/:]*$/, '')}:${PROBE_TAG}`

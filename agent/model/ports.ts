@@ -78,7 +78,7 @@ export type NodeFiles = {
    * nothing.
    */
   isWritable(folder: string): Promise<boolean>
-  /** True when the file, which is no link, could be written in place. Writes nothing. */
+  /** True when the file, which is not a link, could be written in place. Writes nothing. */
   isFileWritable(path: string): Promise<boolean>
   /**
    * Makes `path` what `content` says: atomically and durably (temporary file in a sub-folder of `folder`, fsync,
@@ -108,7 +108,7 @@ export type NodeFiles = {
   rename(path: string, name: string, options: { readonly folder: string }): Promise<void>
   /** Removes the temporary sub-folders that `put` made in `folder`, with whatever an earlier crash left there. */
   sweep(folder: string): Promise<void>
-  /** Bytes that root can still write on the file system of the path; undefined where that cannot be told. */
+  /** Bytes that root can still write on the file system of the path; undefined where that is not known. */
   freeBytes(path: string): Promise<number | undefined>
   /** False in a Pod that mounts neither the path nor a folder above it: then it only looks absent. */
   isSeen(path: string): boolean
@@ -143,7 +143,7 @@ export type MountPoint = {
   readonly isReadOnly: boolean
 }
 
-/** In the order in which they were mounted; empty where that cannot be told. */
+/** In the order in which they were mounted; empty where that is not known. */
 export type Mounts = () => readonly MountPoint[]
 
 export type RuntimeVersion = { readonly runtimeName: string; readonly runtimeVersion: string }
@@ -230,7 +230,7 @@ export type LoginAnswer =
 export type RegistryLogin = { attempt(request: LoginRequest, options: CallOptions): Promise<LoginAnswer> }
 
 export type CriClient = {
-  /** Throws AgentError CRI_UNREACHABLE (no socket, nobody listening) or CRI_NOT_LOADED (UNIMPLEMENTED). */
+  /** Throws AgentError CRI_UNREACHABLE (no socket, nothing listening) or CRI_NOT_LOADED (UNIMPLEMENTED). */
   version(options: CallOptions): Promise<RuntimeVersion>
   status(options: CallOptions): Promise<RuntimeStatus>
   /** Credentials that may be wrong are not to be given here: containerd sends them six times. */
@@ -415,7 +415,7 @@ export type InputFiles = {
   list(folder: string): Promise<readonly string[]>
   /**
    * What a file is known again by, links followed: another text as soon as its bytes may be others. Undefined where
-   * that cannot be told, as of a file that was changed a moment ago. Absent: of no file.
+   * that is not known, as of a file that was changed a moment ago. Absent: of no file.
    */
   identity?(path: string): Promise<string | undefined>
 }
@@ -470,7 +470,7 @@ export type Watcher = {
 }
 
 export type Watching = {
-  /** From then on nothing is missed: whoever looked before has to look once more. */
+  /** From then on nothing is missed: a caller that looked before has to look once more. */
   readonly ready: Promise<void>
   close(): Promise<void>
 }
@@ -504,7 +504,7 @@ export type StateStore = {
   keep(bytes: Buffer): Promise<string>
   /**
    * Throws AgentError STATE_UNREADABLE when they are missing or no longer hash to their name, NODE_FILE_UNREADABLE when
-   * it cannot be told.
+   * that is not known.
    */
   backup(sha256: string): Promise<Buffer>
   /**
@@ -540,7 +540,7 @@ export type StateStore = {
 export type TlsTarget = {
   readonly host: string
   readonly port: number
-  /** What to ask for by SNI; null: nothing. Absent: the host, where it is no address. */
+  /** What to ask for by SNI; null: nothing. Absent: the host, where it is not an address. */
   readonly serverName?: string | null
   /** The HTTP proxy to ask for the connection (CONNECT), as containerd would. */
   readonly proxy?: TlsProxy

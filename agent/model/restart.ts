@@ -125,7 +125,7 @@ export type RestartEntry = {
   readonly bootId: string
   /** Monotonic. */
   readonly uptimeMs: number
-  /** back: what saves the node; no limit holds it up. */
+  /** back: what saves the node; no limit delays it. */
   readonly kind: 'forward' | 'back'
   readonly by: RestartDriver
   readonly reason: string

@@ -50,8 +50,8 @@ export type RestartPorts = {
 
 export type ReadSet = {
   /**
-   * True when something else stands at the path than when the plan was made. Where nobody looked nothing is known:
-   * false.
+   * True when something else stands at the path than when the plan was made. Where it was not looked at, that is not
+   * known: false.
    */
   hasChanged(path: string, now: Before): boolean
 }
@@ -61,7 +61,7 @@ export type TransactionPorts = {
   readonly store: StateStore
   readonly clock: Clock
   readonly log: Log
-  /** What the plan was made from; absent: nobody planned. */
+  /** What the plan was made from; absent: no plan was made. */
   readonly reads?: ReadSet
 }
 
@@ -69,7 +69,7 @@ export type Login =
   | { readonly kind: 'accepted'; readonly credentials: RegistryCredentials; readonly who: string }
   /** Everybody may pull: there is nothing to hand over. */
   | { readonly kind: 'not-needed' }
-  /** TLS trust is told by the pull that follows, without credentials. */
+  /** The pull that follows, without credentials, shows TLS trust. */
   | { readonly kind: 'failed'; readonly finding: Finding }
 
 /** Undefined: none are declared. */

@@ -17,11 +17,11 @@ export type RunOptions = {
    */
   readonly byHand: boolean
   readonly consentUnrehearsed: boolean
-  /** Replace the anchors of a registry also where the new ones do not verify what it serves now. */
+  /** Replace the anchors of a registry even if the new ones do not verify what it serves now. */
   readonly allowOrphan?: boolean
   /** Move legacy registry sections also where no declared registry needs it (`migrate`). */
   readonly migrateAll?: boolean
-  /** Which registries to prove when nothing changes; all unless told. */
+  /** Which registries to prove when nothing changes; by default all. */
   readonly isProofDue?: (host: string) => boolean
   /** Earlier proofs that are fresh enough to stand for "before the change". */
   readonly knownBefore?: ReadonlyMap<string, ProofResult>
@@ -46,7 +46,7 @@ export type Outcome =
   | 'refused'
   | 'rolled-back'
   | 'rollback-failed'
-  /** Ended by an error that nobody foresaw; what was begun is undone now or by the next run. */
+  /** Ended by an unexpected error; what was begun is undone now or by the next run. */
   | 'failed'
 
 export type Run = {
@@ -64,7 +64,7 @@ export type Run = {
   readonly restarts: readonly RestartReport[]
   /** Why a restart that is due was not made. */
   readonly restartPending?: string
-  /** Milliseconds after which that restart may be allowed; absent where nobody can tell. */
+  /** Milliseconds after which that restart may be allowed; absent where that is not known. */
   readonly restartWaitMs?: number
   readonly error?: AgentError
 }

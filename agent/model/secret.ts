@@ -93,7 +93,7 @@ function without(patterns: typeof PATTERNS, text: string): string {
   return clean
 }
 
-/** Text of somebody who was told the secrets, without them: as they are, encoded for a URL, and in Base64. */
+/** Text from somebody who was given the secrets, without them: as they are, encoded for a URL, and in Base64. */
 export function redactKnown(text: string, secrets: readonly string[]): string {
   const forms = secrets
     .filter((secret) => secret.length >= SHORTEST_KNOWN)

@@ -88,7 +88,7 @@ export type AgentState = {
   readonly previous?: PreviousState
   /** What an undo could not put back; tried again at the start of every run. */
   readonly unrestored?: readonly StepRecord[]
-  /** Paths that may be the agent's from before its memory was lost: told until a person has run a command. */
+  /** Paths that may be the agent's from before its memory was lost: reported until a person has run a command. */
   readonly unsure?: readonly string[]
   /**
    * When each path was put right after someone else changed it, RFC 3339, the last hour only: tells a fight from an

@@ -22,7 +22,7 @@ export type NodeState = (typeof NODE_STATES)[number]
 export const REGISTRY_STATES = ['trusted', 'rehearsed', 'untrusted', 'unproved'] as const
 export type RegistryState = (typeof REGISTRY_STATES)[number]
 
-export const PROVED_BY = ['live', 'rehearsal', 'tls'] as const
+const PROVED_BY = ['live', 'rehearsal', 'tls'] as const
 export type ProvedBy = (typeof PROVED_BY)[number]
 
 export const PROOF_LEVELS = ['tls', 'manifest', 'pull'] as const

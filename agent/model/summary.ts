@@ -32,7 +32,7 @@ export type NodeSummary = {
   readonly runtimeReady: boolean
   readonly restart: {
     readonly pending: boolean
-    /** Nothing speaks against it any more but the fleet's grant. */
+    /** Only the fleet's grant is missing. */
     readonly awaitsGrant: boolean
     readonly reason: string | null
     readonly last: { readonly at: string; readonly result: string } | null
@@ -62,7 +62,7 @@ const SUMMARY_FIELDS = {
   runtimeReady: { type: 'boolean' },
   restart: objectSchema('Restarts of containerd by the agent.', {
     pending: { type: 'boolean' },
-    awaitsGrant: { type: 'boolean', description: "nothing speaks against it any more but the fleet's grant" },
+    awaitsGrant: { type: 'boolean', description: "only the fleet's grant is missing" },
     reason: textOrNull,
     last: objectSchema('null before the first', { at: text, result: text }, { nullable: true }),
   }),

@@ -73,7 +73,7 @@ export type Target<Observed = unknown> = {
   /** Pure: the same input and observation give the same plan. */
   plan(input: TargetInput, observed: Observed): WholePlan | Promise<WholePlan>
   /**
-   * Whose changes the daemon shall notice at once. `certsDirectory`: undefined where containerd reads no host
+   * Whose changes the daemon should notice at once. `certsDirectory`: undefined where containerd reads no host
    * directories.
    */
   watches(input: {

@@ -36,10 +36,10 @@ const SENTENCES: { readonly [state in NodeState]: string } = {
   'rolled-back': 'The last change made this node worse and was undone; the former files are in force.',
   'rollback-failed': 'The last change could be neither kept nor undone completely: check this node now.',
   failed: 'What is declared is not on this node, or not all of it: see the problems.',
-  'no-containerd': 'containerd does not answer; what it reads waits until it does.',
+  'no-containerd': 'containerd does not answer; changes to the files that it reads wait until it does.',
 }
 
-const MARKS: { readonly [tone in Tone]: string } = { ok: '✓', warn: '!', bad: '✗' }
+export const MARKS: { readonly [tone in Tone]: string } = { ok: '✓', warn: '!', bad: '✗' }
 
 export type Verdict = {
   readonly tone: Tone
@@ -68,7 +68,8 @@ function toneOf({ state, registries, drift, problems }: NodeStatus): Tone {
 }
 
 /**
- * States in which nothing waits for a person. In `audit` nothing is changed on purpose: what differs is told as drift.
+ * States in which nothing waits for a person. In `audit` nothing is changed on purpose: what differs is reported as
+ * drift.
  */
 const SETTLED: ReadonlySet<NodeState> = new Set<NodeState>(['converged', 'applying', 'audit'])
 
@@ -81,6 +82,11 @@ function isHealthyNode({ state, registries, drift, problems }: NodeStatus): bool
 /** The state `no-containerd`, and what readiness says of it. */
 export function isRuntimeDown(run: Pick<Run, 'outcome'> | undefined): boolean {
   return run === undefined || run.outcome === 'no-containerd'
+}
+
+/** What was to be on the node is not, or not all of it, and readiness says so. */
+export function isRunFailed({ outcome }: Pick<Run, 'outcome'>): boolean {
+  return outcome === 'failed' || outcome === 'rollback-failed'
 }
 
 /** Worst first, as every list of registries is sorted. */

@@ -8,7 +8,7 @@ const MOST_CHARACTERS = 4_000
 /** The token service of the header, all its challenges joined by commas; undefined: it names none. */
 export function bearerChallenge(header: string): BearerChallenge | undefined {
   if (header.length > MOST_CHARACTERS) return undefined
-  // Commas and words inside of quotes are no boundaries.
+  // Commas and words inside quotes are not boundaries.
   const masked = header.replace(/"(?:[^"\\]|\\.)*"/g, (quoted) => `"${'.'.repeat(quoted.length - 2)}"`)
   for (const { index, 0: scheme } of masked.matchAll(/(?<=^\s*|,\s*)bearer(?=\s)/gi)) {
     const after = masked.slice(index + scheme.length)

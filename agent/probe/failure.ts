@@ -83,7 +83,7 @@ export function explainAnswer(
     return finding('client-certificate-required', `${registry} asked for a client certificate and answers ${status}`)
   if (status === 407 || isOfProxy(headers))
     return finding('proxy-error', `a proxy on the way answers ${status} in place of ${registry}`)
-  if (status === 401) return finding('unauthorized', `${registry} wants a login (401)`)
+  if (status === 401) return finding('unauthorized', `${registry} requires a login (401)`)
   if (status === 403) return finding('forbidden', `${registry} refuses anonymous requests (403)`)
   if (status === 429) return finding('rate-limited', `${registry} limits the rate of requests (429)`)
   if (status >= 500) return finding('server-error', `${registry} answers with a server error (${status})`)

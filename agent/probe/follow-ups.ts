@@ -37,7 +37,7 @@ export async function followUps(
   return [...found, ...warnings(registry, answer)]
 }
 
-/** Beside whatever else is told of the same host. */
+/** Beside any other finding about the same host. */
 function warnings(registry: string, answer: HttpAnswer): readonly RelatedFinding[] {
   return warningsOf(answer).map((text) => ({
     host: registry,
@@ -111,7 +111,7 @@ class Follower {
       const next = answer.status < 300 || answer.status > 399 ? null : URL.parse(location ?? '', url.href)
       if (next === null) return answer
       if (hops === MOST_REDIRECTS || next.href === url.href) {
-        this.#note(registry, finding('redirect-loop', `${registry} redirects in a circle, at last to ${shown(next)}`))
+        this.#note(registry, finding('redirect-loop', `${registry} redirects in a loop, at last to ${shown(next)}`))
         return undefined
       }
       const host = hostOf(next)

@@ -46,7 +46,7 @@ export async function inspectServer(
   return judged(registry, trust, await ports.tls.inspect(targetOf(registry), { ...options, request }), ports, options)
 }
 
-/** The same without a request: for a server that nobody vouches for yet. */
+/** The same without a request: for a server that is not verified yet. */
 export async function inspectChain(
   registry: string,
   trust: Trust,
@@ -120,7 +120,7 @@ async function fetchIssuers(
   return []
 }
 
-export function questionOf(registry: string, trust: Trust, sight: TlsSight, now: number): ChainQuestion {
+function questionOf(registry: string, trust: Trust, sight: TlsSight, now: number): ChainQuestion {
   const { host } = targetOf(registry)
   return { registry, host, chain: sight.chain, now, ...trust }
 }

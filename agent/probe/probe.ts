@@ -121,7 +121,7 @@ async function lookCloser(
         return withNotes(
           seen.verdict,
           isSame
-            ? [`the server shows the same certificate to everyone: it has none of its own for ${target.host}`]
+            ? [`the server presents the same certificate for every name: it has none of its own for ${target.host}`]
             : [],
         )
       }

@@ -34,7 +34,7 @@ export class RestartCommand {
     return this.#failed
   }
 
-  /** Records it, and gives it; it goes on beside whoever watches. Throws TakenOver. */
+  /** Records it, then gives it; it runs on while the caller watches. Throws TakenOver. */
   async give(direction: 'forward' | 'back'): Promise<void> {
     const { clock, restarts, log } = this.#ports
     const { starts, id, unit, reason, failure, configFile, before, after } = this.#own.now
@@ -49,7 +49,7 @@ export class RestartCommand {
       reason: why,
     } as const
     const added = restarts.ledger.add(entry)
-    // A ledger that cannot be written does not hold up the way back.
+    // A ledger that cannot be written does not stop the way back.
     await (direction === 'forward' ? added : this.#own.quietly(() => added))
     await this.#own.change({
       starts: { ...starts, [direction]: starts[direction] + 1 },

@@ -49,7 +49,7 @@ export class ConfigBack {
     }
   }
 
-  /** What others made of config.toml since it was written gets a name beside it, and is told with the outcome. */
+  /** What others made of config.toml since it was written gets a name beside it, and is reported with the outcome. */
   async #keepOthers(now: FileState): Promise<void> {
     const { restarts, files, log } = this.#ports
     const { configFile, others = [] } = this.#own.now

@@ -1,6 +1,6 @@
 // Drives the machine: looks, decides, records, acts, until it is over. The same for the agent and for the restarter;
-// whoever is alive goes on where the other stopped. The rule: nothing is done before it is recorded, except on the way
-// back, which a full disk must not stop.
+// the one that is alive goes on where the other stopped. The rule: nothing is done before it is recorded, except on the
+// way back, which a full disk must not stop.
 import { AgentError, asAgentError } from '../model/errors.ts'
 import type { CriEvidence, DaemonEvidence, RestartDriver, RestartEvidence, RestartRecord } from '../model/restart.ts'
 import { RestartCommand } from './command.ts'
@@ -55,7 +55,7 @@ export class Machine {
       throw new AgentError('LOCKED', `the restart ${last.id} is not over yet: it is ${last.phase}`)
     const isKept = !isSameFile(order) && order.before !== null
     // Recorded before anything is kept: what lies beside config.toml always has a record, so a crash leaves nothing
-    // that nobody knows of.
+    // without a record.
     if (isKept) await restarts.forget(order.configFile)
     const record: RestartRecord = {
       version: 1,
@@ -86,7 +86,7 @@ export class Machine {
       const isMine = await ports.restarts.append(record, { durable: true })
       return isMine ? new Machine(ports, driver, record, record.sequence) : undefined
     } catch (thrown) {
-      // A full disk: nobody else can record either, and the way back needs no space.
+      // A full disk: no other driver can record either, and the way back needs no space.
       ports.log.error('restart-not-recorded', { error: asAgentError(thrown).message })
       return new Machine(ports, driver, { ...record, phase: 'reverting' }, last.sequence)
     }
@@ -128,7 +128,7 @@ export class Machine {
   async drive({ commits, isPatient = false }: { commits: boolean; isPatient?: boolean }): Promise<Driven> {
     for (;;) {
       if (this.#own.isLost) throw new TakenOver()
-      const evidence = await this.#look()
+      const evidence = await this.#gatherEvidence()
       const action = decide(this.#own.now, evidence)
       if (action.do === 'record' && action.change.phase === 'committed') {
         const { beganAt, text } = evidence.daemon
@@ -179,13 +179,13 @@ export class Machine {
     }
   }
 
-  async #look(): Promise<RestartEvidence> {
+  async #gatherEvidence(): Promise<RestartEvidence> {
     const { clock, files, restarts } = this.#ports
     const { configFile, phase, bootId } = this.#own.now
     // Asked first: of a command that ends meanwhile the effect may not be seen yet.
     const isCommandUnderWay = this.#command.mayBeUnseen
     const [daemon, config, isKept] = await Promise.all([
-      asksDaemon(this.#own.now) ? this.#watch.look(this.#own.now) : NOT_LOOKED,
+      asksDaemon(this.#own.now) ? this.#watch.observe(this.#own.now) : NOT_LOOKED,
       files.readFollowing(configFile).then((state) => configOf(state, this.#own.now)),
       restarts.isKept(configFile),
     ])
@@ -229,7 +229,7 @@ export class Machine {
     const { configFile } = this.#own.now
     try {
       await restarts.keep(configFile, after)
-      // Whoever took this process for dead meanwhile has ended the restart, and nobody would remove what is kept now.
+      // A driver that took this process for dead has ended the restart, and nothing would remove what is kept now.
       await this.#own.change({}, { durable: false })
     } catch (thrown) {
       if (thrown instanceof TakenOver) {

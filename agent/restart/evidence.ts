@@ -3,7 +3,7 @@ import { asAgentError } from '../model/errors.ts'
 import type { Clock, ContainerStart, CriClient, Processes, RuntimeStatus, Systemd, UnitFacts } from '../model/ports.ts'
 import type { CriEvidence, DaemonEvidence, RestartRecord, RuntimeMemory } from '../model/restart.ts'
 
-/** A supervisor that has started nothing for so long starts nothing. */
+/** A supervisor that has started nothing for this long will not start anything. */
 const SUPERVISOR_MS = 15_000
 
 export type DaemonPorts = {
@@ -16,12 +16,12 @@ export type DaemonPorts = {
 /** What is asked of CRI here. */
 export type CriAnswers = Pick<CriClient, 'version' | 'status' | 'containerStart' | 'close'>
 
-export type DaemonWatch = { look(record: RestartRecord): Promise<DaemonEvidence> }
+export type DaemonWatch = { observe(record: RestartRecord): Promise<DaemonEvidence> }
 
 export function watchDaemon(ports: DaemonPorts): DaemonWatch {
   const bySignal = watchProcess(ports)
   return {
-    look: (record) => (record.unit === undefined ? bySignal(record) : byUnit(record, record.unit, ports.systemd)),
+    observe: (record) => (record.unit === undefined ? bySignal(record) : byUnit(record, record.unit, ports.systemd)),
   }
 }
 
@@ -105,9 +105,9 @@ function watchProcess({ clock, processes }: DaemonPorts): (record: RestartRecord
     }
     const [starting] = candidates
     if (starting !== undefined)
-      return { state: 'starting', text: `process ${starting} starts`, beganAt: firstSeen.get(starting) ?? now }
-    if (now - nobodySince < SUPERVISOR_MS) return { state: 'starting', text: 'nobody has started containerd yet' }
-    return { state: 'ended', text: `nobody has started containerd for ${SUPERVISOR_MS / 1000} s` }
+      return { state: 'starting', text: `process ${starting} is starting`, beganAt: firstSeen.get(starting) ?? now }
+    if (now - nobodySince < SUPERVISOR_MS) return { state: 'starting', text: 'nothing has started containerd yet' }
+    return { state: 'ended', text: `nothing has started containerd for ${SUPERVISOR_MS / 1000} s` }
   }
 }
 
@@ -154,7 +154,7 @@ async function compareContainers(
     if (now === undefined || now.state === 'EXITED') {
       if (now === undefined) unknown += 1
       if (now === undefined && container.pid !== undefined && processes?.isAlive(container.pid) === true)
-        return worse(`containerd lost container ${id}, whose process ${container.pid} runs on`)
+        return worse(`containerd lost container ${id}, whose process ${container.pid} is still running`)
       notes.push(`container ${id} ended while containerd was restarted`)
       continue
     }

@@ -7,7 +7,7 @@ import type { RestartEntry } from '../model/restart.ts'
 const HOUR_MS = 3_600_000
 /** Between two restarts that are not a way back. */
 export const LEAST_PAUSE_MS = 60_000
-/** Restarts that ended in a rollback, one after the other: something is wrong that waiting does not cure. */
+/** Restarts in a row that ended in a rollback: something is wrong that waiting does not cure. */
 const BREAKER = 3
 
 export type Moment = {
@@ -59,7 +59,7 @@ export function ledgerLimit(
   }
   const failures = forward.length - 1 - forward.findLastIndex(({ result }) => result === 'ok')
   if (failures >= BREAKER) {
-    const reason = `the last ${failures} restarts had to be rolled back; the next one needs a person: \`registry-trust apply\``
+    const reason = `the last ${failures} restarts had to be rolled back; the next one has to be started by hand: \`registry-trust apply\``
     return { reason, waitMs: HOUR_MS }
   }
   const last = forward.at(-1)
@@ -71,5 +71,8 @@ export function ledgerLimit(
   }
   const waitMs = LEAST_PAUSE_MS - Math.min(LEAST_PAUSE_MS, ...lately)
   if (waitMs <= 0) return undefined
-  return { reason: `containerd was restarted less than a minute ago; the next time is ${instant(waitMs)}`, waitMs }
+  return {
+    reason: `containerd was restarted less than a minute ago; the next restart is possible at ${instant(waitMs)}`,
+    waitMs,
+  }
 }

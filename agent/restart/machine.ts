@@ -1,6 +1,6 @@
 // The restart of containerd: what is done next, from what is recorded and what is seen. Pure. The rules: evidence
 // decides, not patience. A start under way with the right file is waited for and never replaced; one that ended is
-// judged at once; what cannot be told counts against the new file, never against the old one. config.toml goes back
+// judged at once; what is not known counts against the new file, never against the old one. config.toml goes back
 // first, then containerd. The figure is in docs/reliability.md.
 // This room: one restart of containerd from its first record to its end, for the agent and for the restarter.
 // Begin here; then driver.ts (who looks and acts), evidence.ts (what is seen), settle.ts (what another left), ledger.ts
@@ -22,10 +22,10 @@ export type Action =
 
 /** Where systemd has no limit for a start (TimeoutStartSec=infinity), or there is no systemd. */
 export const LONGEST_START_MS = 10 * 60_000
-export const LONGEST_SIGNAL_START_MS = 90_000
+const LONGEST_SIGNAL_START_MS = 90_000
 /** systemd gives ExecStartPre, the daemon and ExecStartPost the limit each. */
 const PARTS_OF_A_START = 3
-/** A command that was recorded and shows no effect after so long was never given: whoever recorded it is gone. */
+/** A command that was recorded and shows no effect after this long was never given: its driver is gone. */
 export const COMMAND_MS = 2_000
 /** One that was given and not answered; a busy node, or a restarter that stands still. */
 const LONGEST_COMMAND_MS = 60_000
@@ -76,7 +76,7 @@ export function decide(record: RestartRecord, evidence: RestartEvidence): Action
     case 'armed':
       return whileArmed(record, evidence)
     case 'written':
-      return revert('RESTART_FAILED', 'whoever changed config.toml ended before containerd was restarted')
+      return revert('RESTART_FAILED', 'the process that changed config.toml ended before containerd was restarted')
     case 'restarting':
       return whileRestarting(record, evidence)
     case 'verifying':
@@ -89,7 +89,7 @@ export function decide(record: RestartRecord, evidence: RestartEvidence): Action
 }
 
 function whileArmed(record: RestartRecord, { config, isKept, now }: RestartEvidence): Action {
-  const action = revert('RESTART_FAILED', 'whoever was to change config.toml ended before that')
+  const action = revert('RESTART_FAILED', 'the process that was to change config.toml ended before it did so')
   // The original is kept before anything is written: without it, whatever differs was written by others and stays.
   const isUntouched = record.before !== null && !isKept && config !== 'after'
   if (!isUntouched || action.do !== 'record') return action
@@ -117,7 +117,7 @@ function whileRestarting(record: RestartRecord, evidence: RestartEvidence): Acti
     case 'running':
       return { do: 'record', change: { phase: 'verifying', runningAt: now } }
     case 'unknown':
-      // Nobody tells what systemd does. A containerd that was down and answers again has read the new file.
+      // It is not known what systemd does. A containerd that was down and answers again has read the new file.
       if (cri.state === 'ready' && record.wentDown === true)
         return { do: 'record', change: { phase: 'verifying', runningAt: now } }
       if (cri.state === 'dead') return revert('RESTART_FAILED', cri.text)
@@ -230,7 +230,7 @@ function revert(code: RestartFailure['code'], message: string): Action {
   return { do: 'record', change: { phase: 'reverting', failure: { code, message } } }
 }
 
-/** Told once: whoever waits for the end may stop waiting, and whoever drives goes on. */
+/** Reported once: a caller that waits for the end may stop waiting, and the driver goes on. */
 function stuck(record: RestartRecord, why: string): Action {
   if (record.stuck !== undefined) return wait
   const message = `containerd does not start with the old configuration either: ${why}`

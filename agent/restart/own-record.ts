@@ -5,7 +5,7 @@ import type { Clock, Log, NodeFiles, Processes, Systemd } from '../model/ports.t
 import type { RestartDriver, RestartRecord, RestartStore } from '../model/restart.ts'
 import type { CriAnswers } from './evidence.ts'
 
-/** A driver that has recorded nothing for so long is taken for dead, whatever keeps it. */
+/** A driver that has recorded nothing for this long is taken for dead, whatever holds it up. */
 export const LEASE_MS = 3_000
 const HEARTBEAT_MS = 1_000
 

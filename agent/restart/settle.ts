@@ -1,4 +1,4 @@
-// Brings a restart that somebody began to its end: by waiting for whoever drives it, and by driving where nobody does.
+// Brings a restart that somebody began to its end: by waiting for its driver, or by driving it where it has none.
 import type { RestartDriver, RestartRecord } from '../model/restart.ts'
 import { type Driven, Machine } from './driver.ts'
 import { isOver } from './machine.ts'
@@ -6,7 +6,7 @@ import { type MachinePorts, TakenOver } from './own-record.ts'
 
 const POLL_MS = 200
 
-/** True where nobody drives: the lease is over, or it is of another boot. */
+/** True where it has no driver: the lease is over, or it is of another boot. */
 export function isAbandoned(
   record: RestartRecord,
   { clock, restarts }: Pick<MachinePorts, 'clock' | 'restarts'>,

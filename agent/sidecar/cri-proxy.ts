@@ -218,7 +218,7 @@ function statusMessage(now: Awaited<ReturnType<CriClient['status']>>): Message {
   }
 }
 
-/** An answer that is an error, with the gRPC status that the caller shall see. */
+/** An answer that is an error, with the gRPC status that the caller should see. */
 class Denied extends Error {
   readonly status: RpcStatus
 
@@ -230,7 +230,7 @@ class Denied extends Error {
 
 function failureOf(thrown: unknown): Failure {
   if (thrown instanceof Denied) return { status: thrown.status, details: thrown.message }
-  // Bytes that are no message.
+  // Bytes that are not a message.
   if (thrown instanceof RangeError) return { status: 'INTERNAL', details: thrown.message }
   const error = asAgentError(thrown)
   return { status: statusOfError(error), details: error.message }

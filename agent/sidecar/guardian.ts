@@ -1,6 +1,6 @@
 // Finishes, or takes back, a restart of containerd whose agent is gone: without containerd the kubelet cannot start the
 // agent again. The rules: a record is obeyed only where its unit is one that this restarter may restart, and its file
-// the one that this unit's containerd takes; whoever drives is left alone while its lease runs.
+// the one that this unit's containerd takes; a driver is left alone while its lease runs.
 import { configFileOf } from '../containerd/unit-config.ts'
 import { asAgentError } from '../model/errors.ts'
 import type { RestartRecord } from '../model/restart.ts'
@@ -75,7 +75,7 @@ export function startGuardian(
     isFirst = false
     const record = await restarts.read()
     if (record === undefined || isOver(record)) return 'idle'
-    // Asked while the agent still drives: when it is gone, no systemd that answers late holds up config.toml.
+    // Asked while the agent still drives: when it is gone, a systemd that answers late must not delay config.toml.
     if (record.driver === 'agent' && !isAbandoned(record, ports)) {
       await refusal(record).catch(() => undefined)
       return 'busy'

@@ -27,7 +27,7 @@ export async function mayPull(
 
 /**
  * Whether the fleet component tells this node to pull exactly this image for a Pod that waits for it. It is pulled
- * without a login, and only where it is not there: nobody's image is replaced, and none that needs a login is brought.
+ * without a login, and only where it is not there: no image is replaced, and none that needs a login is brought.
  */
 export async function isAwaited(
   reference: string,

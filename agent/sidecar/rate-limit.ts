@@ -1,4 +1,4 @@
-// At most so many in any stretch of time of a length: the sidecars' own limit, which no caller can talk them out of.
+// At most so many calls in any period of a given length: the sidecars' own limit, which no caller can change.
 
 export class RateLimit {
   readonly #most: number

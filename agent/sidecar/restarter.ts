@@ -2,7 +2,7 @@
 // containerd, by a fixed table or the `restart.unit` of its own copy of the configuration; only restarts that are
 // recorded, each once; its own limits, from what it remembers, from what is on disk and from what systemd tells.
 // This room: the two small helpers of a Pod: cri-proxy and restarter, each with one privilege and nothing else.
-// Begin here; then cri-proxy.ts, the other one.
+// Begin here; then guardian.ts (a restart whose agent is gone); cri-proxy.ts, the other one, and pull-policy.ts.
 // May touch: the CRI socket (cri-proxy), systemd over D-Bus (restarter).
 import { createServer, type Socket } from 'node:net'
 import { posix } from 'node:path'
@@ -28,7 +28,7 @@ const MOST_COMMANDS_REMEMBERED = 1_000
 export type RestarterOptions = {
   /** Where the agent connects. */
   readonly socket: string
-  /** The socket of this node's containerd, where it is told: it narrows the units down. */
+  /** The socket of this node's containerd, where it is given: it narrows the units down. */
   readonly containerdAddress?: string | undefined
   readonly declared: Declared
   readonly ports: MachinePorts
@@ -44,7 +44,7 @@ export async function startRestarter(options: RestarterOptions): Promise<Restart
   const { socket, ports, watchRecords } = options
   const sessions = new Sessions(options)
   const guardian = startGuardian(ports, (unit) => sessions.isPermitted(unit), watchRecords)
-  // Whoever asks may be about to restart containerd.
+  // A client that asks may be about to restart containerd.
   const server = createServer((connection) => sessions.serve(connection, guardian.poke))
   server.maxConnections = MOST_CONNECTIONS
   await listenPrivately(socket, () => listen(server, socket))
@@ -62,7 +62,7 @@ class Sessions {
   readonly #options: RestarterOptions
   readonly #rate = new RateLimit({ most: 0, perMs: HOUR_MS })
   readonly #connections = new Set<Socket>()
-  /** Commands that were given: a recorded one is given once, whoever asks again. */
+  /** Commands that were given: a recorded one is given once, however often it is asked for. */
   readonly #given = new Set<string>()
 
   constructor(options: RestarterOptions) {
@@ -127,13 +127,13 @@ class Sessions {
   async #recorded({ machine, unit }: Extract<RestarterRequest, { verb: 'restart' }>): Promise<RestartRecord> {
     const record = await this.#options.ports.restarts.read()
     const refuse = (why: string) => new AgentError('RESTART_REFUSED', `the restart ${machine.slice(0, 100)} ${why}`)
-    if (record === undefined || record.id !== machine) throw refuse('is not the one that is recorded')
+    if (record === undefined || record.id !== machine) throw refuse('is not the recorded one')
     if (isOver(record)) throw refuse(`is over: it is ${record.phase}`)
     if (record.driver !== 'agent') throw refuse('has been taken over by the restarter')
     if (record.unit !== unit) throw refuse(`is of ${record.unit ?? 'no unit'}`)
-    // A command that was refused is not one of the way back, which no pause holds up.
+    // A command that was refused is not one of the way back, which no pause delays.
     const isCommanded = record.phase === 'reverting' ? record.starts.back > 0 : record.commandedAt !== undefined
-    if (!isCommanded || this.#given.has(commandOf(record))) throw refuse('has no command to give')
+    if (!isCommanded || this.#given.has(commandOf(record))) throw refuse('does not need a restart command now')
     await this.#requireWayBack(record)
     return record
   }
@@ -177,7 +177,7 @@ class Sessions {
   async #permitted(unit: string): Promise<string> {
     const units = await this.#units()
     if (!units.includes(unit))
-      throw new AgentError('RESTART_REFUSED', `${JSON.stringify(unit.slice(0, 100))} is none of ${units.join(', ')}`)
+      throw new AgentError('RESTART_REFUSED', `${JSON.stringify(unit.slice(0, 100))} is not one of ${units.join(', ')}`)
     return unit
   }
 
@@ -194,6 +194,7 @@ function commandOf({ id, starts }: RestartRecord): string {
   return `${id} ${starts.forward} ${starts.back}`
 }
 
+/** One line of the agent. Throws AgentError REQUEST_INVALID for anything but the three verbs with their values. */
 export function parseRequest(line: string): RestarterRequest {
   const { verb, unit, timeoutMs, machine } = jsonObject(line)
   if (verb === 'facts' && unit === undefined) return { verb }
@@ -221,5 +222,5 @@ function jsonObject(line: string): { readonly [key: string]: unknown } {
   } catch {
     // The same answer as for another kind of JSON.
   }
-  throw new AgentError('REQUEST_INVALID', 'the restarter reads one JSON object in a line')
+  throw new AgentError('REQUEST_INVALID', 'the restarter reads one JSON object per line')
 }

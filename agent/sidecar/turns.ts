@@ -1,5 +1,5 @@
-// Work in flight with a bound: so much at once, so much that waits its turn, and no more. What a flood costs is then
-// known beforehand.
+// Work in flight with two bounds: how much runs at once, and how much waits its turn. What a flood costs is then known
+// beforehand.
 
 export class Turns {
   readonly #atOnce: number
@@ -21,7 +21,7 @@ export class Turns {
     try {
       return { result: await work() }
     } finally {
-      // The place goes to the next one directly, so that nobody new slips in between.
+      // The place goes to the next one directly, so that no new caller slips in between.
       const next = this.#waiting.shift()
       if (next === undefined) this.#underWay -= 1
       else next()

@@ -5,7 +5,7 @@ import { AgentError } from '../model/errors.ts'
 
 const PRIVATE = 0o177
 
-/** Removes what an earlier run left there, then binds with an umask that allows nobody else. */
+/** Removes what an earlier run left there, then binds with a umask that allows no other user. */
 export async function listenPrivately(socket: string, bind: () => Promise<void>): Promise<void> {
   rmSync(socket, { force: true })
   const before = process.umask(PRIVATE)

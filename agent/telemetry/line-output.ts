@@ -1,6 +1,6 @@
 // Where log lines go: one synchronous write for a line. The rule: a log that cannot be written (its reader is gone, its
-// disk is full) costs lines, never the process, and never memory that grows; what was lost is counted and told as soon
-// as lines pass again.
+// disk is full) costs lines, never the process, and never memory that grows; what was lost is counted and reported as
+// soon as lines pass again.
 import { writeSync } from 'node:fs'
 
 export type LineWriter = { write(line: string): void }

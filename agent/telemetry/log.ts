@@ -11,7 +11,7 @@ import { type LineWriter, lineOutput } from './line-output.ts'
 import { redactFields } from './redact.ts'
 import { renderTextLine } from './text-line.ts'
 
-export const LOG_FORMATS = ['text', 'json'] as const
+const LOG_FORMATS = ['text', 'json'] as const
 export type LogFormat = (typeof LOG_FORMATS)[number]
 
 export type LogOptions = {
@@ -54,7 +54,7 @@ type Root = { level: string } & { [level in LogLevel]: (fields: object, event: s
 
 function logger(root: Root, base: LogFields): Logger {
   const write = (level: LogLevel, event: string, fields: LogFields): void => {
-    // Copying costs; a line that nobody sees must not.
+    // Copying costs; a line that is not written must not.
     if (!root.isLevelEnabled(level)) return
     root[level](redactFields(withoutReserved({ ...base, ...fields })), redactText(event))
   }
@@ -91,7 +91,7 @@ function lostLine(count: number, { format, base = {} }: LogOptions, now: number)
   return `${JSON.stringify({ level: 'warn', time, ...fields, msg: LINES_LOST })}\n`
 }
 
-export const LINES_LOST = 'log-lines-lost'
+const LINES_LOST = 'log-lines-lost'
 
 function textSink(destination: LineWriter): LineWriter {
   return {

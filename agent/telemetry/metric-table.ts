@@ -119,7 +119,7 @@ export const METRICS = {
   problems: {
     kind: 'gauge',
     name: 'registry_trust_problems',
-    help: 'What the status tells in problems and in warnings, by code; level is problem or warning.',
+    help: 'Problems and warnings in the status, by code; level is problem or warning.',
     labels: ['code', 'level'],
   },
   drift: {
@@ -155,7 +155,7 @@ export const METRICS = {
   servedNotAfter: {
     kind: 'gauge',
     name: 'registry_trust_served_certificate_not_after_timestamp_seconds',
-    help: 'When the first certificate to expire of the chain that the registry serves expires; absent while not seen.',
+    help: 'When the first certificate of the chain that the registry serves expires; absent until it has been seen.',
     labels: ['registry'],
   },
   reconciles: {
@@ -174,7 +174,7 @@ export const METRICS = {
   planChanges: {
     kind: 'gauge',
     name: 'registry_trust_plan_changes',
-    help: 'Changes in the last plan; above 0 for long means that something keeps them from being applied.',
+    help: 'Changes in the last plan; above 0 for a long time means that something keeps them from being applied.',
     labels: [],
   },
   restartPending: {
@@ -204,25 +204,25 @@ export const METRICS = {
   defects: {
     kind: 'gauge',
     name: 'registry_trust_containerd_known_defects',
-    help: "Always 1; known defects of this node's containerd version that touch pulls, by id.",
+    help: "Always 1; known defects of this node's containerd version that affect pulls, by id.",
     labels: ['id'],
   },
   x509NotBefore: {
     kind: 'gauge',
     name: 'x509_cert_not_before',
-    help: 'When the certificate in the file becomes valid; as x509-certificate-exporter tells it.',
+    help: 'When the certificate in the file becomes valid; as x509-certificate-exporter reports it.',
     labels: X509_LABELS,
   },
   x509NotAfter: {
     kind: 'gauge',
     name: 'x509_cert_not_after',
-    help: 'When the certificate in the file expires; as x509-certificate-exporter tells it.',
+    help: 'When the certificate in the file expires; as x509-certificate-exporter reports it.',
     labels: X509_LABELS,
   },
   x509Expired: {
     kind: 'gauge',
     name: 'x509_cert_expired',
-    help: '1 when the certificate in the file has expired, at the time of the scrape; as x509-certificate-exporter tells it.',
+    help: '1 when the certificate in the file has expired, at the time of the scrape; as x509-certificate-exporter reports it.',
     labels: X509_LABELS,
   },
 } as const satisfies { readonly [name: string]: MetricDefinition }

@@ -4,7 +4,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { FindingCode } from '../model/finding.ts'
-import type { TargetName } from '../model/plan.ts'
+import { TARGET_NAMES } from '../model/plan.ts'
 import type { NodeStatus, RegistryStatus } from '../model/status.ts'
 import { isProvedLive, isTrustedLive } from '../model/verdict.ts'
 import { type CertificateFile, type CertificateSample, readCertificates } from './certificate-samples.ts'
@@ -61,7 +61,7 @@ export type Metrics = {
   proof(sample: ProofSample): void
   driftDetected(target: string, paths?: number): void
   driftHealed(target: string, paths?: number): void
-  /** All paths that the agent has stopped restoring; empty when nobody fights. */
+  /** All paths that the agent has stopped restoring; empty while there is no fight. */
   writerConflicts(paths: readonly string[]): void
   /** All certificates that the agent keeps in files on the node. */
   certificates(files: readonly CertificateFile[]): void
@@ -167,21 +167,9 @@ function instrument(registry: Registry, definition: MetricDefinition): Gauge | C
   }
 }
 
-/** A table and not a list, so that the compiler asks for a target that is new. */
-const TARGETS: { readonly [name in TargetName]: true } = {
-  'system-trust': true,
-  'containerd-hosts': true,
-  'containerd-config': true,
-  docker: true,
-  containers: true,
-  k3s: true,
-  crictl: true,
-  'hosts-file': true,
-}
-
 /** A counter that appears at 1 has no increase: `rate()` and alerts on it would miss the first event. */
 function startAtZero(instruments: Instruments): void {
-  for (const target of Object.keys(TARGETS)) {
+  for (const target of TARGET_NAMES) {
     instruments.driftDetected.inc({ target }, 0)
     instruments.driftHealed.inc({ target }, 0)
   }
@@ -278,7 +266,7 @@ function observeCertificates(instruments: Instruments, certificates: readonly Ce
 }
 
 /**
- * Only the clock decides this one, so it is told as of the scrape; set anew are those that have expired since the last
+ * Only the clock decides this one, so it is computed at the scrape; set anew are those that have expired since the last
  * one, and all where there was none.
  */
 function observeExpired(

@@ -3,7 +3,7 @@
 
 import type { LineEdit as Hunk } from '../model/state.ts'
 
-/** More differing lines than this are no edit but another text: comparing them costs the square of it. */
+/** With more differing lines than this it is not an edit but another text: comparing them costs the square of it. */
 const MOST_DIFFERENCES = 1_000
 
 const PEM_BLOCK = /^-----BEGIN ([A-Z0-9 ]+)-----[^\n]*\n(?:[^-\n][^\n]*\n|\n)*-----END \1-----[^\n]*(?:\n|$)/gm

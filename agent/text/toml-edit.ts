@@ -2,7 +2,7 @@
 // itself: the new text, parsed by another parser, must be the old one plus the intended change, or nothing is returned.
 // This room: texts edited in place, TOML and YAML, and the half sentence for typing errors. Nothing of containerd or
 // trust.yaml is known here.
-// Begin here; then toml-document.ts (where a key stands).
+// Begin here; then toml-document.ts (where a key stands), toml.ts (reading), yaml-tree.ts, hosts-file.ts.
 // May touch: nothing.
 import { isDeepStrictEqual } from 'node:util'
 import { AgentError } from '../model/errors.ts'

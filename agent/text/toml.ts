@@ -99,6 +99,7 @@ export function renderKey(key: string): string {
   return /^[A-Za-z0-9_-]+$/.test(key) ? key : renderString(key)
 }
 
+/** The value in TOML; a list becomes one line. Throws AgentError INTERNAL for a number that is not whole. */
 export function renderValue(value: TomlValue): string {
   if (typeof value === 'string') return renderString(value)
   if (Array.isArray(value)) return `[${value.map(renderString).join(', ')}]`

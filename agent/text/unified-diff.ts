@@ -1,7 +1,7 @@
 // The unified format of diff: https://www.gnu.org/software/diffutils/manual/html_node/Detailed-Unified.html
 
 const CONTEXT = 3
-/** Above this the middle of two files is told as replaced: finding the shortest way would take seconds. */
+/** Above this the middle of two files is shown as replaced: finding the shortest way would take seconds. */
 const MOST_CELLS = 4_000_000
 
 type Step = { readonly sign: ' ' | '-' | '+'; readonly line: string }

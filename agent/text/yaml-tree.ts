@@ -34,7 +34,7 @@ export type YamlResult = {
 // 1000 registries with everything declared have about 100 000 tokens; the tree of 1 MiB of "[[[[" would take 1 GB.
 const MAX_TOKENS = 150_000
 const MAX_NODES = 100_000
-/** An alias repeats a text for the price of one reference; whoever writes the value out pays for each. */
+/** An alias repeats a text for the price of one reference; writing the value out costs memory for each. */
 const MAX_CHARACTERS = 2 * 1024 * 1024
 /** Every message about a value repeats the keys above it. */
 const MAX_KEY = 512

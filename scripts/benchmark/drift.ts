@@ -84,13 +84,17 @@ export async function measureDrift(generation: Generation, bundle: string, runs:
     await sleep(APART_MS)
     const rows: Row[] = []
     for (const { id, what, rivals, watched, hit } of damages(bundleWithout)) {
-      const good = watched.map((path) => look(at(path)))
+      const good = watched.map((path) => snapshotOf(at(path)))
       const times: number[] = []
       for (let run = 0; run < runs; run++) {
         const since = performance.now()
         hit(at)
         times.push(
-          await subject.until(() => watched.every((path, index) => look(at(path)) === good[index]), since, POLL_MS),
+          await subject.until(
+            () => watched.every((path, index) => snapshotOf(at(path)) === good[index]),
+            since,
+            POLL_MS,
+          ),
         )
         await sleep(APART_MS)
       }
@@ -105,7 +109,7 @@ export async function measureDrift(generation: Generation, bundle: string, runs:
 /** All that makes up one path; a bundle of 200 KB is read only when its size is right. */
 let lastBundle = { key: '', text: '' }
 
-function look(path: string): string {
+function snapshotOf(path: string): string {
   const stat = lstatSync(path, { throwIfNoEntry: false })
   if (stat === undefined) return 'absent'
   const mode = (stat.mode & 0o7777).toString(8)

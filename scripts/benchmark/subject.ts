@@ -231,7 +231,7 @@ export const MANIFEST_LIMIT_MIB = Number(
 export const HAS_MEMORY_CONTROLLER = existsSync('/sys/fs/cgroup/memory/memory.limit_in_bytes')
 
 /** What scripts/registry-trust and the image give the daemon. */
-export const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=1']
+const DAEMON_FLAGS: readonly string[] = ['--max-semi-space-size=1']
 /** What daemonset/base gives the sidecar. */
 const SIDECAR_FLAGS: readonly string[] = ['--max-old-space-size=32', '--max-semi-space-size=1']
 /** Of the Dockerfile. */

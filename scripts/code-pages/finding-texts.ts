@@ -31,11 +31,11 @@ export const FINDING_TEXTS: { readonly [code in FindingCode]: Text } = {
   },
   'weak-signature': { meaning: 'The certificate is signed with SHA-1 or MD5.', causes: 'An old CA.' },
   'tls-version': {
-    meaning: 'No common TLS version or cipher.',
+    meaning: 'containerd and the server have no TLS version or cipher in common.',
     causes: 'The server offers TLS 1.1 at most, or a key that Go does not support.',
   },
   'client-certificate-required': {
-    meaning: 'The server wants a client certificate.',
+    meaning: 'The server demands a client certificate.',
     causes: 'Mutual TLS; nginx answers 400 in that case.',
   },
   'plain-http': {
@@ -43,7 +43,7 @@ export const FINDING_TEXTS: { readonly [code in FindingCode]: Text } = {
     causes: 'The port of the unencrypted listener was given.',
   },
   unauthorized: {
-    meaning: 'TLS is trusted; the registry wants a login.',
+    meaning: 'TLS is trusted; the registry demands a login.',
     causes: 'No credentials are declared for the proof.',
   },
   'login-refused': { meaning: 'The declared login is refused.', causes: 'A wrong or changed password.' },
@@ -74,7 +74,7 @@ export const FINDING_TEXTS: { readonly [code in FindingCode]: Text } = {
     causes: 'The name of a Service (`*.svc`, `*.svc.cluster.local`), or a name without a domain.',
   },
   refused: {
-    meaning: 'No connection: nothing listens, or no route.',
+    meaning: 'No connection: nothing listens there, or there is no route.',
     causes: 'The registry is down, a wrong port, a rejecting firewall.',
   },
   'connection-closed': {
@@ -85,7 +85,10 @@ export const FINDING_TEXTS: { readonly [code in FindingCode]: Text } = {
     meaning: 'No answer in time.',
     causes: 'A firewall that drops packets, an overloaded registry, a proxy that is needed.',
   },
-  'proxy-interception': { meaning: 'Something on the way shows a certificate of its own.', causes: 'TLS inspection.' },
+  'proxy-interception': {
+    meaning: 'A device on the network path presents a certificate of its own.',
+    causes: 'TLS inspection.',
+  },
   'proxy-error': {
     meaning: 'A proxy refuses the connection, or answers itself.',
     causes: "The proxy of containerd's unit wants a login or forbids the host; an error page of a proxy on the way.",
@@ -107,7 +110,7 @@ export const FINDING_TEXTS: { readonly [code in FindingCode]: Text } = {
   },
   'registry-warning': {
     meaning:
-      'The registry sends a warning with its answer (HTTP header `Warning` with code 299). Told by `probe` beside the verdict.',
+      'The registry sends a warning with its answer (HTTP header `Warning` with code 299). `probe` shows it beside the verdict.',
     causes: 'Something that the operator of the registry will change: a host name, a limit, an old version of the API.',
   },
   'token-host-untrusted': {
@@ -140,6 +143,9 @@ export const FINDING_TEXTS: { readonly [code in FindingCode]: Text } = {
     causes: 'config.toml disables the CRI plugin, or the plugin did not load.',
   },
   'no-space': { meaning: 'The disk of the node is full.', causes: 'Images, logs.' },
-  'not-proved-yet': { meaning: 'No proof was made so far.', causes: 'The agent has just started.' },
-  unclassified: { meaning: "containerd's words have no name yet.", causes: 'See the text in the evidence.' },
+  'not-proved-yet': { meaning: 'No proof has finished yet.', causes: 'The agent has just started.' },
+  unclassified: {
+    meaning: "The agent does not know containerd's error text.",
+    causes: 'See the text in the evidence.',
+  },
 }

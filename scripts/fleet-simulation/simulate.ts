@@ -1,7 +1,7 @@
 // One roll-out on virtual time: the component's real loop (agent/fleet/controller.ts and all that it decides by), nodes
 // whose agents decide by their own real code, and an API server and a registry that take their time.
 import { parseNote } from '../../agent/config/fleet-note.ts'
-import { createController } from '../../agent/fleet/controller.ts'
+import { Controller } from '../../agent/fleet/controller.ts'
 import { DEFAULT_FLEET } from '../../agent/model/fleet.ts'
 import type {
   AgentClient,
@@ -201,7 +201,7 @@ class Component {
   readonly #timeline: Timeline
   readonly #cluster: SimulatedCluster
   readonly #client: AgentClient
-  #controller: ReturnType<typeof createController> | undefined
+  #controller: Controller | undefined
   #life = 0
   #ids = 0
 
@@ -220,7 +220,7 @@ class Component {
     const wake = () => {
       if (isAlive() && !isBusy) timeline.after(SHORTEST_MS - (timeline.nowMs - lastMs), turn)
     }
-    const controller = createController({
+    const controller = new Controller({
       ...{ api: this.#cluster.port(isAlive), client: this.#client, me, log: SILENT, wake },
       settings: () => DEFAULT_FLEET,
       hosts: () => new Set(),

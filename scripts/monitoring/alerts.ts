@@ -7,7 +7,7 @@ import { ADVISORY_KINDS, type DriftKind } from '../../agent/model/plan.ts'
 import { m } from './metric-names.ts'
 
 /** Every alert has its page below this address. */
-export const RUNBOOK_BASE = 'https://github.com/registry-trust/registry-trust-agent/blob/main/docs/runbooks/'
+const RUNBOOK_BASE = 'https://github.com/registry-trust/registry-trust-agent/blob/main/docs/runbooks/'
 
 /** The job under which the agents are scraped; the PodMonitor and the scrape configuration set it. */
 export const JOB = 'registry-trust'
@@ -86,9 +86,9 @@ const registries: readonly Alert[] = [
     expr: `(${m.registryTrusted} == 1)
   and (time() - ${m.proofLastSuccess} > ${STALE_SECONDS})
   unless (time() - ${m.proofLastSuccess} < 3 * ${m.proofInterval})`,
-    summary: `Node ${NODE} has not proved {{ $labels.registry }} for long.`,
+    summary: `Node ${NODE} has not proved {{ $labels.registry }} for a long time.`,
     description:
-      'The registry counts as trusted, but the last test pull that showed it is older than an hour and older than three times its interval: the green light is old.',
+      'The registry counts as trusted, but the last test pull that showed it is older than an hour and older than three times its interval. The state may be out of date.',
   },
   {
     name: 'RegistryTrustLoginFailing',
@@ -96,7 +96,7 @@ const registries: readonly Alert[] = [
     for: '15m',
     expr: `${m.registryLogin} == 0`,
     summary: `{{ $labels.registry }} refuses the credentials declared for it on node ${NODE}.`,
-    description: 'Trust is not the problem: the registry answers, and rejects user, password or token.',
+    description: 'Trust is not the problem: the registry answers, but rejects the user, password or token.',
   },
 ]
 
@@ -108,7 +108,7 @@ const certificates: readonly Alert[] = [
     criticalDays: 14,
     summary: `The trust anchor {{ $labels.anchor }} ${EXPIRES}.`,
     description:
-      'From that moment no certificate issued by {{ $labels.fingerprint }} is accepted any more, on any node. Declare the renewed CA beside it before then.',
+      'Once it has expired, no node accepts a certificate issued by {{ $labels.fingerprint }}. Declare the renewed CA beside it before then.',
   }),
   ...expiryAlerts({
     name: 'RegistryTrustServedCertificateExpiring',
@@ -117,7 +117,7 @@ const certificates: readonly Alert[] = [
     criticalDays: 3,
     summary: `The certificate that {{ $labels.registry }} serves ${EXPIRES}.`,
     description:
-      'From that moment every pull from this registry fails. It is renewed at the registry, not on the nodes.',
+      'Once it has expired, every pull from this registry fails. Renew it at the registry: nothing on the nodes helps.',
   }),
 ]
 
@@ -129,33 +129,33 @@ const node: readonly Alert[] = [
     expr: `sum without (kind) (${m.drift}{kind!~"${ADVISORY}"}) > 0`,
     summary: `{{ $value }} paths of {{ $labels.target }} on node ${NODE} are not as declared.`,
     description:
-      'Somebody changed them and the agent has not put them right: it only reports (mode: audit, drift.heal: false), may not write there, or has stopped fighting.',
+      'Somebody changed them, and the agent has not restored them: it only reports (mode: audit, drift.heal: false), cannot write there, or has stopped because another program keeps changing them.',
   },
   {
     name: 'RegistryTrustRootsOutdated',
     severity: 'info',
     for: '1h',
     expr: isDrift('os-bundle-newer'),
-    summary: `containerd on node ${NODE} trusts by an older system store than the node has.`,
+    summary: `containerd on node ${NODE} still uses an older system trust store than the node has.`,
     description:
-      'containerd reads the system trust store once. A CA that was taken out of it is still trusted, or one that was added is not yet; a restart of containerd puts that right.',
+      'containerd reads the system trust store only once. It still trusts a CA that was removed from the store, or does not yet trust one that was added. A restart of containerd corrects that.',
   },
   {
     name: 'RegistryTrustSourceStale',
     severity: 'warning',
     for: '15m',
     expr: isDrift('source-stale'),
-    summary: `On node ${NODE} {{ $value }} of the agent's inputs are mounted such that no change arrives.`,
+    summary: `On node ${NODE} {{ $value }} of the agent's inputs are mounted in a way that hides changes.`,
     description:
-      'A file mounted by subPath is never updated by the kubelet, and a mount whose source was replaced goes on showing the old one. The node keeps what it learned last.',
+      'The kubelet never updates a file that is mounted by subPath, and a mount whose source was replaced goes on showing the old one. The agent goes on with what it read last.',
   },
   {
     name: 'RegistryTrustWritersFighting',
     severity: 'warning',
     expr: `(${m.writerConflict} == 1) or (increase(${m.driftHealed}[1h]) > 10)`,
-    summary: `Somebody else keeps rewriting {{ or $labels.path $labels.target }} on node ${NODE}.`,
+    summary: `Another program keeps rewriting {{ or $labels.path $labels.target }} on node ${NODE}.`,
     description:
-      'The agent and another program undo each other. The agent stops after drift.stopAfterFights restorations in a row; what the other one writes is then in force.',
+      'The agent and another program undo each other. The agent stops after drift.stopAfterFights restorations in a row; from then on, what the other program writes is in force.',
   },
   {
     name: 'RegistryTrustConfigRejected',
@@ -164,7 +164,7 @@ const node: readonly Alert[] = [
     expr: `count by (job, namespace) (${m.configValid} == 0) > 0`,
     summary: 'The configuration is rejected on {{ $value }} nodes.',
     description:
-      'trust.yaml or a file it names is not valid. The last good configuration stays in force; no change arrives.',
+      'trust.yaml or a file that it names is not valid. The last good configuration stays in force; no change reaches the nodes.',
   },
   {
     name: 'RegistryTrustReconcileFailing',
@@ -191,9 +191,9 @@ const node: readonly Alert[] = [
     // The state too: a rollback in the first seconds of an agent is no increase, Prometheus never saw the 0 before it.
     expr: `max without (state) (${m.nodeState}{state="rolled-back"}) == 1
   or increase(${m.rollbacks}[1h]) > 0`,
-    summary: `The agent undid a change on node ${NODE}: the node was worse after it.`,
+    summary: `The agent undid a change on node ${NODE}, because the node was worse after it.`,
     description:
-      'The last good files are back. The same configuration is not tried again on this node until it changes or someone asks for it.',
+      'The last good files are back. The agent does not try the same configuration again on this node until it changes or someone asks for it.',
   },
   {
     name: 'RegistryTrustRollbackFailed',
@@ -201,7 +201,8 @@ const node: readonly Alert[] = [
     expr: `max without (state) (${m.nodeState}{state="rollback-failed"}) == 1
   or sum without (result) (increase(${m.reconciles}{result="rollback-failed"}[1h])) > 0`,
     summary: `A change on node ${NODE} could be neither kept nor undone completely.`,
-    description: 'containerd or its files may be in a state between the two. Someone must check this node now.',
+    description:
+      'containerd or its files may be in a state between the old and the new one. Someone must check this node now.',
   },
   {
     name: 'RegistryTrustContainerdConfigBroken',
@@ -210,7 +211,7 @@ const node: readonly Alert[] = [
     expr: `max without (code, level) (${m.problems}{code="CONTAINERD_CONFIG_UNREADABLE"}) > 0`,
     summary: `containerd's configuration on node ${NODE} cannot be parsed.`,
     description:
-      'The running containerd loaded an older one and goes on. It will not start again with this file: the node is lost at its next boot. Until it is repaired, no new registry reaches this node.',
+      'The running containerd loaded an older one and goes on. It cannot start again with this file, so the node is lost at its next boot. Until the file is repaired, no new registry reaches this node.',
   },
   {
     name: 'RegistryTrustProblem',
@@ -225,7 +226,7 @@ const node: readonly Alert[] = [
     severity: 'critical',
     for: '5m',
     expr: `max without (state) (${m.nodeState}{state="no-containerd"}) == 1`,
-    summary: `The agent on node ${NODE} does not reach containerd.`,
+    summary: `The agent on node ${NODE} cannot reach containerd.`,
     description:
       'The socket does not answer, or containerd runs without its CRI plugin: no Pod can start on this node.',
   },
@@ -246,7 +247,7 @@ const agent: readonly Alert[] = [
     for: '10m',
     expr: `up{job="${JOB}"} == 0`,
     summary: `The agent on node ${NODE} does not answer.`,
-    description: 'What is on the node stays as it is, but nobody proves it, heals it or brings changes to it.',
+    description: 'What is on the node stays as it is, but nothing proves it, heals it or brings changes to it.',
   },
   {
     name: 'RegistryTrustAgentMissing',
@@ -256,7 +257,7 @@ const agent: readonly Alert[] = [
   unless on (cluster, node) ${m.buildInfo}
   unless on (cluster, node) up{job="${JOB}"}`,
     summary: 'Node {{ $labels.node }} runs containerd, but no agent.',
-    description: 'A node that nobody looks after: Pods with images from private registries may fail there.',
+    description: 'No agent looks after this node: Pods with images from private registries may fail there.',
   },
   {
     name: 'RegistryTrustAgentAbsent',
@@ -264,7 +265,7 @@ const agent: readonly Alert[] = [
     for: '15m',
     expr: `absent(${m.buildInfo})`,
     summary: 'No agent is scraped at all.',
-    description: 'Either no agent runs, or Prometheus does not find them. None of the other alerts can fire.',
+    description: 'Either no agent runs, or Prometheus does not find the agents. None of the other alerts can fire.',
   },
 ]
 
@@ -296,7 +297,7 @@ const fleet: readonly Alert[] = [
     expr: 'registry_trust_fleet_nodes{state="unreachable"} > 0',
     summary: '{{ $value }} nodes do not answer the fleet component.',
     description:
-      'Their agents have not answered for two minutes or longer: nothing is known about trust there, and no restart is granted to them.',
+      'Their agents have not answered for two minutes or longer. Nothing is known about trust there, and these nodes are granted no restart.',
   },
   {
     name: 'RegistryTrustFleetRolloutStuck',
@@ -305,9 +306,9 @@ const fleet: readonly Alert[] = [
     expr: `sum without (state) (${UNDER_WAY}) > 0
   and sum without (state) (changes(registry_trust_fleet_nodes{state="trusted"}[1h])) == 0
   unless registry_trust_fleet_halted == 1`,
-    summary: 'A change has not got any further for an hour: {{ $value }} nodes wait.',
+    summary: 'A change has made no progress for an hour: {{ $value }} nodes are waiting.',
     description:
-      'Nodes have not taken up the configuration in force, or wait for their restart, and no node has become trusted meanwhile.',
+      'These nodes do not use the new configuration yet, or wait for a restart of containerd, and no node has become trusted meanwhile.',
   },
 ]
 

@@ -35,7 +35,7 @@ export function fleetComponentRow(selector: string): Row {
       }),
       stat({
         title: 'Restarts granted',
-        description: 'Grants that are not over.',
+        description: 'Grants that have not ended.',
         width: 5,
         query: { expr: orZero(`sum(${of('grants_outstanding')}{${selector}})`) },
         steps: NEUTRAL,

@@ -25,7 +25,7 @@ export type Row = { readonly title: string; readonly panels: readonly Panel[] }
 
 type Base = { readonly title: string; readonly description: string; readonly width: number; readonly unit?: Unit }
 
-export const GREEN = 'green'
+const GREEN = 'green'
 export const RED = 'red'
 export const ORANGE = 'orange'
 

@@ -18,24 +18,26 @@ export function metricsTable(): string {
 type OwnLabel = Exclude<LabelName, 'serial_number' | 'filename' | 'filepath' | `subject_${string}` | `issuer_${string}`>
 
 const LABELS: { readonly [name in OwnLabel]: string } = {
-  version: 'one',
-  containerd_version: 'one',
-  layout: 'one',
-  config_version: 'one',
+  version: 'the version of the agent',
+  containerd_version: 'the version of containerd',
+  layout: "where this node has containerd's files: `plain`, `k3s`, `rke2`, `k0s`, `microk8s`",
+  config_version: 'the `version` of config.toml',
   runtime: '`containerd`, `cri-o`',
-  runtime_version: 'one',
-  state: `one at a time: ${codes(NODE_STATES)}`,
+  runtime_version: 'the version of the runtime',
+  state: `one of these at a time: ${codes(NODE_STATES)}`,
   registry: 'a host as declared under `registries`',
-  code: 'a finding code; `registry_trust_registry_finding` has one at a time for a registry, `registry_trust_proofs_total` those that occurred',
-  level: codes(PROOF_LEVELS),
-  target: `${codes(TARGET_NAMES)}; \`registry\` and \`source\` where it is neither of them`,
+  code:
+    'a finding code: in `registry_trust_registry_finding` the one that each registry has now, in ' +
+    '`registry_trust_proofs_total` those that have occurred; in `registry_trust_problems` an error code',
+  level: `${codes(PROOF_LEVELS)}; in \`registry_trust_problems\` \`problem\` or \`warning\``,
+  target: `${codes(TARGET_NAMES)}; \`registry\` and \`source\` for drift that belongs to no target`,
   kind: codes(DRIFT_KINDS),
   path: 'a file that the agent manages',
   anchor: 'a name under `anchors`, or that of a `ca` file',
   fingerprint: 'one for each certificate of the anchor',
   result: `${codes(RECONCILE_RESULTS)}; of restarts ${codes(RESTART_RESULTS)}`,
   reason: codes(RESTART_REASONS),
-  id: "a deprecation of containerd, by containerd's own id; a known defect, by the id that `doctor` tells",
+  id: "a deprecation of containerd, by containerd's own id; or a known defect, by the id that `doctor` shows",
 }
 
 export function labelsTable(): string {
@@ -65,6 +67,7 @@ function plain(alert: Alert | undefined): string {
     .replace(/\{\{ if gt \$value 0\.0 \}\}.*\{\{ end \}\}/, 'expires soon or has expired')
     .replaceAll(/\{\{ \$labels\.(\w+) \}\}/g, (_template, label: string) => label.toUpperCase())
     .replaceAll('{{ $value }}', 'some')
+    .replace(/^some /, 'Some ')
 }
 
 function codes(values: readonly string[]): string {

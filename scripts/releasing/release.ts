@@ -16,7 +16,7 @@ import { packDebian, packProgram } from './programs.ts'
 import { checksums, provenance, signingCommands, verifyingCommands } from './statements.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
-export const ARCHITECTURES = ['amd64', 'arm64'] as const
+const ARCHITECTURES = ['amd64', 'arm64'] as const
 const USAGE = `usage: scripts/release VERSION [--image NAME] [--base-packages FOLDER] [--architecture NAME]...
                        [--skip-images] [--compression LEVEL] [--output FOLDER]
   VERSION                 the version that package.json and the chart have

@@ -96,7 +96,7 @@ t.test('Bottlerocket: settings that are TOML, a CA under a name that it takes, a
   t.match(settings['container-registry'], {
     mirrors: [{ registry: 'harbor.example.net:5000', endpoint: ['https://mirror.example.net/v2'] }],
   })
-  t.match(renderBootstrap('bottlerocket', sample).notes, [/no CA for one registry alone/, /apiclient apply/])
+  t.match(renderBootstrap('bottlerocket', sample).notes, [/no CA for a single registry/, /apiclient apply/])
 })
 
 t.test('GKE names a secret for each set of anchors; AKS takes ten certificates and is told of the rest', async (t) => {

@@ -134,7 +134,7 @@ clusters.test(
     await until(settled({ trusted: 5, 'rolled-back': 1 }), 'the other five followed', 60_000)
     t.ok(agents.mostRestarting <= 2)
     const page = await (await fetch(component.url)).text()
-    t.match(page, /1 of 6 nodes is not well/)
+    t.match(page, /1 of 6 nodes is not healthy/)
 
     // The component ends, or is killed, at random moments of further roll-outs.
     agents.mostRestarting = 0

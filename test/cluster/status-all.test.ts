@@ -101,7 +101,7 @@ t.test('a fleet that is well ends with 0, one that is not with 3; JSON holds eve
   t.match(well, { code: 0, stdout: /^The one node trusts every declared registry\.\n\nNODE {2}STATE/ })
   const kubeconfig = await proxy(t, rollingOut(2300))
   const [text, json] = await Promise.all([statusAll(kubeconfig), statusAll(kubeconfig, '--json')])
-  t.match(text, { code: 3, stdout: /^46 of 2300 nodes are not well\.\n/ })
+  t.match(text, { code: 3, stdout: /^46 of 2300 nodes are not healthy\.\n/ })
   t.equal(json.code, 3)
   t.equal((JSON.parse(json.stdout) as { nodes: unknown[] }).nodes.length, 2300)
 })
@@ -172,7 +172,10 @@ t.test('support-bundle --all tells what it holds, then writes it; no secret of t
   const { code, stdout, stderr } = await command(kubeconfig, 'support-bundle', '--all', '--output', file)
   t.equal(code, 0, stderr)
   t.match(stdout, /^The archive holds, without secrets:\n {2}fleet\.json .*[\s\S]*written to .*fleet\.tar\.gz/)
-  t.match(stdout, /daemonsets\.json .* not there: daemonsets of namespace registry-trust: the API server answered 404/)
+  t.match(
+    stdout,
+    /daemonsets\.json .* not available: daemonsets of namespace registry-trust: the API server answered 404/,
+  )
   execFileSync('tar', ['-xzf', file, '-C', folder, '--strip-components=1'])
   const read = (name: string) => readFileSync(join(folder, name), 'utf8')
   const names = ['fleet.json', 'pods.json', 'daemonsets.json', 'events.json', 'versions.json']

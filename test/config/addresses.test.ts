@@ -80,7 +80,7 @@ t.test('registries of one name have the same addresses', async (t) => {
   t.same(wrongWith(await load(two(''))), [])
   t.same(wrongWith(await load(two(', addresses: [10.0.0.2, 10.0.0.1]'))), [])
   t.match(wrongWith(await load(two(', addresses: [10.0.0.1]'))), [
-    { code: 'CONFIG_CONFLICT', message: /trust\.yaml:1:\d+: .*contradicts .*trust\.yaml:1:\d+.* knows no ports/ },
+    { code: 'CONFIG_CONFLICT', message: /trust\.yaml:1:\d+: .*contradicts .*trust\.yaml:1:\d+.* has no ports/ },
   ])
 })
 

@@ -1,8 +1,6 @@
-import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import t from 'tap'
 import { trustOf } from '../../agent/model/desired-state.ts'
-import { desiredOf, type Files, loadFiles, NOW, told } from '../fixtures/config/fixture.ts'
+import { desiredOf, emptyFolders, type Files, loadFiles, NOW, told } from '../fixtures/config/fixture.ts'
 import { createKey, createRoot, issue, readIn } from '../fixtures/pki/openssl.ts'
 
 const certificates = t.testdir()
@@ -12,13 +10,7 @@ const lab = createRoot(certificates, key, '/CN=Lab')
 const leaf = issue(certificates, key, root, '/CN=harbor.example.net', ['subjectAltName=DNS:harbor.example.net'])
 const keyPem = readIn(certificates, key).toString('utf8')
 
-let count = 0
-/** An empty folder for each load: nothing is left over from the last. */
-function fresh(): string {
-  const folder = join(certificates, `case-${count++}`)
-  mkdirSync(folder)
-  return folder
-}
+const fresh = emptyFolders(certificates)
 
 const SMALL = 'registries:\n  - host: harbor.example.net\n    ca: corp-root.pem\n'
 
@@ -71,7 +63,7 @@ t.test('a broken anchor file holds that anchor alone', async (t) => {
       'a server certificate',
       { 'lab.pem': leaf },
       [
-        'ANCHOR_NOT_A_CA lab.pem: block 1 (line 1) is the server certificate of harbor.example.net (subject CN=harbor.example.net), issued by CN=Corp Root, O=Corp: give the certificate of CN=Corp Root, O=Corp',
+        'ANCHOR_NOT_A_CA lab.pem: block 1 (line 1) is the server certificate of harbor.example.net (subject CN=harbor.example.net), issued by CN=Corp Root, O=Corp: provide the certificate of CN=Corp Root, O=Corp',
       ],
       0,
     ],

@@ -276,7 +276,7 @@ t.test('a fragment finds the folder of its own Secret alone', async (t) => {
   const folder = t.testdir()
   const others = { ...own, 'registries.d/team.yaml': 'registries: [{ host: a.example.net, ca: tls }]' }
   const result = await loadFiles(folder, others, ['.'])
-  t.match(result.ok ? told(result.refused, folder) : [], [/ca names tls, which is tls: a fragment may name files/])
+  t.match(result.ok ? told(result.refused, folder) : [], [/ca names tls, which is tls: a fragment may only name files/])
 })
 
 t.test('an endpoint with a path stands in place of /v2, as k3s writes it', async (t) => {
@@ -399,7 +399,7 @@ t.test("docker's client certificates are used, and one entry that is not does no
   for (const expected of [
     /lonely\.key: is not used: lonely\.cert is not beside it/,
     /old\.crt: is not used: it is a folder/,
-    /notes\.txt: is not used: it is none of \*\.crt/,
+    /notes\.txt: is not used: its name ends in none of \.crt/,
     /Quay\.example\.net: is not used: it must be in lower case/,
     /README\.md: is not used: it must be the name of a registry host/,
   ]) {

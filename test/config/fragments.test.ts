@@ -7,7 +7,7 @@ import { matchesHost } from '../../agent/config/declarations/fragment-rules.ts'
 import { guardedLoad } from '../../agent/config/guarded-load.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
 import { readingThread } from '../../agent/node/threads/reading-thread.ts'
-import { desiredOf, type Files, loadFiles, told, wrongWith } from '../fixtures/config/fixture.ts'
+import { desiredOf, emptyFolders, type Files, loadFiles, told, wrongWith } from '../fixtures/config/fixture.ts'
 import { createKey, createRoot } from '../fixtures/pki/openssl.ts'
 
 const certificates = t.testdir()
@@ -15,12 +15,7 @@ const key = createKey(certificates)
 const root = createRoot(certificates, key, '/O=Corp/CN=Corp Root')
 const lab = createRoot(certificates, key, '/CN=Lab')
 
-let count = 0
-function fresh(): string {
-  const folder = join(certificates, `case-${count++}`)
-  mkdirSync(folder)
-  return folder
-}
+const fresh = emptyFolders(certificates)
 
 const MAIN: Files = {
   'main/trust.yaml':
@@ -90,7 +85,7 @@ t.test('further --config folders are fragments too', async (t) => {
   const result = await loadFiles(folder, files, ['main', 'other', 'third'])
   t.same(hostsOf(result), ['a.net', 'b.net'])
   t.match(told(wrongWith(result), folder), [
-    /^FRAGMENT_NOT_ALLOWED other\/trust\.yaml:1:\d+: registries\[0\]\.credentials\.tokenFile names password, which is main\/password: a fragment may name files of its own folder alone \(other\)$/,
+    /^FRAGMENT_NOT_ALLOWED other\/trust\.yaml:1:\d+: registries\[0\]\.credentials\.tokenFile names password, which is main\/password: a fragment may only name files in its own folder \(other\)$/,
   ])
 })
 

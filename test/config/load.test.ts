@@ -7,7 +7,7 @@ import { TRUST_SCHEMA } from '../../agent/config/schema/schema.ts'
 import { trustOf } from '../../agent/model/desired-state.ts'
 import type { InputFiles } from '../../agent/model/ports.ts'
 import { inputFiles } from '../../agent/node/files/input-files.ts'
-import { desiredOf, type Files, loadFiles, NOW, told, wrongWith } from '../fixtures/config/fixture.ts'
+import { desiredOf, emptyFolders, type Files, loadFiles, NOW, told, wrongWith } from '../fixtures/config/fixture.ts'
 import { createKey, createRoot } from '../fixtures/pki/openssl.ts'
 
 const certificates = t.testdir()
@@ -15,13 +15,7 @@ const key = createKey(certificates)
 const root = createRoot(certificates, key, '/O=Corp/CN=Corp Root')
 const lab = createRoot(certificates, key, '/CN=Lab')
 
-let count = 0
-/** An empty folder for each load: nothing is left over from the last. */
-function fresh(): string {
-  const folder = join(certificates, `case-${count++}`)
-  mkdirSync(folder)
-  return folder
-}
+const fresh = emptyFolders(certificates)
 
 const SMALL = 'registries:\n  - host: harbor.example.net\n    ca: corp-root.pem\n'
 
@@ -172,7 +166,7 @@ t.test('conflicts name both places', async (t) => {
     [
       { 'a/trust.yaml': 'registries: []\nmode: audit', 'b/trust.yaml': 'mode: enforce' },
       [
-        'CONFIG_INVALID b/trust.yaml:1:1: mode belongs in the first trust.yaml: a fragment may hold anchors and registries alone',
+        'CONFIG_INVALID b/trust.yaml:1:1: mode belongs in the first trust.yaml: a fragment may hold only anchors and registries',
       ],
     ],
   ]
@@ -192,7 +186,7 @@ t.test('a file of registries.d cannot change the settings', async (t) => {
   }
   const result = await loadFiles(folder, files)
   t.same(told(wrongWith(result), folder), [
-    'CONFIG_INVALID registries.d/team.yaml:2:1: policy belongs in the first trust.yaml: a fragment may hold anchors and registries alone',
+    'CONFIG_INVALID registries.d/team.yaml:2:1: policy belongs in the first trust.yaml: a fragment may hold only anchors and registries',
   ])
 })
 

@@ -95,7 +95,7 @@ const REFUSED: readonly (readonly [string, string])[] = [
   ],
   [
     '_my.registry.lab',
-    'must have "_" between letters or digits alone, as image references allow it, found "_my.registry.lab"',
+    'must have "_" only between letters or digits, as image references allow it, found "_my.registry.lab"',
   ],
   ['harbor.example.net.', 'must not end with a dot, found "harbor.example.net."; did you mean harbor.example.net?'],
   ['a..b', `${HOST} "a..b"`],

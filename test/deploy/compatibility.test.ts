@@ -8,6 +8,14 @@ t.test('the table of the page is what the results file says', async (t) => {
   t.equal(page, withTable(page, knownResults()), 'run `node scripts/compatibility.ts`')
 })
 
+t.test('every suite whose containerd is fetched is one that tests run on', async (t) => {
+  const read = (path: string) => readFileSync(join(import.meta.dirname, '../..', path), 'utf8')
+  const fetched = /^readonly suites=\((.*)\)$/m.exec(read('scripts/install-fixtures'))?.[1]?.split(' ')
+  const tested = /^export const SUITES = \[(.*)\] as const$/m.exec(read('test/fixtures/node/generations.ts'))?.[1]
+  t.ok((fetched?.length ?? 0) >= 3)
+  t.same(tested?.replaceAll("'", '').split(', '), fetched)
+})
+
 t.test('every row names a test that is there and has such a title', async (t) => {
   for (const { id, test, title } of ROWS) {
     const text = readFileSync(join(import.meta.dirname, `../e2e/${test}.test.ts`), 'utf8')

@@ -60,7 +60,7 @@ const BY_APPLY: readonly Case[] = [
   {
     container: 'agent',
     mountPath: '/host/var/lib/registry-trust',
-    feature: 'the memory of what is ours',
+    feature: "the agent's record of what it owns",
     fails: /STATE|LOCK|WRITE|read-only|EROFS/i,
   },
   { container: 'sidecar', mountPath: '/host/run/dbus', feature: 'the restart', fails: /systemd does not answer/ },
@@ -74,7 +74,7 @@ const BY_APPLY: readonly Case[] = [
     container: 'sidecar',
     mountPath: '/host/var/lib/registry-trust',
     feature: 'the record of the restart',
-    fails: /is not the one that is recorded/,
+    fails: /is not the recorded one/,
   },
 ]
 

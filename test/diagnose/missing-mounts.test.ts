@@ -1,7 +1,7 @@
 // What a Pod lacks for what trust.yaml asks, told with the profile that grants it. On the rendered Pod itself:
 // test/deploy/mounts.test.ts.
 import t from 'tap'
-import { missingRights } from '../../agent/diagnose/missing-mounts.ts'
+import { missingMounts } from '../../agent/diagnose/missing-mounts.ts'
 import { type DesiredState, nothingDesired } from '../../agent/model/desired-state.ts'
 import type { MountPoint } from '../../agent/model/ports.ts'
 
@@ -15,7 +15,7 @@ function lacking(wanted: DesiredState, mounted: { readonly [path: string]: 'ro' 
   const mounts = Object.entries(mounted).map(
     ([path, mode]): MountPoint => ({ path, isSourceDeleted: false, isReadOnly: mode === 'ro' }),
   )
-  return missingRights({
+  return missingMounts({
     desired: wanted,
     facts: undefined,
     plan: undefined,

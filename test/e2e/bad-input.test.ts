@@ -104,7 +104,7 @@ t.test('inputs that are refused before the node is touched', async (t) => {
     const { code, stdout, stderr } = await agent.command('apply')
     t.equal(code, 1, `${name}: exit 1\n${stdout}${stderr}`)
     t.match(stdout + stderr, says, name)
-    t.match(stdout, /to do: /, `${name}: says what to do`)
+    t.match(stdout, /fix: /, `${name}: says what to do`)
     t.equal(await contents(node, ...TRUST_FOLDERS), before, `${name}: nothing changed`)
   }
 })

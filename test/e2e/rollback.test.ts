@@ -60,7 +60,7 @@ function sabotages({ expected, label }: Generation, isFirst: boolean): readonly 
   const exits: Sabotage = {
     name: 'it ends at once',
     spoil: 'exit 1',
-    says: /nobody has started containerd for 15 s|ended before it listened/,
+    says: /nothing has started containerd for 15 s|ended before it listened/,
   }
   // From 2.0 on containerd only warns of configs.tls.
   const withoutCri = [...all, ...(label.startsWith('1.') ? [tls] : [])]

@@ -182,7 +182,7 @@ const OBSTACLES: readonly { readonly dropIn?: string; readonly command?: string;
   },
   {
     dropIn: '[Unit]\nRefuseManualStop=yes\n',
-    reason: `unit ${UNIT} has RefuseManualStop=yes: systemd lets nobody restart it`,
+    reason: `unit ${UNIT} has RefuseManualStop=yes: systemd does not allow restarting it`,
   },
   {
     dropIn: '[Unit]\nFailureAction=reboot\n',
@@ -190,7 +190,7 @@ const OBSTACLES: readonly { readonly dropIn?: string; readonly command?: string;
   },
   {
     dropIn: '[Service]\nExecStart=\nExecStart=/usr/bin/containerd --config /etc/nowhere.toml\n',
-    reason: `unit ${UNIT} would start containerd with /etc/nowhere.toml, and the running one has /etc/containerd/config.toml: its command line was changed since. Restart it by hand, or put the unit back`,
+    reason: `unit ${UNIT} would start containerd with /etc/nowhere.toml, and the running one has /etc/containerd/config.toml: its command line has changed since. Restart it by hand, or put the unit back`,
   },
   {
     command: `systemctl mask --runtime ${UNIT}`,

@@ -1,6 +1,6 @@
 // Whose answer it is: what was said on a machine is forgotten when its name goes to another one.
 import t from 'tap'
-import { createPoller } from '../../agent/fleet/steps/poller.ts'
+import { Poller } from '../../agent/fleet/steps/poller.ts'
 import type { AgentClient, SeenPod } from '../../agent/model/fleet-cluster.ts'
 import { SUMMARY } from '../fixtures/http/sample-status.ts'
 
@@ -10,9 +10,9 @@ const TEXT = JSON.stringify({ ...SUMMARY, node: NODE })
 
 function poller(client: AgentClient) {
   let nowMs = 0
-  const made = createPoller({ client, now: () => nowMs, onAnswer: () => undefined })
+  const made = new Poller({ client, now: () => nowMs, onAnswer: () => undefined })
   return {
-    ...made,
+    answerOf: (node: string) => made.answerOf(node),
     turn(uid: string, pods: readonly SeenPod[] = [POD]) {
       nowMs += 60_000
       made.keepOnly(new Map([[NODE, { uid }]]))

@@ -56,7 +56,7 @@ t.test('GET /fleet is what its schema says: worst first, filtered, in pages', as
 
 t.test('the page says the worst first, and nothing of what nodes say is markup', async (t) => {
   const { body, headers } = await serverOf(LINES).inject({ url: '/' })
-  t.match(body, /3 of 4 nodes are not well/)
+  t.match(body, /3 of 4 nodes are not healthy/)
   t.notMatch(body, '<script>alert')
   t.match(headers['content-security-policy'], /script-src 'sha256-/)
   t.match(

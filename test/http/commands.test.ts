@@ -63,7 +63,7 @@ t.test('the level of the log is changed for a while, and what is not understood 
     ['?level=debug&for=', /for must be a duration/],
     ['?level=debug&for=1s&for=2s', /for must be a duration/],
     ['?level=debug&for=25h', /for must be between 1s and 24h/],
-    ['?level=debug&time=1s', /there is no parameter "time"; there are: level, for/],
+    ['?level=debug&time=1s', /there is no parameter "time"; the parameters are: level, for/],
   ]
   for (const [query, message] of wrong) {
     const refused = await post(`/loglevel${query}`)

@@ -10,7 +10,7 @@ t.test('an unknown path is a JSON 404 that names the paths there are', async (t)
   t.equal(answer.statusCode, 404)
   const body = answer.json<ErrorBody>()
   t.equal(body.code, 'NOT_FOUND')
-  t.match(body.message, /^there is nothing at \/statu; did you mean \/status\? \(there are: \/livez, /)
+  t.match(body.message, /^there is nothing at \/statu; did you mean \/status\? \(the paths are: \/livez, /)
   t.not(body.remedy, '')
 })
 

@@ -164,3 +164,14 @@ holds('no wait is without an end: at the limit of the start it becomes something
     record.putBackAt === undefined
   )
 })
+
+t.test('CRI has half a minute to answer once containerd runs, whatever the limit of the unit', async (t) => {
+  const state = fc.constantFrom('silent' as const, 'not-ready' as const)
+  const property = fc.property(records, evidences, state, (record, evidence, state) => {
+    const waiting = { ...record, phase: 'verifying' as const, runningAt: NOW - 29_999 }
+    const daemon = { ...evidence.daemon, state: 'running' as const }
+    return decide(waiting, { ...evidence, isSameBoot: true, daemon, cri: { state, text: 'cri' } }).do === 'wait'
+  })
+  fc.assert(property, { numRuns: 2_000 })
+  t.pass()
+})

@@ -165,7 +165,7 @@ newestSystemdGeneration(t, 'the restarter', async (t, generation) => {
     )
     t.match(refused, [
       { ok: false, code: 'REQUEST_INVALID', message: /not "start"/ },
-      { ok: false, code: 'RESTART_REFUSED', message: /"ssh.service" is none of containerd.service/ },
+      { ok: false, code: 'RESTART_REFUSED', message: /"ssh.service" is not one of containerd.service/ },
       { ok: false, code: 'RESTART_REFUSED' },
       { ok: false, code: 'REQUEST_INVALID' },
       { ok: false, code: 'REQUEST_INVALID', message: /not "hold"/ },
@@ -180,7 +180,7 @@ newestSystemdGeneration(t, 'the restarter', async (t, generation) => {
     const port = restarterClient({ socket })
     const pid = await node.containerdPid()
     const refused = { code: 'RESTART_REFUSED' }
-    await t.rejects(port.restart(UNIT, SOON), { ...refused, message: /is not the one that is recorded/ })
+    await t.rejects(port.restart(UNIT, SOON), { ...refused, message: /is not the recorded one/ })
     const last = await portsOf(node, SILENT).restarts.read()
     await t.rejects(port.restart(UNIT, { ...SOON, machine: last?.id ?? '' }), { ...refused, message: /is over/ })
     t.equal(await node.containerdPid(), pid)

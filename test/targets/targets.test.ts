@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { foldersToWatch } from '../../agent/daemon/watch/watched-folders.ts'
 import { examine } from '../../agent/diagnose/doctor.ts'
-import { missingRights } from '../../agent/diagnose/missing-mounts.ts'
+import { missingMounts } from '../../agent/diagnose/missing-mounts.ts'
 import { TARGET_NAMES } from '../../agent/model/plan.ts'
 import type { RunOptions } from '../../agent/model/run.ts'
 import { planTargets } from '../../agent/reconcile/plan/plan.ts'
@@ -82,10 +82,10 @@ t.test('its folder is watched, and a Pod that does not mount it is told so', asy
     targets: [MADE_UP],
   }
   const mounts = [mount('/'), mount('/host/usr'), mount('/host/var/lib/registry-trust')]
-  t.match(missingRights({ ...request, mounts }), [
+  t.match(missingMounts({ ...request, mounts }), [
     { path: '/etc/made-up', what: /is not mounted from the node, which is needed for the made-up program/ },
   ])
-  t.same(missingRights({ ...request, mounts: [...mounts, mount('/host/etc/made-up')] }), [])
+  t.same(missingMounts({ ...request, mounts: [...mounts, mount('/host/etc/made-up')] }), [])
 })
 
 t.test('doctor tells what it finds there', async (t) => {

@@ -10,7 +10,7 @@ import type { FileState, NodeFiles } from '../../agent/model/ports.ts'
 import { type AgentState, EMPTY_STATE } from '../../agent/model/state.ts'
 import { makePlan } from '../../agent/reconcile/run/planning.ts'
 import { type ScratchNode, scratchNode } from '../fixtures/scratch/carry-out.ts'
-import { anchor, desired, makeCa, registry } from '../fixtures/scratch/sample.ts'
+import { anchor, containerdFacts, desired, makeCa, registry } from '../fixtures/scratch/sample.ts'
 
 const CONFIG = '/etc/containerd/config.toml'
 const HOST = 'harbor.example.net'
@@ -41,22 +41,11 @@ async function planOn(
   state: AgentState,
   seen: Partial<ContainerdFacts> = {},
 ) {
-  const facts: ContainerdFacts = {
-    socket: '/run/containerd/containerd.sock',
-    version: '1.7.24',
+  const facts = containerdFacts({
     status: { runtimeReady: true, networkReady: true, loadedConfigPath: '/etc/containerd/certs.d' },
-    process: undefined,
-    unit: undefined,
-    missingSandboxImage: undefined,
-    configFile: CONFIG,
     config: await files.readFollowing(CONFIG),
-    imports: [],
-    importFolders: [],
-    layout: 'plain',
-    defaultCertsDirectory: '/etc/containerd/certs.d',
-    isConfigGenerated: false,
     ...seen,
-  }
+  })
   const input = { desired: wanted, state, facts, unverified: new Set<string>(), migrateAll: false }
   return (await makePlan(input, { files, store })).plan
 }

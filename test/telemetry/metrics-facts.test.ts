@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { TARGET_NAMES } from '../../agent/model/plan.ts'
 import { createMetrics, type Metrics } from '../../agent/telemetry/metrics.ts'
 import { SAMPLE } from '../fixtures/http/sample-status.ts'
 
@@ -52,7 +53,7 @@ t.test('a path is in conflict until it is no longer named', async (t) => {
 t.test('every counter of drift starts at 0, so that its first increase is seen', async (t) => {
   const metrics = createMetrics({ version: '0.1.0' })
   const zero = await samples(metrics, /^registry_trust_drift_(detected|healed)_total\{.*\} 0$/)
-  t.equal(zero.length, 16)
+  t.equal(zero.length, 2 * TARGET_NAMES.length)
 })
 
 t.test('certificates are told under the names and labels of x509-certificate-exporter', async (t) => {

@@ -1,58 +1,10 @@
 // The edit of /etc/hosts, on generated files: nothing but the agent's lines changes, and it comes out without a trace.
-// What a name means there is judged by glibc's own reader (getent); REGISTRY_TRUST_FULL=1 asks it about 1,000 files.
-import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+// What a name means there is judged by glibc's own reader: hosts-file-glibc.test.ts.
 import fc from 'fast-check'
 import t from 'tap'
 import { canonicalAddress, entriesNaming, withNames, withoutNames } from '../../agent/text/hosts-file.ts'
+import { hostsFile, MARK, NAME } from '../fixtures/text/hosts-file.ts'
 
-const NAME = 'harbor.example.net'
-const MARK = '# registry-trust-agent'
-
-const address = fc.constantFrom(
-  '10.0.0.1',
-  '10.0.0.2',
-  '192.0.2.7',
-  '2001:db8::1',
-  '2001:DB8:0:0::1',
-  '::1',
-  '010.0.0.1',
-  '10.0.0',
-)
-const name = fc.constantFrom(
-  NAME,
-  'HARBOR.Example.net',
-  `${NAME}.`,
-  `x${NAME}`,
-  `${NAME}x`,
-  'other',
-  'localhost',
-  `#${NAME}`,
-)
-const space = fc.constantFrom(' ', '\t', '  \t', '\v', '\f')
-const entry = fc
-  .tuple(
-    fc.constantFrom('', ' ', '\t'),
-    address,
-    fc.array(fc.tuple(space, name), { maxLength: 3 }),
-    fc.constantFrom('', ' ', ' # Büro', '#x'),
-  )
-  .map(([lead, first, names, comment]) => `${lead}${first}${names.flat().join('')}${comment}`)
-const line = fc.oneof(
-  { weight: 6, arbitrary: entry },
-  fc.constantFrom(
-    '',
-    ' ',
-    '# comment',
-    `# 10.0.0.9 ${NAME}`,
-    '\u00e9\u00ff',
-    `10.0.0.1 ${NAME} other ${MARK}`,
-    `#10.0.0.1 ${NAME} ${MARK}`,
-  ),
-)
-const text = fc
-  .tuple(fc.array(line, { maxLength: 6 }), fc.constantFrom('\n', '\r\n'), fc.boolean())
-  .map(([lines, end, isEnded]) => lines.join(end) + (isEnded && lines.length > 0 ? end : ''))
 const wanted = fc.subarray(['10.0.0.1', '10.0.0.5', '2001:db8::1'], { minLength: 1 }).map((addresses) => [
   { name: NAME, addresses },
   { name: 'b.example.net', addresses: ['10.0.0.8'] },
@@ -62,7 +14,7 @@ t.test(
   'every other byte stays, a second edit changes nothing, and taking the lines out gives the file back',
   async () => {
     fc.assert(
-      fc.property(text, wanted, wanted, (before, first, second) => {
+      fc.property(hostsFile, wanted, wanted, (before, first, second) => {
         const edited = withNames(before, first)
         const ours = edited
           .split('\n')
@@ -102,34 +54,4 @@ t.test('a list of 150,000 blocked hosts is read within 100 ms', async (t) => {
   const began = performance.now()
   t.same(entriesNaming(list, new Set([NAME])), [])
   t.ok(performance.now() - began < 100, `${performance.now() - began} ms`)
-})
-
-t.test('glibc resolves a name to the addresses of the same lines', { timeout: 120_000 }, async (t) => {
-  const runs = process.env['REGISTRY_TRUST_FULL'] === '1' ? 1000 : 60
-  // glibc matches a name letter by letter but for its case: a dot at the end is another name, which Go takes for the same.
-  // And glibc 2.36 skips a last line that begins with a space and has no line end.
-  const files = fc
-    .sample(text, runs)
-    .map((one) => one.replaceAll(`${NAME}.`, NAME).replace(/\n\s+([^\n]+)$|^\s+([^\n]+)$/, '\n$1$2'))
-  const folder = t.testdir()
-  for (const [index, one] of files.entries()) writeFileSync(`${folder}/${index}`, Buffer.from(one, 'latin1'))
-  writeFileSync(`${folder}/host.conf`, 'multi on\n')
-  const script = `mount --bind "$1/host.conf" /etc/host.conf || exit 9
-for i in $(seq 0 $(($2 - 1))); do
-  mount --bind "$1/$i" /etc/hosts || exit 9
-  echo "$i $(getent -s files ahosts ${NAME} | cut -d" " -f1 | sort -u | tr "\\n" " ")"
-  umount /etc/hosts
-done`
-  const answer = execFileSync('unshare', ['-m', 'sh', '-c', script, 'sh', folder, String(runs)], { encoding: 'utf8' })
-  const lines = answer.trimEnd().split('\n')
-  t.equal(lines.length, runs)
-  let named = 0
-  for (const [index, file] of files.entries()) {
-    const theirs = (lines[index] ?? '').trim().split(' ').slice(1)
-    const mine = [...new Set(entriesNaming(file, new Set([NAME])).map(({ address }) => address))]
-    named += mine.length
-    if (JSON.stringify(theirs.toSorted()) !== JSON.stringify(mine.toSorted()))
-      t.same(theirs.toSorted(), mine.toSorted(), JSON.stringify(file))
-  }
-  t.ok(named > runs / 4, `${named} addresses`)
 })

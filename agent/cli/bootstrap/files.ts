@@ -1,6 +1,6 @@
-// What makes a node trust before the agent's own image is pulled: the files that the agent would write, so that it finds
-// its work done. Pure.
-// This room: trust.yaml as node provisioning wants it, one file a family of formats.
+// The files that make a node trust the registries before the agent's own image is pulled: those that the agent would
+// write, so that it then finds nothing to do. Pure.
+// This room: trust.yaml as node provisioning wants it, one file per family of formats.
 // Begin here; then render.ts (the formats).
 // May touch: nothing; a text comes out.
 import { hostDirectoryName } from '../../containerd/hosts/hosts-toml.ts'

@@ -1,4 +1,4 @@
-// The formats of node provisioning. Each takes files that exist already in no different form: what is there is replaced.
+// The formats of node provisioning. Each of them replaces files that exist already.
 import { stringify } from 'yaml'
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { trustOf } from '../../model/desired-state.ts'
@@ -23,7 +23,7 @@ export const MOST_OF_AKS = 10
 
 export type Rendered = {
   readonly text: string
-  /** What a person has to know or to do besides. */
+  /** What a person has to know or do in addition. */
   readonly notes: readonly string[]
 }
 
@@ -36,7 +36,7 @@ export function renderBootstrap(format: Format, desired: DesiredState): Rendered
 
 type Renderer = (files: BootstrapFiles, desired: DesiredState) => Pick<Rendered, 'text'> & Partial<Rendered>
 
-const READS_CERTS_D = `containerd reads ${CERTS_D} from its start on only where config_path says so, or from 2.2 on by default`
+const READS_CERTS_D = `containerd reads ${CERTS_D} only if config_path names it; containerd 2.2 and newer read it by default`
 
 const RENDERERS: { readonly [format in Format]: Renderer } = {
   /** cloudinit.readthedocs.io, modules write_files and runcmd. */
@@ -129,7 +129,7 @@ const RENDERERS: { readonly [format in Format]: Renderer } = {
   bottlerocket: ({ anchors }, desired) => ({
     text: [...anchors.map(bottlerocketAnchor), ...desired.registries.flatMap(bottlerocketMirror)].join('\n'),
     notes: [
-      'every registry trusts these CAs: Bottlerocket has no CA for one registry alone',
+      'every registry trusts these CAs: Bottlerocket has no CA for a single registry',
       'apply it as user data, or with `apiclient apply`, which restarts containerd; the agent itself cannot change trust on Bottlerocket',
     ],
   }),
@@ -165,7 +165,7 @@ const RENDERERS: { readonly [format in Format]: Renderer } = {
 
 const SOURCES = '/usr/local/share/ca-certificates'
 
-/** Debian's folder first; RHEL and its kin get a copy in theirs, which their own tool reads. */
+/** Debian's folder first; RHEL and related distributions get a copy in theirs, which their own tool reads. */
 const UPDATE_STORE = [
   'if command -v update-ca-certificates >/dev/null; then update-ca-certificates;',
   'elif command -v update-ca-trust >/dev/null; then',
@@ -227,7 +227,7 @@ function talosRegistries(desired: DesiredState) {
   }
 }
 
-/** The number keeps apart what only differs in characters that a name of theirs cannot have. */
+/** The number tells apart names that differ only in characters that Bottlerocket does not allow. */
 function bottlerocketAnchor({ name, pem }: BootstrapFiles['anchors'][number], index: number): string {
   const key = `${name.replace(/\.pem$/, '').replace(/[^A-Za-z0-9-]+/g, '-')}-${index + 1}`
   return `[settings.pki.registry-trust-${key}]\ndata = "${Buffer.from(pem).toString('base64')}"\ntrusted = true\n`

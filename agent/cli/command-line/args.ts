@@ -21,7 +21,7 @@ import {
 } from './flags.ts'
 import { commandHelp, generalHelp } from './help.ts'
 
-export const EXIT_USAGE = 64
+const EXIT_USAGE = 64
 
 export type Options = {
   /** Words after the command, e.g. the image of `explain`. */
@@ -185,7 +185,7 @@ function notForCommand(name: FlagName, command: Command): string {
 function readCommand(word: string): Command {
   if (isCommand(word)) return word
   const meant = nearest(word, COMMAND_NAMES)
-  const hint = meant === undefined ? `there are: ${COMMAND_NAMES.join(', ')}` : `did you mean ${meant}?`
+  const hint = meant === undefined ? `the commands are: ${COMMAND_NAMES.join(', ')}` : `did you mean ${meant}?`
   throw usage(`there is no command "${word}"; ${hint}`)
 }
 

@@ -17,7 +17,7 @@ type CommandEntry = {
 
 export const COMMANDS = {
   agent: {
-    summary: 'run as a daemon: keep this node in the wanted state',
+    summary: 'run as a daemon: keep this node in the desired state',
     exits: ['0  ended by SIGTERM', '1  could not start'],
   },
   plan: {
@@ -36,16 +36,16 @@ export const COMMANDS = {
     ],
   },
   status: {
-    summary: 'show the state of this node, asked from the running agent; --all: of every node of the cluster',
-    exits: ['0  healthy', '3  not healthy', '1  nobody answers'],
+    summary: 'show the state of this node as the running agent reports it; --all: of every node of the cluster',
+    exits: ['0  healthy', '3  not healthy', '1  no answer'],
   },
   rollback: {
     summary: 'go back to the last committed state before the current one',
     exits: [
-      '0  gone back',
+      '0  the earlier state is restored',
       '1  error, or nothing to go back to',
-      '4  containerd did not accept it: everything is as it was',
-      '5  that is incomplete: check the node',
+      '4  containerd did not accept it: the node is as before',
+      '5  the rollback is incomplete: check the node',
       '6  a restart of containerd is needed but not allowed now',
     ],
   },
@@ -95,7 +95,7 @@ export const COMMANDS = {
   'support-bundle': {
     summary:
       'write one .tar.gz with what a maintainer asks for about this node, without secrets; --all: about the fleet',
-    exits: ['0  written; the list says which parts could not be had', '1  error: nothing was written'],
+    exits: ['0  written; the list says which parts are missing', '1  error: nothing was written'],
   },
   migrate: {
     summary: 'turn legacy registry sections of config.toml into hosts.toml files that behave the same',
@@ -109,11 +109,11 @@ export const COMMANDS = {
     ],
   },
   'cri-proxy': {
-    summary: 'sidecar: show the agent a small part of containerd over a socket',
+    summary: 'sidecar: give the agent a small part of containerd over a socket',
     exits: ['0  ended by SIGTERM', '1  could not start'],
   },
   restarter: {
-    summary: 'sidecar: restart containerd for the agent, and take a bad change back if the agent dies',
+    summary: 'sidecar: restart containerd for the agent, and undo a bad change if the agent dies',
     exits: ['0  ended by SIGTERM', '1  could not start'],
   },
   sidecar: {
@@ -121,7 +121,8 @@ export const COMMANDS = {
     exits: ['0  ended by SIGTERM', '1  could not start'],
   },
   bootstrap: {
-    summary: 'print what makes a node trust before any image is pulled, for what sets the node up',
+    summary:
+      'print what makes a node trust the registries before any image is pulled, for the tool that sets up the node',
     exits: ['0  printed', '1  error'],
   },
   completion: {
@@ -167,7 +168,7 @@ export const FLAGS = {
     kind: 'text',
     value: 'SOCKET',
     default: 'found',
-    help: 'socket of containerd or CRI-O; none: files alone, proved by rehearsal',
+    help: 'socket of containerd or CRI-O; none: only files, proved by rehearsal',
   },
   'cri-proxy': {
     kind: 'text',
@@ -193,13 +194,13 @@ export const FLAGS = {
     kind: 'text',
     value: 'HOST:PORT',
     default: ':9461; of fleet :9462',
-    help: 'where the agent answers HTTP; status asks there',
+    help: 'where the agent serves HTTP; status asks there',
   },
   'health-listen': {
     kind: 'text',
     value: 'HOST:PORT',
     default: 'none',
-    help: 'a second address with /livez, /readyz and /healthz alone, by plain HTTP',
+    help: 'a second address that serves only /livez, /readyz and /healthz, over plain HTTP',
     commands: ['agent'],
   },
   'tls-cert-file': {
@@ -241,13 +242,13 @@ export const FLAGS = {
   'consent-unrehearsed': {
     kind: 'switch',
     default: 'off',
-    help: 'allow a restart of containerd also where the new config could not be rehearsed',
+    help: 'allow a restart of containerd even if the new config could not be rehearsed',
     commands: ['agent', 'plan', 'apply', 'uninstall', 'migrate'],
   },
   'allow-orphan': {
     kind: 'switch',
     default: 'off',
-    help: 'replace the anchors of a registry also where the new ones do not verify what it serves now',
+    help: 'replace the anchors of a registry even if the new ones do not verify what it serves now',
     commands: ['apply'],
   },
   format: {
@@ -263,7 +264,7 @@ export const FLAGS = {
     value: 'FORMAT',
     choices: ['cloud-init', 'ignition', 'nodeadm', 'karpenter', 'capi', 'talos', 'bottlerocket', 'gke', 'aks'],
     default: 'cloud-init',
-    help: 'what sets the node up',
+    help: 'format of the tool that sets up the node',
     commands: ['bootstrap'],
   },
   'password-file': {
@@ -290,7 +291,7 @@ export const FLAGS = {
   all: {
     kind: 'switch',
     default: 'off',
-    help: 'every node of the cluster, asked from the fleet component through the API server',
+    help: 'every node of the cluster, as the fleet component reports it through the API server',
     commands: ['status', 'support-bundle'],
   },
   watch: {
@@ -303,7 +304,7 @@ export const FLAGS = {
     kind: 'text',
     value: 'FILE',
     default: 'none',
-    help: 'try that containerd (a path on the node) on the files of this node',
+    help: 'test this containerd (a path on the node) with the files of this node',
     commands: ['plan'],
   },
   diff: {

@@ -47,7 +47,7 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
     isDeclared: (host) => registryOf(declared?.registries ?? [], host) !== undefined,
     log,
   })
-  /** What the note says to a run: a pull for a waiting Pod needs none. */
+  /** What the note means for a run; a pull for a waiting Pod needs no run. */
   const noteText = () => {
     const { pull: _, ...note } = desk.note() ?? {}
     return JSON.stringify(note)
@@ -81,7 +81,7 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
     async ran(run) {
       socket = run.facts?.socket ?? socket
       pull()
-      // Without facts nobody wants containerd on this node.
+      // Without facts containerd is not wanted on this node.
       runtimeReady =
         run.outcome !== 'no-containerd' && ((run.facts ?? run.runtime)?.status.runtimeReady ?? run.outcome !== 'failed')
       await desk.ended({
@@ -100,7 +100,7 @@ export function agentFleet({ options, inputs, ports, log, node, grants }: Wiring
       const delay = takeUpDelayMs(node, { config, takenUp, note, isNoteNew: noteText() !== noteTakenUp, spreadMs })
       if (delay === 0) return takeUp()
       const atMs = clock.monotonic() + delay
-      // What came before is never put off by what comes after.
+      // A later change never delays an earlier one.
       if (waiting !== undefined && waiting.atMs <= atMs) return
       clearTimeout(waiting?.timer)
       const timer = setTimeout(() => {

@@ -37,7 +37,7 @@ export async function agentCommand(wiring: Wiring): Promise<number> {
     summary: () => fleet.summary(loop.status()),
     metrics: {
       contentType: metrics.contentType,
-      // As of the scrape: that nothing was seen for long is no event.
+      // Judged at the time of the scrape, because no event says that nothing was seen for a long time.
       text() {
         metrics.observeStatus(loop.status())
         metrics.registryFacts(registryFacts())

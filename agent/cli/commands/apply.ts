@@ -21,7 +21,7 @@ export async function applyCommand(wiring: Wiring): Promise<number> {
   })
 }
 
-/** On a terminal alone, and never beside JSON: who reads it by a program wants the answer only. */
+/** Only on a terminal, and never beside JSON: a program that reads the output wants only the answer. */
 async function showingProgress(
   { options, ports, print, screen }: Wiring,
   work: (ports: RunPorts) => Promise<Run>,

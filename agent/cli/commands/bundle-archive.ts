@@ -9,7 +9,7 @@ import type { Wiring } from '../wiring.ts'
 
 export type Part = { readonly name: string; readonly what: string; readonly make: () => Promise<unknown> }
 
-/** Prints what the archive holds, then writes it. A part that cannot be had holds up no other. */
+/** Prints what the archive holds, then writes it. A part that is not available does not stop the others. */
 export async function writeBundle(wiring: Wiring, subject: string, parts: readonly Part[]): Promise<number> {
   const { options, ports, note, outputFile, print, printBytes } = wiring
   const now = ports.clock.now()
@@ -27,7 +27,7 @@ export async function writeBundle(wiring: Wiring, subject: string, parts: readon
   else {
     const path = options.output ?? `${folder}.tar.gz`
     await outputFile(path, bytes)
-    print(`\nwritten to ${path}, ${bytes.length} bytes; look through it before you hand it on\n`)
+    print(`\nwritten to ${path}, ${bytes.length} bytes; look through it before you share it\n`)
   }
   return 0
 }
@@ -70,7 +70,7 @@ async function collect(parts: readonly Part[]): Promise<readonly Entry[]> {
 
 function contents(entries: readonly Entry[]): string {
   const rows = entries.map(({ name, what, bytes, missing }) => {
-    return [name, `${bytes.length} bytes`, missing === undefined ? what : `not there: ${harmless(missing)}`]
+    return [name, `${bytes.length} bytes`, missing === undefined ? what : `not available: ${harmless(missing)}`]
   })
   return `The archive holds, without secrets:\n${table(rows, { indent: 2 })}`
 }

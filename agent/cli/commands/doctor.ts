@@ -31,5 +31,5 @@ export async function doctorCommand({ options, ports, mounts, loadConfig, paint,
 }
 
 function formatAilment({ severity, where, what, remedy }: Ailment, paint: Paint): string {
-  return `${paint(STYLE[severity], severity)}  ${harmless(where)}: ${harmless(what)}\n  to do: ${harmless(remedy)}\n`
+  return `${paint(STYLE[severity], severity)}  ${harmless(where)}: ${harmless(what)}\n  fix: ${harmless(remedy)}\n`
 }

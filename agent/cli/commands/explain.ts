@@ -31,7 +31,7 @@ function format(
     ...endpoints.flatMap(({ url, ca, skipVerify, capabilities, clientCertificate, finding: verdict }, index) => [
       `  ${index + 1}. ${harmless(url)} (${capabilities.join(', ')})`,
       `     trusts ${skipVerify ? paint('red', 'anything: verification is off') : ca.length === 0 ? 'the roots of the system' : `${ca.map(harmless).join(', ')} and the roots of the system`}`,
-      ...(clientCertificate ? ['     shows a client certificate'] : []),
+      ...(clientCertificate ? ['     sends a client certificate'] : []),
       ...(verdict === null
         ? ['     verifies nothing']
         : [
@@ -39,7 +39,7 @@ function format(
           ]),
     ]),
     `  ${paint(finding.code === 'trusted' ? 'green' : 'red', finding.code)}: ${harmless(finding.message)}`,
-    ...(finding.code === 'trusted' ? [] : [`    to do: ${harmless(finding.remedy)}`]),
+    ...(finding.code === 'trusted' ? [] : [`    fix: ${harmless(finding.remedy)}`]),
   ]
   return `${lines.join('\n')}\n`
 }

@@ -7,7 +7,7 @@ import { kubernetesApi } from '../../cluster/kubernetes-api.ts'
 import { publishAll } from '../../cluster/publish.ts'
 import { digestOfConfigMap } from '../../config/config-digest.ts'
 import { loadOwnSettings } from '../../config/own-settings.ts'
-import { type Controller, createController } from '../../fleet/controller.ts'
+import { Controller } from '../../fleet/controller.ts'
 import { createOwnConfig } from '../../fleet/own-config.ts'
 import { createFleetMetrics } from '../../fleet/report/metrics.ts'
 import { fleetReport } from '../../fleet/report/report.ts'
@@ -31,12 +31,12 @@ export async function fleetCommand(wiring: Wiring): Promise<number> {
   const { options, log } = wiring
   const [verb] = options.operands
   if (verb !== undefined && verb !== 'resume')
-    throw new AgentError('USAGE', `fleet does not know "${verb}"; there is: fleet resume`)
+    throw new AgentError('USAGE', `there is no command "fleet ${verb}"; the only one is: fleet resume`)
   const namespace = await ownNamespace(wiring)
   const api = fleetApi({ kubeconfig: options.kubeconfig, namespace, digestOf: digestOfConfigMap, log })
   if (verb === 'resume') {
     await api.resume(new Date(wiring.ports.clock.now()).toISOString())
-    wiring.print('The roll-out goes on: the failures so far are answered.\n')
+    wiring.print('The roll-out continues: the failures so far are acknowledged.\n')
     return 0
   }
   return run(wiring, api)
@@ -54,7 +54,7 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
   await config.read()
   const { settings, hosts } = config
   const problem = () => config.problem() ?? controller.problem()
-  const controller: Controller = createController({
+  const controller: Controller = new Controller({
     ...{ api, me: node, settings, hosts, clock, log },
     client: agentClient({ certificate: () => agentsCertificate(wiring) }),
     newId: () => randomBytes(8).toString('hex'),
@@ -67,7 +67,8 @@ async function run(wiring: Wiring, api: ReturnType<typeof fleetApi>): Promise<nu
     report: (query) => fleetReport({ ...controller.picture(), configProblem: problem() }, settings().rollout, query),
     metrics,
     readiness: () => readiness(controller),
-    liveness: () => check('loop', clock.monotonic() - lastTurnMs < STUCK_MS, 'no turn of the loop has ended for long'),
+    liveness: () =>
+      check('loop', clock.monotonic() - lastTurnMs < STUCK_MS, 'the loop has not finished a turn for a long time'),
     log,
   })
   const address = await server.listen(options.listen)
@@ -106,8 +107,8 @@ async function agentsCertificate({ options, inputs }: Wiring): Promise<string | 
 
 function readiness(controller: Controller) {
   const [isSynced, isLeading] = [controller.isSynced(), controller.isLeading()]
-  const { checks } = check('lists', isSynced, 'Pods, Nodes and the ConfigMap were not read yet')
-  const leads = check('lease', isLeading, 'another one leads, or the API server does not answer')
+  const { checks } = check('lists', isSynced, 'Pods, Nodes and the ConfigMap have not been read yet')
+  const leads = check('lease', isLeading, 'another replica leads, or the API server does not answer')
   return { ready: isSynced && isLeading, checks: [...checks, ...leads.checks] }
 }
 
@@ -143,7 +144,7 @@ function publisher({ options, ports, log }: Wiring) {
   }
 }
 
-export async function ownNamespace({ options, inputs }: Wiring): Promise<string> {
+async function ownNamespace({ options, inputs }: Wiring): Promise<string> {
   if (options.namespace !== undefined) return options.namespace
   const file = await inputs.read(NAMESPACE_FILE, { maxBytes: 300 })
   return file.kind === 'file' ? file.bytes.toString('utf8').trim() : 'registry-trust'

@@ -36,6 +36,10 @@ export async function lintCommand({ options, inputs, paint, print, version }: Wi
   return findings.length === 0 ? 0 : 3
 }
 
+/**
+ * Files, and folders with all that lies in them; what is too large, too deep or unreadable is named in `skipped`.
+ * @throws AgentError LINT_PATH_MISSING for a path that does not exist, LINT_TOO_MANY_FILES for more than MAX_FILES files.
+ */
 export async function lintPaths(paths: readonly string[], inputs: InputFiles): Promise<Linted> {
   const findings: LintFinding[] = []
   const skipped: string[] = []
@@ -45,14 +49,15 @@ export async function lintPaths(paths: readonly string[], inputs: InputFiles): P
     switch (input.kind) {
       case 'folder': {
         if (depth >= MAX_DEPTH) return void skipped.push(`${path}: more than ${MAX_DEPTH} folders deep`)
-        // `..data` and its like are what the names beside them lead to.
+        // `..data` and similar entries are what the names beside them lead to.
         const names = (await inputs.list(path)).filter((name) => !SKIPPED.has(name) && !name.startsWith('..'))
         for (const name of names) await lintPath(posix.join(path, name), depth + 1)
         return
       }
       case 'file': {
         files += 1
-        if (files > MAX_FILES) throw new AgentError('CONFIG_TOO_LARGE', `${path}: more than ${MAX_FILES} files`)
+        if (files > MAX_FILES)
+          throw new AgentError('LINT_TOO_MANY_FILES', `more than ${MAX_FILES} files, up to ${path}`)
         if (input.bytes.includes(0)) return
         findings.push(...findInsecureFlags(input.bytes.toString('utf8'), path).map((flag) => ({ file: path, ...flag })))
         return
@@ -60,7 +65,7 @@ export async function lintPaths(paths: readonly string[], inputs: InputFiles): P
       case 'too-large':
         return void skipped.push(`${path}: ${input.bytes} bytes`)
       case 'absent':
-        if (depth === 0) throw new AgentError('CONFIG_MISSING', `${path}: there is no such file or folder`)
+        if (depth === 0) throw new AgentError('LINT_PATH_MISSING', `${path}: there is no such file or folder`)
         return
       case 'unreadable':
         return void skipped.push(`${path}: ${input.reason}`)

@@ -75,7 +75,7 @@ function withWay(report: ProbeReport, environment: Environment | undefined): Pro
   }
 }
 
-/** 0: a pull meets trusted hosts alone. What an answer says besides trust (a login, a limit) does not count. */
+/** 0: a pull meets only trusted hosts. What an answer says besides trust (a login, a limit) does not count. */
 export function probeExit({ finding, related }: ProbeReport): number {
   const isElsewhereUntrusted = related.some((one) => ELSEWHERE.has(one.finding.code))
   return finding.code === 'trusted' && !isElsewhereUntrusted ? 0 : 3

@@ -11,7 +11,7 @@ import type { Wiring } from '../wiring.ts'
 const LEASE: DeploymentName = { namespace: 'registry-trust', name: 'registry-trust-publish' }
 const LEASE_SECONDS = 30
 const RENEW_MS = 10_000
-/** Whoever waits for the lease looks as often: the holder that ends gives it up at once. */
+/** How often a waiting process looks at the Lease: a holder that ends gives it up at once. */
 const RETRY_MS = 2_000
 
 export async function publishCommand(wiring: Wiring): Promise<number> {
@@ -30,12 +30,12 @@ async function configured({ loadConfig, options }: Wiring): Promise<DesiredState
   if ((loaded.desired.publish ?? []).length === 0)
     throw new AgentError(
       'CONFIG_INVALID',
-      `${options.config.join(', ')}: there is no section publish, so there is nothing to do`,
+      `${options.config.join(', ')}: there is no section publish, so nothing was published`,
     )
   return loaded.desired
 }
 
-function isGood({ result }: Published): boolean {
+function isGood({ result }: Pick<Published, 'result'>): boolean {
   return result === 'unchanged' || result === 'written'
 }
 
@@ -48,7 +48,7 @@ function line({ configMap, result, restarted, postponed = [], problem }: Publish
         ? '\n  one of its anchors cannot be used now: left unchanged'
         : ''
       : `\n  ${harmless(problem.message)}\n  ${problem.remedy}`
-  return `${paint(isGood({ result } as Published) ? 'green' : 'red', result.padEnd(9))} ${configMap}${done}${later}${why}\n`
+  return `${paint(isGood({ result }) ? 'green' : 'red', result.padEnd(9))} ${configMap}${done}${later}${why}\n`
 }
 
 /** Looks again when a ConfigMap changes, when a file changes, and now and then anyway; renews the lease in between. */
@@ -141,7 +141,7 @@ function keepLast(thrown: unknown, last: DesiredState, { log }: Wiring): Desired
   return last
 }
 
-/** What happened is one line; the same failure again is none. */
+/** Logs each event as one line; the same failure is not logged again. */
 function tell(results: readonly Published[], lastTold: string, { log }: Wiring): string {
   const worth = results.filter(({ result, restarted }) => result !== 'unchanged' || restarted.length > 0)
   const text = JSON.stringify(worth)

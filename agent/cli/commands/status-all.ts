@@ -1,4 +1,4 @@
-// `registry-trust status --all`: every node of the cluster, asked from the fleet component through the API server.
+// `registry-trust status --all`: every node of the cluster, as the fleet component reports it through the API server.
 import { type FleetReader, fleetReader } from '../../cluster/fleet-reader.ts'
 import type { FleetReport } from '../../fleet/report/report.ts'
 import { joinPages, readFleetReport } from '../../fleet/report/report-text.ts'
@@ -7,7 +7,7 @@ import { formatFleet, isFleetWell, isUnderWay, progressLines } from '../output/f
 import type { Wiring } from '../wiring.ts'
 
 export const NAMESPACE = 'registry-trust'
-/** The component answers with so many at most. */
+/** The component answers with at most this many. */
 const PAGE = 1000
 /** What a terminal shows without scrolling is enough; the counts cover all. */
 const LISTED = 50
@@ -37,7 +37,7 @@ export async function everyNode(reader: FleetReader, signal: AbortSignal): Promi
 async function page(reader: FleetReader, offset: number, limit: number, signal: AbortSignal): Promise<FleetReport> {
   const report = readFleetReport(await reader.read({ offset, limit }, signal))
   if (report !== undefined) return report
-  throw new AgentError('CLUSTER_FAILED', 'what answers as the fleet component is none, or one of another version')
+  throw new AgentError('CLUSTER_FAILED', 'what answers is not a fleet component of this version')
 }
 
 /** On a terminal the picture is drawn anew; elsewhere a line is written for what has changed. Ends with the signal. */
@@ -57,7 +57,7 @@ async function watch(wiring: Wiring, readFleet: () => Promise<FleetReport>): Pro
     } catch (thrown) {
       if (signal.aborted) break
       const error = asAgentError(thrown)
-      // Nobody can be let in by waiting.
+      // Waiting does not grant the missing rights.
       if (error.code === 'CLUSTER_FORBIDDEN') throw error
       code = 1
       if (error.message !== told) print(`${error.message}\n`)

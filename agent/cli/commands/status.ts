@@ -26,6 +26,6 @@ export async function nodeStatus({ options, inputs, signal }: Wiring): Promise<N
 
 async function readCertificate(path: string, inputs: Wiring['inputs']): Promise<string> {
   const file = await inputs.read(path, { maxBytes: 256 * 1024 })
-  if (file.kind !== 'file') throw new AgentError('USAGE', `--tls-cert-file names ${path}, which is no readable file`)
+  if (file.kind !== 'file') throw new AgentError('USAGE', `--tls-cert-file names ${path}, which is not a readable file`)
   return file.bytes.toString('utf8')
 }

@@ -1,5 +1,5 @@
 // `registry-trust support-bundle`: what a maintainer asks for about this node, in one archive without secrets. A part
-// that cannot be had is told in the list of contents and holds up no other. Changes nothing.
+// that is not available is named in the list of contents and does not stop the others. Changes nothing.
 import type { LoadResult } from '../../config/load.ts'
 import { examine } from '../../diagnose/doctor.ts'
 import { configFiles } from '../../diagnose/support/config-part.ts'
@@ -15,7 +15,7 @@ import { nothingDesired } from '../../model/desired-state.ts'
 import { AgentError } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import { NO_RUNTIME } from '../../model/observed-state.ts'
-import { observeContainerd, observeOffline } from '../../reconcile/observe/containerd.ts'
+import { observeContainerd, observeWithoutRuntime } from '../../reconcile/observe/containerd.ts'
 import { planRun } from '../../reconcile/run/entry.ts'
 import { planJson } from '../output/run.ts'
 import type { Wiring } from '../wiring.ts'
@@ -80,7 +80,7 @@ function partsOf(wiring: Wiring, loaded: LoadResult): readonly Part[] {
       make: async () => daemonFacts(await facts()),
     },
     { name: 'mounts.json', what: 'mounts that the agent sees', make: async () => mounts() },
-    { name: 'status.json', what: 'the state that the running agent tells', make: () => nodeStatus(wiring) },
+    { name: 'status.json', what: 'the state that the running agent reports', make: () => nodeStatus(wiring) },
     { name: 'plan.json', what: 'what would change', make: plan },
     { name: 'doctor.json', what: 'what is wrong, worst first', make: doctor },
     { name: 'state.json', what: 'what the agent owns', make: () => rememberedState(options.stateDir, files) },
@@ -98,9 +98,9 @@ function factsOnce({ options, ports }: Wiring, loaded: LoadResult): () => Promis
   const { restart } = loaded.ok ? loaded.desired : nothingDesired(undefined)
   const observe = async () => {
     const { containerdAddress: address } = options
-    if (address === NO_RUNTIME) return observeOffline(restart.unit, ports)
+    if (address === NO_RUNTIME) return observeWithoutRuntime(restart.unit, ports)
     const seen = await observeContainerd({ address, unit: restart.unit }, ports)
-    if (seen.state === 'down') return observeOffline(restart.unit, ports)
+    if (seen.state === 'down') return observeWithoutRuntime(restart.unit, ports)
     seen.cri.close()
     return seen.facts
   }

@@ -1,5 +1,5 @@
 // What every command that needs a valid configuration does first, and how a run is answered.
-// This room: one thin file a command: it calls a run or a diagnosis, prints the answer and gives the exit code.
+// This room: one thin file per command: it calls a run or a diagnosis, prints the answer and gives the exit code.
 // Begin here; then the file named for the command; most of them begin with this one.
 // May touch: nothing but what `Wiring` hands in.
 import type { LoadResult } from '../../config/load.ts'
@@ -14,8 +14,7 @@ const REFUSED_EXIT = 3
 
 /**
  * Runs `work` with the configuration; a broken one is printed with all its problems and is exit code 1. Fragments that
- * are refused are told
- * in the log, and are no success.
+ * are refused are logged, and do not count as success.
  */
 export async function withConfig(
   wiring: Wiring,
@@ -33,8 +32,8 @@ export async function withConfig(
 }
 
 /**
- * What the fragments say now is what a later one goes back to. Kept where the node may be written alone; a failure is
- * told, and no more.
+ * Keeps what the fragments say now, for the day on which one of them is refused. Only where the node may be written; a
+ * failure is only logged.
  */
 export async function keepFragments(
   { fragments, log }: Pick<Wiring, 'fragments' | 'log'>,

@@ -35,7 +35,7 @@ export function manPage(version: string): string {
     '.SH FILES',
     '.TP',
     '.I /etc/registry-trust/trust.yaml',
-    'What the node shall trust.',
+    'What the node should trust.',
     '.TP',
     '.I /var/lib/registry-trust',
     'What the agent owns, what was there before, and an audit log.',

@@ -23,7 +23,7 @@ export function formatAnotherContainerd(found: AnotherContainerd, paint: Paint):
     rows.length === 0 ? '' : `after that: ${verdict(afterwards, paint)}`,
     formatProblems(problems, paint),
     ...defects.map(
-      ({ id, effect, remedy, source }) => `known defect ${id}: ${effect}\n  to do: ${remedy}\n  ${source}\n`,
+      ({ id, effect, remedy, source }) => `known defect ${id}: ${effect}\n  fix: ${remedy}\n  ${source}\n`,
     ),
   ].join('')
 }

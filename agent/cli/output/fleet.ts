@@ -3,21 +3,20 @@
 import { stripVTControlCharacters } from 'node:util'
 import type { FleetReport, GenerationReport, NodeReport, RegistryReport } from '../../fleet/report/report.ts'
 import { fleetVerdict, whyOf } from '../../fleet/report/report-words.ts'
-import { FLEET_STATES, TONES, type Tone } from '../../fleet/state/verdict.ts'
-import { type Cell, harmless, type Paint, plain, type Style, table } from './terminal.ts'
+import { FLEET_STATES, TONES } from '../../fleet/state/verdict.ts'
+import { type Cell, harmless, type Paint, plain, STYLES, table } from './terminal.ts'
 
 export type FleetFormat = {
   readonly paint?: Paint
   /** Columns of the terminal; absent: lines may be of any length. */
   readonly width?: number | undefined
-  /** At most so many nodes are listed. */
+  /** At most this many nodes are listed. */
   readonly rows?: number
 }
 
 const ROWS = 50
 const REGISTRIES = 20
 const BAR = 30
-const STYLES: { readonly [tone in Tone]: Style } = { ok: 'green', warn: 'yellow', bad: 'red' }
 
 export function formatFleet(report: FleetReport, { paint = plain, width, rows = ROWS }: FleetFormat): string {
   const { tone, sentence } = fleetVerdict(report)
@@ -100,7 +99,7 @@ function nodeTable({ nodes, matching }: FleetReport, rows: number, paint: Paint)
   if (listed.length === 0) return ''
   const header = ['NODE', 'STATE', 'ZONE', 'GENERATION', 'AGENT', 'WHY']
   const left = matching - listed.length
-  const more = left > 0 ? `${left} more nodes (--json tells all of them)\n` : ''
+  const more = left > 0 ? `${left} more nodes (--json lists all of them)\n` : ''
   return `${table(listed.map(nodeRow), { header, paint })}${more}`
 }
 
@@ -116,7 +115,7 @@ function nodeRow(node: NodeReport): Cell[] {
   ]
 }
 
-/** To so many columns; the sequences that colour a text take none. */
+/** Cut to this many columns; the sequences that colour a text take none. */
 function cut(text: string, width: number): string {
   const lines = text.split('\n')
   return lines.map((line) => (cells(line).length <= width ? line : shortened(line, width - 1))).join('\n')

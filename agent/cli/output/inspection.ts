@@ -1,4 +1,4 @@
-// What `inspect` tells of one file.
+// What `inspect` reports about one file.
 import type { Problem } from '../../model/errors.ts'
 import type { Encoding } from '../../pki/decode/decode.ts'
 

@@ -70,7 +70,7 @@ function formatRelated({ related }: ProbeReport, paint: Paint): string {
 }
 
 function remedyLine(remedy: string, paint: Paint): string {
-  return `${paint('bold', 'to do:')} ${harmless(remedy)}`
+  return `${paint('bold', 'fix:')} ${harmless(remedy)}`
 }
 
 export function formatInspection({ file, encoding, certificates, findings }: Inspection, paint: Paint): string {

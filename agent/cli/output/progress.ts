@@ -1,5 +1,5 @@
-// What `apply` is doing just now, as one line of a terminal that is gone when it ends. Told by the ports that a run
-// uses, so that a run itself knows nothing of it.
+// What `apply` is doing just now, as one line of a terminal that is gone when it ends. Driven by the ports that a run
+// uses, so that the run itself does not know about it.
 import type { CriClient, Log } from '../../model/ports.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import { harmless } from './terminal.ts'

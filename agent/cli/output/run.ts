@@ -5,7 +5,7 @@ import type { Run } from '../../model/run.ts'
 import { formatProblems } from './status.ts'
 import { type Cell, harmless, type Paint, type Style, table } from './terminal.ts'
 
-/** One row a path: a folder that appears as a whole is told by its files. */
+/** One row per path; a folder that appears as a whole is shown as its files. */
 export type ChangeRow = Pick<Change, 'target' | 'action' | 'path' | 'reason'>
 
 export function changeRows(changes: readonly Change[]): readonly ChangeRow[] {
@@ -57,7 +57,7 @@ export function formatPlan(run: Run, paint: Paint): string {
 }
 
 const OUTCOME: { readonly [outcome in Run['outcome']]: readonly [Style, string] } = {
-  'no-containerd': ['red', 'containerd does not answer; what it reads was not changed'],
+  'no-containerd': ['red', 'containerd does not answer; the files that it reads were not changed'],
   planned: ['yellow', 'mode: audit, so nothing was changed'],
   unchanged: ['green', 'nothing to change'],
   applied: ['green', 'applied'],
@@ -65,7 +65,7 @@ const OUTCOME: { readonly [outcome in Run['outcome']]: readonly [Style, string] 
   refused: ['red', 'refused; nothing was changed'],
   'rolled-back': ['red', 'rolled back; the node is as before'],
   'rollback-failed': ['red', 'the rollback is incomplete: check the node now'],
-  failed: ['red', 'failed; what was begun is undone by the next run'],
+  failed: ['red', 'failed; the next run undoes what was begun'],
 }
 
 export function formatApply(run: Run, paint: Paint): string {

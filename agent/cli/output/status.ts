@@ -1,12 +1,12 @@
 // The text of `status`: what is wrong first, aligned, nothing hidden behind colour alone.
 import type { Problem } from '../../model/errors.ts'
 import type { AnchorStatus, NodeStatus, RegistryStatus } from '../../model/status.ts'
-import { REGISTRIES_WORST_FIRST, REGISTRY_TONE, STATE_TONE, type Tone } from '../../model/verdict.ts'
-import { type Cell, harmless, type Paint, plain, type Style, table } from './terminal.ts'
+import { REGISTRIES_WORST_FIRST, REGISTRY_TONE, STATE_TONE } from '../../model/verdict.ts'
+import { type Cell, harmless, type Paint, plain, STYLES, table } from './terminal.ts'
 
 export type FormatOptions = {
   readonly paint?: Paint
-  /** Milliseconds since the epoch; times are told relative to it. */
+  /** Milliseconds since the epoch; times are shown relative to it. */
   readonly now: number
 }
 
@@ -23,8 +23,6 @@ export function formatStatus(status: NodeStatus, options: FormatOptions): string
   ]
   return sections.filter((section) => section !== '').join('\n')
 }
-
-const STYLES: { readonly [tone in Tone]: Style } = { ok: 'green', warn: 'yellow', bad: 'red' }
 
 function runtimeRows({ containerd, runtime }: NodeStatus): readonly Cell[][] {
   if (runtime !== null && runtime.name !== 'containerd')
@@ -78,7 +76,7 @@ export function formatProblems(problems: readonly Problem[], paint: Paint = plai
 }
 
 function remedyLine(remedy: string, paint: Paint): string {
-  return `${paint('bold', 'to do:')} ${harmless(remedy)}`
+  return `${paint('bold', 'fix:')} ${harmless(remedy)}`
 }
 
 /** What is worth knowing, after everything that is wrong. */

@@ -3,7 +3,11 @@
 // Begin here; then status.ts, which shows most of the forms.
 // May touch: nothing; everything foreign passes `harmless` before it is printed.
 
+import type { Tone } from '../../model/verdict.ts'
+
 export type Style = 'bold' | 'dim' | 'red' | 'green' | 'yellow'
+
+export const STYLES: { readonly [tone in Tone]: Style } = { ok: 'green', warn: 'yellow', bad: 'red' }
 
 /** Colours a text, or returns it as it is. */
 export type Paint = (style: Style, text: string) => string

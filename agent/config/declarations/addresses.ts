@@ -1,5 +1,5 @@
-// registries[].addresses: what the hosts file of the node shall say of a registry's name, and of no other. What every
-// program of the node resolves by it must not be turned elsewhere by mistake. Pure.
+// registries[].addresses: what the hosts file of the node should say about a registry's name, and about no other. Every
+// program of the node resolves by it, so a mistake must not redirect other names. Pure.
 import { BlockList, isIP, isIPv4 } from 'node:net'
 import type { Policy } from '../../model/desired-state.ts'
 import { canonicalAddress } from '../../text/hosts-file.ts'
@@ -86,7 +86,7 @@ export function checkSameAddresses(registries: readonly DeclaredRegistry[], repo
     if (earlier === undefined || addressesOf(earlier) === addressesOf(registry)) continue
     const at = `${pointer}/addresses`
     const other = placeText(earlier.file.place(`${earlier.pointer}/addresses`, 'key'))
-    const text = `contradicts ${other}: ${name} has other addresses there, and the hosts file knows no ports`
+    const text = `contradicts ${other}: ${name} has other addresses there, and the hosts file has no ports`
     report.add('CONFIG_CONFLICT', file.place(at, 'key'), file.subject(at), text)
   }
 }

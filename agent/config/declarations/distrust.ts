@@ -1,5 +1,5 @@
-// The section `distrust`: certificates that the distribution ships and the node shall not trust, by fingerprint or by a
-// file that holds them. A file that is missing or broken takes nothing back: what was taken out before stays out.
+// The section `distrust`: certificates that the distribution ships and the node should not trust, by fingerprint or by
+// a file that holds them. A file that is missing or broken takes nothing back: what was taken out before stays out.
 import type { Distrust, TrustAnchor } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import type { ConfigFile } from '../reading/config-file.ts'

@@ -1,6 +1,6 @@
 // policy.forbidAnchorsFor: what reaches such a host by a detour. A mirror answers in its place, "*" stands for it too,
 // and every program of the node believes an anchor of the system store. A fragment may do none of it; the first
-// trust.yaml is told, and refused with policy.strict.
+// trust.yaml gets a warning, and is refused with policy.strict.
 import { isIP } from 'node:net'
 import { type Policy, systemAnchors, type TrustAnchor } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'

@@ -1,5 +1,5 @@
 // policy.fragments: what the author of each fragment may declare. What goes beyond it is refused with the fragment, and
-// holds up nothing else.
+// stops nothing else.
 import { posix } from 'node:path'
 import { parseUrl } from '../../containerd/hosts/endpoint.ts'
 import type { FragmentRule, Policy } from '../../model/desired-state.ts'

@@ -22,8 +22,8 @@ type Leaf = { readonly file: ConfigFile; readonly pointer: string; readonly valu
 
 const SECTIONS = ['mode', 'targets', 'containerd', 'restart', 'policy', 'drift', 'log', 'fleet'] as const
 
-export const DURATION_MIN_MS = 1000
-export const DURATION_MAX_MS = 24 * 3600 * 1000
+const DURATION_MIN_MS = 1000
+const DURATION_MAX_MS = 24 * 3600 * 1000
 
 export type LoadedSettings = Pick<
   DesiredState,

@@ -188,7 +188,7 @@ class ContainerdReader {
 
   #isSound(host: string, pointer: Pointer): boolean {
     const wrong = host === '*' && pointer[0] === 'mirrors' ? undefined : checkRegistryHost(host)
-    // A host without quotes is told by the key that was cut off.
+    // A host without quotes is recognised by the key that was cut off.
     const isTold = this.#reading.isRefused(`${subjectOf(pointer)}.`)
     if (wrong !== undefined && !isTold) this.#reading.refuse(pointer, wrong.text)
     return wrong === undefined

@@ -1,5 +1,6 @@
-// What people put where a .dockerconfigjson belongs: the Secret around it, its base64, another of its forms. Each is told
-// by name, with the command that makes the file. Pure; no value of the file ever stands in a message.
+// What people put where a .dockerconfigjson belongs: the Secret around it, its base64, another of its forms. The
+// message names each of them, with the command that makes the file. Pure; no value of the file ever stands in a
+// message.
 
 const EXTRACT = "kubectl get secret NAME -o jsonpath='{.data.\\.dockerconfigjson}' | base64 -d"
 

@@ -36,7 +36,7 @@ function keyFor(keys: readonly string[], host: string, image: string | undefined
   return (
     sorted.find((key) => matches(indexed(key), target)) ??
     (isDockerHub(split(target).name) ? sorted.find((key) => indexed(key) === DOCKER_HUB) : undefined) ??
-    // Nobody said what will be pulled: a login for a part of the registry is one of this registry.
+    // It is not known what will be pulled, so a login for a part of the registry counts for the registry.
     (image === undefined ? sorted.find((key) => matches(withoutPath(key), host)) : undefined)
   )
 }

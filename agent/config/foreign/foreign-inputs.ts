@@ -33,7 +33,7 @@ export async function readForeignFolder(folder: string, files: InputFiles): Prom
   const names = (await listQuietly(files, folder)).filter((name) => !name.startsWith('.') && !OPENSHIFT_OWN.has(name))
   const entries = await Promise.all(names.map((name) => readEntry(posix.join(folder, name), name, files)))
   const found = entries.flatMap(({ trusted }) => trusted ?? [])
-  // Files alone: whoever names them says what they are for.
+  // Files only: the configuration that names them says what they are for.
   if (found.length === 0) return undefined
   return { document: documentOf(found), refused: entries.flatMap(({ refused }) => refused) }
 }
@@ -76,7 +76,7 @@ async function readHostFolder(folder: string, host: string, files: InputFiles): 
   for (const name of names) {
     const other = /\.cert$/.test(name) ? name.replace(/cert$/, 'key') : name.replace(/key$/, 'cert')
     if (/\.(cert|key)$/.test(name) && !names.includes(other)) refuse(name, `is not used: ${other} is not beside it`)
-    else if (!/\.(crt|cert|key)$/.test(name)) refuse(name, 'is not used: it is none of *.crt, *.cert and *.key')
+    else if (!/\.(crt|cert|key)$/.test(name)) refuse(name, 'is not used: its name ends in none of .crt, .cert and .key')
   }
   for (const name of morePairs) refuse(name, `is not used: one client certificate is sent to a registry, ${pair}`)
   const cas = names.filter((name) => name.endsWith('.crt')).map((name) => posix.join(folder, name))

@@ -1,5 +1,5 @@
 // What registries.yaml of k3s and the registry tables of containerd have in common: `configs."HOST".tls`, and what
-// becomes of a file of somebody else: a text of ours with the place of each key, or refusals with theirs. Pure.
+// becomes of somebody else's file: a text of ours with the place of each key, or refusals with their places. Pure.
 import type { Origin } from '../reading/config-file.ts'
 import { freeName } from './foreign-inputs.ts'
 
@@ -37,7 +37,7 @@ export class ForeignReading {
     return { document: { anchors: this.#anchors, registries }, refused: this.#refused, origins: this.#origins }
   }
 
-  /** `text` reads on after the name of the key. The same is told once. */
+  /** `text` reads on after the name of the key. The same text is reported once. */
   refuse(pointer: Pointer, text: string): void {
     const place = this.#at(pointer)
     const isTold = this.#refused.some((one) => one.subject === place.subject && one.text === text)
@@ -89,7 +89,7 @@ export class ForeignReading {
     const tls = this.#tlsOf(host)
     for (const key of ['insecure_skip_verify', 'cert_file', 'key_file']) {
       if (tls[key] === undefined || tls[key] === null || tls[key] === false || tls[key] === '') continue
-      const text = `is for ${host} as a mirror, which has no counterpart: a mirror has anchors and headers alone`
+      const text = `is for ${host} as a mirror, which has no counterpart: a mirror has only anchors and headers`
       this.refuse(['configs', host, 'tls', key], text)
     }
   }

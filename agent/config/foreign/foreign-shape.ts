@@ -1,5 +1,5 @@
 // What may stand where in the registries.yaml of k3s and in containerd's registry tables: keys and the types of their
-// values. Neither starts with a value of another type, and both drop keys that they do not know without a word; both are
+// values. Neither starts with a value of another type, and both silently drop keys that they do not know; both are
 // refused here.
 
 export type ShapeProblem = { readonly pointer: readonly string[]; readonly text: string }
@@ -75,7 +75,7 @@ function check(value: unknown, { tool, shape, pointer }: Checked, problems: Shap
   }
 }
 
-/** `nothing`: a text has characters, which are no keys. */
+/** `nothing`: a text has characters, which are not keys. */
 function belowOf(shape: Shape, key: string): Shape | 'nothing' | undefined {
   if (shape.kind === 'table') return Object.hasOwn(shape.keys, key) ? shape.keys[key] : undefined
   return shape.kind === 'names' || shape.kind === 'list' ? shape.each : 'nothing'

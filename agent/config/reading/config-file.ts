@@ -16,9 +16,8 @@ export type RawFile = {
   readonly path: string
   readonly order: number
   /**
-   * Written by somebody else than trust.yaml: a file of registries.d, or of a --config folder after the first one. It
-   * may declare anchors and
-   * registries, not settings, and name files of its own folder alone.
+   * Not written by the author of trust.yaml: a file of registries.d, or of a --config folder after the first one. It
+   * may declare anchors and registries, not settings, and name files of its own folder alone.
    */
   readonly isFragment: boolean
   /** The folder below which a fragment may name files, where it is not the folder that the fragment lies in. */
@@ -136,7 +135,7 @@ function refuseSettings(file: ConfigFile, report: Report): void {
   for (const key of Object.keys(TRUST_SCHEMA.properties)) {
     if (key === 'anchors' || key === 'registries') continue
     if (file.value[key] === undefined) continue
-    const text = 'belongs in the first trust.yaml: a fragment may hold anchors and registries alone'
+    const text = 'belongs in the first trust.yaml: a fragment may hold only anchors and registries'
     report.add('CONFIG_INVALID', file.place(`/${key}`, 'key'), key, text)
   }
 }

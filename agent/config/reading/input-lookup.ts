@@ -74,7 +74,7 @@ export class InputLookup {
     const names = (await listQuietly(this.#files, found.path)).filter((one) => !one.startsWith('.'))
     const readable = names.length === 1 ? names : names.filter((one) => !OTHER_FORMATS.test(one))
     const chosen = names.includes(CA_KEY) ? CA_KEY : readable.length === 1 ? readable[0] : undefined
-    // The only file of a Secret of a server is its certificate: nobody's authority.
+    // The only certificate in a server's Secret is its own, which is not an authority.
     if (chosen === undefined || SERVER_KEYS.has(chosen)) return found
     const path = posix.join(found.path, chosen)
     return { ...found, path, input: await this.#readOnce(path, reachOf(namer)), chosenIn: found.path }
@@ -96,7 +96,7 @@ export class InputLookup {
     const within = reachOf(namer)
     if (within === undefined) return undefined
     const path = posix.normalize(posix.isAbsolute(name) ? name : posix.join(own, name))
-    const rule = `a fragment may name files of its own folder alone (${within})`
+    const rule = `a fragment may only name files in its own folder (${within})`
     const isOwn = reach === undefined ? posix.dirname(path) === own : isBelow(path, reach)
     if (!isOwn) return `names ${path}, which lies in another folder: ${rule}`
     // A look without reading: what is named may be a secret.

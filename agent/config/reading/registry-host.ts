@@ -110,7 +110,7 @@ function wrongName(name: string, host: string, port: string | undefined): string
   if (name.includes('_')) {
     if (port === undefined && name.includes('.') && UNDERSCORED.test(name)) return undefined
     if (port !== undefined) return `cannot have a port beside "_", which image references do not allow, ${found}`
-    return `must have "_" between letters or digits alone, as image references allow it, ${found}`
+    return `must have "_" only between letters or digits, as image references allow it, ${found}`
   }
   if (name.endsWith('.') && isSimple(name.slice(0, -1).toLowerCase())) {
     return `must not end with a dot, ${found}; did you mean ${host.toLowerCase().replace(/\.+(?=:|$)/, '')}?`

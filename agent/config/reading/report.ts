@@ -1,5 +1,5 @@
-// Collects what is wrong with the configuration: every problem with its place, told all at once, in the order of the
-// files.
+// Collects what is wrong with the configuration: every problem with its place, reported all at once, in the order of
+// the files.
 import { type ErrorCode, type Problem, problem } from '../../model/errors.ts'
 
 /** A position in a configuration file. */

@@ -1,6 +1,6 @@
 // The key `when` of anchors, registries, targets and restart.
 export const condition = {
-  description: 'Only on nodes for which all of this holds. On the others it is left out, and told.',
+  description: 'Only on nodes for which all of this holds. On the others it is left out, and reported.',
   type: 'object',
   additionalProperties: false,
   minProperties: 1,

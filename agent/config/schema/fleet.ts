@@ -1,5 +1,5 @@
-// The section `fleet` of trust.yaml: what `registry-trust fleet` does. The agents read `wakePods` alone: what is told
-// to them without it they do not do.
+// The section `fleet` of trust.yaml: what `registry-trust fleet` does. The agents read only `wakePods`: without it they
+// ignore what they are asked to pull.
 import { duration } from './parts.ts'
 
 const SHARE = '(?:[1-9][0-9]?|100)%'
@@ -22,7 +22,7 @@ export const fleet = {
   additionalProperties: false,
   properties: {
     touchesPerSecond: {
-      description: 'How many agents are told of a change each second.',
+      description: 'How many agents are notified of a change each second.',
       type: 'integer',
       minimum: 1,
       maximum: 1000,
@@ -35,7 +35,7 @@ export const fleet = {
       default: 'keep',
     },
     nodeLabels: {
-      description: 'Names of node labels that the agents are told, for `when.labels`: at most 16.',
+      description: 'Names of node labels that the agents are given, for `when.labels`: at most 16.',
       type: 'array',
       maxItems: 16,
       uniqueItems: true,
@@ -44,7 +44,7 @@ export const fleet = {
     },
     wakePods: {
       description:
-        'Pods that wait in ImagePullBackOff for an image of a declared registry are helped on as soon as their node trusts it: the node pulls the image without a login, and the Pod is touched.',
+        'Help Pods that wait in ImagePullBackOff for an image of a declared registry as soon as their node trusts it: the node pulls the image without a login, and the Pod is touched.',
       type: 'boolean',
       default: false,
     },
@@ -54,21 +54,21 @@ export const fleet = {
       additionalProperties: false,
       properties: {
         canary: share(
-          'Nodes that restart first: a number, a part ("5%") or the labels that they carry (LABEL=VALUE[,LABEL=VALUE]).',
+          'Nodes that restart first: a number, a percentage ("5%") or the labels that they carry (LABEL=VALUE[,LABEL=VALUE]).',
           `${SHARE}|${LABEL}(?:,${LABEL})*`,
           'a number of nodes, a percentage such as "5%", or labels such as "canary=true"',
           1,
         ),
         maxUnavailable: share(
-          'Nodes that may be away at the same time, NotReady and cordoned ones included: a number or a part.',
+          'Nodes that may be unavailable at the same time, NotReady and cordoned ones included: a number or a percentage.',
           SHARE,
           'a number of nodes or a percentage such as "10%"',
           '10%',
         ),
-        soak: duration('How long the canary has to be well before the others follow (1s to 24h).', '30s'),
+        soak: duration('How long the canary has to be healthy before the others follow (1s to 24h).', '30s'),
         haltAfter: {
           description:
-            'After so many failed restarts no more are granted, until a new generation or `registry-trust fleet resume`.',
+            'After this many failed restarts no more are granted, until a new generation or `registry-trust fleet resume`.',
           type: 'integer',
           minimum: 1,
           maximum: 1000,

@@ -1,6 +1,6 @@
 // The JSON Schema of trust.yaml: the one place that knows every key, its type, its default and what it means.
 // Shipped to users as docs/trust.schema.json (a test keeps the two equal), so that editors complete and check the file.
-// `x-expected` is what a person is told where a pattern does not match.
+// `x-expected` is what the message asks for where a pattern does not match.
 // This room: the form of trust.yaml: keys, types, defaults, and the messages when they are not met.
 // Begin here; then validate.ts (the messages), compiled.ts (the validator). docs/trust.schema.json is made of it.
 // May touch: nothing.
@@ -10,7 +10,7 @@ import { fleet } from './fleet.ts'
 import { anchorName, anchorNames, bool, duration, enabled, fileName, fingerprint, objectName } from './parts.ts'
 
 export const MAX_REGISTRIES = 1000
-export const MAX_ANCHORS = 500
+const MAX_ANCHORS = 500
 
 const headers = {
   description: 'Sent with every request to this endpoint. Credentials do not belong here.',
@@ -54,7 +54,7 @@ const anchor = {
     when: condition,
     scope: {
       description:
-        'system: in the system store of the node too; registries: for the registries and mirrors that name it alone. Absent: system in the first trust.yaml, registries in a fragment.',
+        'system: in the system store of the node too; registries: only for the registries and mirrors that name it. Absent: system in the first trust.yaml, registries in a fragment.',
       type: 'string',
       enum: ['system', 'registries'],
     },
@@ -69,7 +69,7 @@ const anchor = {
 } as const
 
 const registry = {
-  description: 'A registry that the node shall trust.',
+  description: 'A registry that the node should trust.',
   type: 'object',
   additionalProperties: false,
   required: ['host'],
@@ -129,7 +129,7 @@ const registry = {
     skipVerify: bool('Do not verify the certificate; needs policy.allowSkipVerify.', false),
     plainHttp: bool('Speak plain HTTP; needs policy.allowPlainHttp.', false),
     credentials: {
-      description: 'Login for proofs alone; never written to the node.',
+      description: 'Login used only for proofs; never written to the node.',
       type: 'object',
       additionalProperties: false,
       properties: {
@@ -176,7 +176,7 @@ const registry = {
 } as const
 
 const targets = {
-  description: 'Places on the node that shall trust.',
+  description: 'Places on the node that get the trust anchors.',
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -318,7 +318,7 @@ const restart = {
 export const TRUST_SCHEMA = {
   $schema: 'http://json-schema.org/draft-07/schema#',
   title: 'trust.yaml of registry-trust',
-  description: 'Which private registries the nodes of a cluster shall trust, and how.',
+  description: 'Which private registries the nodes of a cluster should trust, and how.',
   type: 'object',
   additionalProperties: false,
   properties: {
@@ -335,14 +335,14 @@ export const TRUST_SCHEMA = {
       additionalProperties: anchor,
     },
     registries: {
-      description: 'The registries that the node shall trust.',
+      description: 'The registries that the node should trust.',
       type: 'array',
       maxItems: MAX_REGISTRIES,
       items: registry,
     },
     distrust: {
       description:
-        'Certificates that the distribution ships and this node shall not trust. Exactly one of `fingerprint` and `file` each.',
+        'Certificates that the distribution ships and this node should not trust. Exactly one of `fingerprint` and `file` each.',
       type: 'array',
       maxItems: 500,
       items: {
@@ -390,7 +390,7 @@ export const TRUST_SCHEMA = {
           default: ['docker.io'],
         },
         strict: bool(
-          'Refuse what reaches a host of forbidAnchorsFor by a detour, instead of telling it: anchors of mirrors, of "*" and of the system store.',
+          'Refuse what reaches a host of forbidAnchorsFor by a detour, instead of reporting it: anchors of mirrors, of "*" and of the system store.',
           false,
         ),
         allowedAnchors: {
@@ -434,7 +434,7 @@ export const TRUST_SCHEMA = {
               },
               anchors: {
                 description:
-                  'none: it may declare no anchor; registries: for registries alone; system: with the scope system too.',
+                  'none: it may declare no anchor; registries: only for registries; system: with the scope system too.',
                 type: 'string',
                 enum: ['none', 'registries', 'system'],
                 default: 'registries',
@@ -489,7 +489,7 @@ export const TRUST_SCHEMA = {
               anchors: anchorNames('Names of the anchors; none: all with the scope system.'),
               restart: {
                 description:
-                  'Deployments of that namespace that are restarted when their Pods may have read something else.',
+                  'Deployments of that namespace that are restarted when their Pods may have read other content.',
                 type: 'array',
                 maxItems: 20,
                 uniqueItems: true,
@@ -506,7 +506,8 @@ export const TRUST_SCHEMA = {
       additionalProperties: false,
       properties: {
         level: {
-          description: 'How much is logged, at once and without a restart; absent: what `--log-level` says.',
+          description:
+            'How much is logged; a change takes effect at once, without a restart. Absent: what `--log-level` says.',
           enum: LOG_LEVELS,
         },
       },
@@ -516,13 +517,16 @@ export const TRUST_SCHEMA = {
       type: 'object',
       additionalProperties: false,
       properties: {
-        resync: duration('How often the node is compared with the desired state anyway (1s to 24h).', '5m'),
+        resync: duration(
+          'How often the node is compared with the desired state even if nothing seems to have changed (1s to 24h).',
+          '5m',
+        ),
         heal: bool('Restore what was changed.', true),
         spread: duration(
-          'Take up a change within this time, evenly over the nodes, where no fleet component spreads it (1s to 24h); absent: at once.',
+          'Apply a change within this time, spread evenly over the nodes, where no fleet component spreads it (1s to 24h); absent: at once.',
         ),
         stopAfterFights: {
-          description: 'Give up on a file after so many restorations in a row.',
+          description: 'Give up on a file after this many restorations in a row.',
           type: 'integer',
           minimum: 1,
           maximum: 1000,

@@ -184,7 +184,7 @@ export function directoriesOf(configPath: string | undefined): readonly string[]
 const KEYS_OF_MIRROR = new Set(['endpoint', 'rewrite'])
 const KEYS_OF_CONFIG = new Set(['tls', 'auth'])
 
-/** `mirrors.docker.io` without quotes is the key `io` of a host called docker, which containerd reads past. */
+/** `mirrors.docker.io` without quotes is the key `io` of a host called docker, which containerd ignores. */
 function unquotedHosts(parsed: TomlTable, path: KeyPath): readonly { table: string; reason: string }[] {
   const find = (kind: 'mirrors' | 'configs', known: ReadonlySet<string>) =>
     Object.entries(tableAt(parsed, [...path, kind]) ?? {}).flatMap(([host, entry]) => {

@@ -28,7 +28,7 @@ export type ConfigPathPlan =
       readonly kind: 'edit'
       readonly directory: string
       readonly bytes: Buffer
-      /** Present where legacy sections were moved: its folders belong into the same transaction. */
+      /** Present where legacy sections were moved: its folders belong in the same transaction. */
       readonly migration?: Moved
     }
   | { readonly kind: 'create'; readonly directory: string; readonly bytes: Buffer }
@@ -180,7 +180,7 @@ function decidedElsewhere(config: ContainerdConfig, registry: EffectiveRegistry)
   if (configPath === undefined)
     return `${decidedBy}: containerd before 2.1 replaces the whole CRI section of ${path} by the one of this imported file, so config_path must be set in this file`
   const what = configPath === '' ? 'sets config_path to nothing' : 'sets config_path'
-  return `${decidedBy}: ${what} for ${path}, which imports it; the agent edits ${path} alone`
+  return `${decidedBy}: ${what} for ${path}, which imports it; the agent edits only ${path}`
 }
 
 /** No key at all is the same as no file, so a version line changes the meaning of nothing. */
@@ -253,20 +253,20 @@ function directoryInForce(
   if (isList && !readsLists(registry, files, version)) {
     const why = `${where} is a list, of which containerd ${version.major}.${version.minor} reads nothing at all, not even the first folder`
     if (directoriesWithHosts === undefined || !directories.every((directory) => posix.isAbsolute(directory)))
-      return refuse('CONTAINERD_CONFIG_UNSUPPORTED', `${why}: name one folder alone`)
+      return refuse('CONTAINERD_CONFIG_UNSUPPORTED', `${why}: name only one folder`)
     const used = directories
       .map((directory) => posix.resolve(directory))
       .filter((one) => directoriesWithHosts.includes(one))
     if (new Set(used).size > 1)
       return refuse(
         'CONTAINERD_CONFIG_UNSUPPORTED',
-        `${why}, and there are host folders in ${used.join(' and ')}: move them to one folder and name that alone`,
+        `${why}, and there are host folders in ${used.join(' and ')}: move them to one folder and name only that one`,
       )
     const [directory = first] = used
     if (directory !== undefined) return { kind: 'cut-down', directory: posix.resolve(directory) }
   }
   if (first === undefined || !posix.isAbsolute(first))
-    return refuse('CONTAINERD_CONFIG_UNSUPPORTED', `${where} is not an absolute path: name the folder from / on`)
+    return refuse('CONTAINERD_CONFIG_UNSUPPORTED', `${where} is not an absolute path: write the whole path from / on`)
   return { kind: 'already-set', directory: posix.resolve(first) }
 }
 

@@ -21,7 +21,7 @@ import {
 import { defaultEndpoint } from '../hosts/endpoint.ts'
 import { schemaNotAccepted } from './config-path.ts'
 
-/** What config.toml shall say of one registry. */
+/** What config.toml should say about one registry. */
 export type LegacyWish = {
   /** As in an image reference. */
   readonly host: string
@@ -60,7 +60,7 @@ export type LegacyPlan =
       readonly kind: 'planned'
       /** config.toml as it becomes, the very same bytes where nothing changes; undefined: no file. */
       readonly bytes: Buffer | undefined
-      /** By host; the others stay as they are, for the problems told. */
+      /** By host; the others stay as they are, for the problems reported. */
       readonly accepted: ReadonlyMap<string, { readonly usesOwnCa: boolean }>
       readonly problems: readonly Problem[]
     }
@@ -171,7 +171,7 @@ async function plan(request: LegacyRequest): Promise<LegacyPlan> {
   if (wishes.length + kept.length === 0) return none
   const config = readContainerdConfig(Buffer.from(startingText(base, path)), { path })
   const found = registryTable(config, request)
-  if (!Array.isArray(found)) return { kind: 'refused', problem: found as Problem }
+  if ('code' in found) return { kind: 'refused', problem: found }
   const now = bytes === undefined ? undefined : readContainerdConfig(bytes, { path })
   const own = now === undefined ? [] : ownTables(now, folder)
   const accepted = new Map<string, { readonly usesOwnCa: boolean }>()
@@ -225,7 +225,7 @@ function registryTable(config: ContainerdConfig, request: LegacyRequest): KeyPat
     )
   if (decidedBy !== path)
     return unusable(
-      `${decidedBy}: containerd ${named(version)} replaces the whole CRI section of ${path} by the one of this imported file, and the agent edits ${path} alone`,
+      `${decidedBy}: containerd ${named(version)} replaces the whole CRI section of ${path} by the one of this imported file, and the agent edits only ${path}`,
     )
   const [mixed] = ignoredTables(config, version)
   if (schema === 1 && mixed !== undefined)

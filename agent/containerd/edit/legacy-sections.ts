@@ -20,11 +20,11 @@ export type LegacyTls = {
 export type LegacyRegistry = {
   /** By reference host or `*`. */
   readonly mirrors: ReadonlyMap<string, readonly Endpoint[]>
-  /** By endpoint host; empty from 2.0 on, which reads past them. */
+  /** By endpoint host; empty from 2.0 on, which ignores them. */
   readonly tls: ReadonlyMap<string, LegacyTls>
   /** Tables that were read and must go when config_path is set. */
   readonly tables: readonly KeyPath[]
-  /** What containerd reads past, with the reason, for people. */
+  /** What containerd ignores, with the reason, for people. */
   readonly unused: readonly string[]
 }
 
@@ -61,9 +61,9 @@ function readMirrors(mirrors: TomlTable, path: KeyPath, file: string, found: Col
         throw unusable(file, name, `has an endpoint (number ${index + 1}) that is not an address`)
       return parsed
     })
-    if (found.mirrors.has(host)) throw unusable(file, name, 'is there twice, under the plugin ids of two versions')
+    if (found.mirrors.has(host)) throw unusable(file, name, 'appears twice, under the plugin ids of two versions')
     if (host === '*' || isReferenceHost(host)) found.mirrors.set(host, endpoints)
-    else found.unused.push(`${name} is the name of no registry host`)
+    else found.unused.push(`${name} is not the name of a registry host`)
   }
 }
 

@@ -28,9 +28,8 @@ export type MigrationFacts = {
   /** Names in the certs.d directory. */
   readonly existingFolders: readonly string[]
   /**
-   * CA files that are there and hold no certificate: legacy settings read past them, while hosts.toml fails every pull
-   * because of
-   * them. A file that is missing fails every pull in both forms, and is not listed.
+   * CA files that are there and hold no certificate: legacy settings ignore them, while hosts.toml fails every pull
+   * because of them. A file that is missing fails every pull in both forms, and is not listed.
    */
   readonly uselessCaFiles?: readonly string[]
   /** True where anchors are declared for the host and verify what it serves: then it is not kept insecure. */
@@ -79,7 +78,7 @@ export async function planMigration(request: MigrationRequest): Promise<Migratio
     const clash = folders.filter(({ name }) => request.existingFolders.some((one) => isSameHost(one, name)))
     if (clash.length > 0)
       return refuse(
-        `${clash.map(({ name }) => `${request.certsDirectory}/${name}`).join(', ')}: is there already, while ${config.path} says something else for the same host; remove one of the two`,
+        `${clash.map(({ name }) => `${request.certsDirectory}/${name}`).join(', ')}: already exists, while ${config.path} says something else for the same host; remove one of the two`,
       )
     return {
       kind: 'migrate',
@@ -199,7 +198,7 @@ function hostTable(
     notes.push(
       problem(
         'MIGRATION_INSECURE_KEPT',
-        `${where}: ${url} is asked without verification, as insecure_skip_verify said so far`,
+        `${where}: ${url} is asked without verification, as insecure_skip_verify already said`,
       ),
     )
   else if (tls?.skipVerify === true)
@@ -237,7 +236,7 @@ function generalNotes(request: MigrationRequest, legacy: LegacyRegistry): readon
       ? []
       : [
           note(
-            `${certsDirectory}: ${others.map(renderKey).join(', ')} was not read so far and takes effect from now on`,
+            `${certsDirectory}: ${others.map(renderKey).join(', ')} was not read before and takes effect from now on`,
           ),
         ]),
   ]

@@ -43,7 +43,7 @@ export type ExtraVerdict =
   | { readonly kind: 'read' | 'unknown' }
   /** The version line that reads it first. */
   | { readonly kind: 'too-new'; readonly since: string }
-  /** Nobody knows whether this containerd reads it: it is newer than the table, or says no version. */
+  /** It is not known whether this containerd reads it: it is newer than the table, or says no version. */
   | { readonly kind: 'untold' }
 
 export function judgeExtra(key: string, version: ContainerdVersion | undefined): ExtraVerdict {

@@ -1,6 +1,5 @@
-// What containerd makes of a folder of host directories, and what it ignores there without a word. Pure over a
-// snapshot. Source: containerd core/remotes/docker/config/hosts.go (hostPaths, loadHostDir), measured on 1.6, 1.7 and
-// 2.1.
+// What containerd makes of a folder of host directories, and what it silently ignores there. Pure over a snapshot.
+// Source: containerd core/remotes/docker/config/hosts.go (hostPaths, loadHostDir), measured on 1.6, 1.7 and 2.1.
 import type { ContainerdVersion } from '../config/schema-version.ts'
 import { type HostsFile, type ParsedHostsFile, parseHostsFile } from './hosts-toml.ts'
 
@@ -139,15 +138,15 @@ function checkDirectory(
         add(
           'error',
           `${path}/${local}`,
-          'hosts.toml names this CA file and it is not there: every pull from the host fails',
-          'Put the CA there or take it out of hosts.toml.',
+          'hosts.toml names this CA file, which does not exist: every pull from the host fails',
+          'Put the CA there, or remove it from hosts.toml.',
         )
     }
     if (hasCrt(files) && caFiles(parsed.file).length === 0)
       add(
         'warning',
         path,
-        'the *.crt files are not used: hosts.toml is there and names no ca',
+        'the *.crt files are not used: hosts.toml exists and names no ca',
         'Add `ca = "…"` to hosts.toml.',
       )
     if (!parsed.file.hasHostTable && parsed.file.top.ca.length > 0)

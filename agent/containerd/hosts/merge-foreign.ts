@@ -51,7 +51,7 @@ export async function mergeHostsFile(text: string, options: MergeHostsOptions): 
       )
     const merged = await addAt(text, before, places, options)
     if ((await unmergeHostsFile(merged, { ca, path })) !== text && merged !== text)
-      return refuse(`${path}: has a form to which the CA cannot be added such that it can be taken out again`)
+      return refuse(`${path}: the CA cannot be added to a file of this form in a way that can be undone`)
     const warning = parsed.file.hasHostTable ? undefined : withoutHostTable(path)
     return { ok: true, text: merged, ...(warning === undefined ? {} : { warning }) }
   } catch (thrown) {
@@ -67,7 +67,7 @@ function refuse(message: string): MergedHosts {
 function withoutHostTable(path: string): Problem {
   return problem(
     'HOSTS_FILE_FOREIGN',
-    `${path}: has no [host] table, for which containerd before 1.7.32 reads past the whole file and trusts the *.crt beside it instead`,
+    `${path}: has no [host] table, so containerd before 1.7.32 ignores the whole file and trusts the *.crt beside it instead`,
   )
 }
 

@@ -1,6 +1,6 @@
 // hosts.toml of a registry with mirrors, a client certificate or headers. containerd asks the [host."…"] tables in
 // order and the `server` last, with the keys that stand at the top; without fallback the last mirror is that server, so
-// that nobody else is ever asked. https://github.com/containerd/containerd/blob/main/docs/hosts.md
+// that no other host is ever asked. https://github.com/containerd/containerd/blob/main/docs/hosts.md
 
 import type { Extra } from '../../model/desired-state.ts'
 import { ownToml, renderKey, renderString, renderValue } from '../../text/toml.ts'

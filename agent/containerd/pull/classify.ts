@@ -50,7 +50,7 @@ export function classifyPull(failure: CriFailure, { reference, host }: PullConte
       match,
     )
   }
-  return as('unclassified', `pulling ${reference} failed for a reason that this version does not recognize`)
+  return as('unclassified', `pulling ${reference} failed for a reason that this version does not recognise`)
 }
 
 /** A resolver that says no to a name of the cluster is right; one that is silent is a fault of its own. */
@@ -145,7 +145,7 @@ const REDIRECT_RULES: readonly Rule[] = [
   {
     when: /stopped after \d+ redirects/,
     code: 'redirect-loop',
-    message: 'HOST redirects containerd in a circle',
+    message: 'HOST redirects containerd in a loop',
   },
   {
     // A manifest is asked for with HEAD; registries that answer from elsewhere redirect it to another path below /v2/.
@@ -170,13 +170,13 @@ const CERTIFICATE_RULES: readonly Rule[] = [
     when: /x509: certificate signed by unknown authority \(possibly because of .* candidate authority certificate "([^"]*)"\)/,
     code: 'unknown-authority',
     message:
-      'the CA "$1" is trusted, but HOST is signed by another key of that name: the CA was renewed with a new key',
+      'the CA "$1" is trusted, but the certificate of HOST is signed by another key of that name: the CA was renewed with a new key',
   },
   {
     when: /x509: certificate signed by unknown authority/,
     code: 'unknown-authority',
     message:
-      'no trusted CA verifies the certificate of HOST: the CA is missing or another one, or the server does not send its intermediate',
+      'no trusted CA verifies the certificate of HOST: its CA is missing or is a different one, or the server does not send its intermediate',
   },
   {
     when: /x509: certificate is valid for (.*), not (\S+)/,
@@ -313,16 +313,4 @@ const RULES: readonly Rule[] = [
 
 function isCertificateRule(rule: Rule): boolean {
   return CERTIFICATE_RULES.includes(rule)
-}
-
-/**
- * containerd skips verification for loopback registries (1.7 and 2.x) or speaks plain HTTP to them (1.6), so a pull
- * from one
- * proves nothing about trust.
- */
-export function isLoopbackReference(host: string): boolean {
-  const name = host.startsWith('[') ? host.replace(/^\[(.*)\](?::\d+)?$/, '$1') : host.replace(/:\d+$/, '')
-  if (name === 'localhost') return true
-  if (/^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(name)) return true
-  return /^(?:0{0,4}:){1,7}0{0,3}1$/.test(name)
 }

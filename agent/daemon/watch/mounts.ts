@@ -1,4 +1,4 @@
-// What a mount table tells of a path that the agent reads. Pure.
+// What a mount table says about a path that the agent reads. Pure.
 import type { MountPoint } from '../../model/ports.ts'
 import type { DriftStatus } from '../../model/status.ts'
 
@@ -13,7 +13,7 @@ export function staleSources(sources: readonly string[], mounts: readonly MountP
     const mount = mountOf(path, mounts)
     if (mount === undefined || (mount.path !== path && !mount.isSourceDeleted)) return []
     const reason = mount.isSourceDeleted
-      ? `${mount.path} shows what was deleted or replaced since it was mounted: restart the Pod`
+      ? `${mount.path} shows an old copy that was deleted or replaced since it was mounted: restart the Pod`
       : 'it is mounted as a single file (subPath), which is never updated: mount its folder instead'
     return [{ target: 'source', path, kind: 'source-stale', reason }]
   })

@@ -9,7 +9,7 @@ import type { DriftStatus } from '../../model/status.ts'
 import { servedCertificate, targetOf } from '../../probe/handshake.ts'
 
 const LOOK_MS = 5_000
-/** Each holds a connection and what came over it; nobody waits for these looks. */
+/** Each holds a connection and what came over it; nothing waits for these looks. */
 const MOST_LOOKS_AT_ONCE = 8
 /** Handshakes are cheap, and a certificate is renewed weeks before its end. */
 const EVERY_MS = 600_000
@@ -104,6 +104,6 @@ export function servedWatch({
 
 function asDrift(host: string, { at, before, now }: Change): DriftStatus {
   const [from, to] = [before, now].map(({ issuer, chain }) => `${chain[0]} by ${issuer}`)
-  const reason = `it serves another chain since ${new Date(at).toISOString()}: ${to}, before: ${from}; no proof has succeeded with it: run \`registry-trust probe ${host}\``
+  const reason = `it has served another chain since ${new Date(at).toISOString()}: ${to}, before: ${from}; no proof has succeeded with it yet: run \`registry-trust probe ${host}\``
   return { target: 'registry', path: host, kind: 'chain-changed', reason }
 }

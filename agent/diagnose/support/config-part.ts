@@ -1,5 +1,5 @@
 // The part of a support bundle that is read from the --config paths: which files lie there, and the values of those
-// that are configuration. CA files are told by their certificates; of any other file only that it is there.
+// that are configuration. CA files are shown by their certificates; of any other file only that it exists.
 import { posix } from 'node:path'
 import { asAgentError } from '../../model/errors.ts'
 import type { InputFile, InputFiles } from '../../model/ports.ts'

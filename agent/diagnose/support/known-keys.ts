@@ -1,4 +1,4 @@
-// A file of the --config paths is shown only as far as the agent knows its keys: nobody can tell what a value under
+// A file of the --config paths is shown only as far as the agent knows its keys: it is not known what a value under
 // another key is, and a Secret's manifest or a docker login may have got among them. Pure.
 import { shapeProblems } from '../../config/foreign/foreign-shape.ts'
 import { TRUST_SCHEMA } from '../../config/schema/schema.ts'

@@ -1,5 +1,5 @@
 // The part of a support bundle that is read from the node: config.toml, host directories, unit, mounts, the agent's own
-// memory. Reads only; what cannot be read is told in its place.
+// memory. Reads only; what cannot be read is named in its place.
 import { readContainerdConfig } from '../../containerd/config/read.ts'
 import { asAgentError } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'

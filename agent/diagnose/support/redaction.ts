@@ -1,5 +1,5 @@
 // What leaves the node in a support bundle holds no secrets. The rule: a file is never copied; it is parsed, and what
-// stands below a name of a secret is taken out. What cannot be parsed is left out, since nobody knows what is in it.
+// stands below a name of a secret is taken out. What cannot be parsed is left out, since its content is not known.
 // This room: what a support bundle says, part by part, without secrets.
 // Begin here; then config-part.ts and node-part.ts (of a node), fleet-part.ts (of the cluster).
 // May touch: the files of the node through the port; what is read is given, never kept.

@@ -1,4 +1,4 @@
-/** So many a second. At the start one second's worth may be spent at once; what is not spent is kept for so long. */
+/** A number per second. At the start one second's worth may be spent; what is not spent is kept for `keptSeconds`. */
 export class TokenBucket {
   readonly #keptSeconds: number
   #tokens = 0

@@ -5,7 +5,7 @@ import type { FleetPicture } from '../state/picture.ts'
 import { FLEET_STATES } from '../state/verdict.ts'
 import { generationsOf, registriesOf } from './report.ts'
 
-export const PHASES = ['pending', 'granted', 'done', 'failed'] as const
+const PHASES = ['pending', 'granted', 'done', 'failed'] as const
 
 export type FleetMetrics = {
   readonly contentType: string
@@ -36,7 +36,7 @@ export function createFleetMetrics(
     'phase',
   ])
   const halted = gauge('registry_trust_fleet_halted', '1: restarts failed, and no more are granted.')
-  const outstanding = gauge('registry_trust_fleet_grants_outstanding', 'Grants that are not over.')
+  const outstanding = gauge('registry_trust_fleet_grants_outstanding', 'Grants that have not ended.')
   const leading = gauge('registry_trust_fleet_leading', '1: this component holds the Lease.')
   const configValid = gauge(
     'registry_trust_fleet_config_valid',
@@ -45,7 +45,7 @@ export function createFleetMetrics(
   gauge('registry_trust_fleet_info', 'Version of the component.', ['version']).set({ version }, 1)
   const propagation = new Histogram({
     name: 'registry_trust_fleet_propagation_seconds',
-    help: 'From when a change was seen until a node proved it.',
+    help: 'Time from when a change was seen until a node proved it.',
     buckets: [0.5, 1, 2, 5, 10, 30, 60, 120, 180, 300, 600],
     registers,
   })
@@ -53,7 +53,7 @@ export function createFleetMetrics(
     touches: counter('registry_trust_fleet_touches_total', 'Patches of the annotation of Pods.'),
     writes: counter('registry_trust_fleet_announcements_total', 'Writes of conditions, Events and taints.'),
     requests: counter('registry_trust_fleet_polls_total', 'Requests to agents.'),
-    failures: counter('registry_trust_fleet_poll_failures_total', 'Requests to agents without a sound answer.'),
+    failures: counter('registry_trust_fleet_poll_failures_total', 'Requests to agents without a valid answer.'),
     pulls: counter('registry_trust_fleet_pulls_total', 'Images that nodes pulled for waiting Pods.'),
     refusals: counter(
       'registry_trust_fleet_pulls_refused_total',

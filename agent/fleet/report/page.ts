@@ -5,11 +5,11 @@ import { type Html, html, renderHtml } from '../../http/page/html.ts'
 import { PAGE_SCRIPT, REFRESH_SECONDS } from '../../http/page/script.ts'
 import { PAGE_STYLE } from '../../http/page/style.ts'
 import { nothing, row, table } from '../../http/page/table.ts'
-import { type FleetState, TONES, type Tone } from '../state/verdict.ts'
+import { MARKS, type Tone } from '../../model/verdict.ts'
+import { type FleetState, TONES } from '../state/verdict.ts'
 import type { FleetReport, NodeReport } from './report.ts'
 import { fleetVerdict, whyOf } from './report-words.ts'
 
-const MARKS: { readonly [tone in Tone]: string } = { ok: '✓', warn: '!', bad: '✗' }
 const SCRIPT = PAGE_SCRIPT.replace('The agent has', 'The fleet component has')
 
 export function fleetPagePolicy(): string {
@@ -51,7 +51,7 @@ ${section('states', 'States', states(report))}
 ${section('nodes', 'Nodes, worst first', nodes(report))}
 </main>
 <footer>
-<p class="controls">This page renews itself every ${REFRESH_SECONDS} seconds.</p>
+<p class="controls">This page refreshes every ${REFRESH_SECONDS} seconds.</p>
 <p>registry-trust ${version} · <a href="fleet">fleet as JSON</a> · <a href="metrics">metrics</a> · <a href="openapi.json">API</a></p>
 </footer>
 <p class="unanswered" id="unanswered" role="alert"></p>
@@ -133,7 +133,7 @@ function nodes({ nodes: listed, matching }: FleetReport): Html {
   if (listed.length === 0) return nothing('No agent was found.')
   const more =
     matching > listed.length ? nothing(`${matching - listed.length} more: fleet?offset=${listed.length}`) : null
-  return html`${table(['Node', 'State', 'Why', 'Look there'], listed.map(nodeRow), 'nodes-title')}${more}`
+  return html`${table(['Node', 'State', 'Why', 'Where to look'], listed.map(nodeRow), 'nodes-title')}${more}`
 }
 
 function nodeRow(node: NodeReport): Html {
@@ -143,7 +143,7 @@ function nodeRow(node: NodeReport): Html {
       { label: 'Node', content: html`${node.node}<span class="line small quiet">${node.zone}</span>`, kind: 'host' },
       { label: 'State', content: html`<span class="pill tone-${tone}">${node.state}</span>` },
       { label: 'Why', content: whyOf(node) },
-      { label: 'Look there', content: html`<code>kubectl -n registry-trust logs ${node.pod} -c agent</code>` },
+      { label: 'Where to look', content: html`<code>kubectl -n registry-trust logs ${node.pod} -c agent</code>` },
     ],
     tone,
   )

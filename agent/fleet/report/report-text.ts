@@ -19,7 +19,7 @@ export function readFleetReport(value: unknown): FleetReport | undefined {
   return isSound ? (value as FleetReport) : undefined
 }
 
-/** One report of the pages of many; a node that moved from one page to the next meanwhile is told once. */
+/** One report of the pages of many; a node that moved from one page to the next meanwhile is listed once. */
 export function joinPages(first: FleetReport, others: readonly FleetReport[]): FleetReport {
   const nodes = new Map<string, NodeReport>()
   for (const page of [first, ...others]) for (const one of page.nodes) nodes.set(one.node, one)

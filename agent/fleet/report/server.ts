@@ -46,7 +46,7 @@ export function createFleetServer(options: FleetServerOptions): FleetServer {
   app.setNotFoundHandler(() => {
     throw new AgentError(
       'NOT_FOUND',
-      'there is nothing here (there are: /, /fleet, /metrics, /livez, /readyz, /openapi.json)',
+      'there is nothing at this path (the paths are: /, /fleet, /metrics, /livez, /readyz, /openapi.json)',
     )
   })
   app.addHook('onRequest', async (_request, reply) => {

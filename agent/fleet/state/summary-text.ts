@@ -1,4 +1,4 @@
-// What an agent answers, checked: a node that somebody else rules must not be able to harm the component that reads it.
+// What an agent answers, checked: a compromised node must not be able to harm the component that reads it.
 import { GRANT_PHASES, type GrantReport } from '../../model/fleet.ts'
 import { NODE_STATES } from '../../model/status.ts'
 import type { NodeSummary } from '../../model/summary.ts'

@@ -1,6 +1,7 @@
 // What is said of one node: its state in the fleet, the condition on its Node object, and how bad it is. Pure.
 import type { SeenCondition } from '../../model/fleet-cluster.ts'
 import type { NodeSummary } from '../../model/summary.ts'
+import type { Tone } from '../../model/verdict.ts'
 
 /** Worst first. */
 export const FLEET_STATES = [
@@ -20,9 +21,7 @@ export const FLEET_STATES = [
 ] as const
 export type FleetState = (typeof FLEET_STATES)[number]
 
-export type Tone = 'ok' | 'warn' | 'bad'
-
-/** ok: as wanted; warn: not yet; bad: somebody has to look. */
+/** ok: as desired; warn: not yet; bad: a person has to look. */
 export const TONES: { readonly [state in FleetState]: Tone } = {
   'rollback-failed': 'bad',
   'rolled-back': 'bad',
@@ -73,7 +72,7 @@ export function fleetState({ summary, isUnreachable, isCurrent, isGranted, isOve
   return state === 'drifted' ? 'drifted' : 'trusted'
 }
 
-export function untrustedCount({ untrusted, untrustedMore }: NodeSummary): number {
+function untrustedCount({ untrusted, untrustedMore }: NodeSummary): number {
   return untrusted.length + untrustedMore
 }
 
@@ -97,7 +96,7 @@ export function conditionOf(facts: NodeFacts): SeenCondition | undefined {
     const more = untrustedCount(summary) - 1
     const others = more === 0 ? '' : `, and ${more} more`
     const how = `kubectl -n registry-trust exec POD -- registry-trust explain ${worst.host}/IMAGE`
-    const message = `${worst.host} is not trusted: ${worst.code}${others} (${at}). ${how} tells why.`
+    const message = `${worst.host} is not trusted: ${worst.code}${others} (${at}). ${how} shows why.`
     return { status: 'False', reason: camel(worst.code), message }
   }
   const registries =

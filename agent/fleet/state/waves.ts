@@ -4,7 +4,7 @@ import type { CanaryChoice, Share } from '../../model/fleet.ts'
 import type { FleetNode, LeaderMemory, RolloutInput, RolloutRecord } from './record.ts'
 
 /** What is older says nothing about now: the poller asks waiting nodes more often than this. */
-export const FRESH_MS = 60_000
+const FRESH_MS = 60_000
 /** The record of a grant takes some 60 bytes in the Lease, whose annotations may have 256 KiB. */
 const MOST_AT_A_TIME = 2_000
 
@@ -47,8 +47,8 @@ export function nextToGrant(wave: Wave): NextToGrant {
 type Candidate = FleetNode & { readonly report: NonNullable<FleetNode['report']> }
 
 /**
- * Nodes of a canary that are watched for `soak`: whoever is made worse in that time, or is taken back by hand, holds the
- * others back only if it is asked in time.
+ * Nodes of a canary that are watched for `soak`: a node that gets worse in that time, or is rolled back by hand, holds
+ * the others back only if it is asked in time.
  */
 export function soaking({ nodes, settings, memory, nowMs }: Omit<Wave, 'config' | 'record'>): ReadonlySet<string> {
   const isWatched = (generation: string) => {
@@ -70,7 +70,7 @@ function candidatesOf({ nodes, record, config, nowMs }: Wave): readonly Candidat
   })
 }
 
-export function isAvailable({ isReady, isCordoned }: FleetNode): boolean {
+function isAvailable({ isReady, isCordoned }: FleetNode): boolean {
   return isReady && !isCordoned
 }
 
@@ -87,7 +87,7 @@ export function maxUnavailable({ nodes, settings }: Pick<Wave, 'nodes' | 'settin
 }
 
 /** Part of a node is one node, as in a DaemonSet's rolling update. */
-export function numberOf(share: Share, total: number): number {
+function numberOf(share: Share, total: number): number {
   return share.kind === 'count' ? share.count : Math.ceil((total * share.percent) / 100)
 }
 

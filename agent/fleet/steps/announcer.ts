@@ -27,7 +27,7 @@ export type Announcer = {
 
 /** Names of nodes that are gone are not kept for ever. */
 const FORGET_ABOVE = 1_000
-/** An Event that the API server has no time for is told again so often. */
+/** An Event that the API server has no time for is sent again this many times. */
 const MOST_TRIES = 8
 
 export function createAnnouncer(

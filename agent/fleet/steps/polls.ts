@@ -5,11 +5,11 @@ import type { FleetState, NodeFacts } from '../state/verdict.ts'
 
 export const FAST_MS = 1_000
 /**
- * Waits for its turn to restart: it has nothing new to tell, but what it told last must not be old when its turn comes.
+ * Waits for its turn to restart: it has nothing new to report, but its last report must not be old when its turn comes.
  */
 export const WAITING_MS = 15_000
 export const SLOW_MS = 60_000
-/** Asked for so long without an answer: unreachable. */
+/** Asked for this long without an answer: unreachable. */
 export const UNREACHABLE_MS = 120_000
 /** An agent that does not answer is asked less and less often. */
 const LONGEST_RETRY_MS = 30_000

@@ -10,7 +10,7 @@ import type { NodeSummary } from '../../model/summary.ts'
 import type { FleetNode, LeaderMemory, OpenGrant, RolloutInput, RolloutRecord } from '../state/record.ts'
 import { nextToGrant } from '../state/waves.ts'
 
-/** A node that was granted a restart and has not told its end after this long did not come back. */
+/** A node that was granted a restart and has not reported its end after this long did not come back. */
 export const COME_BACK_MS = 300_000
 
 export type RolloutStep = {
@@ -18,7 +18,7 @@ export type RolloutStep = {
   readonly memory: LeaderMemory
   /** Why nothing is granted until a person or a new generation comes. */
   readonly halted: string | undefined
-  /** Nodes whose failure is told for the first time. */
+  /** Nodes whose failure is reported for the first time. */
   readonly newFailures: readonly string[]
 }
 
@@ -76,7 +76,7 @@ function settleGrants(
     if (report?.phase === 'done' && isBack(node)) continue
     seen.set(grant.id, seenMs)
     if (isLate && grant.isOverdue !== true) failed[name] = grant.generation
-    // The grant went with the Pod that carried it, and the node is well: nobody is left who could use it or end it.
+    // The grant went with the Pod that carried it, and the node is well: nothing is left that could use it or end it.
     if (isLate && node?.isReady === true && !node.hasAgent) continue
     grants[name] = isLate ? { ...grant, isOverdue: true } : grant
   }

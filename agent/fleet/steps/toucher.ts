@@ -9,12 +9,12 @@ import { type TouchInput, touchesDue } from './touches.ts'
 
 /** A touch that the watch has not shown yet is not made again. */
 const SETTLE_MS = 10_000
-/** A Pod that the server refuses is tried again after so long, twice as long after each refusal. */
+/** A Pod that the server refuses is tried again after this time, twice as long after each refusal. */
 const FIRST_RETRY_MS = 1_000
 const LONGEST_RETRY_MS = 60_000
 
 export type Toucher = {
-  /** Returns at once; `perSecond` at most are told. */
+  /** Returns at once; at most `perSecond` Pods are touched. */
   touch(input: Omit<TouchInput, 'limit' | 'pods'>, pods: ReadonlyMap<string, SeenPod>, perSecond: number): void
   /** Milliseconds of the monotonic clock; undefined where it was not told by this component. */
   toldAtMs(pod: string): number | undefined
@@ -68,7 +68,7 @@ export function createToucher({ api, now, log }: ToucherOptions): Toucher {
         return last === undefined || last.note === note || nowMs > last.quietUntilMs
       })
       const due = touchesDue({ ...input, pods: free, limit })
-      // What nobody needed in time is not saved up.
+      // An allowance that was not used in time is not saved up.
       bucket.spend(Math.max(due.length, limit - perSecond))
       for (const { pod, note } of due) void tell(pod, note)
     },

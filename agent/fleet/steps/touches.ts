@@ -7,7 +7,7 @@ import type { FleetNote, NodeLabels } from '../../model/fleet.ts'
 import type { SeenPod } from '../../model/fleet-cluster.ts'
 import type { RolloutRecord } from '../state/record.ts'
 
-export const GRANT_TTL_SECONDS = 120
+const GRANT_TTL_SECONDS = 120
 
 export type Touch = { readonly pod: SeenPod; readonly note: string; readonly isGrant: boolean }
 
@@ -52,7 +52,8 @@ export function touchesDue({
   }
   return (
     due
-      // Who waits longest before it takes the change up is told last, so that proofs come evenly over the whole time.
+      // The node that waits longest before it takes the change up is told last, so that proofs come evenly over the
+      // whole time.
       .toSorted((left, right) => left.rank - right.rank || left.delayMs - right.delayMs)
       .slice(0, limit)
       .map(({ pod, wanted }) => ({ pod, note: renderNote(wanted), isGrant: wanted.grant !== undefined }))
@@ -86,7 +87,7 @@ function noteFor({ node }: SeenPod, nodes: number, config: string, { grants }: R
   return { config, nodes, grant: { id: open.id, generation: open.generation, ttlSeconds: GRANT_TTL_SECONDS } }
 }
 
-/** How many nodes there are is told along with something else, never for its own sake. */
+/** The number of nodes is sent along with something else, never for its own sake. */
 function isSame(left: FleetNote, right: FleetNote): boolean {
   return (
     left.config === right.config &&

@@ -1,4 +1,4 @@
-// Helps Pods on that wait in ImagePullBackOff, where `fleet.wakePods` is on: watches them only then, keeps count of what
+// Helps Pods that wait in ImagePullBackOff, where `fleet.wakePods` is on: watches them only then, keeps count of what
 // nodes were told to pull, and touches a Pod once its image is on its node.
 import { asAgentError } from '../../model/errors.ts'
 import type { FleetApi, WaitingPod, WaitingView } from '../../model/fleet-cluster.ts'
@@ -24,7 +24,7 @@ export type WakingTurn = {
 export type Waker = {
   /** What each node is told to pull now. */
   turn(now: WakingTurn): ReadonlyMap<string, readonly string[]>
-  /** Why waiting Pods are not seen; undefined: they are, or nobody wants it. */
+  /** Why waiting Pods are not seen; undefined: they are, or `fleet.wakePods` is off. */
   problem(nowMs: number): string | undefined
   readonly counts: {
     readonly pulls: number

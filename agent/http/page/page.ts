@@ -1,7 +1,7 @@
 // The page for people at `/`: one self-contained document rendered from the status; it is whole without its script.
 // Nothing is loaded from elsewhere, and every link is relative, so that it works behind a proxy with a path of its own.
 // This room: the page of one node: HTML made on the server, one style sheet, one small script.
-// Begin here; then sections.ts (what is told), html.ts (how text becomes safe).
+// Begin here; then sections.ts (what is shown), html.ts (how text becomes safe).
 // May touch: nothing; every value goes through `html`, which escapes it.
 import { createHash, randomUUID } from 'node:crypto'
 import type { Problem } from '../../model/errors.ts'
@@ -154,8 +154,8 @@ function problemList(found: readonly Problem[], id: string, title: string, tone:
 
 function footer({ version }: NodeStatus, refreshes: boolean): Html {
   const control = refreshes
-    ? html`This page renews itself every ${REFRESH_SECONDS} seconds. <a href="?refresh=off">Stop that</a>`
-    : html`This page stays as it is. <a href="./">Renew it by itself again</a>`
+    ? html`This page refreshes every ${REFRESH_SECONDS} seconds. <a href="?refresh=off">Stop refreshing</a>`
+    : html`This page does not refresh. <a href="./">Refresh automatically</a>`
   return html`<footer>
 <p class="controls">${control}</p>
 <p>registry-trust ${version} · <a href="status">status as JSON</a> · <a href="metrics">metrics</a> · <a href="openapi.json">API</a></p>

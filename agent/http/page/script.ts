@@ -37,7 +37,7 @@ async function refresh() {
     unanswered.textContent = ''
   } catch {
     since ||= new Date().toLocaleTimeString()
-    unanswered.textContent = 'The agent has not answered since ' + since + '. What you see is older.'
+    unanswered.textContent = 'The agent has not answered since ' + since + '. What you see is an older state.'
   }
 }
 setInterval(refresh, ${REFRESH_SECONDS * 1000})

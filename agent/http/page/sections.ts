@@ -78,7 +78,7 @@ const RESULT_TONE: { readonly [result in TransactionRecord['result']]: Tone } = 
 }
 
 export function transactionsSection(all: readonly TransactionRecord[], now: number): Html {
-  if (all.length === 0) return nothing('Nothing was changed on this node yet.')
+  if (all.length === 0) return nothing('Nothing has been changed on this node yet.')
   const items = all
     .slice(-SHOWN_TRANSACTIONS)
     .reverse()

@@ -6,7 +6,7 @@ const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
-/** `3 min ago`, `in 12 days`; the text as given where it is no time. */
+/** `3 min ago`, `in 12 days`; the text as given where it is not a time. */
 export function relativeTime(at: string, now: number): string {
   const time = Date.parse(at)
   if (Number.isNaN(time)) return at

@@ -1,5 +1,5 @@
-// Whether containerd still answers (port RuntimePulse). Its end is told by its connection, at no cost. A containerd
-// that hangs keeps the connection, so the smallest call of CRI goes over it all the time, as bytes that are made once.
+// Whether containerd still answers (port RuntimePulse). Its end shows in its connection, at no cost. A containerd that
+// hangs keeps the connection, so the smallest call of CRI goes over it all the time, as bytes that are made once.
 import { connect, type Socket } from 'node:net'
 import type { RuntimePulse } from '../../model/ports.ts'
 import { encodeFrame, encodeHeaders, FLAG, FRAME, type Frame, frameReader, PREFACE, STREAM_AT } from './http2-frames.ts'
@@ -9,9 +9,9 @@ import { RUNTIME_PACKAGE } from './messages.ts'
 const EVERY_MS = 900
 
 /**
- * A ping is answered after so many questions. The gRPC library of containerd sends one with each answer as long as the
- * last one was answered (it measures the bandwidth), and each wakes this process once more. Who pings to know whether
- * the peer is alive sees that by the questions.
+ * A ping is answered after this many questions. The gRPC library of containerd sends one with each answer as long as
+ * the last one was answered (it measures the bandwidth), and each wakes this process once more. Who pings to know
+ * whether the peer is alive sees that by the questions.
  */
 const QUESTIONS_PER_PING = 10
 /** Of pings that wait for their answer. */

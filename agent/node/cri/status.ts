@@ -79,7 +79,7 @@ function jsonObject(text: string | undefined): JsonObject {
   try {
     return asObject(JSON.parse(text)) ?? {}
   } catch {
-    // An unknown form of a later version: the same as not told.
+    // An unknown form of a later version: treated as absent.
     return {}
   }
 }

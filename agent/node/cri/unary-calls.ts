@@ -125,7 +125,7 @@ function answer(connection: Connection, metadata: object, { path, message, optio
   const timer = setTimeout(late, timeoutMs)
   const abort = () => giveUp(signal?.reason)
   signal?.addEventListener('abort', abort, { once: true })
-  // A connection without a call holds up no process that has come to its end.
+  // A connection without a call must not keep a finished process alive.
   if (connection.calls++ === 0) session.ref()
   stream.once('close', () => {
     clearTimeout(timer)

@@ -34,7 +34,7 @@ export function unaryServer(options: UnaryServerOptions): UnaryServer {
   const listener = createServer({ settings: { maxConcurrentStreams: options.mostStreams, enablePush: false } })
   listener.on('session', (session) => {
     sessions.add(session)
-    // A peer that breaks its connection, or HTTP/2, harms nobody but itself.
+    // A peer that breaks its connection, or HTTP/2, harms only itself.
     session.on('error', () => undefined)
     session.on('close', () => sessions.delete(session))
   })

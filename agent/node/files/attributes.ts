@@ -38,7 +38,7 @@ export function attributeCopier({
 }): AttributeCopier {
   return async (original, staged) => {
     const command = copyCommand(root, own)
-    if (command === undefined) return 'there is no cp, neither here nor on the node'
+    if (command === undefined) return 'there is no cp here or on the node'
     let from: FileHandle | undefined
     try {
       from = await open(original, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)

@@ -111,7 +111,9 @@ export async function put(
   }
 }
 
-/** Access list, extended attributes and label of the file that is replaced stay; `orTell` is told where they did not. */
+/**
+ * Access list, extended attributes and label of the file that is replaced stay; `orTell` is called where they did not.
+ */
 export type KeptAttributes = { readonly copy: AttributeCopier; readonly orTell: (reason: string) => void }
 
 async function putFile(

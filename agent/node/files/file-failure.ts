@@ -11,7 +11,7 @@ const CODES: { readonly [errno: string]: ErrorCode } = {
 }
 
 const HINTS: { readonly [errno: string]: string } = {
-  EPERM: 'is the immutable attribute set, or is the folder sticky and foreign?',
+  EPERM: 'is the immutable attribute set, or is the folder sticky and owned by another user?',
   EXDEV: 'another mount begins below the folder',
   EBUSY: 'the path itself is a mount point: mount its folder instead',
   ENOENT: 'a parent folder is missing, or the mounted folder was replaced on the node',

@@ -2,7 +2,8 @@
 // link is resolved below the root or not at all; what cannot be read is a value with its reason; changes follow each
 // other.
 // This room: files of the node: the port NodeFiles. Each write is atomic, durable and below the folder of its target.
-// Begin here; then file-changes.ts (how one path changes), rooted-folder.ts (why no link leads out).
+// Begin here; then file-changes.ts and staging.ts (how one path changes), rooted-folder.ts (why no link leads out),
+// remembered-files.ts (what is not read twice), input-files.ts (the agent's own files: the port InputFiles).
 // May touch: the node below --root, in the folders that a change names.
 import { accessSync, constants, lstatSync, readdirSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'

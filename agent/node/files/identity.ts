@@ -1,5 +1,5 @@
 // What a file or folder is known again by without being read: device, inode, size, mode, owner, and the times of the last
-// change of content and of attributes. Whoever puts the first of these times back cannot put back the second.
+// change of content and of attributes. A program can set the first of these times back, but not the second.
 import { lstatSync, type Stats, statSync } from 'node:fs'
 
 /** Within one tick of the kernel's clock a second change leaves no trace: what is as new as this is read again. */
@@ -12,8 +12,8 @@ export const NOTHING = 'nothing'
 export const FIELDS = 8
 
 /**
- * Undefined where it was changed after `until`, milliseconds since the epoch, or cannot be told. `follow`: of what a
- * link leads to.
+ * Undefined where it was changed after `until`, milliseconds since the epoch, or is not known. `follow`: of what a link
+ * leads to.
  */
 export function identityOf(
   path: string,

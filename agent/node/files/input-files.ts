@@ -16,7 +16,7 @@ const OUTSIDE: InputFile = { kind: 'unreadable', reason: 'it is a link that lead
 const GREW: InputFile = { kind: 'unreadable', reason: 'it grew while it was read' }
 const LINE_FEED = 0x0a
 const LOOK_AGAIN_MS = 20
-/** Many files have no line feed at their end, and each change of one waits so long. */
+/** Many files have no line feed at their end, and each change of one waits this long. */
 const FRESH_MS = 300
 /** Somebody who writes for longer is met again at the next look. */
 const PATIENCE_MS = 1_000

@@ -11,7 +11,7 @@ export const outputFile: OutputFile = async (path, bytes) => {
     const reason = errnoOf(cause) === 'EEXIST' ? 'it exists already' : String((cause as Error).message)
     throw new AgentError(
       'WRITE_FAILED',
-      `${path} cannot be written: ${reason}; give another path by --output`,
+      `${path} cannot be written: ${reason}; give another path with --output`,
       { path },
       { cause },
     )

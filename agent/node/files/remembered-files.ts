@@ -53,7 +53,7 @@ export function rememberedFiles(
     let at = path
     for (let links = 0; links < MAX_LINKS; links += 1) {
       const { answer: state, marks: more } = await read(at)
-      // Of what is not remembered nobody knows whether a link is on the way to it.
+      // Of a path that is not remembered it is not known whether a link is on the way to it.
       if (more === undefined) break
       marks.push(...more)
       if (state.kind !== 'link') return { answer: state, marks }

@@ -58,7 +58,8 @@ export function temporaryName(): string {
 
 /**
  * Writes a complete file with its final owner and mode and waits until the disk has it. The mode is set last: it is
- * part of an access list that was taken over.
+ * part of an access list that was taken over. Throws AgentError FILE_FOREIGN_OWNER where the agent may not give the file
+ * away, else the errno errors of the calls.
  */
 export async function stageFile(
   folder: Folder,
@@ -95,10 +96,7 @@ export function stageFolder(folder: Folder, name: string): Folder {
   return folder.child(name)
 }
 
-/**
- * The moment of truth: after the rename both folders are synced, so that neither a torn nor a doubled name survives a
- * crash.
- */
+/** After the rename both folders are synced, so that neither a torn nor a doubled name survives a crash. */
 export async function moveInto(staging: Folder, temporary: string, parent: Folder, name: string): Promise<void> {
   renameSync(staging.entry(temporary), parent.entry(name))
   await Promise.all([parent.sync(), staging.sync()])

@@ -9,7 +9,7 @@ export type Mark = { readonly at: string; readonly identity: string }
 /** `marks` undefined: the answer is not known again by anything. */
 export type Answered<T> = { readonly answer: T; readonly marks: readonly Mark[] | undefined }
 
-/** Between two questions whether somebody else waits for his turn. */
+/** After this many questions other work gets its turn. */
 const AT_A_TIME = 32
 
 /** A way to ask for what lies at a path. `how`: what it is asked with beside the path. */

@@ -137,7 +137,7 @@ async function holdersOf(
   const at = performance.now()
   const holders: number[] = []
   for (const pid of allPids()) {
-    // A busy node has thousands of descriptors: let the rest of the agent breathe.
+    // A busy node has thousands of descriptors: let the rest of the agent run.
     await setImmediate()
     if (isHolder(pid)) holders.push(pid)
   }

@@ -21,7 +21,7 @@ import { reasonOf } from '../files/file-failure.ts'
 import { mounts } from '../files/mounts.ts'
 import { shortRun } from '../processes/short-run.ts'
 
-/** Nobody else's: what bears it is removed when it is old. */
+/** Only the agent uses this prefix: folders with it are removed when they are old. */
 const PREFIX = 'registry-trust-'
 const OUR_NAME = /^registry-trust-\w{6}$/
 /** containerd makes a second socket beside `c.sock`, with this name. */

@@ -72,7 +72,7 @@ function lockFile(Database: typeof DatabaseSync, path: string): DatabaseSync | u
     database.close()
   } catch (error) {
     database.close()
-    // Whoever held a lock on it would have been found before its content was looked at.
+    // A holder of its lock would have been found before its content was looked at.
     if (!isCode(error, SQLITE_NOTADB)) throw error
     setAside(path)
   }
@@ -128,7 +128,7 @@ function removeIfAny(remove: () => void): void {
   try {
     remove()
   } catch {
-    // What stays behind is empty and harms nobody.
+    // What stays behind is empty and does no harm.
   }
 }
 
@@ -145,19 +145,21 @@ function requireNoLink(path: string): void {
   if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return
   throw new AgentError(
     'FILE_OUTSIDE_TARGET',
-    `${path} is a symbolic link: the agent keeps its state in a real folder alone`,
+    `${path} is a symbolic link: the agent keeps its state only in a real folder`,
     { path },
   )
 }
 
-/** Whoever can write there decides what the agent takes for its own, and so what it removes and what it puts back. */
+/**
+ * Anyone who can write there decides what the agent takes for its own, and so what it removes and what it puts back.
+ */
 function requirePrivate(path: string): void {
   const { uid, gid, mode } = lstatSync(path)
   const isOurs = uid === 0 || uid === process.geteuid?.()
   const isOpen = (mode & 0o002) !== 0 || ((mode & 0o020) !== 0 && gid !== 0 && gid !== process.getegid?.())
   if (isOurs && !isOpen) return
   const what = isOurs ? `can be written by others (mode ${(mode & 0o7777).toString(8)})` : `belongs to user ${uid}`
-  const text = `${path} ${what}: the state of the agent cannot be relied on; look at it, then chown root and chmod 700`
+  const text = `${path} ${what}: the state of the agent cannot be relied on; check it, then chown root and chmod 700`
   throw new AgentError('STATE_UNREADABLE', text, { path })
 }
 

@@ -36,7 +36,7 @@ export function isRestartRecord(value: unknown): value is RestartRecord {
 
 /**
  * False: no driver has written this under this number at this moment. Within one boot nothing has happened in the
- * future, and a lease that never ends would leave the restart to nobody.
+ * future, and with a lease that never ends no driver would take the restart over.
  */
 export function isPossibleRecord(
   record: RestartRecord,

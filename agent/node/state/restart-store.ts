@@ -84,7 +84,7 @@ export function restartStore(options: {
     if (state.kind !== 'file') return []
     return linesOf(state.bytes).flatMap(parseEntry)
   }
-  /** The newest stay whatever the clock says: one that was put forward by mistake makes nobody forget. */
+  /** The newest stay whatever the clock says: a clock that was set forward by mistake must not remove them. */
   const lately = (entries: readonly RestartEntry[]) =>
     entries.filter((entry, index) => {
       const ageMs = entry.bootId === bootId ? clock.monotonic() - entry.uptimeMs : clock.now() - Date.parse(entry.at)
@@ -256,12 +256,12 @@ function remove(open: Folder, name: string): void {
   }
 }
 
-/** For what is in nobody's way: `sweep` removes it later. */
+/** For what does no harm where it is: `sweep` removes it later. */
 function removeIfPossible(open: Folder, name: string): void {
   try {
     remove(open, name)
   } catch {
-    // As said.
+    // It does no harm, and `sweep` removes it later.
   }
 }
 
@@ -278,7 +278,7 @@ function whatIsWrongWithRecord(state: FileState, record: RestartRecord | undefin
   if (state.kind !== 'file') return whatItIs(state)
   return record === undefined
     ? 'it is not a restart record of this version'
-    : 'its number or its times are impossible, so that no driver has written it'
+    : 'its number or its times are impossible, so no driver has written it'
 }
 
 function whatItIs(state: FileState): string {

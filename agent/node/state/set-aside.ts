@@ -1,4 +1,5 @@
-// The name of what is set aside in the state folder: one shape, by which it is found again and told until it is removed.
+// The name of what is set aside in the state folder: one shape, by which it is found again and reported until it is
+// removed.
 const SET_ASIDE = /\.damaged-\d{8}T\d{9}Z$/
 
 /** NAME.damaged-TIME; `now` in milliseconds since 1970. */

@@ -1,8 +1,8 @@
 // What the agent remembers on the node (port StateStore): state.json, backup/, journal/ and audit.jsonl below the state
 // folder. The rules: readable by root only; every write is atomic and durable; what cannot be understood is an error,
 // never an empty state.
-// This room: what the agent remembers on the node: ownership, backups, the journal, and the lock.
-// Begin here; then state-format.ts (what is accepted when it is read), lock.ts.
+// This room: what the agent remembers on the node: ownership, backups, the journal, restarts, and the lock.
+// Begin here; then state-format.ts (what is accepted when it is read), restart-store.ts (a restart under way), lock.ts.
 // May touch: the state folder alone.
 import { createHash } from 'node:crypto'
 import { constants, type FileHandle, open, rename } from 'node:fs/promises'
@@ -77,7 +77,7 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       await moveAside(files, path, folder)
     }
   }
-  // Where one of the folders is none, what lies in the others is told all the same.
+  // Where one of the folders is not a folder, what lies in the others is still listed.
   const damagedIn = async (where: string) =>
     (await files.list(where).catch(() => [])).filter(isSetAside).map((name) => `${where}/${name}`)
 
@@ -139,7 +139,7 @@ export function stateStore({ files, folder }: { readonly files: NodeFiles; reado
       // nothing.
       await files.put(statePath, { kind: 'absent' }, { folder })
       for (const name of await files.list(folder)) {
-        // The lock is held by whoever calls this, and removed when it is released.
+        // The lock is held by the caller, and removed when it is released.
         if (name === 'lock') continue
         const path = `${folder}/${name}`
         if ((await files.read(path)).kind === 'folder') await files.removeFolder(path, { folder })

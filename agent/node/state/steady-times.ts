@@ -3,7 +3,7 @@
 import type { Clock, StateStore } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'
 
-/** Clocks are slewed and read one after the other: what is less is no step. */
+/** Clocks are slewed and read one after the other: a smaller difference is not a step. */
 const LEAST_STEP_MS = 2_000
 
 type Moment = { readonly wall: number; readonly uptimeMs: number; readonly bootId: string }

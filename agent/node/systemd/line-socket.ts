@@ -11,11 +11,11 @@ export type LineHandler = {
   onLine(line: string): Promise<void>
   /** The longest line in bytes; a longer one ends the connection. */
   readonly maxBytes: number
-  /** A peer that says nothing for so long, while nothing is answered, is let go; absent: never. */
+  /** A peer that says nothing for this long, while nothing is answered, is disconnected; absent: never. */
   readonly idleMs?: number
 }
 
-/** Reads until the socket ends. Whoever wants to know when listens to the socket's `close`. */
+/** Reads until the socket ends. A caller that has to know when listens to the socket's `close`. */
 export function readLines(socket: Socket, { onLine, maxBytes, idleMs }: LineHandler): void {
   let received: Buffer = Buffer.alloc(0)
   let isBusy = false

@@ -28,7 +28,7 @@ export function restarterClient({ socket }: { readonly socket: string }): System
       try {
         return (await ask({ verb: 'facts' })).available === true
       } catch {
-        // As without a bus: nobody is known to start containerd again.
+        // As without a bus: nothing is known to start containerd again.
         return false
       }
     },

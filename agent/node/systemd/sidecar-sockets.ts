@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const PATIENCE_MS = 3_000
 const POLL_MS = 20
 
-/** Resolves when all are there, or when it takes too long: what is missing then is told by whoever needs it. */
+/** Resolves when all are there, or when it takes too long: what is missing then is reported where it is needed. */
 export async function awaitSockets(
   sockets: readonly (string | undefined)[],
   { patienceMs = PATIENCE_MS }: { readonly patienceMs?: number } = {},

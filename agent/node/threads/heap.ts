@@ -14,7 +14,7 @@ let isSmall = false
 export function keepHeapSmall(): void {
   isSmall = true
   setFlagsFromString(SMALL)
-  // They are those of the whole process, whoever asks.
+  // The extensions are those of the whole process.
   const { extensions } = createRequire(process.execPath)
   const load = extensions['.cjs']
   if (load === undefined) return

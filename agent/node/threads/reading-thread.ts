@@ -1,6 +1,6 @@
-// Runs one piece of work in a thread of its own that may use so much memory and time and no more (port ReadingThread).
-// What an input does to it, the process that guards the node goes on: a heap that is used up, an endless loop and a
-// crash all end the thread alone.
+// Runs one piece of work in a thread of its own with bounds on memory and time (port ReadingThread). What an input does
+// to it, the process that guards the node goes on: a heap that is used up, an endless loop and a crash all end the
+// thread alone.
 import { setFlagsFromString } from 'node:v8'
 import { Worker } from 'node:worker_threads'
 import type { ReadingEnd, ReadingThread, ThreadMessage } from '../../model/ports.ts'

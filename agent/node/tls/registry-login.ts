@@ -61,7 +61,7 @@ async function askForToken(
       outcome: 'failed',
       reason: `the token service ${url.host} is not reached by https: no credentials are sent there`,
     }
-  // Whoever answers for the registry names the service: it must not be the one who says where the login goes.
+  // The server that answers for the registry names the service: it must not decide where the login goes.
   if (url.host !== new URL(server).host && !tokenHosts.includes(url.host))
     return {
       outcome: 'failed',

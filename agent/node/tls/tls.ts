@@ -132,7 +132,7 @@ async function shakeHands(
   const name = serverName === undefined ? host.replace(/\.$/, '') : serverName
   const sni = name === null || isIP(name) !== 0 ? {} : { servername: name }
   const socket = tlsConnect({ ...UNVERIFIED, ...sni, secureContext: contextFor(oldestProtocol), socket: connection })
-  // It may tell of its end twice, and the second time nobody waits any more.
+  // It may tell of its end twice, and the second time nothing waits any more.
   socket.on('error', () => undefined)
   let secret: Buffer | undefined
   socket.on('keylog', (line: Buffer) => {

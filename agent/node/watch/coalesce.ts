@@ -8,8 +8,7 @@ export type Coalesced = { poke(): void; cancel(): void }
 
 /**
  * Calls `onChange` once things have been quiet for 20 ms; while they are not, every 100 ms, so that a program that
- * never stops writing
- * is seen too. `cancel` drops what has not been told yet.
+ * never stops writing is seen too. `cancel` drops what has not been reported yet.
  */
 export function coalesce(onChange: () => void): Coalesced {
   let quiet: NodeJS.Timeout | undefined

@@ -1,4 +1,4 @@
-// Watches folders of the node with one watch a folder: a watch for each file, as chokidar has it, takes 20 MiB for a
+// Watches folders of the node with one watch per folder: a watch for each file, as chokidar has it, takes 20 MiB for a
 // thousand registries. The kernel tells of files by their folder. Links are not followed.
 import { type FSWatcher, lstatSync, readdirSync, watch } from 'node:fs'
 import { basename, dirname, join } from 'node:path/posix'

@@ -26,8 +26,8 @@ export function watcher({ log }: { readonly log?: Log } = {}): Watcher {
 }
 
 /**
- * The same for folders of the node, of which there are thousands: one watch a folder. What the kubelet swaps by links is
- * chokidar's.
+ * The same for folders of the node, of which there are thousands: one watch per folder. What the kubelet swaps by links
+ * is chokidar's.
  */
 export function nodeWatcher({ log }: { readonly log?: Log } = {}): Watcher {
   return {

@@ -38,7 +38,7 @@ function refuse(certificate: DecodedCertificate, { minRsaBits, pins }: JudgeOpti
     return problem('ANCHOR_PIN_MISMATCH', `${who} has the fingerprint ${certificate.fingerprint}, which is not in pins`)
   }
   if (certificate.rsaBits !== undefined && certificate.rsaBits < minRsaBits) {
-    const text = `${who} has an RSA key of ${certificate.rsaBits} bits, less than the ${minRsaBits} asked for`
+    const text = `${who} has an RSA key of ${certificate.rsaBits} bits, less than the ${minRsaBits} required`
     return problem('ANCHOR_WEAK_KEY', text)
   }
   return undefined
@@ -46,9 +46,9 @@ function refuse(certificate: DecodedCertificate, { minRsaBits, pins }: JudgeOpti
 
 function notACa({ place, subject, issuer, names }: DecodedCertificate): string {
   const shown = names.slice(0, 5).join(', ') + (names.length > 5 ? ` and ${names.length - 5} more` : '')
-  const what = names.length > 0 ? `the server certificate of ${shown}` : 'no CA certificate'
+  const what = names.length > 0 ? `the server certificate of ${shown}` : 'not a CA certificate'
   const authority = issuer || 'an authority without a name'
-  return `${place} is ${what} (subject ${subject || 'empty'}), issued by ${authority}: give the certificate of ${authority}`
+  return `${place} is ${what} (subject ${subject || 'empty'}), issued by ${authority}: provide the certificate of ${authority}`
 }
 
 function warn({ place, subject, notBefore, notAfter }: DecodedCertificate, now: number): Problem | undefined {

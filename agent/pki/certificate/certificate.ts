@@ -60,7 +60,7 @@ function notACertificate(place: string): ReadCertificate {
 }
 
 /** One block, 64 columns, LF, final newline: the only form that is ever written to a node. */
-export function renderPem(der: Buffer): string {
+function renderPem(der: Buffer): string {
   const lines = der.toString('base64').match(/.{1,64}/g) ?? []
   return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`
 }

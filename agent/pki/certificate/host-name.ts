@@ -42,7 +42,7 @@ function matches(pattern: string, host: string): boolean {
   return wanted.every((label, index) => (index === 0 && label === '*') || label === given[index])
 }
 
-/** Underscores are no valid host names and common nevertheless; Go lets them pass. */
+/** Underscores are not valid in host names, but common; Go lets them pass. */
 function isHostName(name: string, isPattern: boolean): boolean {
   const bare = isPattern ? name : name.replace(/\.$/, '')
   if (bare === '' || bare === '*') return false

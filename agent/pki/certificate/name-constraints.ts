@@ -1,6 +1,6 @@
 // Name constraints of a CA: which names it may certify. Matching follows Go's crypto/x509 (verify.go,
-// checkNameConstraints), which is what containerd runs; the odd corners (a leading dot, an empty constraint) are its
-// corners.
+// checkNameConstraints), which is what containerd runs; the odd corners (a leading dot, an empty constraint) are Go's
+// too.
 
 import { childrenOf, type DerElement, TAG } from '../encoding/der.ts'
 import { addressText } from './addresses.ts'

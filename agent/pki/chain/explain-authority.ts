@@ -82,7 +82,7 @@ function missingIntermediate(context: Context): Finding | undefined {
     ? 'its address is in the served certificate'
     : 'it is declared as another anchor'
   const text = `${question.registry} does not send its intermediate certificate ${absent.map(quoted).join(', ')}, which leads to the trusted ${quoted(root)}`
-  return finding('missing-intermediate', text, { notes: [`the intermediate was found: ${source}`] })
+  return finding('missing-intermediate', text, { notes: [`the intermediate certificate was found: ${source}`] })
 }
 
 function anchorOfAnotherHost({ question, leaf, intermediates }: Context): Finding | undefined {
@@ -161,7 +161,7 @@ function misfit({ candidate, reason }: Hint, roots: readonly TrustedRoot[]): str
     case 'other-key':
       return `${who}, which has that name but another key: the authority was renewed with a new key`
     case 'may-not-sign':
-      return `${who}, which has that name but may not sign certificates (it is no CA, or its keyUsage lacks keyCertSign)`
+      return `${who}, which has that name but may not sign certificates (it is not a CA, or its keyUsage lacks keyCertSign)`
     case 'unknown-algorithm':
       return `${who}, but the signature algorithm ${reason.algorithm} is unknown to containerd`
     default:

@@ -22,6 +22,6 @@ export function instant(time: number): string {
 export function served(index: number, read: ReadChainCertificate): string {
   if (!read.ok) return `served ${index + 1}: unreadable (${read.reason})`
   const { subject, issuer, notBefore, notAfter, fingerprint, isSelfSigned } = read.certificate
-  const by = isSelfSigned ? 'self-signed' : `issued by ${issuer || 'nobody'}`
+  const by = isSelfSigned ? 'self-signed' : `issued by ${issuer || 'an unnamed authority'}`
   return `served ${index + 1}: ${subject || 'no subject'}, ${by}, ${day(notBefore)} to ${day(notAfter)}, ${fingerprint}`
 }

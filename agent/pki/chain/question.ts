@@ -25,8 +25,10 @@ export type ChainAnswer = {
   readonly finding: Finding
   /** Name of the anchor, or `system`; null: nothing verifies it. */
   readonly verifiedBy: string | null
-  /** Where the certificate that is missing could be had; empty: nothing is missing, or nobody says. */
+  /** Where the certificate that is missing could be had; empty: nothing is missing, or it is not known where. */
   readonly issuerUrls: readonly string[]
-  /** The authority nobody here knows, as a fingerprint or a name: the same for several hosts means interception. */
+  /**
+   * The authority that is not known here, as a fingerprint or a name: the same for several hosts means interception.
+   */
   readonly unexpectedIssuer?: string
 }

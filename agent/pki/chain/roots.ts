@@ -28,7 +28,7 @@ function rootsOfAnchor(anchor: TrustAnchor): readonly TrustedRoot[] {
   return roots
 }
 
-export function rootsOfCertificates(certificates: readonly Certificate[]): readonly ChainCertificate[] {
+function rootsOfCertificates(certificates: readonly Certificate[]): readonly ChainCertificate[] {
   return certificates.flatMap(({ pem }) => rootsInPem(pem))
 }
 

@@ -132,7 +132,7 @@ function buildPaths(path: readonly ChainCertificate[], search: Search): Built {
     }
     const longer = [...path, candidate]
     const above: Built = kind === 'root' ? { paths: [longer] } : buildPaths(longer, search)
-    // As in Go, the last candidate's failure is the one that is told.
+    // As in Go, the last candidate's failure is the one that is reported.
     failure = above.failure
     paths.push(...above.paths)
   }

@@ -31,7 +31,7 @@ export type DecodeOptions = {
 }
 
 export const ANCHOR_MAX_BYTES = 1024 * 1024
-export const ANCHOR_MAX_CERTIFICATES = 500
+const ANCHOR_MAX_CERTIFICATES = 500
 
 const MAX_BASE64_LAYERS = 2
 const MAX_REPORTED = 20
@@ -226,7 +226,7 @@ function readDer(der: Buffer, place: string): Part {
   return read.ok ? { certificate: read.certificate } : { problem: read.problem }
 }
 
-/** PKCS#8 (plain and encrypted), PKCS#1 and SEC 1, told by their shape. */
+/** PKCS#8 (plain and encrypted), PKCS#1 and SEC 1, recognised by their shape. */
 function isPrivateKey(der: Buffer): boolean {
   const [outer] = readElements(der) ?? []
   const children = childrenOf(outer, TAG.sequence) ?? []

@@ -16,7 +16,7 @@ const MAGIC: ReadonlyMap<number, JavaKeystoreType> = new Map([
   [0xfeedfeed, 'jks'],
   [0xcececece, 'jceks'],
 ])
-/** A secret key of JCEKS (3) is a serialized Java object, which nobody can skip. */
+/** A secret key of JCEKS (3) is a serialized Java object, whose length is not known. */
 const TRUSTED_CERTIFICATE = 2
 const DIGEST_BYTES = 20
 /** The words that the JDK hashes between password and content. */
@@ -47,13 +47,14 @@ export function openJavaKeystore(bytes: Buffer, password: Secret | undefined, mo
     if (tag === 1 || tag === 3)
       return { ok: false, reason: 'private-key', detail: `entry ${entry} is a private or secret key` }
     if (tag !== TRUSTED_CERTIFICATE)
-      return { ok: false, reason: 'malformed', detail: `entry ${entry} is of no known kind` }
+      return { ok: false, reason: 'malformed', detail: `entry ${entry} is of an unknown kind` }
     if (certificates.length >= most)
       return { ok: false, reason: 'too-many', detail: `it holds more than ${most} certificates` }
     const type = reader.alias() && reader.date() && (version === 1 ? 'X.509' : reader.text())
     const certificate = reader.block()
     if (type === undefined || certificate === undefined) return cutOff(reader)
-    if (type !== 'X.509') return { ok: false, reason: 'unsupported', detail: `entry ${entry} is no X.509 certificate` }
+    if (type !== 'X.509')
+      return { ok: false, reason: 'unsupported', detail: `entry ${entry} is not an X.509 certificate` }
     certificates.push(certificate)
   }
   if (!reader.isAtEnd) return { ok: false, reason: 'malformed', detail: 'bytes follow the last entry' }

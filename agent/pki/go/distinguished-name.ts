@@ -63,7 +63,7 @@ function isUtf8(content: Buffer): boolean {
     new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(content)
     return true
   } catch {
-    // The one reason for which it throws: the bytes are no UTF-8.
+    // The one reason for which it throws: the bytes are not UTF-8.
     return false
   }
 }

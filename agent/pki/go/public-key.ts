@@ -64,7 +64,7 @@ function checkEc({ parameters }: Algorithm, key: Buffer, go: GoVersion): void {
   must(curve !== undefined, 'its key lies on an elliptic curve other than P-224, P-256, P-384 or P-521')
   const isUncompressed = key[0] === 4 && key.length === 1 + 2 * curve.bytes
   must(isUncompressed, 'its elliptic key is not written as an uncompressed point')
-  must(isOnCurve(key, curve.name), 'its elliptic key is no point of its curve')
+  must(isOnCurve(key, curve.name), 'its elliptic key is not a point on its curve')
 }
 
 function isOnCurve(point: Buffer, curve: string): boolean {

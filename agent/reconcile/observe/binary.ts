@@ -3,7 +3,7 @@ import { posix } from 'node:path'
 import type { NodeLayout } from '../../containerd/layouts.ts'
 import type { NodeFiles } from '../../model/ports.ts'
 
-/** Where packages put it; a copy of another version is told by its answer and not believed. */
+/** Where packages put it; a copy of another version is recognised by its answer and not believed. */
 export const USUAL_BINARIES = ['/usr/bin/containerd', '/usr/local/bin/containerd']
 
 /** In a Pod without D-Bus neither the process nor the unit can be seen. */

@@ -59,7 +59,7 @@ async function observeAt(socket: string, unitSetting: string, ports: ObservePort
   try {
     // systemd and /proc are asked while containerd answers.
     const daemon = findDaemon(socket, unitSetting, candidates, ports)
-    // Its failure is told below, unless another one comes first.
+    // Its failure is reported below, unless another one comes first.
     daemon.catch(() => undefined)
     const { runtimeName, runtimeVersion } = await cri.version({ timeoutMs: CALL_MS })
     if (runtimeName !== 'containerd')
@@ -152,7 +152,7 @@ async function missingSandboxImage(facts: ContainerdFacts, cri: CriClient): Prom
 }
 
 /** What can be known of containerd without its socket: its binary and its configuration file. Throws AgentError. */
-export async function observeOffline(
+export async function observeWithoutRuntime(
   unit: string,
   ports: ObservePorts & { readonly runner: RehearsalRunner },
 ): Promise<ContainerdFacts> {
@@ -192,8 +192,8 @@ async function layoutByFolder(files: NodeFiles): Promise<NodeLayout> {
 }
 
 /**
- * From the option, /etc/crictl.yaml, then the well-known places. Two of them at once could be two runtimes: nobody
- * guesses.
+ * From the option, /etc/crictl.yaml, then the well-known places. Two of them at once could be two runtimes: the agent
+ * does not guess.
  */
 export async function findSocket(address: string | undefined, files: NodeFiles): Promise<string | AgentError> {
   if (address !== undefined) return address.replace(/^unix:\/\//, '')
@@ -213,7 +213,7 @@ export async function findSocket(address: string | undefined, files: NodeFiles):
       `no containerd socket: looked at /etc/crictl.yaml, ${places.join(', ')}`,
     )
   if (others.length === 0) return only
-  return new AgentError('CONTAINERD_AMBIGUOUS', `several containerd sockets are there: ${present.join(', ')}`)
+  return new AgentError('CONTAINERD_AMBIGUOUS', `there are several containerd sockets: ${present.join(', ')}`)
 }
 
 async function exists(path: string, files: NodeFiles): Promise<boolean> {
@@ -263,7 +263,7 @@ async function findUnit(
   return undefined
 }
 
-/** As containerd would load it, once nobody is in the middle of writing it. */
+/** As containerd would load it, once no other program is in the middle of writing it. */
 async function readConfig(path: string, files: NodeFiles): Promise<FileState> {
   const state = await readSettledText(path, files)
   return state.kind === 'link' ? await files.readFollowing(path) : state

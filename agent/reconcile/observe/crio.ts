@@ -4,7 +4,7 @@ import type { CriClient, NodeFiles, Processes, Systemd } from '../../model/ports
 import { CRIO, CRIO_CONFIG, CRIO_DROP_INS, CRIO_UNIT, reloadsRegistries } from '../../targets/certs-d/crio.ts'
 
 /** /var/run is a link to /run nearly everywhere: the same socket under two names. */
-export const CRIO_SOCKETS = ['/run/crio/crio.sock', '/var/run/crio/crio.sock'] as const
+const CRIO_SOCKETS = ['/run/crio/crio.sock', '/var/run/crio/crio.sock'] as const
 
 const CALL_MS = 5_000
 
@@ -18,7 +18,10 @@ export async function findCrio(files: NodeFiles): Promise<string | undefined> {
   return undefined
 }
 
-/** What a run needs to know of a CRI-O that answers at `socket`. Throws AgentError CRI_CALL_FAILED and the like. */
+/**
+ * What a run needs to know of a CRI-O that answers at `socket`. Throws AgentError CRI_CALL_FAILED or another error of
+ * the CRI client.
+ */
 export async function observeCrio(
   { socket, version }: Pick<OtherRuntime, 'socket' | 'version'>,
   cri: CriClient,

@@ -11,7 +11,7 @@ const FIGHT_WINDOW_MS = 3_600_000
 export function isHealing(change: Change, state: AgentState, desired: DesiredState): boolean {
   const { path, owns, after } = change
   if (state.generation !== desired.generation) return false
-  // It waited for the restart that it needs: nobody damaged anything.
+  // It waited for the restart that it needs, so nothing was damaged.
   if (change.target === 'containerd-config' && change.drift === undefined) return false
   const paths = after.kind === 'tree' ? owns.map((own) => own.path) : [path]
   return paths.every((one) => state.owned[one] !== undefined)
@@ -49,7 +49,7 @@ export function withoutFights(
     const times = recentHeals(state, path, now).length
     return problem(
       'WRITER_CONFLICT',
-      `${path}: put right ${times} times within an hour and changed by someone else again; left unchanged`,
+      `${path}: restored ${times} times within an hour and changed again by someone else; left unchanged`,
     )
   })
   return { kept, problems, conflicts }

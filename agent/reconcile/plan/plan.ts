@@ -61,7 +61,7 @@ function withoutFrozen(plan: WholePlan, { frozen = [] }: DesiredState): WholePla
   const left = [...plan.changes, ...(plan.last?.changes ?? [])].filter(isFrozen)
   if (left.length === 0) return plan
   const names = [...new Set(left.map(({ target }) => target))].join(', ')
-  const text = `${names}: not known now whether it counts on this node; it stays as it is`
+  const text = `${names}: it is not known now whether it applies to this node; left unchanged`
   const kept = <Part extends Pick<WholePlan, 'changes'>>(part: Part) => ({
     ...part,
     changes: part.changes.filter((change) => !isFrozen(change)),
@@ -90,7 +90,7 @@ function namesAtWork(
   return atWork.length > 0 ? atWork : names.slice(0, 1)
 }
 
-/** Changes that cannot be made as they are planned are left out and told. */
+/** Changes that cannot be made as they are planned are left out and reported. */
 export function withoutChanges(
   planned: Planned,
   { kept, problems }: Pick<Planned['plan'], 'problems'> & { readonly kept: readonly Change[] },

@@ -3,10 +3,9 @@
 // nowhere.
 import { classifyPull } from '../../containerd/pull/classify.ts'
 import { atMost } from '../../model/at-most.ts'
-import type { DesiredState, Registry } from '../../model/desired-state.ts'
+import type { Registry } from '../../model/desired-state.ts'
 import { type Finding, finding, isLoginFailure, provesTrust } from '../../model/finding.ts'
 import { hostPart, isProbeReference, probeReference, probeReferenceBeside } from '../../model/image-reference.ts'
-import { registryOf } from '../../model/lookup.ts'
 import type { Clock, CriClient } from '../../model/ports.ts'
 import type { ProofResult } from '../../model/proof.ts'
 import type { Login, LoginFor } from '../../model/run-ports.ts'
@@ -24,7 +23,7 @@ export type ProveOptions = {
 }
 
 /**
- * Proves several registries at once; a slow one holds up none of the others. `refine` makes a proof more exact while
+ * Proves several registries at once; a slow one does not delay the others. `refine` makes a proof more exact while
  * containerd is busy with the next ones.
  */
 export async function proveRegistries(
@@ -113,8 +112,8 @@ function isUntried(login: Login): boolean {
 }
 
 /**
- * Trust and login are two things: the login is told where trust is proved, and a fault of trust is never hidden by one
- * of the login.
+ * Trust and login are two things: the login is reported where trust is proved, and a fault of trust is never hidden by
+ * one of the login.
  */
 function withLogin(pulled: Finding, login: Login | undefined, reference: string): Finding {
   if (login === undefined || !provesTrust(pulled.code)) return pulled
@@ -165,7 +164,7 @@ function failed(registry: Registry, reference: string, result: Parameters<typeof
   const classified = classifyPull(result, { reference, host: registry.host })
   const wasNamedByUser = reference === registry.proof.image && !isProbeReference(reference)
   if (classified.code !== 'not-found' || wasNamedByUser) return classified
-  const message = `${registry.host} answered over verified TLS that the probe image does not exist, as it should`
+  const message = `${registry.host} answered over verified TLS that the probe image does not exist, as expected`
   return finding('trusted', message, { reference })
 }
 
@@ -176,8 +175,4 @@ function failed(registry: Registry, reference: string, result: Parameters<typeof
 export function isProved(proof: ProofResult): boolean {
   if (proof.level === 'pull' && proof.finding.code === 'not-found') return false
   return provesTrust(proof.finding.code) && !isLoginFailure(proof.finding.code)
-}
-
-export function findRegistry(desired: DesiredState, host: string): Registry | undefined {
-  return registryOf(desired.registries, host)
 }

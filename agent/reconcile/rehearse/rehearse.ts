@@ -9,7 +9,7 @@ import { AgentError, asAgentError } from '../../model/errors.ts'
 import { isRuntimeFinding } from '../../model/finding.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { Planned, Rehearsal, RehearsedProof } from '../../model/plan.ts'
-import type { RehearsalDaemon } from '../../model/ports.ts'
+import type { NodeFiles, RehearsalDaemon, RehearsalScratch } from '../../model/ports.ts'
 import type { RehearsePorts } from '../../model/run-ports.ts'
 import { namesReadByContainerd } from '../../targets/targets.ts'
 import { usualBinary } from '../observe/binary.ts'
@@ -36,7 +36,7 @@ export async function rehearse(...request: Parameters<typeof rehearseOnce>): Pro
   // On a machine without memory to spare the kernel may have ended it: that says nothing about the candidate.
   const second = await rehearseOnce(...request)
   if (!didCopyEnd(second)) return second
-  return { verdict: 'not-rehearsed', reason: 'the private copy of containerd ended while it was asked, twice' }
+  return { verdict: 'not-rehearsed', reason: 'the private copy of containerd ended twice while it was asked' }
 }
 
 function didCopyEnd(rehearsal: Rehearsal): boolean {
@@ -67,23 +67,7 @@ async function rehearseOnce(
   const scratch = await runner.scratch().catch(asAgentError)
   if (scratch instanceof AgentError) return { verdict: 'not-rehearsed', reason: scratch.message }
   try {
-    // What the plan would write lies in the scratch folder; everything else where the agent sees it.
-    const staged = new Map(planned.legacyFiles?.map(({ path }, index) => [path, `legacy/${index}`]))
-    const candidate = await rehearsalConfig(planned.candidateConfig, {
-      containerdVersion: facts.version,
-      configFile: facts.configFile,
-      imports: facts.imports,
-      unloadable: facts.unloadableImports,
-      scratch: scratch.folder,
-      certsDirectory: planned.plan.certsDirectory === undefined ? undefined : `${scratch.folder}/certs.d`,
-      legacyFile(path) {
-        const copy = staged.get(path)
-        return copy === undefined ? files.hostPath(path) : `${scratch.folder}/${copy}`
-      },
-    })
-    for (const { relativePath, bytes } of candidate) await scratch.write(relativePath, bytes)
-    for (const { path, bytes } of planned.legacyFiles ?? []) await scratch.write(staged.get(path) ?? '', bytes)
-    for (const { path, bytes } of planned.stagedHosts) await scratch.write(`certs.d/${path}`, bytes)
+    await writeCandidate(scratch, planned, facts, files)
     const environment = facts.process?.environment ?? facts.unit?.environment ?? {}
     const start = () =>
       runner.start({
@@ -114,6 +98,31 @@ async function rehearseOnce(
   } finally {
     await scratch.dispose()
   }
+}
+
+/** What the plan would write lies in the scratch folder; everything else where the agent sees it. */
+async function writeCandidate(
+  scratch: RehearsalScratch,
+  planned: Planned,
+  facts: ContainerdFacts,
+  files: Pick<NodeFiles, 'hostPath'>,
+): Promise<void> {
+  const staged = new Map(planned.legacyFiles?.map(({ path }, index) => [path, `legacy/${index}`]))
+  const candidate = await rehearsalConfig(planned.candidateConfig, {
+    containerdVersion: facts.version,
+    configFile: facts.configFile,
+    imports: facts.imports,
+    unloadable: facts.unloadableImports,
+    scratch: scratch.folder,
+    certsDirectory: planned.plan.certsDirectory === undefined ? undefined : `${scratch.folder}/certs.d`,
+    legacyFile(path) {
+      const copy = staged.get(path)
+      return copy === undefined ? files.hostPath(path) : `${scratch.folder}/${copy}`
+    },
+  })
+  for (const { relativePath, bytes } of candidate) await scratch.write(relativePath, bytes)
+  for (const { path, bytes } of planned.legacyFiles ?? []) await scratch.write(staged.get(path) ?? '', bytes)
+  for (const { path, bytes } of planned.stagedHosts) await scratch.write(`certs.d/${path}`, bytes)
 }
 
 /** One, empty, where there is nothing: the configuration is loaded all the same. */

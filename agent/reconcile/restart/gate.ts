@@ -11,28 +11,28 @@ import { awaitQuiet, QUIET_PATIENCE_BY_HAND_MS, QUIET_PATIENCE_MS } from './idle
 import { outsideWindow } from './maintenance-window.ts'
 import { chooseRestart, type RestartWay, rememberRuntime } from './restart.ts'
 
-export type Permission =
+export type RestartDecision =
   | {
       readonly allowed: true
       readonly way: Exclude<RestartWay, { kind: 'none' }>
       readonly before: RuntimeMemory
       release(): Promise<void>
     }
-  /** `waitMs`: after this time it is worth asking again; absent where nobody can tell. */
+  /** `waitMs`: after this time it is worth asking again; absent where that is not known. */
   | { readonly allowed: false; readonly reason: string; readonly waitMs?: number }
 
-/** For what passes by itself and announces itself to nobody: a pull under way, a full disk. A grant is a file event. */
+/** For what passes by itself without an event: a pull under way, a full disk. A grant is a file event. */
 const ASK_AGAIN_MS = 60_000
 
-export async function mayRestart(context: Context, rehearsal: Rehearsal, reason: string): Promise<Permission> {
+export async function checkRestart(context: Context, rehearsal: Rehearsal, reason: string): Promise<RestartDecision> {
   const { desired, facts, cri, options, ports } = context
-  const no = (reason: string): Permission => ({ allowed: false, reason })
-  const soon = (reason: string): Permission => ({ allowed: false, reason, waitMs: ASK_AGAIN_MS })
+  const no = (reason: string): RestartDecision => ({ allowed: false, reason })
+  const soon = (reason: string): RestartDecision => ({ allowed: false, reason, waitMs: ASK_AGAIN_MS })
   const way = await chooseRestart(desired.restart, facts, ports)
   if (way.kind === 'none') return no(way.reason)
   if (rehearsal.verdict === 'not-rehearsed' && !options.consentUnrehearsed)
     return no(
-      `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without`,
+      `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without a rehearsal`,
     )
   const full = await fullFileSystem(context)
   if (full !== undefined) return soon(full)
@@ -62,7 +62,7 @@ export async function mayRestart(context: Context, rehearsal: Rehearsal, reason:
   }
 }
 
-/** A person who asks for the run waits for nobody; without a fleet component in sight the wait says so. */
+/** A run that a person asked for does not wait; where no fleet component is seen, the reason says so. */
 function fleetGate({ desired, options, ports }: Context): FleetGate | undefined {
   if (desired.restart.permit !== 'fleet' || options.byHand) return undefined
   return ports.fleet ?? NO_FLEET

@@ -45,7 +45,7 @@ function isOver({ grant, firstSeenMs }: SeenGrant, nowMs: number): boolean {
   return nowMs - firstSeenMs > grant.ttlSeconds * 1000
 }
 
-/** The grant that has to be closed as expired now: before anybody is told so, it is remembered. */
+/** The grant that has to be closed as expired now: it is remembered before that is reported. */
 export function expiredGrant(
   seen: SeenGrant | undefined,
   closed: readonly ClosedGrant[],

@@ -15,7 +15,7 @@ import { settle } from '../../restart/settle.ts'
 import { sha256 } from '../../targets/files/files.ts'
 import type { Transaction } from '../transaction/transaction.ts'
 import { isUndone, othersFindings } from '../transaction/undo-report.ts'
-import type { Permission } from './gate.ts'
+import type { RestartDecision } from './gate.ts'
 import { machinePorts } from './machine-ports.ts'
 import { rememberDaemon } from './restart.ts'
 
@@ -37,7 +37,7 @@ export type RestartFailure = {
   readonly restarts: readonly RestartReport[]
 }
 
-export type Allowed = Extract<Permission, { allowed: true }>
+export type Allowed = Extract<RestartDecision, { allowed: true }>
 
 /** A restart that went well so far: it stays when it is committed. */
 export type OpenRestart = {
@@ -59,7 +59,7 @@ export async function restartWith(
   write: () => Promise<void>,
   newConfig: NewConfig,
   reason: string,
-  permission: Allowed,
+  allowed: Allowed,
   attempt: RestartStep,
 ): Promise<Restarted> {
   const { ports, transaction } = attempt
@@ -68,17 +68,17 @@ export async function restartWith(
     machine = await Machine.arm(
       machinePorts(ports),
       'agent',
-      await orderFor(newConfig, reason, permission, attempt),
+      await orderFor(newConfig, reason, allowed, attempt),
       newConfig?.content ?? undefined,
     )
     await write()
     await transaction.markRestart(attempt.remember)
     await machine.written()
   } catch (thrown) {
-    await permission.release()
+    await allowed.release()
     return { ok: false, failure: await notBegun(thrown, machine, attempt) }
   }
-  return new GuardedRestart(machine, reason, permission, attempt).run()
+  return new GuardedRestart(machine, reason, allowed, attempt).run()
 }
 
 async function orderFor(
@@ -116,15 +116,15 @@ async function notBegun(
 class GuardedRestart implements OpenRestart {
   readonly #machine: Machine
   readonly #reason: string
-  readonly #permission: Allowed
+  readonly #allowed: Allowed
   readonly #attempt: RestartStep
   readonly #at: number
   readonly #began: number
 
-  constructor(machine: Machine, reason: string, permission: Allowed, attempt: RestartStep) {
+  constructor(machine: Machine, reason: string, allowed: Allowed, attempt: RestartStep) {
     this.#machine = machine
     this.#reason = reason
-    this.#permission = permission
+    this.#allowed = allowed
     this.#attempt = attempt
     this.#at = attempt.ports.clock.now()
     this.#began = attempt.ports.clock.monotonic()
@@ -154,7 +154,7 @@ class GuardedRestart implements OpenRestart {
         return { error: failureOf(driven.record), restored, restarted: true, restarts }
       }
     }
-    await this.#permission.release()
+    await this.#allowed.release()
     return undefined
   }
 
@@ -179,7 +179,7 @@ class GuardedRestart implements OpenRestart {
     const isWhole = isUndone(await transaction.undo())
     const isBack = driven.end === 'reverted' || (driven.end === 'stuck' && (await this.#onceMore()))
     this.#machine.leave()
-    await this.#permission.release()
+    await this.#allowed.release()
     return isWhole && isBack
   }
 
@@ -243,7 +243,10 @@ function failureOf({ failure, stuck }: RestartRecord): AgentError {
 }
 
 function takenOver(): AgentError {
-  return new Failure('RESTART_FAILED', 'this process was away for too long, and the restarter went back')
+  return new Failure(
+    'RESTART_FAILED',
+    'this process was paused for too long, so the restarter put the old configuration back',
+  )
 }
 
 /** The changes of config.toml itself among these, as the machine wants them. */

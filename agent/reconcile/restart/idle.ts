@@ -1,5 +1,5 @@
 // The quiet window: containerd is restarted when no image is being downloaded and no container is being made, if that
-// comes soon. The rule: the wait is bounded, and what moves no more holds up nothing; containerd resumes a download
+// comes soon. The rule: the wait is bounded, and what no longer moves delays nothing; containerd resumes a download
 // that was cut short.
 import { asAgentError } from '../../model/errors.ts'
 import type { Clock, CriClient, RuntimeActivity } from '../../model/ports.ts'
@@ -18,7 +18,7 @@ const STALLED_MS = 30_000
 const ENDLESS_MS = 600_000
 /** The kubelet starts what it creates within moments; older ones were forgotten. */
 const CREATED_MS = 120_000
-/** What seems to rest is looked at for so long: the wall clock may have been set since containerd noted its times. */
+/** What seems to rest is watched for this long: the wall clock may have been set since containerd noted its times. */
 const OBSERVED_MS = 5_000
 /** What one process may be ahead of another that reads the same clock, and a little more. */
 const CLOCKS_APART_MS = 1_000
@@ -36,7 +36,7 @@ export async function awaitQuiet(
   const seen: Seen = new Map()
   let wasBusy = false
   for (;;) {
-    const busy = await look(cri, clock, seen, signal)
+    const busy = await reasonToWait(cri, clock, seen, signal)
     if (busy === undefined && !wasBusy) return undefined
     // Between two layers of one image there is a moment without any: what was busy has to be quiet twice.
     wasBusy = busy !== undefined
@@ -46,7 +46,7 @@ export async function awaitQuiet(
   }
 }
 
-async function look(
+async function reasonToWait(
   cri: CriClient,
   clock: Clock,
   seen: Seen,

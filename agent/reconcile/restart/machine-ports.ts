@@ -1,4 +1,4 @@
-// What a run hands to the machine.
+// What a run hands to the restart machine.
 import type { RunPorts } from '../../model/run-ports.ts'
 import type { MachinePorts } from '../../restart/own-record.ts'
 

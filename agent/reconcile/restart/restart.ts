@@ -59,11 +59,14 @@ function obstacleOf({ name, obstacles = [] }: UnitFacts): string | undefined {
   const [first] = obstacles
   if (first === undefined) return undefined
   return first.startsWith('Refuse')
-    ? `unit ${name} has ${first}: systemd lets nobody restart it`
+    ? `unit ${name} has ${first}: systemd does not allow restarting it`
     : `unit ${name} has ${first}: a restart that fails would not leave the node as it is`
 }
 
-/** Somebody changed the command line of the unit since its containerd was started, and nobody has tried that yet. */
+/**
+ * Somebody changed the command line of the unit since its containerd was started, and the new one has not been tried
+ * yet.
+ */
 function otherFile(unit: UnitFacts, { process, configFile }: RestartSubject): string | undefined {
   if (process === undefined || configFile === undefined) return undefined
   // A wrapper's command line does not tell what it starts.
@@ -72,7 +75,7 @@ function otherFile(unit: UnitFacts, { process, configFile }: RestartSubject): st
   const next = configFileOf(unit)
   if (next === configFile) return undefined
   const now = `unit ${unit.name} would start containerd with ${next}, and the running one has ${configFile}`
-  return `${now}: its command line was changed since. Restart it by hand, or put the unit back`
+  return `${now}: its command line has changed since. Restart it by hand, or put the unit back`
 }
 
 async function chooseSignal(facts: RestartSubject, processes: Processes): Promise<RestartWay> {

@@ -16,9 +16,8 @@ import { chooseRestart, rememberDaemon } from './restart.ts'
 const READY: RuntimeMemory = { runtimeReady: true, networkReady: false, containers: [] }
 
 /**
- * `loaded`: SHA-256 of what containerd has read, where that is known to be another config.toml; it is restarted also
- * where it answers.
- * False: containerd does not answer, or nobody may restart it; why is in the log.
+ * `loaded`: SHA-256 of what containerd has read, where that is known to be another config.toml; it is then restarted
+ * even if it answers. False: containerd does not answer, or it may not be restarted; the log says why.
  */
 export async function reviveContainerd(
   { socket, configFile }: { readonly socket: string; readonly configFile: string },

@@ -1,6 +1,6 @@
 // Ownership that outlives state.json: what is on the node and evidently the agent's is taken for its own again. The
 // rules: only where a host directory carries the agent's mark; only what is exactly as the agent would write it, or
-// lies beside that mark; and what is not certain is told, never taken.
+// lies beside that mark; and what is not certain is reported, never taken.
 import { posix } from 'node:path'
 import { asAgentError, type Problem, problem } from '../../model/errors.ts'
 import type { ContainerdFacts } from '../../model/observed-state.ts'
@@ -57,10 +57,10 @@ export async function adopt({ desired, state, facts, ports }: Context): Promise<
   Object.assign(owned, await editedConfig(facts, bare, ports), await emptiedFolder(evidence, bare))
   if (Object.keys(owned).length === 0) return { state: unsureOf(state, traces), problems: [] }
   const next = unsureOf({ ...state, owned }, [...(await unsureAnchors(owned, files)), ...traces])
-  // Where it cannot be saved, nothing will be written either, and that is told by what follows.
+  // Where it cannot be saved, nothing will be written either, and what follows reports that.
   await store.save(next).catch((thrown: unknown) => log.error('not-recorded', { error: asAgentError(thrown).message }))
   log.warn('ownership-adopted', { paths: Object.keys(owned) })
-  const text = `nothing was remembered of this node: ${Object.keys(owned).length} paths that are evidently the agent's were adopted`
+  const text = `the agent had no record of this node: ${Object.keys(owned).length} paths that are clearly the agent's were adopted`
   return { state: next, problems: [problem('OWNERSHIP_ADOPTED', text)] }
 }
 
@@ -70,8 +70,8 @@ function unsureOf(state: AgentState, paths: readonly string[]): AgentState {
 }
 
 /**
- * What is not certain is told by every run, until it is gone or a person has run a command: that one tells it for the
- * last time.
+ * Every run reports what is not certain, until it is gone or a person has run a command, which reports it for the last
+ * time.
  */
 export async function tellUnsure(
   { owned, unsure = [], ...rest }: AgentState,
@@ -87,7 +87,7 @@ export async function tellUnsure(
   const state = { ...rest, owned, ...(kept.length === 0 ? {} : { unsure: kept }) }
   await store.save(state).catch((thrown: unknown) => log.error('not-recorded', { error: asAgentError(thrown).message }))
   if (left.length === 0) return { state, problems: [] }
-  const text = `whose these are cannot be told any more, and they are left: ${left.join(', ')}`
+  const text = `it is no longer known who made these paths, so they were left unchanged: ${left.join(', ')}`
   return { state, problems: [problem('OWNERSHIP_UNSURE', text)] }
 }
 
@@ -150,7 +150,8 @@ async function emptiedFolder({ certsDirectory }: Evidence, bare: NodeFiles): Pro
 }
 
 /**
- * Sources in the system store that hold nothing but what lies beside a mark as well: anchors that are declared no more.
+ * Sources in the system store that hold nothing but what lies beside a mark as well: anchors that are no longer
+ * declared.
  */
 async function impliedAnchors({ certificates }: Evidence, known: Owned, files: NodeFiles): Promise<Owned> {
   const owned: Owned = {}

@@ -11,7 +11,7 @@ import type { Change, Rehearsal } from '../../model/plan.ts'
 import type { RunOptions } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import { EMPTY_STATE } from '../../model/state.ts'
-import { observeContainerd, observeOffline } from '../observe/containerd.ts'
+import { observeContainerd, observeWithoutRuntime } from '../observe/containerd.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { makePlan } from './planning.ts'
 
@@ -20,7 +20,7 @@ export type AnotherContainerd = {
   readonly binary: string
   /** The files as they are now. */
   readonly now: Rehearsal
-  /** Tables of config.toml that it reads past. */
+  /** Tables of config.toml that it ignores. */
   readonly ignored: readonly { readonly table: string; readonly reason: string }[]
   readonly defects: readonly Defect[]
   /** What `apply` would change for it, and what comes of that. */
@@ -59,9 +59,9 @@ async function lookAtThisNode(
   ports: RunPorts,
 ): Promise<ContainerdFacts> {
   const { unit } = desired.restart
-  if (address === NO_RUNTIME) return await observeOffline(unit, ports)
+  if (address === NO_RUNTIME) return await observeWithoutRuntime(unit, ports)
   const seen = await observeContainerd({ address, unit }, ports)
-  if (seen.state === 'down') return await observeOffline(unit, ports)
+  if (seen.state === 'down') return await observeWithoutRuntime(unit, ports)
   seen.cri.close()
   return seen.facts
 }

@@ -11,7 +11,7 @@ import { carryOut } from './carry-out.ts'
 import { withFilesInPlace } from './in-place.ts'
 import { ignoredHosts, isLoadUncertain, notLoaded } from './judgements/stale-load.ts'
 import { planLook } from './planning.ts'
-import { foresee, settle } from './preflight.ts'
+import { preflight, settle } from './preflight.ts'
 import { readySandboxImage } from './sandbox-image.ts'
 
 export async function applyTo(given: Context): Promise<Run> {
@@ -26,7 +26,7 @@ async function applyReady(context: Context): Promise<Run> {
   const planned = settle(await planLook({ desired, state, facts, migrateAll }, ports), context)
   if (planned.plan.changes.length === 0 && !planned.plan.restart.required) return proveUnchanged(context, planned)
   if (state.refusedGeneration === desired.generation && !options.byHand) return refuseAgain(context, planned)
-  const { before, ...kept } = await foresee(planned, context)
+  const { before, ...kept } = await preflight(planned, context)
   options.signal?.throwIfAborted()
   if (kept.rehearsal.verdict === 'failed') return refuseRehearsed(context, planned, kept.rehearsal)
   return carryOut(kept.changes, kept.planned.plan.restart, {
@@ -42,7 +42,7 @@ async function applyReady(context: Context): Promise<Run> {
 }
 
 /**
- * Nothing to write. A registry that is not trusted although its files are right may still need the restart that nobody
+ * Nothing to write. A registry that is not trusted although its files are right may still need the restart that was not
  * made.
  */
 async function proveUnchanged(context: Context, planned: Planned): Promise<Run> {

@@ -1,5 +1,6 @@
 // What a run does more on a node whose runtime is CRI-O: its folders are wanted, its own pulls prove the registries, and
-// mirrors that it has not read yet are told. CRI-O reads host folders at each connection, so nothing of it is restarted.
+// mirrors that it has not read yet are reported. CRI-O reads host folders at each connection, so nothing of it is
+// restarted.
 import type { DesiredState, Registry } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
 import { breaksTrust, provesTrust } from '../../model/finding.ts'
@@ -17,7 +18,10 @@ import { proveRegistries } from '../prove/pull.ts'
 /** As before every change: what answers quickly, and nothing is downloaded. */
 const BEFORE_DEADLINE_MS = 2_000
 
-/** /etc/containers is what the node pulls by: where it cannot be written, that is told as if it were asked for by name. */
+/**
+ * /etc/containers is what the node pulls by: where it cannot be written, that is reported as if it were enabled
+ * explicitly.
+ */
 export function desiredOnCrio(desired: DesiredState): DesiredState {
   const { targets } = desired
   if (targets.containers.enabled !== 'auto') return desired
@@ -61,7 +65,7 @@ export function lostBy(proofs: readonly ProofResult[], before: ReadonlySet<strin
 
 const CONTAINERD_ALONE = ['clientCertificate', 'extra', 'headers', 'plainHttp', 'skipVerify'] as const
 
-/** What is declared and has no place in what the agent writes for CRI-O: told, because pulls go without it. */
+/** What is declared and has no place in what the agent writes for CRI-O: reported, because pulls go without it. */
 export function inexpressible({ registries, wildcard }: DesiredState): readonly Problem[] {
   const keys = registries.flatMap((registry) => {
     const asked = CONTAINERD_ALONE.filter((key) => registry[key] !== undefined && registry[key] !== false)

@@ -1,5 +1,5 @@
 // Carries out a plan in passes: write → restart → prove. A second pass follows only where the proofs of the first show
-// that the running containerd needs a restart that nobody foresaw. Then all is committed, or put back.
+// that the running containerd needs a restart that was not planned. Then all is committed, or put back.
 import type { Registry } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
 import { breaksTrust } from '../../model/finding.ts'
@@ -12,7 +12,7 @@ import { isHealing, rememberHeals } from '../plan/drift.ts'
 import { proveWithNames } from '../prove/names.ts'
 import { proveDeclared } from '../prove/prove.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
-import { mayRestart, type Permission } from '../restart/gate.ts'
+import { checkRestart, type RestartDecision } from '../restart/gate.ts'
 import { newConfigOf, type OpenRestart, restartWith } from '../restart/guarded.ts'
 import { type Attempt, base, isLegacy, proveFresh, record } from './attempt.ts'
 import { failedToRestart, failedToWrite, undoUnrecorded, undoWorse } from './give-up.ts'
@@ -29,7 +29,7 @@ type Task = {
   readonly restart: RestartNeed
 }
 
-type Denied = Extract<Permission, { allowed: false }>
+type Denied = Extract<RestartDecision, { allowed: false }>
 
 type Pass =
   | { readonly kind: 'proved'; readonly proved: Proved }
@@ -67,24 +67,24 @@ async function makePass(task: Task, attempt: Attempt): Promise<Pass> {
   const isRisky = ({ target, isInForce }: Change) => target === 'containerd-config' && isInForce !== true
   const harmless = changes.filter((change) => !isRisky(change))
   const risky = changes.filter(isRisky)
-  const permission = restart.required ? await permissionFor(restart, attempt) : undefined
-  const unrestarted = [...harmless, ...unrestartedOf(risky, permission, attempt)]
+  const decision = restart.required ? await decisionFor(restart, attempt) : undefined
+  const unrestarted = [...harmless, ...unrestartedOf(risky, decision, attempt)]
   try {
     await transaction.execute(unrestarted)
   } catch (thrown) {
-    if (permission?.allowed === true) await permission.release()
+    if (decision?.allowed === true) await decision.release()
     return { kind: 'ended', run: await failedToWrite(asAgentError(thrown), attempt) }
   }
-  if (permission?.allowed !== true) {
+  if (decision?.allowed !== true) {
     const prove = (some: readonly Registry[]) => proveDeclared(some, cri, ports, desired)
     const settings = { clock: ports.clock, signal: attempt.options.signal }
     const proofs = await proveWithNames(desired.registries, unrestarted, prove, settings)
     const applied = [...written, ...unrestarted]
-    return unlessWorse({ task, applied, restarts: [], open: undefined, denied: permission, proofs }, attempt)
+    return unlessWorse({ task, applied, restarts: [], open: undefined, denied: decision, proofs }, attempt)
   }
   const applied = [...written, ...harmless, ...risky]
   const write = () => transaction.execute(risky)
-  const restarted = await restartWith(write, newConfigOf(applied, facts.configFile), restart.reason, permission, {
+  const restarted = await restartWith(write, newConfigOf(applied, facts.configFile), restart.reason, decision, {
     facts,
     ports,
     transaction,
@@ -146,14 +146,14 @@ async function finish({ task, applied, restarts, open, denied, proofs }: Proved,
   return { ...run, outcome: isDone ? 'applied' : 'unchanged' }
 }
 
-function permissionFor({ reason, byHand }: RestartNeed, attempt: Attempt): Promise<Permission> | Permission {
-  return byHand === undefined ? mayRestart(attempt, attempt.rehearsal, reason) : { allowed: false, reason: byHand }
+function decisionFor({ reason, byHand }: RestartNeed, attempt: Attempt): Promise<RestartDecision> | RestartDecision {
+  return byHand === undefined ? checkRestart(attempt, attempt.rehearsal, reason) : { allowed: false, reason: byHand }
 }
 
 /** What changes of containerd's configuration without the restart that makes it valid. */
-function unrestartedOf(risky: readonly Change[], permission: Permission | undefined, attempt: Attempt) {
-  if (permission === undefined) return risky
-  if (permission.allowed || attempt.isRemoval !== true) return []
+function unrestartedOf(risky: readonly Change[], decision: RestartDecision | undefined, attempt: Attempt) {
+  if (decision === undefined) return risky
+  if (decision.allowed || attempt.isRemoval !== true) return []
   // Left to the next start. A file that the running containerd still reads would fail its pulls when it is gone.
   return risky.filter((change) => !isLegacyRemoval(change, attempt.facts.configFile))
 }
@@ -176,7 +176,7 @@ function keepPrevious(next: AgentState, { previous }: AgentState, isHealingOnly:
   return previous === undefined ? rest : { ...rest, previous }
 }
 
-/** A restart that nobody planned has suspects beside config_path, which the words of the pull leave open. */
+/** A restart that was not planned has suspects beside config_path, which the words of the pull leave open. */
 function told(proofs: readonly ProofResult[], { restart }: Task, denied: Denied, { planned, rehearsal }: Attempt) {
   if (!planned.plan.restart.required) return proofs
   return whileUnread(proofs, rehearsal, { due: restart.reason, waitsFor: denied.reason })

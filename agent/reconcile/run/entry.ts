@@ -2,7 +2,8 @@
 // healing of drift are these functions with other inputs. The first rule: never leave the node worse than it was.
 // This room: one run from end to end; the steps are the folders beside this one.
 // Begin here; then apply.ts (the way there), planning.ts (the plan), preflight.ts (before anything is written),
-// carry-out.ts (write, restart, prove), give-up.ts (back), leaving/ (uninstall and rollback).
+// carry-out.ts (write, restart, prove), give-up.ts (back), leaving/ (uninstall and rollback); before each run repair.ts
+// and adopt.ts; without containerd files-alone.ts and beside-crio.ts, without its socket without-runtime.ts.
 // May touch: the node, under its lock, through a transaction.
 import { LAYOUTS, layoutsOfSocket } from '../../containerd/layouts.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
@@ -22,11 +23,11 @@ import { adopt, isForgetful, tellUnsure } from './adopt.ts'
 import { applyTo } from './apply.ts'
 import { applyFilesAlone, type FilesAloneContext, planFilesAlone } from './files-alone.ts'
 import { makePlan } from './planning.ts'
-import { foresee } from './preflight.ts'
+import { preflight } from './preflight.ts'
 import { repair, settleAbandoned } from './repair.ts'
-import { applyOffline, type OfflineContext, planOffline } from './without-runtime.ts'
+import { applyWithoutRuntime, type NoRuntimeContext, planWithoutRuntime } from './without-runtime.ts'
 
-/** Where containerd at this socket has its configuration, as far as that can be told without asking it. */
+/** Where containerd at this socket has its configuration, as far as that is known without asking it. */
 function configFileAt(socket: string): string {
   return (layoutsOfSocket(socket)[0] ?? LAYOUTS[0])?.configFile ?? '/etc/containerd/config.toml'
 }
@@ -56,7 +57,7 @@ async function remembered({ store }: RunPorts): Promise<Pick<Run, 'state' | 'pro
 }
 
 async function planFor(state: AgentState, desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  if (options.address === NO_RUNTIME) return planOffline({ desired, state, options, ports })
+  if (options.address === NO_RUNTIME) return planWithoutRuntime({ desired, state, options, ports })
   const seen = await observeContainerd({ address: options.address, unit: desired.restart.unit }, ports)
   if (seen.state === 'down')
     return planFilesAlone({ desired, state, options, ports, runtime: seen.runtime }, seen.error)
@@ -77,7 +78,7 @@ async function planFor(state: AgentState, desired: DesiredState, options: RunOpt
         ...NOTHING_APPLIED,
       }
     }
-    const { planned, rehearsal, changes, problems } = await foresee(whole, {
+    const { planned, rehearsal, changes, problems } = await preflight(whole, {
       desired,
       state,
       facts,
@@ -120,7 +121,8 @@ const MOST_TRIES = 3
 
 /** One transaction. Every end is an outcome; it throws only when `options.signal` ends it before the first write. */
 export async function applyRun(desired: DesiredState, options: RunOptions, ports: RunPorts): Promise<Run> {
-  const once = () => withNode(desired, options, ports, applyTo, { offline: applyOffline, alone: applyFilesAlone })
+  const once = () =>
+    withNode(desired, options, ports, applyTo, { withoutRuntime: applyWithoutRuntime, alone: applyFilesAlone })
   return orFailed(() => withSandboxImage(() => planningAnew(once)), options, ports)
 }
 
@@ -135,7 +137,7 @@ async function withSandboxImage(work: () => Promise<Run>): Promise<Run> {
   return { ...second, outcome: second.outcome === 'unchanged' ? 'applied' : second.outcome, applied, restarts }
 }
 
-/** Also what nobody foresaw is an end that is counted, shown and told. */
+/** An unexpected error is an outcome too: it is counted, shown and logged. */
 export async function orFailed(work: () => Promise<Run>, { signal }: RunOptions, { log }: RunPorts): Promise<Run> {
   try {
     return await work()
@@ -147,7 +149,7 @@ export async function orFailed(work: () => Promise<Run>, { signal }: RunOptions,
   }
 }
 
-/** What the agent remembers is not known then: whoever goes on keeps what he knew. */
+/** What the agent remembers is not known then: a caller keeps what it knew. */
 export function failedRun(error: AgentError): Run {
   const problems = [problem(error.code, error.message)]
   return { outcome: 'failed', state: EMPTY_STATE, problems, error, ...NOTHING_APPLIED }
@@ -162,7 +164,7 @@ export async function planningAnew(once: () => Promise<Run>): Promise<Run> {
 }
 
 type NodeWork = {
-  readonly offline?: (context: OfflineContext) => Promise<Run>
+  readonly withoutRuntime?: (context: NoRuntimeContext) => Promise<Run>
   /** What is done where containerd does not answer; absent: nothing. */
   readonly alone?: (context: FilesAloneContext, error: AgentError) => Promise<Run>
   /** After this run nothing is left to remember. */
@@ -177,7 +179,7 @@ export async function withNode(
   options: RunOptions,
   given: RunPorts,
   work: (context: Context) => Promise<Run>,
-  { offline = needsRuntime, alone = nothingAlone, isLast = () => false, adoptFor = desired }: NodeWork = {},
+  { withoutRuntime = needsRuntime, alone = nothingAlone, isLast = () => false, adoptFor = desired }: NodeWork = {},
 ): Promise<Run> {
   const lock = await acquire(given, options.signal)
   let forget = false
@@ -191,7 +193,7 @@ export async function withNode(
     const { files, through, reads } = recordReads(given.files)
     const memory = given.memory === undefined ? undefined : recordedMemory(given.memory, through)
     const ports = { ...given, files, reads, memory }
-    if (options.address === NO_RUNTIME) return await told(await offline({ desired, state, options, ports }))
+    if (options.address === NO_RUNTIME) return await told(await withoutRuntime({ desired, state, options, ports }))
     const observe = () =>
       observeContainerd(
         { address: options.address, unit: desired.restart.unit },
@@ -245,7 +247,7 @@ async function asideProblems({ store }: RunPorts): Promise<readonly Problem[]> {
   return paths.map((path) => problem('STATE_SET_ASIDE', `${path} was damaged and is set aside`))
 }
 
-async function needsRuntime({ state }: OfflineContext): Promise<Run> {
+async function needsRuntime({ state }: NoRuntimeContext): Promise<Run> {
   return down(
     state,
     new AgentError(

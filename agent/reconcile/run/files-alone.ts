@@ -13,7 +13,7 @@ import type { AgentState } from '../../model/state.ts'
 import { rootsInPem, SYSTEM } from '../../pki/chain/roots.ts'
 import { namesReadByContainerd, namesServingHosts, TARGETS } from '../../targets/targets.ts'
 import { readSystemRoots } from '../observe/system-roots.ts'
-import { isHealing, rememberHeals, withoutFights, withoutHealing } from '../plan/drift.ts'
+import { isHealing, rememberHeals } from '../plan/drift.ts'
 import { proveByHandshake, proveTls } from '../prove/handshake.ts'
 import { Transaction } from '../transaction/transaction.ts'
 import { isUndone } from '../transaction/undo-report.ts'
@@ -22,6 +22,7 @@ import { desiredOnCrio, inexpressible, lostBy, proveByRuntime, trustedNow, unrea
 import { sparedByDistrust } from './judgements/orphaning-distrust.ts'
 import { rememberSystemAnchors } from './judgements/withdrawn-anchors.ts'
 import { makePlan } from './planning.ts'
+import { settle, wouldOrphan } from './preflight.ts'
 
 export type FilesAloneContext = {
   readonly desired: DesiredState
@@ -38,7 +39,7 @@ const LOOK_MS = 2_000
 /** What would change without containerd. `error`: why it does not answer. */
 export async function planFilesAlone(given: FilesAloneContext, error: AgentError): Promise<Run> {
   const context = onRuntime(given)
-  const { state, planned, problems } = await foresee(context)
+  const { state, planned, problems } = await planAlone(context)
   const base = { state, planned, proofs: [], ...NOTHING_APPLIED, ...runtimeOf(context) }
   const why = missed(context, error)
   return why === undefined
@@ -53,7 +54,7 @@ export async function planFilesAlone(given: FilesAloneContext, error: AgentError
 export async function applyFilesAlone(given: FilesAloneContext, error: AgentError): Promise<Run> {
   const context = onRuntime(given)
   const { desired, options, ports } = context
-  const { state, planned, problems: found } = await foresee(context)
+  const { state, planned, problems: found } = await planAlone(context)
   options.signal?.throwIfAborted()
   const why = missed(context, error)
   const problems = [...(why === undefined ? [] : [problem(why.code, why.message)]), ...found]
@@ -96,7 +97,7 @@ export async function applyFilesAlone(given: FilesAloneContext, error: AgentErro
   }
 }
 
-/** Undefined where nobody wants containerd here, and nothing of the agent's is left for it. */
+/** Undefined where containerd is not wanted here, and nothing of the agent's is left for it. */
 function missed({ desired, state, ports, runtime }: FilesAloneContext, error: AgentError): AgentError | undefined {
   const names = namesReadByContainerd(ports.targets)
   const isOwned = Object.values(state.owned).some(({ target }) => [...names].some((name) => name === target))
@@ -166,29 +167,29 @@ function remember(
   return why === undefined ? kept : { ...kept, generation: state.generation }
 }
 
-async function foresee(context: FilesAloneContext): Promise<Foreseen> {
-  const foreseen = await foreseeSpared(context)
+async function planAlone(context: FilesAloneContext): Promise<PlannedAlone> {
+  const alone = await planSpared(context)
   const { runtime, state, ports } = context
-  if (runtime === undefined) return foreseen
-  const { plan } = foreseen.planned
+  if (runtime === undefined) return alone
+  const { plan } = alone.planned
   const unread = await unreadMirrors(runtime, plan, state, ports)
   const warnings = [...plan.warnings, ...inexpressible(context.desired), ...(unread === undefined ? [] : [unread])]
-  return { ...foreseen, planned: { ...foreseen.planned, plan: { ...plan, warnings } } }
+  return { ...alone, planned: { ...alone.planned, plan: { ...plan, warnings } } }
 }
 
-async function foreseeSpared(context: FilesAloneContext): Promise<Foreseen> {
-  const first = await foreseeAll(context)
+async function planSpared(context: FilesAloneContext): Promise<PlannedAlone> {
+  const first = await planAll(context)
   const { desired, options, ports } = context
   if (options.allowOrphan === true) return first
   const spared = await sparedByDistrust(first.planned.plan, desired, ports)
   if (spared.problems.length === 0) return first
-  const kept = await foreseeAll({ ...context, desired: spared.desired })
+  const kept = await planAll({ ...context, desired: spared.desired })
   return { ...kept, problems: [...kept.problems, ...spared.problems] }
 }
 
-type Foreseen = Pick<Run, 'state' | 'problems'> & { readonly planned: Planned }
+type PlannedAlone = Pick<Run, 'state' | 'problems'> & { readonly planned: Planned }
 
-async function foreseeAll(context: FilesAloneContext): Promise<Foreseen> {
+async function planAll(context: FilesAloneContext): Promise<PlannedAlone> {
   const { desired, state, options, ports } = context
   const targets = (ports.targets ?? TARGETS).filter(({ isReadByContainerd }) => !isReadByContainerd)
   const plan = async (unverified: ReadonlySet<string>) =>
@@ -197,23 +198,8 @@ async function foreseeAll(context: FilesAloneContext): Promise<Foreseen> {
   const lost = options.allowOrphan === true ? [] : await lostHosts(first, context)
   if (lost.length === 0) return { state, planned: first, problems: first.plan.problems }
   const kept = await plan(new Set(lost.map(({ host }) => host)))
-  const orphaned = lost.map(({ host, finding }) =>
-    problem(
-      'ANCHOR_WOULD_ORPHAN',
-      `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
-    ),
-  )
+  const orphaned = lost.map(({ host, finding }) => wouldOrphan(host, finding))
   return { state, planned: kept, problems: [...kept.plan.problems, ...orphaned] }
-}
-
-function settle(planned: Planned, { desired, state, options, ports }: FilesAloneContext): Planned {
-  if (options.byHand) return planned
-  const { plan } = planned
-  const { kept, problems, conflicts } = desired.drift.heal
-    ? withoutFights(plan.changes, state, desired, ports.clock.now())
-    : withoutHealing(plan.changes, state, desired)
-  const leftOut = plan.changes.filter((change) => !kept.includes(change))
-  return { ...planned, plan: { ...plan, changes: kept, problems: [...plan.problems, ...problems] }, leftOut, conflicts }
 }
 
 /** Registries that the CA file now in their host folder verifies, and the declared anchors do not. */
@@ -257,7 +243,7 @@ async function proveSome(
   return await proveByRuntime(registries, runtime, desired, ports)
 }
 
-/** What a target that containerd does not read is told of it: that there is none. */
+/** What a target that containerd does not read is told about containerd: that there is none. */
 const NOBODY: ContainerdFacts = {
   socket: NO_RUNTIME,
   version: '',

@@ -16,14 +16,14 @@ import { sparedByDistrust } from './judgements/orphaning-distrust.ts'
 import { unloadableAnchors, withoutAnchors } from './judgements/unloadable-anchors.ts'
 import { makePlan } from './planning.ts'
 
-/** Before a change, only what answers quickly is asked: a registry that is down holds up nothing and proves nothing. */
+/** Before a change, only what answers quickly is asked: a registry that is down delays nothing and proves nothing. */
 const BEFORE_DEADLINE_MS = 2_000
 
 /**
  * What the plan would do, tried before anything is written: by the rehearsal, against what each registry is now. For
  * `plan` too.
  */
-export async function foresee(whole: Planned, given: Context): Promise<Foreseen> {
+export async function preflight(whole: Planned, given: Context): Promise<Preflight> {
   const { planned, context, problems: spared } = await withoutOrphaningDistrust(whole, given)
   const { desired, facts, options, ports } = context
   const [rehearsal, before] = await Promise.all([
@@ -72,7 +72,10 @@ async function withoutUnloadable(
 }
 
 /** Leaves out drift that is to be reported only, and what someone else keeps changing back. */
-export function settle(planned: Planned, { desired, state, options, ports }: Context): Planned {
+export function settle(
+  planned: Planned,
+  { desired, state, options, ports }: Pick<Context, 'desired' | 'state' | 'options' | 'ports'>,
+): Planned {
   if (options.byHand) return planned
   const { plan } = planned
   const { problems, conflicts, ...settled } = desired.drift.heal
@@ -123,7 +126,7 @@ type Candidate = {
   readonly problems: readonly Problem[]
 }
 
-export type Foreseen = Candidate & {
+export type Preflight = Candidate & {
   /** What is carried out: without the anchors that containerd could not load. */
   readonly desired: DesiredState
   readonly before: ReadonlyMap<string, ProofResult>
@@ -142,12 +145,7 @@ async function keepTrust(
   const { desired, state, facts, options, ports } = context
   const lost = lostHosts(await foretold(first.rehearsal, context), before)
   if (lost.size === 0 || options.allowOrphan === true) return first
-  const orphaned = [...lost].map(([host, finding]) =>
-    problem(
-      'ANCHOR_WOULD_ORPHAN',
-      `${host} is trusted now; with the anchors declared it would not be: ${finding.message}`,
-    ),
-  )
+  const orphaned = [...lost].map(([host, finding]) => wouldOrphan(host, finding))
   const problems = [...first.problems, ...orphaned]
   const unverified = new Set(lost.keys())
   const { migrateAll = false } = options
@@ -166,6 +164,13 @@ async function keepTrust(
   const restart = { required: false, reason: '' }
   const harmless = changes.filter(({ target }) => target !== 'containerd-config')
   return { ...first, planned: { ...first.planned, plan: { ...plan, restart } }, changes: harmless, problems }
+}
+
+export function wouldOrphan(host: string, { message }: Finding): Problem {
+  return problem(
+    'ANCHOR_WOULD_ORPHAN',
+    `${host} is trusted now, but would not be with the declared anchors: ${message}`,
+  )
 }
 
 /** What the planned anchors do for each registry: as the rehearsal pulled, or else as a handshake of our own tells. */

@@ -17,8 +17,8 @@ export type Repaired = {
 }
 
 /**
- * Whoever holds the lock may hang, or take long to die, in the middle of a restart. The lease of its record says so, and
- * decides between drivers; containerd does not wait for the lock. Never throws but for `signal`.
+ * The holder of the lock may hang, or take long to die, in the middle of a restart. The lease of its record says so,
+ * and decides between drivers; containerd does not wait for the lock. Never throws but for `signal`.
  */
 export async function settleAbandoned(ports: RunPorts, signal?: AbortSignal): Promise<void> {
   try {

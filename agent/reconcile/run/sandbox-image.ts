@@ -18,7 +18,7 @@ export async function readySandboxImage(context: Context): Promise<ReadySandboxI
   const { desired, facts } = context
   const { sandboxImage, targets } = desired
   if (sandboxImage === undefined || targets.containerd.enabled === 'off') return { desired, problems: [] }
-  // Already set: a missing image is a finding of its own, and holds up nothing.
+  // Already set: a missing image is a finding of its own, and stops nothing.
   const why = sandboxImageOf(facts) === sandboxImage ? undefined : await missing(sandboxImage, context)
   if (why === undefined) return { desired, problems: [] }
   const { sandboxImage: _, ...rest } = desired

@@ -8,14 +8,14 @@ import type { ProofResult } from '../../model/proof.ts'
 import type { Run, RunOptions } from '../../model/run.ts'
 import type { RunPorts } from '../../model/run-ports.ts'
 import type { AgentState } from '../../model/state.ts'
-import { observeOffline } from '../observe/containerd.ts'
+import { observeWithoutRuntime } from '../observe/containerd.ts'
 import { rehearse } from '../rehearse/rehearse.ts'
 import { Transaction } from '../transaction/transaction.ts'
 import { applyFilesAlone, planFilesAlone } from './files-alone.ts'
 import { sparedByDistrust } from './judgements/orphaning-distrust.ts'
 import { makePlan } from './planning.ts'
 
-export type OfflineContext = {
+export type NoRuntimeContext = {
   readonly desired: DesiredState
   readonly state: AgentState
   readonly options: RunOptions
@@ -24,15 +24,15 @@ export type OfflineContext = {
 
 const NOTHING_APPLIED = { applied: [], restarts: [] } as const
 
-export async function planOffline(context: OfflineContext): Promise<Run> {
-  const seen = await look(context)
+export async function planWithoutRuntime(context: NoRuntimeContext): Promise<Run> {
+  const seen = await planAndRehearse(context)
   if (seen instanceof AgentError) return planFilesAlone(context, seen)
   return { ...seen.base, outcome: 'planned', proofs: seen.proofs, ...NOTHING_APPLIED }
 }
 
-export async function applyOffline(context: OfflineContext): Promise<Run> {
+export async function applyWithoutRuntime(context: NoRuntimeContext): Promise<Run> {
   const { desired, state, ports } = context
-  const seen = await look(context)
+  const seen = await planAndRehearse(context)
   if (seen instanceof AgentError) return applyFilesAlone(context, seen)
   const { base, proofs } = seen
   const { plan } = base.planned
@@ -72,7 +72,7 @@ export async function applyOffline(context: OfflineContext): Promise<Run> {
   return { ...base, outcome, problems, state: saved, proofs, applied: changes, restarts: [], ...pending }
 }
 
-type Seen = {
+type RehearsedPlan = {
   readonly base: {
     readonly state: AgentState
     readonly facts: ContainerdFacts
@@ -84,8 +84,13 @@ type Seen = {
 }
 
 /** The error of a node where no containerd can be found. */
-async function look({ desired: declared, state, options, ports }: OfflineContext): Promise<Seen | AgentError> {
-  const facts = await observeOffline(declared.restart.unit, ports).catch(asAgentError)
+async function planAndRehearse({
+  desired: declared,
+  state,
+  options,
+  ports,
+}: NoRuntimeContext): Promise<RehearsedPlan | AgentError> {
+  const facts = await observeWithoutRuntime(declared.restart.unit, ports).catch(asAgentError)
   if (facts instanceof AgentError) return facts
   const whole = await makePlan({ desired: declared, state, facts }, ports)
   const spared =

@@ -73,7 +73,7 @@ export async function requireAsCaptured(steps: readonly JournalStep[], files: No
 }
 
 function changedMeanwhile(path: string): AgentError {
-  const text = `${path} was written by somebody else since the plan was made; it was left unchanged, and nothing was changed`
+  const text = `${path} was changed by another writer after the plan was made; nothing was changed`
   return new AgentError('FILE_CHANGED_MEANWHILE', text, { path })
 }
 

@@ -50,7 +50,7 @@ export async function takeOut(versions: Versions): Promise<TakenOut> {
   const meant = { before: meaningOf(format, before), after: meaningOf(format, after), now: meaningOf(format, now) }
   if (meant.before === undefined || meant.after === undefined)
     return { kind: 'kept', reason: 'what the agent changed in it cannot be told apart' }
-  if (meant.now === undefined) return { kind: 'kept', reason: `it is no ${format.toUpperCase()} that can be read` }
+  if (meant.now === undefined) return { kind: 'kept', reason: `it cannot be read as ${format.toUpperCase()}` }
   const wanted = wantedMeaning({ before: meant.before, after: meant.after, now: meant.now })
   if (typeof wanted === 'string') return { kind: 'kept', reason: wanted }
   if (isDeepStrictEqual(wanted, meant.now)) return { kind: 'nothing-left' }
@@ -61,7 +61,7 @@ export async function takeOut(versions: Versions): Promise<TakenOut> {
     const isEmpty = isTheirs ? text.trim() === '' : wanted.size === 0
     return { kind: 'taken-out', text: before === '' && isEmpty ? undefined : text }
   }
-  return { kind: 'kept', reason: 'what others wrote stands where the agent wrote, and cannot be separated from it' }
+  return { kind: 'kept', reason: 'others wrote in the place where the agent wrote, and the two cannot be separated' }
 }
 
 function formatOf(path: string): Format | undefined {

@@ -6,7 +6,7 @@ import type { TransactionPorts } from '../../model/run-ports.ts'
 /** Removes temporary folders that a failed call left behind; another tool could take one for a host directory. */
 export async function tidy(steps: readonly JournalStep[], ports: TransactionPorts): Promise<void> {
   const { files } = ports
-  // What fails is tried once more: after an uninstall nobody comes by again.
+  // What fails is tried once more: after an uninstall there is no next run.
   for (const folder of new Set(steps.map((step) => step.folder)))
     await orLog(ports, () => files.sweep(folder).catch(() => files.sweep(folder)))
 }

@@ -1,5 +1,5 @@
 // One transaction: captures what is there, writes the journal, executes the changes in order, and can undo them in
-// reverse, also after a crash. What "as before" means is told by capture.ts and undo.ts alone.
+// reverse, also after a crash. What "as before" means is defined only in capture.ts and undo.ts.
 // This room: all or nothing: what was there is captured and journalled before the first write, and put back when a step
 // fails.
 // Begin here; then capture.ts (before), undo.ts (back), recover.ts (after a crash).
@@ -67,8 +67,8 @@ export class Transaction {
   }
 
   /**
-   * Executes changes, in order, where nobody wrote since they were planned (FILE_CHANGED_MEANWHILE). When one fails all
-   * that this transaction did so far is undone and the error is thrown.
+   * Executes changes, in order, where nobody else wrote since they were planned (FILE_CHANGED_MEANWHILE). When one
+   * fails all that this transaction did so far is undone and the error is thrown.
    */
   async execute(changes: readonly Change[]): Promise<void> {
     if (changes.length === 0) return

@@ -45,7 +45,7 @@ export function failedSteps(report: UndoReport, steps: readonly JournalStep[]): 
 }
 
 export function attributesLost(path: string, reason: string): Problem {
-  const text = `${path} was written, and did not keep its access list, extended attributes or label: ${reason}`
+  const text = `${path} was written, but lost its access list, extended attributes or label: ${reason}`
   return problem('ATTRIBUTES_LOST', text)
 }
 

@@ -85,7 +85,7 @@ function modeBack({ before, after }: JournalStep, now: FileState): Decision {
 
 async function back(step: JournalStep, now: FileState, work: Work): Promise<Decision> {
   const isNewFolder = step.before.kind === 'absent' && now.kind === 'folder'
-  if (isNewFolder && (await isFilled(step.path, work))) return { kind: 'leave', reason: 'something is in it' }
+  if (isNewFolder && (await isFilled(step.path, work))) return { kind: 'leave', reason: 'it is not empty' }
   const content = await contentToRestore(step, work.store)
   if (content === undefined) return { kind: 'nothing' }
   const isForeignMode = 'mode' in now && step.after.mode !== undefined && now.mode !== step.after.mode
@@ -93,7 +93,7 @@ async function back(step: JournalStep, now: FileState, work: Work): Promise<Deci
   return { kind: 'put', content: { ...content, mode: now.mode } }
 }
 
-/** A temporary folder that a failed call left behind is nobody's content. */
+/** A temporary folder that a failed call left behind does not count as content. */
 async function isFilled(folder: string, { files }: Work): Promise<boolean> {
   if ((await files.list(folder)).length === 0) return false
   await files.sweep(folder)
@@ -105,7 +105,7 @@ async function merge(step: JournalStep, now: Extract<FileState, { kind: 'file' }
   const theirs = now.bytes
   const leave = (reason: string): Decision => ({ kind: 'leave', reason, theirs })
   if (before.kind === 'link' || before.kind === 'folder') return leave('it was changed since the agent wrote it')
-  if (after.kind !== 'file') return leave('it was written anew since the agent removed it')
+  if (after.kind !== 'file') return leave('it was created again since the agent removed it')
   const was = before.kind === 'absent' ? '' : (await store.backup(before.sha256)).toString(encodingOf(path))
   const ours = after.edits === undefined ? undefined : editedText(was, after.edits)
   if (ours === undefined) return leave('it was changed since the agent wrote it')
@@ -260,7 +260,7 @@ async function undoRoot(root: JournalStep, now: FileState, work: Work): Promise<
     if (before.kind === 'folder' && now.kind === 'folder' && after.kind === 'folder')
       await work.files.put(path, { ...before, mode: now.mode === after.mode ? before.mode : now.mode }, { folder })
     if (before.kind !== 'absent' || now.kind !== 'folder') return { path, result: 'restored' }
-    if (await isFilled(path, work)) return { path, result: 'left', reason: 'files of others are in it' }
+    if (await isFilled(path, work)) return { path, result: 'left', reason: 'it holds files of others' }
     await work.files.put(path, { kind: 'absent' }, { folder })
     return { path, result: 'restored' }
   } catch (thrown) {

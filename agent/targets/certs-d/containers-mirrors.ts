@@ -1,5 +1,5 @@
 // Mirrors for CRI-O, podman, buildah and skopeo: one drop-in of our own in /etc/containers/registries.conf.d. Without
-// fallback the last mirror takes the registry's place, so that nobody else is ever asked. Source:
+// fallback the last mirror takes the registry's place, so that no other host is ever asked. Source:
 // containers-registries.conf(5), containers-registries.conf.d(5).
 
 import { parseUrl } from '../../containerd/hosts/endpoint.ts'

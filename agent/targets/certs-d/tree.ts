@@ -1,4 +1,4 @@
-// The trees of host folders that programs read in Docker's way, and what each of them shall hold.
+// The trees of host folders that programs read in Docker's way, and what each of them should hold.
 import { parseUrl } from '../../containerd/hosts/endpoint.ts'
 import { type DesiredState, trustOf, trustOfMirror } from '../../model/desired-state.ts'
 import type { RegularFile } from '../../model/plan.ts'
@@ -10,7 +10,7 @@ export type CertsTree = {
   readonly target: 'docker' | 'containers' | 'k3s'
   /** `auto`: the target is on where this folder exists. */
   readonly base: string
-  /** The host folders lie below it; `certs.d` unless told. */
+  /** The host folders lie below it; by default `certs.d`. */
   readonly folder?: string
   /** Where the same programs look when this tree has no folder for a host. */
   readonly fallback?: string
@@ -27,7 +27,7 @@ export const CA_FILE = 'ca.crt'
 
 export type TreeInput = Pick<TargetInput, 'desired' | 'owned'> & Partial<Pick<TargetInput, 'unverified'>>
 
-/** What one host folder shall hold. */
+/** What one host folder should hold. */
 export type Wanted = { readonly host: string; readonly ca: RegularFile }
 
 /** Every declared host with anchors of its own; a host whose anchor is broken now keeps what it has. */

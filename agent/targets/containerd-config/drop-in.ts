@@ -68,7 +68,7 @@ function obstacleTo(
   if (plan.kind === 'edit' && plan.migration !== undefined)
     return problem(
       'LEGACY_REGISTRY_CONFIG',
-      `${configFile} says registry.mirrors or registry.configs, which exclude config_path: declare these hosts in trust.yaml and take the sections out of it`,
+      `${configFile} says registry.mirrors or registry.configs, which exclude config_path: declare these hosts in trust.yaml and remove the sections from it`,
     )
   if (dropIn?.state.kind !== 'absent' && dropIn?.state.kind !== 'file')
     return problem('CONFIG_EDIT_UNSUPPORTED', `${file} is ${dropIn === undefined ? 'not seen' : whatIs(dropIn.state)}`)
@@ -85,11 +85,11 @@ function schemaOf({ facts: { config, configFile, version } }: ObservedConfig): 2
   return /^v?1\./.test(version) ? 2 : 3
 }
 
-/** Nobody needs it any more. It stays where host directories of others depend on it. */
+/** It is not needed any more. It stays where host directories of others depend on it. */
 export function withoutDropIn({ facts, dropIn, legacy }: ObservedConfig): Partial<Planned> {
   const dropIns = layoutNamed(facts.layout)?.dropIns
   const isOurs =
-    dropIn?.state.kind === 'file' && [2, 3].some((schema) => isWritten(dropIn.state, schema as 2 | 3, facts))
+    dropIn?.state.kind === 'file' && ([2, 3] as const).some((schema) => isWritten(dropIn.state, schema, facts))
   if (dropIns === undefined || !isOurs) return {}
   if (legacy.existingFolders.length > 0) {
     const text = `${dropIns.file}: config_path stays, because host directories of others depend on it: ${legacy.existingFolders.join(', ')}`

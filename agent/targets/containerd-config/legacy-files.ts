@@ -18,7 +18,7 @@ import {
 } from '../files/files.ts'
 import { ownedFile, ownedFolder } from '../files/ownership.ts'
 
-/** Owned by what names them, so that nobody takes them for host directories. */
+/** Owned by what names them, so that they are not taken for host directories. */
 const OWNER = 'containerd-config'
 const ABSENT: FileState = { kind: 'absent' }
 

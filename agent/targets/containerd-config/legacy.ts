@@ -118,7 +118,7 @@ function inexpressible({ host, source, mirrors = [], headers, extra, skipVerify,
     ...(plainHttp === true ? ['plainHttp'] : []),
   ]
   if (what.length === 0) return undefined
-  const text = `${source}: ${what.join(', ')} of ${host}: layout: legacy writes CA files and client certificates alone; nothing of this registry was written`
+  const text = `${source}: ${what.join(', ')} of ${host}: layout: legacy writes only CA files and client certificates; nothing of this registry was written`
   return problem('LAYOUT_LEGACY_UNUSABLE', text)
 }
 

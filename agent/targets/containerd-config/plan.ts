@@ -97,7 +97,7 @@ async function inLegacy(
   }
 }
 
-/** The layout is another one now: the agent's own sections go, and what others say of registries is moved as ever. */
+/** The layout is another one now: the agent's own sections go, and what others say of registries is moved as usual. */
 async function leaveLegacy(
   input: TargetInput,
   observed: ObservedConfig,

@@ -1,4 +1,4 @@
-// Which of the declared `extra` keys this node's containerd reads: the others are left out and told, never written
+// Which of the declared `extra` keys this node's containerd reads: the others are left out and reported, never written
 // silently. The registry keeps all else that is declared for it. Pure.
 import type { ContainerdVersion } from '../../containerd/config/schema-version.ts'
 import { judgeExtra } from '../../containerd/hosts/extra-keys.ts'

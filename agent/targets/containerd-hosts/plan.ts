@@ -3,7 +3,7 @@
 // CA file added and keeps every other byte. Source: containerd docs/hosts.md; shape A is the one that 1.6, 1.7 and 2.x
 // read alike.
 // This room: host directories as a part of the containerd target.
-// Begin here; then observe.ts, files.ts (what one shall hold), removal.ts.
+// Begin here; then observe.ts, files.ts (what one should hold), removal.ts.
 // May touch: the folder that config_path names.
 import { posix } from 'node:path'
 import type { MovedFolder } from '../../containerd/edit/migrate-legacy.ts'
@@ -139,24 +139,7 @@ async function planHost(
 
   const isEmptyFolder = found.state.kind === 'folder' && found.files.size === 0
   if (found.state.kind === 'absent' || isEmptyFolder)
-    return {
-      changes: [
-        {
-          ...base,
-          action: 'create',
-          path: folder,
-          reason: `${host} has no host directory`,
-          after: {
-            kind: 'tree',
-            mode: 0o755,
-            files: wanted,
-          },
-          owns: [ownedFolder(folder), ...wanted.map(({ name, content }) => ownedFile(`${folder}/${name}`, content))],
-        },
-      ],
-      problems: [],
-      keep,
-    }
+    return { changes: [newHostFolder(base, folder, wanted)], problems: [], keep }
   if (found.state.kind !== 'folder')
     return foreign(host, folder, `there is ${whatIs(found.state)} in place of the folder`)
 
@@ -169,7 +152,7 @@ async function planHost(
     return foreign(
       host,
       hostsPath,
-      'it is someone else’s, and mirrors, headers, extra keys and client certificates cannot be added to it',
+      'it was written by others, and mirrors, headers, extra keys and client certificates cannot be added to it',
     )
   }
   const ca = rootFile([...new Set([...certificates, ...overlap].map(({ pem }) => pem))].join(''))
@@ -195,6 +178,21 @@ async function planHost(
     ),
     problems: [],
     keep,
+  }
+}
+
+function newHostFolder(
+  base: Omit<ChangeBase, 'path'>,
+  path: string,
+  files: ReturnType<typeof hostFolderFiles>,
+): Change {
+  return {
+    ...base,
+    action: 'create',
+    path,
+    reason: `${base.subject} has no host directory`,
+    after: { kind: 'tree', mode: 0o755, files },
+    owns: [ownedFolder(path), ...files.map(({ name, content }) => ownedFile(`${path}/${name}`, content))],
   }
 }
 

@@ -59,8 +59,8 @@ function withMoved(
 }
 
 /**
- * Host directories of the agent's own that containerd does not read: config.toml says it all, or nobody needs them any
- * more.
+ * Host directories of the agent's own that containerd does not read: config.toml says it all, or they are not needed
+ * any more.
  */
 async function planUnreadHosts(
   input: TargetInput,

@@ -4,7 +4,7 @@ import type { ContainerdFacts } from '../../model/observed-state.ts'
 import type { NodeFiles } from '../../model/ports.ts'
 import type { TargetAilment } from '../../model/target.ts'
 
-/** Pods do not care, but whoever looks for the cause of a failed pull with crictl would look at another runtime. */
+/** Pods do not use it, but a person who looks for the cause of a failed pull with crictl would see another runtime. */
 export async function examineCrictl({ socket }: ContainerdFacts, files: NodeFiles): Promise<readonly TargetAilment[]> {
   const states = await Promise.all(CRICTL_FILES.map(async (path) => ({ path, state: await files.readFollowing(path) })))
   // crictl goes on to the next one only where there is none.

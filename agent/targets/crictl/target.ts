@@ -16,7 +16,7 @@ export const CRICTL: Target<ObservedCrictl> = {
     return observeCrictl(facts.socket === NO_RUNTIME ? undefined : facts.socket, files)
   },
   plan: planCrictl,
-  // Much goes on in /etc, and the one file of ours in it is nobody's prey.
+  // In /etc itself the daemon watches only the files that the agent owns.
   watches: () => [],
   needs: () => [],
   examine: ({ facts }, files) => examineCrictl(facts, files),

@@ -12,7 +12,7 @@ import type { TargetPlan } from '../../model/target.ts'
 
 export const NOTHING_TO_DO: TargetPlan = { changes: [], problems: [] }
 
-/** Of what cannot be read nothing is known: nobody takes it for gone, changed or someone else's. */
+/** Of what cannot be read nothing is known: it is not taken for gone, changed or someone else's. */
 export function firstUnreadable(states: Iterable<readonly [path: string, state: FileState]>): string | undefined {
   for (const [path, state] of states) if (state.kind === 'unreadable') return `${path} cannot be read: ${state.reason}`
   return undefined
@@ -63,7 +63,7 @@ export function sha256(bytes: Buffer | string): string {
   return createHash('sha256').update(bytes).digest('hex')
 }
 
-/** A file of root with the mode given (0o644 unless told). */
+/** A file of root with the mode given (by default 0o644). */
 export function rootFile(text: string | Buffer, mode = 0o644): RegularFile {
   return { kind: 'file', bytes: Buffer.isBuffer(text) ? text : Buffer.from(text), mode, uid: 0, gid: 0 }
 }

@@ -28,8 +28,8 @@ async function readIn(
 }
 
 // Files of the node that the agent edits have other writers too, and not all of them replace a file at once:
-// `cat new >/etc/hosts` leaves it empty for a moment. Whoever takes that for the file, and writes it again with a line
-// of his own, loses all that the other one writes into the file that was replaced.
+// `cat new >/etc/hosts` leaves it empty for a moment. A program that takes that for the file, and writes it again with
+// a line of its own, loses all that the other one writes into the file that was replaced.
 
 /** As `read`; a text that ends in the middle of a line is read again while it may still be being written. */
 export function readSettledText(path: string, files: Pick<NodeFiles, 'readSettled'>): Promise<FileState> {

@@ -17,7 +17,7 @@ export async function withoutLinkedFolders(
   }
   const kept = changes.filter(({ target, folder }) => !servesHosts.has(target) || !links.has(folder))
   const problems = [...links].map(([folder, to]) => {
-    const text = `${folder} is a link to ${to}, and nothing is written through it; containerd's config_path can name the real folder`
+    const text = `${folder} is a link to ${to}, and nothing is written through it; set containerd's config_path to the real folder`
     return problem('FILE_OUTSIDE_TARGET', text)
   })
   return { kept, problems }

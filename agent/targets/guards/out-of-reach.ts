@@ -1,5 +1,5 @@
-// A target that nobody asked for in so many words is left out where its files cannot be written. But what the agent put
-// there under another profile may not stay unnoticed: an anchor that is withdrawn would be trusted there for ever.
+// A target that is not enabled explicitly is left out where its files cannot be written. But what the agent put there
+// under another profile may not stay unnoticed: an anchor that is withdrawn would be trusted there for ever.
 import { problem } from '../../model/errors.ts'
 import type { AgentState } from '../../model/state.ts'
 import type { TargetPlan } from '../../model/target.ts'

@@ -1,5 +1,6 @@
 // In a Pod a folder of the node that is not mounted looks like one that does not exist, and what is ours there like
-// something that is gone: it would be forgotten and stay on the node for ever. Changes there are left out, and told.
+// something that is gone: it would be forgotten and stay on the node for ever. Changes there are left out, and
+// reported.
 import { type Problem, problem } from '../../model/errors.ts'
 import type { Change } from '../../model/plan.ts'
 import type { NodeFiles } from '../../model/ports.ts'
@@ -18,7 +19,7 @@ export function withoutUnmounted(
   const left = changes.filter(({ folder, path }) => !isSeen(folder) && !isSeen(path))
   const problems = [...Map.groupBy(left, ({ folder }) => folder)].map(([folder, all]) => {
     const paths = all.map(({ path }) => path).join(', ')
-    const text = `${folder} of the node is not mounted into this Pod: nothing is done about ${paths}`
+    const text = `${folder} of the node is not mounted into this Pod, so these paths were left unchanged: ${paths}`
     return problem('TARGET_NOT_MOUNTED', text)
   })
   const isLeft = new Set(left)

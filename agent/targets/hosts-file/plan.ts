@@ -1,5 +1,5 @@
 // The lines of the hosts file that give registries their addresses: one line for each address, with a mark. A name that
-// somebody else's line has elsewhere is told and left alone: the resolvers ask the first line, or all of them.
+// somebody else's line has elsewhere is reported and left alone: the resolvers ask the first line, or all of them.
 import { posix } from 'node:path'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { type Problem, problem } from '../../model/errors.ts'
@@ -12,7 +12,7 @@ import { HOSTS_COMPONENT } from '../files/profiles.ts'
 import type { ObservedHostsFile } from './observe.ts'
 
 type Declared = HostsName & {
-  /** What the registry asks for cannot be told now: its lines stay as they are. */
+  /** What the registry asks for is not known now: its lines stay as they are. */
   readonly isHeld: boolean
 }
 
@@ -36,7 +36,7 @@ export function planHostsFile(
   if (file.kind !== 'file' && file.kind !== 'absent' && file.kind !== 'link')
     return leave(file.kind === 'unreadable' ? 'NODE_FILE_UNREADABLE' : 'FILE_FOREIGN', `is ${whatIs(file)}`)
   const before = file.kind === 'file' ? file.bytes.toString('latin1') : ''
-  if (before.includes('\0')) return leave('FILE_FOREIGN', 'holds NUL bytes, so it is no text')
+  if (before.includes('\0')) return leave('FILE_FOREIGN', 'holds NUL bytes, so it is not text')
   const { wanted, problems } = linesFor(before, declared)
   const text = withNames(before, wanted)
   const isOurs = wanted.length > 0
@@ -62,7 +62,7 @@ function declaredNames({ registries, targets }: DesiredState): readonly Declared
   return [...names.values()]
 }
 
-/** What the agent's lines shall say beside those of others, and why not all that is declared. */
+/** What the agent's lines should say beside those of others, and why not all that is declared. */
 function linesFor(
   text: string,
   declared: readonly Declared[],
@@ -83,7 +83,7 @@ function linesFor(
 }
 
 function conflict(name: string, addresses: readonly string[], { line, address }: HostsEntry): Problem {
-  const text = `${HOSTS_FILE}:${line} gives ${name} the address ${address}, and trust.yaml ${addresses.join(', ')}: programs would ask the one or the other, so that the lines of ${name} were left unchanged`
+  const text = `${HOSTS_FILE}:${line} gives ${name} the address ${address}, but trust.yaml gives it ${addresses.join(', ')}: programs would use one or the other, so the lines of ${name} were left unchanged`
   return problem('HOST_ADDRESS_CONFLICT', text)
 }
 

@@ -82,7 +82,7 @@ async function settingsOf(base: string, { unit }: ContainerdFacts, files: NodeFi
   }
 }
 
-/** Whose changes the daemon shall notice at once. */
+/** Whose changes the daemon should notice at once. */
 export function foldersOfDistribution(layout: string): readonly { readonly path: string; readonly depth: number }[] {
   const distribution = DISTRIBUTIONS.find((one) => one === layout)
   if (distribution === undefined) return []

@@ -40,7 +40,7 @@ export function planK3s(input: TargetInput, observed: ObservedK3s | undefined): 
     })
   const wanted = isOn ? wantedFiles(desired, input, distribution) : new Map<string, string>()
   if (observed.elsewhere !== undefined && wanted.size > 0) {
-    const what = `${distribution} reads ${observed.elsewhere} (private-registry) in place of ${path}, which was left unchanged`
+    const what = `${distribution} reads ${observed.elsewhere} (private-registry) instead of ${path}, which was left unchanged`
     return { ...NOT_HERE, problems: [problem('K3S_REGISTRIES_UNSUPPORTED', what)] }
   }
   const unread = { ok: false, reason: `is ${whatIs(file)}`, named: new Map<string, string>() } as const
@@ -142,7 +142,7 @@ function isAround(path: string, caFile: string): boolean {
 function restartsDue(kept: readonly string[], named: ReadonlyMap<string, string>, { distribution }: ObservedK3s) {
   const stale = kept.filter((caFile) => ![...named.values()].includes(caFile))
   if (stale.length === 0) return []
-  const text = `${stale.join(', ')}: the running containerd still reads it; it stays until ${distribution} was restarted`
+  const text = `${stale.join(', ')}: the running containerd still reads it; it stays until ${distribution} is restarted`
   return [problem('K3S_RESTART_DUE', text)]
 }
 
@@ -178,7 +178,9 @@ function fileChange(
     ]
   }
   const isGone = file.kind !== 'file' || (text === '' && owner?.before.kind === 'absent')
-  const reason = isSame ? 'it is no longer managed by the agent' : 'no CA file of ours is to be named there any more'
+  const reason = isSame
+    ? 'it is no longer managed by the agent'
+    : 'no CA file of the agent is to be named there any more'
   const left = isGone ? ({ kind: 'absent' } as const) : after
   return [{ ...base, action: isGone ? 'delete' : 'edit', reason, after: left, owns: [], forgets: [path] }]
 }

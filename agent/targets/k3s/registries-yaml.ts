@@ -7,7 +7,7 @@ import { escapePointer, parseYaml, type YamlResult, type YamlTree } from '../../
 const MARK = '# registry-trust-agent'
 
 export type RegistriesOptions = {
-  /** By host: the CA file that it shall name; every other one of ours is taken out. */
+  /** By host: the CA file that it should name; every other one of ours is taken out. */
   readonly caFiles: ReadonlyMap<string, string>
   /** A `ca_file` below it is ours. */
   readonly ownFolder: string
@@ -115,7 +115,7 @@ function refusalOf(
     return {
       kind: 'unsupported',
       reason:
-        'has mirrors alone (disable-default-registry-endpoint), and `configs` for it would let it be asked itself again',
+        'has only mirrors (disable-default-registry-endpoint), and an entry in `configs` would make containerd ask the host itself again',
     }
   return undefined
 }
@@ -187,7 +187,7 @@ class LineEdit {
       if (node?.valueAt !== node?.keyAt) return refuse('has a value already')
       return this.#insert(line, `${indentOf(text)}  `, entry)
     }
-    if (!isTable(there)) return refuse('is no table')
+    if (!isTable(there)) return refuse('is not a table')
     if ('<<' in there) return refuse('takes keys over from elsewhere (<<)')
     const [first] = Object.keys(there)
     const child = first === undefined ? undefined : this.#lineOf([...keys, first])

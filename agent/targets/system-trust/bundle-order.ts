@@ -1,5 +1,5 @@
 // The order in which `update-ca-certificates` puts local anchors into the bundle. It is not always the same one: the
-// tool sorts by the locale of whoever starts it, so what it has written is asked. Pure.
+// tool sorts by the locale of its caller, so what it has written is asked. Pure.
 
 export type Order = (a: string, b: string) => number
 
@@ -40,7 +40,7 @@ export function bundleText(text: string): BundleText {
   return { text, lastIndexOf, has: (one) => lastIndexOf(one) >= 0 }
 }
 
-/** `update-ca-certificates` sorts by the locale of whoever starts it: what it has put into the bundle tells which. */
+/** `update-ca-certificates` sorts by the locale of its caller: what it has put into the bundle tells which. */
 export function orderOf(sources: readonly Source[], bundle: BundleText): Order {
   const found = sources
     .map(({ path, text }) => ({ path, at: bundle.lastIndexOf(text) }))
@@ -53,7 +53,7 @@ export function orderOf(sources: readonly Source[], bundle: BundleText): Order {
 
 /**
  * The bundle with each of `added` before the first of those that sort after it; what `foreign` looks like in the bundle
- * tells the order. `ours`: all that shall be in the bundle; `added` are some of these.
+ * tells the order. `ours`: all that should be in the bundle; `added` are some of these.
  */
 export function insertInOrder(
   bundle: BundleText,

@@ -1,6 +1,6 @@
 // The system's bundle has other writers too, and not all of them replace it at once: `cat ... > ca-certificates.crt`
-// leaves it empty, then cut off, for some milliseconds. Whoever takes that for the bundle and writes it again loses the
-// rest.
+// leaves it empty, then cut off, for some milliseconds. A program that takes that for the bundle and writes it again
+// loses the rest.
 import { X509Certificate } from 'node:crypto'
 import type { FileState, NodeFiles } from '../../model/ports.ts'
 import type { AgentState } from '../../model/state.ts'

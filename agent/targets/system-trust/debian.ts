@@ -71,7 +71,7 @@ function withdrawnPaths({ owned, desired }: TargetInput): readonly string[] {
   return ownedPaths(owned).filter((path) => path !== BUNDLE && !declared.has(owned[path]?.subject ?? ''))
 }
 
-/** Nobody asked for the store in so many words; but what the agent put there may not stay unnoticed. */
+/** The store is not enabled explicitly, but what the agent put there must not stay unnoticed. */
 function unwritable(input: TargetInput, observed: ObservedSystemTrust): TargetPlan {
   if (ownedPaths(input.owned).length === 0 && !isDistrustAtWork(input)) return NOTHING_TO_DO
   const { changes } = planStore(input, observed)
@@ -154,8 +154,8 @@ function whereItLies(placement: Placed, { owned }: TargetInput, observed: Observ
 }
 
 /**
- * File by file, each certificate with all that it needs before the next one: whoever reads meanwhile misses none that
- * stays declared.
+ * File by file, each certificate with all that it needs before the next one: a reader meanwhile misses none that stays
+ * declared.
  */
 function write(
   installed: readonly Placed[],

@@ -1,4 +1,4 @@
-// Certificates of the distribution that the node shall not trust, as `update-ca-certificates` does it: "!" before its
+// Certificates of the distribution that the node should not trust, as `update-ca-certificates` does it: "!" before its
 // line in /etc/ca-certificates.conf, out of the bundle, without link and hash links. A later run of the tool changes
 // nothing, and without the agent everything is as before. Pure.
 import { posix } from 'node:path'
@@ -35,14 +35,14 @@ export function planDistrust(input: TargetInput, observed: ObservedSystemTrust):
   const isInForce = distrustedPaths(input.owned).length > 0
   if (wanted.size === 0 && !isInForce) return { ...nothing, problems: [] }
   if (observed.layout !== 'debian' || conf.kind !== 'file') {
-    const text = `distrust was left aside: ${CONF}, by which update-ca-certificates leaves out certificates, is not there`
+    const text = `distrust was not applied: ${CONF}, by which update-ca-certificates leaves out certificates, is not there`
     return { ...nothing, isInForce, problems: [problem('DISTRUST_NOT_POSSIBLE', text)] }
   }
   const out = shipped.filter(({ fingerprint }) => wanted.has(fingerprint))
   const back = shipped.filter(({ link, fingerprint }) => !wanted.has(fingerprint) && isTakenOut(link, input))
   const turned = turnLines(conf, out, back)
   if (turned !== undefined && !isConfWritable) {
-    const text = `distrust was left aside: ${CONF} has to change, and /etc is not writable`
+    const text = `distrust was not applied: ${CONF} has to change, and /etc is not writable`
     return { ...nothing, isInForce, problems: [problem('TARGET_READ_ONLY', text)] }
   }
   const bundle = bundleAfter(out, back, distrust, observed)

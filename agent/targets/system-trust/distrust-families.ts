@@ -1,4 +1,4 @@
-// Certificates of the distribution that the node shall not trust, where the store is made of folders: a copy in the
+// Certificates of the distribution that the node should not trust, where the store is made of folders: a copy in the
 // blocklist folder, which update-ca-trust(8) of RHEL and update-ca-certificates(8) of SUSE leave out of all that they
 // make, and out of the bundle at once. Pure.
 import { posix } from 'node:path'
@@ -31,7 +31,7 @@ export function planBlocklist(
   if (wanted.size === 0 && owned.length === 0) return nothing
   const { blocklist, blocked = new Map<string, FileState>(), original = '' } = observed
   if (blocklist === undefined) {
-    const text = `distrust was left aside: ${observed.family?.bundle ?? 'the store'} has no folder for certificates that are not to be trusted`
+    const text = `distrust was not applied: ${observed.family?.bundle ?? 'the store'} has no folder for certificates that are not to be trusted`
     return { ...nothing, isInForce: owned.length > 0, problems: [problem('DISTRUST_NOT_POSSIBLE', text)] }
   }
   const chunks = chunksOf(bundle.bytes.toString('utf8'))
@@ -61,7 +61,7 @@ export function planBlocklist(
   }
 }
 
-export function blocklistPath(folder: string, fingerprint: string): string {
+function blocklistPath(folder: string, fingerprint: string): string {
   return `${folder}/registry-trust-${fingerprint.slice('sha256:'.length, 'sha256:'.length + 32)}.pem`
 }
 

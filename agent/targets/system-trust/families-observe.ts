@@ -20,7 +20,7 @@ export type Family = {
   readonly blocklists?: readonly string[]
   /** ID or ID_LIKE of os-release: where the bundle is not seen, they tell that it is there. */
   readonly ids: readonly string[]
-  /** What a Pod has to mount besides. */
+  /** What a Pod has to mount in addition. */
   readonly folders: readonly string[]
 }
 

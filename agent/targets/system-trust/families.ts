@@ -54,100 +54,105 @@ function planSources(
   observed: ObservedAnchorStore,
   onDisk: BundleFile,
 ): TargetPlan {
+  const { owned, desired } = input
   const { sources } = observed
-  const mine = minePaths(family, input.owned)
   const wanted = sourcesOf(family, input, sources)
   const blocking = planBlocklist(input, observed, onDisk)
   const { bundle } = blocking
-  const held = input.desired.anchors.filter(({ certificates }) => certificates.length === 0).map(({ name }) => name)
-  const problems: Problem[] = []
-  const changes: Change[] = []
-  const keep = new Set(mine.filter((path) => held.includes(input.owned[path]?.subject ?? '')))
-  const installed: Source[] = []
   const bundleText = bundle.bytes.toString('utf8')
-  const ownSources = ownedSources(family, input.owned)
-  const lost = lostTexts(ownSources, input.owned, (path) => sources.get(path), bundleText)
-  const ours = new Set([
-    ...ownSources.flatMap((path) => {
-      const state = sources.get(path)
-      return state?.kind === 'file' ? [state.bytes.toString('utf8')] : []
-    }),
-    ...lost.map(([pem]) => pem),
-  ])
-  for (const source of family.sources === undefined ? [] : wanted) {
-    const state = sources.get(source.path) ?? { kind: 'absent' as const }
-    const content = rootFile(source.certificate.pem)
-    if (input.owned[source.path] === undefined && state.kind !== 'absent') {
-      const isSame = state.kind === 'file' && state.bytes.toString('utf8').includes(source.certificate.pem.trimEnd())
-      if (!isSame)
-        problems.push(
-          problem(
-            'FILE_FOREIGN',
-            `${source.path} exists and is not the agent's; anchor ${source.anchor} was not put there`,
-          ),
-        )
-      continue
-    }
-    // In the bundle without us: what our own source has put there counts for nothing, it may be about to go.
-    if (!ours.has(source.certificate.pem) && bundleText.includes(source.certificate.pem.trimEnd())) continue
-    installed.push(source)
-    keep.add(source.path)
-    if (isFile(state, content)) continue
-    const action = state.kind === 'absent' ? 'create' : 'update'
-    const about =
-      state.kind === 'absent'
-        ? { drift: 'missing' as const, reason: `trust anchor ${source.anchor}` }
-        : difference(state, content)
-    const owns = [{ path: source.path, kind: 'whole' as const, sha256: sha256(content.bytes) }]
-    changes.push({
-      target: TARGET,
-      action,
-      path: source.path,
-      ...about,
-      subject: source.anchor,
-      folder: posix.dirname(source.path),
-      after: content,
-      owns,
-      forgets: [],
-    })
-  }
-  const inBundle = family.sources === undefined ? wanted : installed
-  const gone = mine.filter((path) => path !== family.bundle && !keep.has(path))
+  const ownPaths = ownedSources(family, owned)
+  const lost = lostTexts(ownPaths, owned, (path) => sources.get(path), bundleText)
+  const own = filesAt(ownPaths, sources)
+  const ours = new Set([...own.map(({ bytes }) => bytes.toString('utf8')), ...lost.map(([pem]) => pem)])
+  // In the bundle without us: what our own source has put there counts for nothing, it may be about to go.
+  const isOthers = (pem: string) => !ours.has(pem) && bundleText.includes(pem.trimEnd())
+  const puts = planPuts(family.sources === undefined ? [] : wanted, isOthers, owned, sources)
+
+  const held = desired.anchors.filter(({ certificates }) => certificates.length === 0).map(({ name }) => name)
+  const isHeld = (path: string) => held.includes(owned[path]?.subject ?? '')
+  const mine = minePaths(family, owned)
+  const keep = new Set([...mine.filter(isHeld), ...puts.installed.map(({ path }) => path)])
+  const gone = planGone(
+    mine.filter((path) => path !== family.bundle && !keep.has(path)),
+    owned,
+    sources,
+  )
   // A file that is overwritten held a certificate too.
-  const isHeld = (path: string) => held.includes(input.owned[path]?.subject ?? '')
-  const present = ownSources.flatMap((path) => {
-    const state = sources.get(path)
-    const isOurs = state?.kind === 'file' && sha256(state.bytes) === input.owned[path]?.sha256
-    return isOurs ? [[state.bytes.toString('utf8'), path] as const] : []
-  })
+  const present = own
+    .filter(({ path, bytes }) => sha256(bytes) === owned[path]?.sha256)
+    .map(({ path, bytes }) => [bytes.toString('utf8'), path] as const)
   const removed = [...present, ...lost].flatMap(([text, path]) => (isHeld(path) ? [] : [text]))
-  for (const path of gone) {
-    const state = sources.get(path) ?? { kind: 'absent' as const }
-    const isOurs = state.kind === 'file' && sha256(state.bytes) === input.owned[path]?.sha256
-    const after = isOurs || state.kind !== 'file' ? ({ kind: 'absent' } as const) : state
-    if (!isOurs && state.kind === 'file')
-      problems.push(problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent wrote it; left unchanged`))
-    const reason = `anchor ${input.owned[path]?.subject} is no longer wanted here`
-    changes.push({
-      target: TARGET,
-      action: 'delete',
-      path,
-      reason,
-      subject: input.owned[path]?.subject ?? '',
-      folder: posix.dirname(path),
-      after,
-      owns: [],
-      forgets: [path],
-    })
-  }
+  const inBundle = family.sources === undefined ? wanted : puts.installed
   const somethingStays = keep.size > 0 || inBundle.length > 0 || blocking.isInForce
   const edit = bundleChange(family, { onDisk, bundle }, inBundle, removed, input, somethingStays)
   const copies = planCopies(TARGET, observed.copies ?? [])
   return {
-    changes: [...blocking.before, ...changes, ...edit, ...copies.changes, ...blocking.after],
-    problems: [...problems, ...blocking.problems, ...copies.problems],
+    changes: [...blocking.before, ...puts.changes, ...gone.changes, ...edit, ...copies.changes, ...blocking.after],
+    problems: [...puts.problems, ...gone.problems, ...blocking.problems, ...copies.problems],
     ...(blocking.pending.length > 0 && { distrusts: blocking.pending }),
   }
+}
+
+type Sources = ObservedAnchorStore['sources']
+
+/** `installed`: the sources that are there afterwards. */
+function planPuts(
+  wanted: readonly Source[],
+  isOthers: (pem: string) => boolean,
+  owned: AnchorInput['owned'],
+  sources: Sources,
+): TargetPlan & { readonly installed: readonly Source[] } {
+  const changes: Change[] = []
+  const problems: Problem[] = []
+  const installed: Source[] = []
+  for (const source of wanted) {
+    const { path, anchor, certificate } = source
+    const state = sources.get(path) ?? { kind: 'absent' as const }
+    if (owned[path] === undefined && state.kind !== 'absent') {
+      const isSame = state.kind === 'file' && state.bytes.toString('utf8').includes(certificate.pem.trimEnd())
+      const text = `${path} exists and is not the agent's; anchor ${anchor} was not put there`
+      if (!isSame) problems.push(problem('FILE_FOREIGN', text))
+      continue
+    }
+    if (isOthers(certificate.pem)) continue
+    installed.push(source)
+    const after = rootFile(certificate.pem)
+    if (isFile(state, after)) continue
+    const action = state.kind === 'absent' ? 'create' : 'update'
+    const about =
+      state.kind === 'absent'
+        ? { drift: 'missing' as const, reason: `trust anchor ${anchor}` }
+        : difference(state, after)
+    const owns = [{ path, kind: 'whole' as const, sha256: sha256(after.bytes) }]
+    const folder = posix.dirname(path)
+    changes.push({ target: TARGET, action, path, ...about, subject: anchor, folder, after, owns, forgets: [] })
+  }
+  return { changes, problems, installed }
+}
+
+/** A source that somebody has changed since stays, and is no longer ours. */
+function planGone(paths: readonly string[], owned: AnchorInput['owned'], sources: Sources): TargetPlan {
+  const changes: Change[] = []
+  const problems: Problem[] = []
+  for (const path of paths) {
+    const state = sources.get(path) ?? { kind: 'absent' as const }
+    const isOurs = state.kind === 'file' && sha256(state.bytes) === owned[path]?.sha256
+    const after = isOurs || state.kind !== 'file' ? ({ kind: 'absent' } as const) : state
+    if (!isOurs && state.kind === 'file')
+      problems.push(problem('FILE_CHANGED_BY_OTHERS', `${path}: changed since the agent wrote it; left unchanged`))
+    const subject = owned[path]?.subject ?? ''
+    const reason = `anchor ${owned[path]?.subject} is no longer wanted here`
+    const folder = posix.dirname(path)
+    changes.push({ target: TARGET, action: 'delete', path, reason, subject, folder, after, owns: [], forgets: [path] })
+  }
+  return { changes, problems }
+}
+
+function filesAt(paths: readonly string[], sources: Sources) {
+  return paths.flatMap((path) => {
+    const state = sources.get(path)
+    return state?.kind === 'file' ? [{ path, bytes: state.bytes }] : []
+  })
 }
 
 function minePaths(family: Family, owned: AnchorInput['owned']): readonly string[] {

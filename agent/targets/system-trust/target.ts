@@ -1,6 +1,6 @@
 // The node's own trust store, in whichever of its forms this distribution keeps it.
 // This room: the node's own trust store, of each family of distributions.
-// Begin here; then debian.ts (Debian, Ubuntu, plain), families.ts (RHEL, SUSE, Photon).
+// Begin here; then debian.ts (Debian, Ubuntu, plain), families.ts (RHEL, SUSE, Photon), distrust.ts (taken out).
 // May touch: /etc/ssl/certs, the folder of local sources, and the bundle made of them.
 import { type DesiredState, systemAnchors } from '../../model/desired-state.ts'
 import { problem } from '../../model/errors.ts'
@@ -57,7 +57,7 @@ function planUnread(input: TargetInput, { unseen }: ObservedAnchorStore): Target
   const isWanted = enabled === 'on' || (enabled === 'auto' && systemAnchors(input.desired).length > 0)
   if (unseen === undefined || !isWanted || ownedPaths(input.owned).length > 0) return undefined
   const { name, folders } = unseen
-  const text = `the system store of this node is not written: ${folders.join(' and ')} ${folders.length === 1 ? 'is' : 'are'} not mounted into this Pod, and little reads what lies in ${SYSTEM_CERTS} alone; add daemonset/components/${name}, or the chart's value operatingSystem: ${name}`
+  const text = `the system store of this node is not written: ${folders.join(' and ')} ${folders.length === 1 ? 'is' : 'are'} not mounted into this Pod, and few programs read ${SYSTEM_CERTS} itself; add daemonset/components/${name}, or the chart's value operatingSystem: ${name}`
   const found = problem('TARGET_NOT_MOUNTED', text)
   return enabled === 'on' ? { changes: [], problems: [found] } : { changes: [], problems: [], warnings: [found] }
 }

@@ -127,7 +127,7 @@ t.test('every flag has an environment variable, and the flag wins', async (t) =>
 t.test('wrong usage names the word, and what was probably meant', async (t) => {
   const table: readonly (readonly [string, string])[] = [
     ['paln', 'there is no command "paln"; did you mean plan?'],
-    ['destroy', `there is no command "destroy"; there are: ${COMMAND_NAMES.join(', ')}`],
+    ['destroy', `there is no command "destroy"; the commands are: ${COMMAND_NAMES.join(', ')}`],
     ['probe', 'probe needs HOST[:PORT]; see registry-trust probe --help'],
     ['inspect --json', 'inspect needs FILE; see registry-trust inspect --help'],
     ['plan --password-file x', '--password-file does not apply to plan (it is for: inspect)'],

@@ -46,7 +46,7 @@ verified by  nothing
 finding      unknown-authority
 
 the message
-  to do: Declare the CA that issued the server's certificate (and let the server send its intermediates): the CA given does not verify it.
+  fix: Declare the CA that issued the server's certificate (and configure the server to send its intermediates): no declared CA verifies it.
   in detail: raw words
   a note
 
@@ -56,7 +56,7 @@ CHAIN AS SERVED
 
 WHAT A PULL MEETS BESIDES
   other.example.net  token-host-untrusted  other: token-host-untrusted
-  other.example.net to do: ${finding('token-host-untrusted', '').remedy}
+  other.example.net fix: ${finding('token-host-untrusted', '').remedy}
 `,
   )
   const trusted = formatProbe(report('trusted'), { paint: coloured, hasConfig: false })

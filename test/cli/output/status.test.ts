@@ -20,11 +20,11 @@ last restart  2026-11-20T09:00:00.000Z succeeded: config_path
 
 PROBLEMS
   CONFIG_INVALID  trust.yaml:3:5: unknown key
-    to do: Correct the file.
+    fix: Correct the file.
 
 WARNINGS
   the sandbox image pause:3.9 is not on this node
-    to do: Pull it.
+    fix: Pull it.
 
 REGISTRIES
   STATE      REGISTRY                   FINDING            SINCE       LAST PROOF
@@ -33,12 +33,12 @@ REGISTRIES
   trusted    registry.example.net:5000  trusted            25 h ago    pull (live) 60 s ago, 120 ms
 
   harbor.example.net: the certificate of harbor.example.net is issued by an authority this node does not know
-    to do: Declare the CA.
+    fix: Declare the CA.
     containerd says: x509: certificate signed by unknown authority
     served by CN=harbor <script>alert(1)</script>
 
   new.example.net: not proved yet
-    to do: Wait.
+    fix: Wait.
 
 DRIFT
   KIND     PATH                                               TARGET            WHY
@@ -50,7 +50,7 @@ ANCHORS
   lab                             no usable certificate                            0 files
 
   lab: ANCHOR_EMPTY lab.pem has no bytes
-    to do: Put the certificate into it.
+    fix: Put the certificate into it.
 
 LAST TRANSACTIONS
   WHEN      RESULT     WHAT                             WHY
@@ -141,6 +141,6 @@ t.test('problems are shown with what to do', async (t) => {
   t.equal(formatProblems([]), '')
   t.equal(
     formatProblems(SAMPLE.problems),
-    'PROBLEMS\n  CONFIG_INVALID  trust.yaml:3:5: unknown key\n    to do: Correct the file.\n',
+    'PROBLEMS\n  CONFIG_INVALID  trust.yaml:3:5: unknown key\n    fix: Correct the file.\n',
   )
 })

@@ -1,14 +1,13 @@
-// After a change of agent/config/schema/schema.ts, write the shipped copy anew:
-//   node -e 'import("./agent/config/schema/schema.ts").then((m) => fs.writeFileSync("docs/trust.schema.json",
-// JSON.stringify(m.TRUST_SCHEMA, null, 2) + "\n"))'
+// The schema of trust.yaml: its shipped copy, what it says of each key, and its defaults.
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { TRUST_SCHEMA } from '../../../agent/config/schema/schema.ts'
 import { withDefaults } from '../../../agent/config/schema/validate.ts'
+import { shippedSchema } from '../../../scripts/config-reference.ts'
 
 t.test('the schema shipped to users is the one that is used', async (t) => {
   const shipped = readFileSync(new URL('../../../docs/trust.schema.json', import.meta.url), 'utf8')
-  t.equal(shipped, `${JSON.stringify(TRUST_SCHEMA, null, 2)}\n`)
+  t.equal(shipped, shippedSchema(), 'otherwise run: node scripts/config-reference.ts')
 })
 
 type Node = {

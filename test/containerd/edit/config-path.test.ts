@@ -143,7 +143,7 @@ t.test('refuses a list where containerd reads nothing of it', async (t) => {
   ] as const)
     t.equal(
       await plan(version, `version = 2\n[${TABLE}]\nconfig_path = "/etc/containerd/certs.d:/etc/docker/certs.d"\n`),
-      `${UNSUPPORTED} ${configFile}: config_path = "/etc/containerd/certs.d:/etc/docker/certs.d" is a list, of which containerd ${shown} reads nothing at all, not even the first folder: name one folder alone`,
+      `${UNSUPPORTED} ${configFile}: config_path = "/etc/containerd/certs.d:/etc/docker/certs.d" is a list, of which containerd ${shown} reads nothing at all, not even the first folder: name only one folder`,
     )
   t.match(await plan('v2.1.9', `version = 2\n[${TABLE}]\nconfig_path = "/a:"\n`), /is a list/)
 })
@@ -152,7 +152,7 @@ t.test('refuses a relative config_path', async (t) => {
   for (const version of [...V1, ...V2])
     t.equal(
       await plan(version, `version = 2\n[${TABLE}]\nconfig_path = "certs.d"\n`),
-      `${UNSUPPORTED} ${configFile}: config_path = "certs.d" is not an absolute path: name the folder from / on`,
+      `${UNSUPPORTED} ${configFile}: config_path = "certs.d" is not an absolute path: write the whole path from / on`,
     )
 })
 
@@ -285,7 +285,7 @@ t.test('from 2.1 on the tables are merged, and legacy sections of an import coun
   t.equal(await plan('v2.1.9', `${MAIN}[${TABLE}]\nconfig_path = "/x"\n`, [[NVIDIA, runtimes]]), 'already-set /x')
   t.equal(
     await plan('v2.1.9', `${MAIN}[${TABLE}]\nconfig_path = "/x"\n`, [[NVIDIA, `[${TABLE}]\nconfig_path = ""\n`]]),
-    `${UNSUPPORTED} ${NVIDIA}: sets config_path to nothing for ${configFile}, which imports it; the agent edits ${configFile} alone`,
+    `${UNSUPPORTED} ${NVIDIA}: sets config_path to nothing for ${configFile}, which imports it; the agent edits only ${configFile}`,
     'an empty value counts over a set one, as in a part of `containerd config default`',
   )
   t.equal(await plan('v2.1.9', MAIN, [[NVIDIA, `[${IMAGES}]\nconfig_path = "/three"\n`]]), 'already-set /three')
@@ -353,5 +353,5 @@ t.test('a list that 2.x cannot read is cut down to the one folder that is in use
     await cut('v2.1.9', both, ['/etc/containerd/certs.d', '/etc/docker/certs.d']),
     /config\.toml: config_path = ".*" is a list, .* there are host folders in \/etc\/containerd\/certs\.d and \/etc\/docker\/certs\.d/,
   )
-  t.match(await cut('v2.1.9', 'certs.d:/x', []), /is a list.*name one folder alone/)
+  t.match(await cut('v2.1.9', 'certs.d:/x', []), /is a list.*name only one folder/)
 })

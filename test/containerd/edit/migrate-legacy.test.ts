@@ -79,7 +79,7 @@ t.test(
       },
       files: ['hosts.toml 644'],
       notes: [
-        `MIGRATION_INSECURE_KEPT ${directory}/harbor.test/hosts.toml: https://harbor.test is asked without verification, as insecure_skip_verify said so far`,
+        `MIGRATION_INSECURE_KEPT ${directory}/harbor.test/hosts.toml: https://harbor.test is asked without verification, as insecure_skip_verify already said`,
       ],
     })
   },
@@ -218,9 +218,9 @@ t.test('what containerd reads past is named', async (t) => {
   t.match(notes, [
     /f\.test had only one of cert_file and key_file/,
     /registry\.mirrors\."a\.test"\.rewrite is not a setting of containerd/,
-    /registry\.mirrors\."https:\/\/c\.test" is the name of no registry host/,
+    /registry\.mirrors\."https:\/\/c\.test" is not the name of a registry host/,
     /registry\.configs\."https:\/\/e\.test"\.tls is not under the name of a registry host/,
-    /certs\.d: "old\.test" was not read so far and takes effect from now on/,
+    /certs\.d: "old\.test" was not read before and takes effect from now on/,
   ])
 })
 
@@ -237,7 +237,7 @@ t.test('refuses what cannot be moved safely', async (t) => {
   for (const existing of ['a.test:5000', 'a.test_5000_'])
     t.match(
       await refused(migrate('1.7.24', text, { existingFolders: [existing] })),
-      /^LEGACY_REGISTRY_CONFIG \/etc\/containerd\/certs\.d\/a\.test:5000: is there already/,
+      /^LEGACY_REGISTRY_CONFIG \/etc\/containerd\/certs\.d\/a\.test:5000: already exists/,
     )
   t.match(
     await refused(migrate('1.7.24', mirrors(mirror('a.test', 'ftp://b.test')))),

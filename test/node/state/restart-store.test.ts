@@ -111,7 +111,7 @@ t.test('what is damaged among the records is told, and is found by the finding, 
   const [newest, ledger] = [join(folder, '00000002.json'), join(folder, 'ledger.jsonl')]
   const damages: { readonly [why: string]: () => void } = {
     'it is not a restart record of this version': () => writeFileSync(newest, '{"version": 1, "sequ'),
-    'its number or its times are impossible, so that no driver has written it': () =>
+    'its number or its times are impossible, so no driver has written it': () =>
       writeFileSync(newest, JSON.stringify(record(3))),
     'it is a folder': () => mkdirSync(newest),
     'it is a link': () => symlinkSync('00000001.json', newest),

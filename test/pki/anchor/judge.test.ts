@@ -46,11 +46,11 @@ t.test("explains a server's certificate given in place of its CA, and keeps the 
   const judged = judge(leaf + root)
   t.same(told(judged), [
     'ANCHOR_NOT_A_CA block 1 (line 1) is the server certificate of harbor.example.net, h2, 10.1.2.3, h4, h5 and 1 more ' +
-      '(subject CN=harbor.example.net), issued by CN=Corp Root, O=Corp: give the certificate of CN=Corp Root, O=Corp',
+      '(subject CN=harbor.example.net), issued by CN=Corp Root, O=Corp: provide the certificate of CN=Corp Root, O=Corp',
   ])
   t.equal(judged.certificates.length, 1)
   const nameless = issue(folder, key, root, '/CN=client', ['basicConstraints=CA:FALSE'])
-  t.match(told(judge(nameless))[0], 'is no CA certificate (subject CN=client), issued by CN=Corp Root, O=Corp')
+  t.match(told(judge(nameless))[0], 'is not a CA certificate (subject CN=client), issued by CN=Corp Root, O=Corp')
 })
 
 t.test('does not take a certificate for self-signed because it claims its own name as issuer', async (t) => {
@@ -90,7 +90,7 @@ t.test('refuses an RSA key below the limit, and only below', async (t) => {
   const judged = judge(weak)
   t.same(judged.certificates, [])
   t.same(told(judged), [
-    'ANCHOR_WEAK_KEY block 1 (line 1) (CN=weak) has an RSA key of 1024 bits, less than the 2048 asked for',
+    'ANCHOR_WEAK_KEY block 1 (line 1) (CN=weak) has an RSA key of 1024 bits, less than the 2048 required',
   ])
   t.equal(judge(weak, { minRsaBits: 1024 }).certificates.length, 1)
 })

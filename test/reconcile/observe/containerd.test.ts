@@ -4,7 +4,7 @@ import t from 'tap'
 import { AgentError } from '../../../agent/model/errors.ts'
 import type { CriConnector, NodeFiles, RehearsalRunner, UnitFacts } from '../../../agent/model/ports.ts'
 import { nodeFiles } from '../../../agent/node/files/files.ts'
-import { observeContainerd, observeOffline } from '../../../agent/reconcile/observe/containerd.ts'
+import { observeContainerd, observeWithoutRuntime } from '../../../agent/reconcile/observe/containerd.ts'
 
 /** Fake: stands for a socket on which nobody listens; tells which one was asked. */
 function noRuntime(asked: string[]): CriConnector {
@@ -148,7 +148,7 @@ async function fail(): Promise<never> {
 
 async function importsOf(root: string, files: NodeFiles = nodeFiles({ root }), version = '1.7.24') {
   const ports = { ...portsOf(root), files, runner: { ...runner, version: async () => version } }
-  const facts = await observeOffline('auto', ports)
+  const facts = await observeWithoutRuntime('auto', ports)
   return { paths: facts.imports.map(({ path }) => path), folders: facts.importFolders, unseen: facts.unseenImport }
 }
 
@@ -252,7 +252,7 @@ t.test(
     const ports = portsOf(root)
     const unit = startedBy('k0sworker.service', '/usr/local/bin/k0s', 'worker', '--config=/etc/k0s/k0s.yaml')
     const systemd = { ...ports.systemd, isAvailable: async () => true, unit }
-    const facts = await observeOffline('auto', { ...ports, systemd, runner })
+    const facts = await observeWithoutRuntime('auto', { ...ports, systemd, runner })
     t.match(facts, { layout: 'k0s', configFile: '/etc/k0s/containerd.toml', ownBinary: '/var/lib/k0s/bin/containerd' })
     t.same(
       facts.imports.map(({ path }) => path),
@@ -266,12 +266,12 @@ t.test('RKE2 and MicroK8s: containerd is the one of the version, or of the revis
   const config = { etc: { containerd: { 'config.toml': '' } } }
   const versions = { 'v1.30.1-a': { bin: { containerd: '' } }, 'v1.31.2-b': { bin: { containerd: '' } } }
   const rke2 = t.testdir({ var: { lib: { rancher: { rke2: { agent: config, data: versions } } } } })
-  const ofRke2 = await observeOffline('auto', { ...portsOf(rke2), runner })
+  const ofRke2 = await observeWithoutRuntime('auto', { ...portsOf(rke2), runner })
   t.match(ofRke2, { layout: 'rke2', ownBinary: '/var/lib/rancher/rke2/data/v1.31.2-b/bin/containerd' })
   const revision = { 7: { args: { 'containerd.toml': 'version = 2\n' } }, current: t.fixture('symlink', '7') }
   const snap = { 7: { bin: { containerd: '' } }, current: t.fixture('symlink', '7') }
   const microk8s = t.testdir({ snap: { microk8s: snap }, var: { snap: { microk8s: revision } } })
-  const ofMicrok8s = await observeOffline('auto', { ...portsOf(microk8s), runner })
+  const ofMicrok8s = await observeWithoutRuntime('auto', { ...portsOf(microk8s), runner })
   t.match(ofMicrok8s, {
     layout: 'microk8s',
     ownBinary: '/snap/microk8s/current/bin/containerd',

@@ -9,7 +9,7 @@ import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
 import type { Planned } from '../../../agent/model/plan.ts'
 import type { ObservePorts } from '../../../agent/model/run-ports.ts'
 import { EMPTY_STATE } from '../../../agent/model/state.ts'
-import { observeOffline } from '../../../agent/reconcile/observe/containerd.ts'
+import { observeWithoutRuntime } from '../../../agent/reconcile/observe/containerd.ts'
 import { makePlan } from '../../../agent/reconcile/run/planning.ts'
 import { dumped, type Files, importCorpus, type Loaded, layOut } from '../../fixtures/config/import-corpus.ts'
 import type { Generation } from '../../fixtures/node/generations.ts'
@@ -39,8 +39,8 @@ async function look(generation: Generation, config: string, what: typeof without
     processes: { listeningOn: async () => [] },
     systemd: { isAvailable: async () => true, unit: async () => unit },
     runner: { version: async () => generation.version },
-  } as unknown as Parameters<typeof observeOffline>[1] & ObservePorts
-  const facts = await observeOffline('containerd.service', ports)
+  } as unknown as Parameters<typeof observeWithoutRuntime>[1] & ObservePorts
+  const facts = await observeWithoutRuntime('containerd.service', ports)
   return { facts, planned: await makePlan({ desired: what, state: EMPTY_STATE, facts }, node) }
 }
 

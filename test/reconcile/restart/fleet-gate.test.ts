@@ -3,7 +3,7 @@
 import t from 'tap'
 import type { FleetGate } from '../../../agent/model/ports.ts'
 import type { Context } from '../../../agent/model/run.ts'
-import { mayRestart } from '../../../agent/reconcile/restart/gate.ts'
+import { checkRestart } from '../../../agent/reconcile/restart/gate.ts'
 import { desired } from '../../fixtures/scratch/sample.ts'
 
 type Setup = { readonly fleet?: FleetGate; readonly byHand?: boolean; readonly permit?: 'local' | 'fleet' }
@@ -36,7 +36,7 @@ function contextOf({ fleet, byHand = false, permit = 'fleet' }: Setup, calls: st
   } as unknown as Context
 }
 
-const REHEARSED = { verdict: 'passed', proofs: [] } as unknown as Parameters<typeof mayRestart>[1]
+const REHEARSED = { verdict: 'passed', proofs: [] } as unknown as Parameters<typeof checkRestart>[1]
 
 function gate(calls: string[], answers: { readonly check?: string; readonly take?: string }): FleetGate {
   return {
@@ -53,12 +53,12 @@ function gate(calls: string[], answers: { readonly check?: string; readonly take
 
 t.test('a restart waits for the grant, and takes it last', async (t) => {
   const calls: string[] = []
-  const waits = await mayRestart(contextOf({ fleet: gate(calls, { check: 'waits' }) }, calls), REHEARSED, 'test')
+  const waits = await checkRestart(contextOf({ fleet: gate(calls, { check: 'waits' }) }, calls), REHEARSED, 'test')
   t.match(waits, { allowed: false, reason: 'waits' })
   t.same(calls.splice(0), ['check 0123456789ab'])
-  t.match(await mayRestart(contextOf({ fleet: gate(calls, {}) }, calls), REHEARSED, 'test'), { allowed: true })
+  t.match(await checkRestart(contextOf({ fleet: gate(calls, {}) }, calls), REHEARSED, 'test'), { allowed: true })
   t.same(calls.splice(0), ['check 0123456789ab', 'hold', 'take 0123456789ab'])
-  const lost = await mayRestart(contextOf({ fleet: gate(calls, { take: 'used up' }) }, calls), REHEARSED, 'test')
+  const lost = await checkRestart(contextOf({ fleet: gate(calls, { take: 'used up' }) }, calls), REHEARSED, 'test')
   t.match(lost, { allowed: false, reason: 'used up' })
   t.same(calls, ['check 0123456789ab', 'hold', 'take 0123456789ab', 'release'], 'what was held is given back')
 })
@@ -66,13 +66,13 @@ t.test('a restart waits for the grant, and takes it last', async (t) => {
 t.test('by hand, and with permit local, nobody waits', async (t) => {
   const calls: string[] = []
   const fleet = gate(calls, { check: 'waits' })
-  t.match(await mayRestart(contextOf({ fleet, byHand: true }, calls), REHEARSED, 'test'), { allowed: true })
-  t.match(await mayRestart(contextOf({ fleet, permit: 'local' }, calls), REHEARSED, 'test'), { allowed: true })
+  t.match(await checkRestart(contextOf({ fleet, byHand: true }, calls), REHEARSED, 'test'), { allowed: true })
+  t.match(await checkRestart(contextOf({ fleet, permit: 'local' }, calls), REHEARSED, 'test'), { allowed: true })
   t.same(calls, ['hold', 'hold'])
 })
 
 t.test('an agent that reads no note says so', async (t) => {
-  t.match(await mayRestart(contextOf({}, []), REHEARSED, 'test'), {
+  t.match(await checkRestart(contextOf({}, []), REHEARSED, 'test'), {
     allowed: false,
     reason: /^waits for the fleet's grant \(this agent reads no note/,
   })
@@ -85,13 +85,13 @@ t.test(
     const window = { days: ['Thu'], from: '02:00', to: '03:00', timeZone: 'UTC' } as const
     const outside = { ...context, desired: { ...context.desired, restart: { ...context.desired.restart, window } } }
     // The clock of the stand-in begins at 1970-01-01T00:00Z, a Thursday.
-    t.match(await mayRestart(outside, REHEARSED, 'test'), { allowed: false, waitMs: 2 * 3_600_000 })
+    t.match(await checkRestart(outside, REHEARSED, 'test'), { allowed: false, waitMs: 2 * 3_600_000 })
     const now = new Date(0).toISOString()
     const created = [{ id: 'c', createdAt: now }]
     const pulls = { ...context, cri: { ...context.cri, activity: async () => ({ downloads: [], created }) } }
-    t.match(await mayRestart(pulls as unknown as Context, REHEARSED, 'test'), { allowed: false, waitMs: 60_000 })
+    t.match(await checkRestart(pulls as unknown as Context, REHEARSED, 'test'), { allowed: false, waitMs: 60_000 })
     const files = { ...context.ports.files, freeBytes: async () => 0 }
     const full = { ...context, ports: { ...context.ports, files } }
-    t.match(await mayRestart(full, REHEARSED, 'test'), { allowed: false, waitMs: 60_000 })
+    t.match(await checkRestart(full, REHEARSED, 'test'), { allowed: false, waitMs: 60_000 })
   },
 )

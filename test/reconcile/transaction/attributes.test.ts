@@ -103,5 +103,5 @@ t.test('what could not be kept is a problem of the run', async (t) => {
   const run = await perform(step('apply'), root, { ...ports, files })
   t.equal(run.outcome, 'applied')
   const told = run.problems.filter(({ code }) => code === 'ATTRIBUTES_LOST').map(({ message }) => message)
-  for (const path of THEIRS) t.match(told.join('\n'), `${path} was written, and did not keep`)
+  for (const path of THEIRS) t.match(told.join('\n'), `${path} was written, but lost`)
 })

@@ -58,7 +58,7 @@ snapshotter='zfs'
 t.test('what cannot be separated is left alone, with the reason', async (t) => {
   const left = async (now: string, path = CONFIG) => takeOut({ path, before: ORIGINAL, after: OURS, now })
   t.match(await left(OURS.replace('certs.d', 'mine.d')), { kind: 'kept', reason: /others changed .*config_path/ })
-  t.match(await left(`${OURS}[[[ x\n`), { kind: 'kept', reason: /no TOML that can be read/ })
+  t.match(await left(`${OURS}[[[ x\n`), { kind: 'kept', reason: /cannot be read as TOML/ })
   t.match(await left(`${OURS}#`, '/etc/ssl/certs/corp.pem'), { kind: 'kept', reason: /file of the agent/ })
   t.match(await left(ORIGINAL.replace('3.10', '3.9')), { kind: 'nothing-left' }, 'they took it back themselves')
 })

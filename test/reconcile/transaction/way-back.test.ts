@@ -40,5 +40,5 @@ t.test('a temporary folder that a failed call left behind keeps no folder of the
   t.match(await undoSteps([step], { files, store, log: SILENT }), [{ path: '/etc/certs.d', result: 'restored' }])
   t.notOk(existsSync(join(root, 'etc/certs.d')))
   mkdirSync(join(root, 'etc/certs.d/theirs'), { recursive: true })
-  t.match(await undoSteps([step], { files, store, log: SILENT }), [{ result: 'left', reason: 'something is in it' }])
+  t.match(await undoSteps([step], { files, store, log: SILENT }), [{ result: 'left', reason: 'it is not empty' }])
 })

@@ -10,7 +10,7 @@ import { observeContainerd } from '../../../agent/reconcile/observe/containerd.t
 import { makePlan } from '../../../agent/reconcile/run/planning.ts'
 import { examineContainerd } from '../../../agent/targets/containerd/examine.ts'
 import { type ScratchNode, scratchNode } from '../../fixtures/scratch/carry-out.ts'
-import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
+import { anchor, containerdFacts, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
 
 const CONFIG = '/etc/containerd/config.toml'
 const HOST = 'harbor.example.net'
@@ -21,22 +21,12 @@ async function factsOn(
   parts: Partial<ContainerdFacts> = {},
   loaded = '/opt/certs.d',
 ): Promise<ContainerdFacts> {
-  return {
-    socket: '/run/containerd/containerd.sock',
+  return containerdFacts({
     version: '2.1.9',
     status: { runtimeReady: true, networkReady: true, loadedConfigPath: loaded },
-    process: undefined,
-    unit: undefined,
-    missingSandboxImage: undefined,
-    configFile: CONFIG,
     config: await node.files.readFollowing(CONFIG),
-    imports: [],
-    importFolders: [],
-    layout: 'plain',
-    defaultCertsDirectory: '/etc/containerd/certs.d',
-    isConfigGenerated: false,
     ...parts,
-  }
+  })
 }
 
 function nodeWith(t: Test, config: string): ScratchNode {

@@ -4,7 +4,6 @@ import { existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from '
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { DesiredState, Registry } from '../../../agent/model/desired-state.ts'
-import type { ContainerdFacts } from '../../../agent/model/observed-state.ts'
 import type { Planned } from '../../../agent/model/plan.ts'
 import type { RuntimeStatus } from '../../../agent/model/ports.ts'
 import { Secret } from '../../../agent/model/secret.ts'
@@ -12,7 +11,7 @@ import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
 import { isHealing } from '../../../agent/reconcile/plan/drift.ts'
 import { makePlan } from '../../../agent/reconcile/run/planning.ts'
 import { type ScratchNode, scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
-import { anchor, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
+import { anchor, containerdFacts, desired, makeCa, registry } from '../../fixtures/scratch/sample.ts'
 
 const CONFIG = '/etc/containerd/config.toml'
 const FOLDER = '/etc/containerd/registry-trust'
@@ -44,21 +43,11 @@ type Seen = {
 async function planOn(node: ScratchNode, wanted: DesiredState, state: AgentState, seen: Seen = {}): Promise<Planned> {
   const { version = '1.7.24', loaded, unverified = new Set(), migrateAll = false } = seen
   const status: RuntimeStatus = { runtimeReady: true, networkReady: true, loadedConfigPath: '' }
-  const facts: ContainerdFacts = {
-    socket: '/run/containerd/containerd.sock',
+  const facts = containerdFacts({
     version,
     status: loaded === undefined ? status : { ...status, loadedTlsFiles: loaded },
-    process: undefined,
-    unit: undefined,
-    missingSandboxImage: undefined,
-    configFile: CONFIG,
     config: await node.files.readFollowing(CONFIG),
-    imports: [],
-    importFolders: [],
-    layout: 'plain',
-    defaultCertsDirectory: '/etc/containerd/certs.d',
-    isConfigGenerated: false,
-  }
+  })
   return makePlan({ desired: wanted, state, facts, unverified, migrateAll }, node)
 }
 

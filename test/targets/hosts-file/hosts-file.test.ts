@@ -71,7 +71,7 @@ t.test('a name that another line has elsewhere is told and left alone', async (t
   const { plan, apply, file, read } = start(t, `${BEFORE}10.0.0.9 x A.NET\n`)
   const conflict = {
     code: 'HOST_ADDRESS_CONFLICT',
-    message: /^\/etc\/hosts:4 gives a\.net the address 10\.0\.0\.9, and trust\.yaml 10\.0\.0\.1: /,
+    message: /^\/etc\/hosts:4 gives a\.net the address 10\.0\.0\.9, but trust\.yaml gives it 10\.0\.0\.1: /,
   }
   t.match(await plan(withAddresses('10.0.0.1'), EMPTY_STATE), { changes: [], problems: [conflict] })
   const both = { ...withAddresses('10.0.0.1') }

@@ -10,7 +10,7 @@ import { type AgentState, EMPTY_STATE } from '../../../agent/model/state.ts'
 import { observeK3s } from '../../../agent/targets/k3s/observe.ts'
 import { planK3s } from '../../../agent/targets/k3s/plan.ts'
 import { scratchNode, treeOf } from '../../fixtures/scratch/carry-out.ts'
-import { anchor, desired, makeCa, registry, targetInput } from '../../fixtures/scratch/sample.ts'
+import { anchor, containerdFacts, desired, makeCa, registry, targetInput } from '../../fixtures/scratch/sample.ts'
 
 const [ca, next] = [makeCa('Corp Root'), makeCa('Next Root')]
 const wanted = desired({
@@ -20,21 +20,15 @@ const wanted = desired({
 const CA_FILE = '/etc/rancher/k3s/registry-trust/a.net/ca.crt'
 
 function factsOf(layout: string, config = ''): ContainerdFacts {
-  return {
+  return containerdFacts({
     socket: '/run/k3s/containerd/containerd.sock',
     version: 'v2.1.9',
-    status: { runtimeReady: true, networkReady: true },
-    process: undefined,
-    unit: undefined,
-    missingSandboxImage: undefined,
     configFile: '/var/lib/rancher/k3s/agent/etc/containerd/config.toml',
     config: { kind: 'file', bytes: Buffer.from(config), mode: 0o600, uid: 0, gid: 0, mtimeMs: 0 },
-    imports: [],
-    importFolders: [],
     layout,
     defaultCertsDirectory: '/var/lib/rancher/k3s/agent/etc/containerd/certs.d',
     isConfigGenerated: true,
-  }
+  })
 }
 
 function start(t: Test, registries?: string) {
@@ -173,7 +167,7 @@ t.test('disable-default-registry-endpoint is seen wherever it is set', async (t)
     writeFileSync(join(root, 'etc/rancher/k3s', place), 'token: x\ndisable-default-registry-endpoint: true\n')
     const { named, problems } = await plan(EMPTY_STATE)
     t.same([...named.keys()], ['b.net:5000'], place)
-    t.match(problems, [{ message: /a\.net has mirrors alone/ }])
+    t.match(problems, [{ message: /a\.net has only mirrors/ }])
   }
 })
 
@@ -212,7 +206,7 @@ t.test('options of k3s in its unit and its configuration: another file is told, 
   const mirrored = start(t, 'mirrors:\n  a.net:\n    endpoint: ["https://m.net"]\n')
   const flagged = { ...unit, execStart: ['k3s', 'server', '--disable-default-registry-endpoint'] }
   t.match((await mirrored.plan(EMPTY_STATE, wanted, { ...factsOf('k3s'), unit: flagged })).problems, [
-    { message: /a\.net has mirrors alone/ },
+    { message: /a\.net has only mirrors/ },
   ])
   const usual = { ...unit, execStart: ['k3s', 'agent', '--private-registry=/etc/rancher/k3s/registries.yaml'] }
   t.same((await plan(EMPTY_STATE, wanted, { ...factsOf('k3s'), unit: usual })).problems, [])

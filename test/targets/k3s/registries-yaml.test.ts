@@ -90,7 +90,7 @@ const REFUSED: readonly (readonly [name: string, text: string, reason: RegExp])[
   ['an alias', 'x: &a\n  b.net: {}\nconfigs: *a\n', /anchor or is an alias/],
   ['an anchor', 'configs: &a\n  b.net: {}\nx: *a\n', /anchor or is an alias/],
   ['a merge key', 'x: &a\n  b.net: {}\nconfigs:\n  <<: *a\n', /<</],
-  ['a list', 'configs:\n  - a\n', /no table/],
+  ['a list', 'configs:\n  - a\n', /not a table/],
   ['null in words', 'configs: ~\n', /value already/],
 ]
 for (const [name, text, reason] of REFUSED)

@@ -56,7 +56,7 @@ t.test('what was written between the plan and its execution is not overwritten',
       { ...base, action: 'create', path: '/etc/ssl/certs/new.pem', after },
       { ...base, action: 'edit', path: BUNDLE, after },
     ]),
-    { code: 'FILE_CHANGED_MEANWHILE', message: /ca-certificates\.crt was written by somebody else/ },
+    { code: 'FILE_CHANGED_MEANWHILE', message: /ca-certificates\.crt was changed by another writer/ },
   )
   t.same(treeOf(node.root), before, 'nothing was written at all')
 })

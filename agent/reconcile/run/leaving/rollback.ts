@@ -7,7 +7,7 @@ import type { Context, RestartReport, Run, RunOptions } from '../../../model/run
 import type { RunPorts } from '../../../model/run-ports.ts'
 import type { AgentState, PreviousState } from '../../../model/state.ts'
 import { proveDeclared } from '../../prove/prove.ts'
-import { mayRestart, type Permission } from '../../restart/gate.ts'
+import { checkRestart, type RestartDecision } from '../../restart/gate.ts'
 import { type NewConfig, type RestartStep, restartWith } from '../../restart/guarded.ts'
 import { isAsRecorded } from '../../transaction/read-set.ts'
 import { Transaction } from '../../transaction/transaction.ts'
@@ -27,7 +27,7 @@ async function goBack(context: Context): Promise<Run> {
   }
   const changed = await changedSince(previous, context)
   if (changed.length > 0) {
-    const text = `the way back would undo what others changed since: ${changed.join(', ')}`
+    const text = `the rollback would undo what others changed since: ${changed.join(', ')}`
     const error = new AgentError('ROLLBACK_BLOCKED', text, { paths: changed })
     return { ...base, outcome: 'refused', error, problems: [problem(error.code, error.message)] }
   }
@@ -35,9 +35,9 @@ async function goBack(context: Context): Promise<Run> {
   const reason = `${facts.configFile} goes back to what it was`
   // Files that containerd ran with before need no rehearsal to be loaded again.
   const rehearsal = { verdict: 'not-needed', reason: 'containerd ran with these files before' } as const
-  const permission = needsRestart ? await mayRestart(context, rehearsal, reason) : undefined
-  if (permission?.allowed === false) return { ...base, outcome: 'deferred', restartPending: permission.reason }
-  return revertTo(previous, permission, reason, context)
+  const decision = needsRestart ? await checkRestart(context, rehearsal, reason) : undefined
+  if (decision?.allowed === false) return { ...base, outcome: 'deferred', restartPending: decision.reason }
+  return revertTo(previous, decision, reason, context)
 }
 
 /**
@@ -55,7 +55,7 @@ async function changedSince({ steps }: PreviousState, { state, ports }: Context)
 
 async function revertTo(
   previous: PreviousState,
-  permission: Permission | undefined,
+  decision: RestartDecision | undefined,
   reason: string,
   context: Context,
 ): Promise<Run> {
@@ -71,7 +71,7 @@ async function revertTo(
     reason: why,
   })
   const remember = (next: AgentState) => afterRollback(next, previous, state)
-  const written = await writeBack(previous, permission, reason, { facts, ports, transaction, remember })
+  const written = await writeBack(previous, decision, reason, { facts, ports, transaction, remember })
   const base = { facts, applied: [], restarts: written.restarts }
   if (!written.ok) {
     const { error, restarts, isPutBack } = written
@@ -105,16 +105,16 @@ type WrittenBack =
       readonly isPutBack: boolean | undefined
     }
 
-/** Puts the files back, with the restart that makes config.toml valid where there is permission for one. */
+/** Puts the files back, with the restart that makes config.toml valid where it is allowed. */
 async function writeBack(
   previous: PreviousState,
-  permission: Permission | undefined,
+  decision: RestartDecision | undefined,
   reason: string,
   step: RestartStep,
 ): Promise<WrittenBack> {
   const { facts, ports, transaction } = step
   const write = () => transaction.revert(previous.steps)
-  if (permission?.allowed !== true) {
+  if (decision?.allowed !== true) {
     try {
       await write()
       return { ok: true, restarts: [] }
@@ -123,7 +123,7 @@ async function writeBack(
     }
   }
   const newConfig = await configBefore(previous, facts.configFile, ports)
-  const restarted = await restartWith(write, newConfig, reason, permission, step)
+  const restarted = await restartWith(write, newConfig, reason, decision, step)
   const failure = restarted.ok ? await restarted.restart.commit() : restarted.failure
   if (failure === undefined) return { ok: true, restarts: restarted.ok ? [restarted.report] : [] }
   const { error, restarts, restored, restarted: didRestart } = failure
