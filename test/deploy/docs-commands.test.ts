@@ -149,7 +149,7 @@ newestGeneration(t, 'what runs on a node', async (t, generation) => {
   // A place like the checkout that README.md speaks of.
   const folder = join(node.scratch, 'checkout')
   mkdirSync(join(folder, 'my-config'), { recursive: true })
-  symlinkSync(join(ROOT, 'scripts'), join(folder, 'scripts'))
+  for (const name of ['scripts', 'daemonset']) symlinkSync(join(ROOT, name), join(folder, name))
   const trust = { registries: [{ host: HOST, ca: 'corp-root.pem' }], restart: { strategy: 'signal' } }
   writeFileSync(join(folder, 'my-config/trust.yaml'), JSON.stringify(trust))
   for (const place of ['my-config/corp-root.pem', 'corp-root.pem']) writeFileSync(join(folder, place), authority.pem)
