@@ -1,7 +1,8 @@
 // The daemon put together: the loop, what wakes it (sources, the node's folders, what registries serve) and whom it
 // tells (metrics, fleet). It owns no port: they are handed in, and the HTTP server stands beside it.
 // This room: the process that stays: when to look, what it remembers, what it reports.
-// Begin here; then loop.ts (the turns), history.ts (the memory), status.ts (the answer made of it).
+// Begin here; then loop.ts (the turns), history.ts (the memory), status.ts (the answer made of it); fleet/ is what it does
+// for the fleet component, watch/ what wakes it.
 // May touch: ports that it is handed; a run changes the node, the loop never does.
 import type { LoadConfig } from '../config/load.ts'
 import { breaksTrust, provesTrust } from '../model/finding.ts'

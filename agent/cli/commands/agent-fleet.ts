@@ -2,9 +2,9 @@
 // spread, and answers GET /status/summary. Without a note all of it does nothing.
 import { posix } from 'node:path'
 import { takeUpDelayMs } from '../../config/spread.ts'
-import { type FleetDesk, fleetDesk } from '../../daemon/fleet-desk.ts'
-import { pullDesk } from '../../daemon/pull-desk.ts'
-import { summaryOf } from '../../daemon/summary.ts'
+import { type FleetDesk, fleetDesk } from '../../daemon/fleet/fleet-desk.ts'
+import { pullDesk } from '../../daemon/fleet/pull-desk.ts'
+import { summaryOf } from '../../daemon/fleet/summary.ts'
 import type { DesiredState } from '../../model/desired-state.ts'
 import { asAgentError } from '../../model/errors.ts'
 import { registryOf } from '../../model/lookup.ts'

@@ -1,10 +1,10 @@
 // The agent's part of helping waiting Pods on: it pulls what the note names, without a login, and says how it ended.
 import { setImmediate as soon } from 'node:timers/promises'
 import t from 'tap'
-import { pullId } from '../../agent/config/fleet-note.ts'
-import { pullDesk } from '../../agent/daemon/pull-desk.ts'
-import type { CriClient } from '../../agent/model/ports.ts'
-import { SILENT } from '../fixtures/scratch/carry-out.ts'
+import { pullId } from '../../../agent/config/fleet-note.ts'
+import { pullDesk } from '../../../agent/daemon/fleet/pull-desk.ts'
+import type { CriClient } from '../../../agent/model/ports.ts'
+import { SILENT } from '../../fixtures/scratch/carry-out.ts'
 
 const HOST = 'harbor.example.net'
 const IMAGE = `${HOST}/team/app:1`

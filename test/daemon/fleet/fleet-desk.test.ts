@@ -2,13 +2,13 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { configDigest } from '../../agent/config/config-digest.ts'
-import { renderNote } from '../../agent/config/fleet-note.ts'
-import { fleetDesk } from '../../agent/daemon/fleet-desk.ts'
-import { nodeFiles } from '../../agent/node/files/files.ts'
-import { inputFiles } from '../../agent/node/files/input-files.ts'
-import { grantStore } from '../../agent/node/state/grant-store.ts'
-import { SILENT } from '../fixtures/scratch/carry-out.ts'
+import { configDigest } from '../../../agent/config/config-digest.ts'
+import { renderNote } from '../../../agent/config/fleet-note.ts'
+import { fleetDesk } from '../../../agent/daemon/fleet/fleet-desk.ts'
+import { nodeFiles } from '../../../agent/node/files/files.ts'
+import { inputFiles } from '../../../agent/node/files/input-files.ts'
+import { grantStore } from '../../../agent/node/state/grant-store.ts'
+import { SILENT } from '../../fixtures/scratch/carry-out.ts'
 
 const grant = { id: 'aaaaaaaa', generation: '0123456789ab', ttlSeconds: 120 }
 const config = 'c'.repeat(64)

@@ -1,10 +1,10 @@
 // Pulls what the fleet component tells for Pods that wait in ImagePullBackOff: without a login, nothing that is on the
 // node already, and each image once for as long as the note names it.
-import { pullId } from '../config/fleet-note.ts'
-import { asAgentError } from '../model/errors.ts'
-import type { PullReport } from '../model/fleet.ts'
-import { hostOf } from '../model/image-reference.ts'
-import type { CriClient, Log } from '../model/ports.ts'
+import { pullId } from '../../config/fleet-note.ts'
+import { asAgentError } from '../../model/errors.ts'
+import type { PullReport } from '../../model/fleet.ts'
+import { hostOf } from '../../model/image-reference.ts'
+import type { CriClient, Log } from '../../model/ports.ts'
 
 /** A large image over a slow line; containerd itself ends a pull that does not move. */
 const PULL_MS = 10 * 60_000

@@ -2,11 +2,11 @@
 // remembers what was used. The rule: a grant is written down as used before the restart it allows, and as expired
 // before that is reported.
 import { posix } from 'node:path'
-import { configDigest } from '../config/config-digest.ts'
-import { MAX_NOTE_BYTES, NOTE_FILE, parseNote } from '../config/fleet-note.ts'
-import { asAgentError } from '../model/errors.ts'
-import type { ClosedGrant, FleetNote, GrantReport } from '../model/fleet.ts'
-import type { Clock, FleetGate, GrantStore, InputFiles, Log } from '../model/ports.ts'
+import { configDigest } from '../../config/config-digest.ts'
+import { MAX_NOTE_BYTES, NOTE_FILE, parseNote } from '../../config/fleet-note.ts'
+import { asAgentError } from '../../model/errors.ts'
+import type { ClosedGrant, FleetNote, GrantReport } from '../../model/fleet.ts'
+import type { Clock, FleetGate, GrantStore, InputFiles, Log } from '../../model/ports.ts'
 import {
   expiredGrant,
   noticeGrant,
@@ -14,7 +14,7 @@ import {
   rememberGrant,
   reportGrant,
   type SeenGrant,
-} from '../reconcile/restart/grant.ts'
+} from '../../reconcile/restart/grant.ts'
 
 /** A ConfigMap has at most 1 MiB. */
 const MAX_FILE_BYTES = 2 * 1024 * 1024

@@ -1,11 +1,11 @@
 // The node's status in short, for GET /status/summary: it stays within its size whatever is wrong, by naming fewer
 // registries. Pure.
 
-import type { GrantReport, PullReport } from '../model/fleet.ts'
-import type { NodeStatus } from '../model/status.ts'
-import { type NodeSummary, SUMMARY_BYTES, SUMMARY_BYTES_A_REGISTRY } from '../model/summary.ts'
-import { isTrusted } from '../model/verdict.ts'
-import { WAITS_FOR_GRANT } from '../reconcile/restart/grant.ts'
+import type { GrantReport, PullReport } from '../../model/fleet.ts'
+import type { NodeStatus } from '../../model/status.ts'
+import { type NodeSummary, SUMMARY_BYTES, SUMMARY_BYTES_A_REGISTRY } from '../../model/summary.ts'
+import { isTrusted } from '../../model/verdict.ts'
+import { WAITS_FOR_GRANT } from '../../reconcile/restart/grant.ts'
 
 export type SummaryFacts = {
   readonly config: string

@@ -1,8 +1,8 @@
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
-import { summaryOf } from '../../agent/daemon/summary.ts'
-import { SUMMARY_SCHEMA } from '../../agent/model/summary.ts'
-import { SAMPLE, UNTRUSTED } from '../fixtures/http/sample-status.ts'
+import { summaryOf } from '../../../agent/daemon/fleet/summary.ts'
+import { SUMMARY_SCHEMA } from '../../../agent/model/summary.ts'
+import { SAMPLE, UNTRUSTED } from '../../fixtures/http/sample-status.ts'
 
 const FACTS = { config: 'c'.repeat(64), grant: null, runtimeReady: true, uptimeSeconds: 9 }
 const size = (value: object) => Buffer.byteLength(JSON.stringify(value))
