@@ -62,7 +62,7 @@ function reachesOutside(file: string): boolean {
 }
 
 function needsRoot(file: string): boolean {
-  return existsSync(join(ROOT, file)) && AS_ROOT.test(readFileSync(join(ROOT, file), 'utf8'))
+  return AS_ROOT.test(textOf(file))
 }
 
 /**
@@ -79,7 +79,7 @@ export function together(files: readonly string[]): readonly (readonly string[])
 
 function canShare(file: string): boolean {
   if (ALONE.has(file) || startsMachine(file)) return false
-  const text = readFileSync(join(ROOT, file), 'utf8')
+  const text = textOf(file)
   return !OWN_FOLDER.test(text) && (isUnit(file) || !FOR_ALL.test(text))
 }
 
@@ -97,12 +97,16 @@ function reach(file: string, seen = new Set<string>()): ReadonlySet<string> {
   return seen
 }
 
+/** Empty for a file that is not there: it fails where it is run. */
+function textOf(file: string): string {
+  const path = join(ROOT, file)
+  return existsSync(path) ? readFileSync(path, 'utf8') : ''
+}
+
 function importsOf(file: string): readonly string[] {
   const found = imports.get(file)
   if (found !== undefined) return found
-  // What is not there fails where it is run.
-  const text = existsSync(join(ROOT, file)) ? readFileSync(join(ROOT, file), 'utf8') : ''
-  const matches = [...text.matchAll(IMPORT)]
+  const matches = [...textOf(file).matchAll(IMPORT)]
   const paths = matches.map(([, from, lazily]) => posix.join(posix.dirname(file), from ?? lazily ?? ''))
   imports.set(file, paths)
   return paths

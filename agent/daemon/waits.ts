@@ -2,6 +2,7 @@
 // no other trace: the loop lives, and nothing is logged.
 import type { Clock } from '../model/ports.ts'
 import type { RunPorts } from '../model/run-ports.ts'
+import { redactUserInfo } from '../model/secret.ts'
 
 /** Younger ones come and go. */
 const LEAST_MS = 5_000
@@ -56,7 +57,7 @@ export class Waits {
     return [...this.#underWay]
       .filter(({ since }) => now - since >= LEAST_MS)
       .slice(0, MOST_TOLD)
-      .map(({ what, since }) => `${what} for ${Math.round((now - since) / 1000)} s`)
+      .map(({ what, since }) => `${redactUserInfo(what)} for ${Math.round((now - since) / 1000)} s`)
   }
 }
 

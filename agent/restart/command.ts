@@ -21,8 +21,8 @@ export class RestartCommand {
   }
 
   /**
-   * What is seen may be of before it. Since it was recorded a slow disk may have taken longer than any patience: of a
-   * signal counts when it was given.
+   * Whether what is seen of containerd may date from before the command. For a signal the time counts from when it was
+   * sent: on a slow disk that may be long after it was recorded.
    */
   get mayBeUnseen(): boolean {
     if (this.#underWay !== undefined) return true

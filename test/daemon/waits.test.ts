@@ -25,3 +25,16 @@ t.test('tells what is under way for long, oldest first, and in sum what has ende
   waits.begin()
   t.same(waits.spent(), [])
 })
+
+t.test('a name and a password in an address are not told', async (t) => {
+  let now = 0
+  const waits = new Waits({ monotonic: () => now })
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const fetched = waits.during('tls.fetch', 'http://me:hidden@ca.example.net/root.crt', promise)
+  now = 6_000
+  const told = waits.longest().join()
+  t.match(told, /^tls\.fetch http:.*ca\.example\.net\/root\.crt for 6 s$/)
+  t.notMatch(told, /hidden/)
+  resolve()
+  await fetched
+})
