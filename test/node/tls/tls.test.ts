@@ -60,7 +60,9 @@ async function look(
 
 function answering(options: TlsOptions): Server {
   const server = createHttpsServer({ ...CHAIN, ...options }, (request, response) => {
-    response.writeHead(401, { 'www-authenticate': 'Bearer realm="x"', 'x-path': request.url ?? '' })
+    // Always the same: two answers that are compared may come in different seconds.
+    const date = 'Fri, 27 Nov 2026 00:00:00 GMT'
+    response.writeHead(401, { date, 'www-authenticate': 'Bearer realm="x"', 'x-path': request.url ?? '' })
     response.end(JSON.stringify(request.headers))
   })
   return server.on('tlsClientError', () => undefined)
