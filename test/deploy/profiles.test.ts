@@ -2,13 +2,7 @@
 // it is told to. In the Pod of the profile "full" the commands of the runbooks are run.
 import t, { type Test } from 'tap'
 import { CriPod, type RunningContainer } from '../fixtures/deploy/cri-pod.ts'
-import {
-  asCommand,
-  type DeployedNode,
-  deployedNode,
-  untilStatus,
-  withoutMount,
-} from '../fixtures/deploy/deployed-node.ts'
+import { asCommand, deployedNode, untilStatus, withoutMount } from '../fixtures/deploy/deployed-node.ts'
 import { insideThePod } from '../fixtures/deploy/documented-commands.ts'
 import { imageUnavailable } from '../fixtures/deploy/image.ts'
 import { podSpec, render } from '../fixtures/deploy/objects.ts'
@@ -60,15 +54,6 @@ async function runsDocumentedCommands(t: Test, pod: CriPod): Promise<void> {
   })
 }
 
-const SIGTERM_BIT = 1n << 14n
-
-/** Whether it has a handler for SIGTERM (proc_pid_status(5), SigCgt). */
-async function catchesTerm(node: DeployedNode['node'], container: RunningContainer): Promise<boolean> {
-  const status = await node.readFile(`/proc/${await container.pid()}/status`)
-  const [, mask = '0'] = /^SigCgt:\s+([0-9a-f]+)$/m.exec(status) ?? []
-  return (BigInt(`0x${mask}`) & SIGTERM_BIT) !== 0n
-}
-
 if (imageUnavailable() === undefined) {
   eachSystemdGeneration(t, 'the other profiles, one after the other', async (t, generation) => {
     const { node, witness, registry, configMaps, pod: run } = await deployedNode(t, generation)
@@ -98,8 +83,8 @@ if (imageUnavailable() === undefined) {
       t.equal(await contents(node, ...TRUST_FOLDERS), tree)
       t.match(await node.pull(registry.reference()), { ok: false, message: /x509/ })
       t.same(await witness.facts(), facts)
-      // As process 1 of its container it would not notice the signal before it has asked for it.
-      await until(async () => await catchesTerm(node, pod.container('done')), 20_000)
+      // Node.js has a handler of its own until the program has set one, and what that does, process 1 of a container ignores.
+      await until(async () => /succeeded/.test(await pod.container('done').log()), 20_000)
       await pod.container('done').stop(20)
       t.match(await pod.container('done').status(), { exit_code: 0 })
       await pod.remove()

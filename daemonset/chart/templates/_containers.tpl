@@ -144,7 +144,13 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- define "registry-trust.done" -}}
 - name: done
   {{- include "registry-trust.imageFields" . | nindent 2 }}
-  command: [/usr/bin/node, -e, "process.on('SIGTERM', () => process.exit(0)); setInterval(() => {}, 2 ** 30)"]
+  command:
+    - /usr/bin/node
+    - -e
+    - |
+      process.on('SIGTERM', () => process.exit(0))
+      setInterval(() => {}, 2 ** 30)
+      console.log('uninstall has succeeded on this node')
   securityContext:
     runAsUser: 65532
     runAsGroup: 65532

@@ -1,4 +1,5 @@
 import { mkdirSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import { lstat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -45,18 +46,51 @@ async function watched(
   return { count: () => count, settled, told, reset: () => (count = 0) }
 }
 
+/** Half of what the watcher waits for quiet: who is kept from running for less sees a burst as one. */
+const HINDERED_MS = 10
+const ROUNDS = 5
+const MOST_ROUNDS = 20
+
+/** How long this process was kept from a look at a file at most, in ms, from now until it is asked. */
+function hindrance(path: string): () => Promise<number> {
+  let isOver = false
+  let most = 0
+  const looking = (async () => {
+    while (!isOver) {
+      const began = performance.now()
+      await lstat(path)
+      await sleep(1)
+      most = Math.max(most, performance.now() - began)
+    }
+  })()
+  return async () => {
+    isOver = true
+    await looking
+    return most
+  }
+}
+
 /**
- * One act is one call; a machine that is busy for longer than the watcher waits for quiet may tell one of several
- * twice.
+ * One act is one call. A machine that is busy for longer than the watcher waits for quiet may tell one of several
+ * twice: such a round is taken again, and of all rounds those count that were hindered least.
  */
 async function isOneCallEach(t: Test, { told, reset }: Watched, act: (round: number) => unknown): Promise<void> {
-  const calls: number[] = []
-  for (const round of [2, 3, 4, 5, 6]) {
-    await act(round)
-    calls.push(await told())
+  const rounds: { readonly calls: number; readonly hindered: number }[] = []
+  const free = () => rounds.filter(({ hindered }) => hindered < HINDERED_MS).length
+  while (free() < ROUNDS && rounds.length < MOST_ROUNDS) {
+    const hindered = hindrance(import.meta.filename)
+    let calls = 0
+    try {
+      await act(rounds.length + 2)
+      calls = await told()
+    } finally {
+      rounds.push({ calls, hindered: await hindered() })
+    }
     reset()
   }
-  t.equal(calls.toSorted((a, b) => a - b)[2], 1, `the median of ${calls}`)
+  const least = rounds.toSorted((a, b) => a.hindered - b.hindered).slice(0, ROUNDS)
+  const calls = least.map((round) => round.calls).toSorted((a, b) => a - b)
+  t.equal(calls[2], 1, `the median of ${calls}`)
 }
 
 async function probe(path: string, count: () => number): Promise<boolean> {
@@ -86,10 +120,11 @@ t.test('a swap of a ConfigMap volume is one call', async (t) => {
 
 t.test('a change, a new file and a removal are each told', async (t) => {
   const folder = t.testdir({ 'a.pem': 'a' })
+  for (let round = 0; round <= MOST_ROUNDS + 1; round += 1) writeFileSync(join(folder, `${round}.old`), 'b')
   const watching = await watched(t, folder)
   await isOneCallEach(t, watching, (round) => writeFileSync(join(folder, 'a.pem'), String(round)))
   await isOneCallEach(t, watching, (round) => writeFileSync(join(folder, `${round}.pem`), 'b'))
-  await isOneCallEach(t, watching, (round) => unlinkSync(join(folder, `${round}.pem`)))
+  await isOneCallEach(t, watching, (round) => unlinkSync(join(folder, `${round}.old`)))
 })
 
 t.test('a folder that is deleted and made again stays watched', async (t) => {
