@@ -204,8 +204,22 @@ t.test(
     t.equal(fleetState(facts), 'restarting')
     t.equal(fleetState({ ...facts, isGranted: false }), 'no-containerd')
     t.equal(fleetState({ ...facts, isOverdue: true }), 'no-containerd', 'it did not come back in time')
-    const pace = (isGranted: boolean) => paceFor({ facts: { isGranted }, state: 'no-containerd' }, () => false)
+    const pace = (isGranted: boolean) =>
+      paceFor({ facts: { isGranted, isCurrent: true }, state: 'no-containerd' }, () => false)
     t.equal(pace(true), 'fast', 'all others wait for it')
     t.equal(pace(false), 'slow')
   },
 )
+
+t.test('a node that should have taken a change up is asked every second, whatever the last one left', async (t) => {
+  for (const state of ['rolled-back', 'rollback-failed', 'failed', 'no-containerd', 'audit', 'converged'] as const) {
+    const facts = { node: 'a', summary: summary('a', { state }), isUnreachable: false, isGranted: false }
+    const pace = (isCurrent: boolean, isExpected: boolean) => {
+      const now = { ...facts, isCurrent }
+      return paceFor({ facts: now, state: fleetState(now) }, () => isExpected)
+    }
+    t.equal(pace(false, true), 'fast', state)
+    t.equal(pace(false, false), 'slow', `${state}, and its kubelet has not mounted the change yet`)
+    t.equal(pace(true, true), 'slow', `${state}, and it has answered for it`)
+  }
+})

@@ -29,14 +29,16 @@ export type PollState = {
 
 /** @param isExpected whether the node should have taken the change up by now */
 export function paceFor(
-  { facts, state }: { readonly facts: Pick<NodeFacts, 'isGranted'>; readonly state: FleetState },
+  { facts, state }: { readonly facts: Pick<NodeFacts, 'isGranted' | 'isCurrent'>; readonly state: FleetState },
   isExpected: () => boolean,
 ): Pace {
   // Whatever it says in the middle of its restart: all others wait for the end of it.
   if (facts.isGranted) return 'fast'
   if (state === 'restart-pending') return 'waiting'
   if (state === 'restarting' || state === 'unknown') return 'fast'
-  return state === 'waiting' && isExpected() ? 'fast' : 'slow'
+  // Whatever is said of it: to a node on which the last change failed, the next one is the way out.
+  const isAwaited = state === 'waiting' || !facts.isCurrent
+  return isAwaited && isExpected() ? 'fast' : 'slow'
 }
 
 /** @param share of the node, which `shareOf` tells */
