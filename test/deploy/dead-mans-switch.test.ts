@@ -37,7 +37,7 @@ if (imageUnavailable() === undefined)
     t.match(await node.criVersion(), { ok: false }, 'containerd is down when the agent dies')
 
     await until(() => readFileSync(node.path(CONFIG), 'utf8') === original, 20_000)
-    t.match(await node.ready(20_000), { ok: true })
+    t.match(await node.ready({ timeoutMs: 20_000 }), { ok: true })
     t.comment(`containerd answers again ${Math.round(performance.now() - killed)} ms after the agent died`)
     t.match(await agent.status(), { state: 'CONTAINER_EXITED' })
     t.match(await sidecar.status(), { state: 'CONTAINER_RUNNING' })
