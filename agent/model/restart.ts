@@ -16,6 +16,15 @@ export type RestartDriver = 'agent' | 'restarter'
 
 export type RestartFailure = { readonly code: string; readonly message: string }
 
+/** What a driver says beside its records: that it lives, whatever the disk does with the record under way. */
+export type RestartLease = {
+  /** Of the restart that it drives. */
+  readonly id: string
+  readonly bootId: string
+  /** Milliseconds of Clock.monotonic of this boot. */
+  readonly leaseUntil: number
+}
+
 /**
  * One line of the machine's log; the newest one counts. Times are milliseconds of Clock.monotonic of the boot that is
  * named.
@@ -144,6 +153,10 @@ export type RestartStore = {
    * Throws AgentError NO_SPACE, TARGET_READ_ONLY or WRITE_FAILED.
    */
   append(record: RestartRecord, options: { readonly durable: boolean }): Promise<boolean>
+  /** Says how long `driver` is to be taken for alive, without waiting for the disk. Throws as `append`. */
+  renew(driver: RestartDriver, lease: Omit<RestartLease, 'bootId'>): Promise<void>
+  /** What this driver said last; undefined: nothing that could be true. */
+  leaseOf(driver: RestartDriver): Promise<RestartLease | undefined>
   /** Gives the original of config.toml a second name beside it. Throws as `append`. */
   keep(configFile: string, after: Buffer | undefined): Promise<void>
   isKept(configFile: string): Promise<boolean>

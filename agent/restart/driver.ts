@@ -39,9 +39,9 @@ export class Machine {
   /** For one call of CRI: little, as a containerd that hangs holds up each look, and more where it was too little. */
   #patienceMs = LEAST_PATIENCE_MS
 
-  private constructor(ports: MachinePorts, driver: RestartDriver, record: RestartRecord, written: number) {
+  private constructor(ports: MachinePorts, own: OwnRecord) {
     this.#ports = ports
-    this.#own = new OwnRecord(ports, driver, record, written)
+    this.#own = own
     this.#watch = watchDaemon(ports)
     this.#command = new RestartCommand(ports, this.#own)
     this.#back = new ConfigBack(ports, this.#own)
@@ -68,9 +68,9 @@ export class Machine {
       at: new Date(clock.now()).toISOString(),
       starts: { forward: 0, back: 0 },
     }
-    if (!(await restarts.append(record, { durable: true })))
-      throw new AgentError('LOCKED', 'another restart was begun at the same moment')
-    const machine = new Machine(ports, driver, record, record.sequence)
+    const own = await OwnRecord.begin(ports, record)
+    if (own === undefined) throw new AgentError('LOCKED', 'another restart was begun at the same moment')
+    const machine = new Machine(ports, own)
     if (isKept) await machine.#keep(after)
     return machine
   }
@@ -83,12 +83,12 @@ export class Machine {
     const record: RestartRecord = { ...rest, sequence: last.sequence + 1, driver, leaseUntil }
     ports.log.warn('restart-taken-over', { id: last.id, phase: last.phase, from: last.driver, by: driver })
     try {
-      const isMine = await ports.restarts.append(record, { durable: true })
-      return isMine ? new Machine(ports, driver, record, record.sequence) : undefined
+      const own = await OwnRecord.begin(ports, record)
+      return own && new Machine(ports, own)
     } catch (thrown) {
       // A full disk: no other driver can record either, and the way back needs no space.
       ports.log.error('restart-not-recorded', { error: asAgentError(thrown).message })
-      return new Machine(ports, driver, { ...record, phase: 'reverting' }, last.sequence)
+      return new Machine(ports, OwnRecord.unwritten(ports, { ...record, phase: 'reverting' }))
     }
   }
 

@@ -1,13 +1,17 @@
 // The record of the restart under way and who owns it: each change is written under the next number, and a driver that
-// finds its number taken has lost the restart to another one. Beside it the heartbeat that renews the lease.
+// finds its number taken has lost the restart to another one. Beside it the heartbeat that renews the lease: by records
+// as well, which tell a driver that it has lost, and without them, as a record may wait for the disk for longer than a
+// lease lasts.
 import { asAgentError } from '../model/errors.ts'
 import type { Clock, Log, NodeFiles, Processes, Systemd } from '../model/ports.ts'
 import type { RestartDriver, RestartRecord, RestartStore } from '../model/restart.ts'
 import type { CriAnswers } from './evidence.ts'
 
-/** A driver that has recorded nothing for this long is taken for dead, whatever holds it up. */
+/** A driver that has said nothing for this long is taken for dead, whatever holds it up. */
 export const LEASE_MS = 3_000
 const HEARTBEAT_MS = 1_000
+/** A disk that holds up one record for this long may answer another driver sooner. */
+const LONGEST_WRITE_MS = 30_000
 
 export type MachinePorts = {
   readonly clock: Clock
@@ -27,19 +31,48 @@ export class TakenOver extends Error {}
 export class OwnRecord {
   readonly driver: RestartDriver
   readonly #ports: MachinePorts
+  readonly #id: string
   readonly #heart = new AbortController()
   #record: RestartRecord
   /** The newest number on disk. */
   #written: number
   #isLost = false
+  #writingSince: number | undefined
   #last: Promise<void> = Promise.resolve()
 
-  constructor(ports: MachinePorts, driver: RestartDriver, record: RestartRecord, written: number) {
+  private constructor(ports: MachinePorts, record: RestartRecord) {
     this.#ports = ports
-    this.driver = driver
+    this.#id = record.id
+    this.driver = record.driver
     this.#record = record
-    this.#written = written
-    void this.#beat()
+    this.#written = record.sequence
+  }
+
+  /** Writes it as the first of this driver; undefined: somebody else was first. Throws as RestartStore.append. */
+  static async begin(ports: MachinePorts, record: RestartRecord): Promise<OwnRecord | undefined> {
+    const own = new OwnRecord(ports, record)
+    await own.#renew()
+    void own.#live()
+    try {
+      if (await own.#append(record, true)) {
+        void own.#beat()
+        return own
+      }
+    } catch (thrown) {
+      own.die()
+      throw thrown
+    }
+    own.die()
+    return undefined
+  }
+
+  /** On a disk that takes no record: no other driver can record either. `record` is not counted as written. */
+  static unwritten(ports: MachinePorts, record: RestartRecord): OwnRecord {
+    const own = new OwnRecord(ports, record)
+    own.#written = record.sequence - 1
+    void own.#live()
+    void own.#beat()
+    return own
   }
 
   get now(): RestartRecord {
@@ -86,12 +119,12 @@ export class OwnRecord {
   }
 
   async #write(change: Partial<RestartRecord>, durable: boolean): Promise<void> {
-    const { clock, restarts, log } = this.#ports
+    const { clock, log } = this.#ports
     if (this.#isLost) throw new TakenOver()
     const sequence = this.#written + 1
     const next: RestartRecord = { ...this.#record, ...change, sequence, leaseUntil: clock.monotonic() + LEASE_MS }
     try {
-      if (await restarts.append(next, { durable })) {
+      if (await this.#append(next, durable)) {
         this.#record = next
         this.#written = sequence
         return
@@ -104,6 +137,34 @@ export class OwnRecord {
     }
     this.die()
     throw new TakenOver()
+  }
+
+  async #append(record: RestartRecord, durable: boolean): Promise<boolean> {
+    const { clock, restarts } = this.#ports
+    this.#writingSince = clock.monotonic()
+    try {
+      return await restarts.append(record, { durable })
+    } finally {
+      this.#writingSince = undefined
+    }
+  }
+
+  async #renew(): Promise<void> {
+    const { clock, restarts } = this.#ports
+    const now = clock.monotonic()
+    if (now - (this.#writingSince ?? now) > LONGEST_WRITE_MS) return
+    const lease = { id: this.#id, leaseUntil: now + LEASE_MS }
+    // What cannot be said so is said by the records.
+    await restarts.renew(this.driver, lease).catch(() => undefined)
+  }
+
+  async #live(): Promise<void> {
+    const { clock } = this.#ports
+    const { signal } = this.#heart
+    while (!signal.aborted) {
+      await clock.sleep(HEARTBEAT_MS, { signal }).catch(() => undefined)
+      if (!signal.aborted) await this.#renew()
+    }
   }
 
   async #beat(): Promise<void> {

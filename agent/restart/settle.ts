@@ -6,12 +6,15 @@ import { type MachinePorts, TakenOver } from './own-record.ts'
 
 const POLL_MS = 200
 
-/** True where it has no driver: the lease is over, or it is of another boot. */
-export function isAbandoned(
+/** True where it has no driver: nothing that its driver said of this boot still holds. */
+export async function isAbandoned(
   record: RestartRecord,
   { clock, restarts }: Pick<MachinePorts, 'clock' | 'restarts'>,
-): boolean {
-  return record.bootId !== restarts.bootId || clock.monotonic() > record.leaseUntil
+): Promise<boolean> {
+  if (record.bootId === restarts.bootId && clock.monotonic() <= record.leaseUntil) return false
+  const lease = await restarts.leaseOf(record.driver)
+  if (lease === undefined || lease.id !== record.id || lease.bootId !== restarts.bootId) return true
+  return clock.monotonic() > lease.leaseUntil
 }
 
 /**
@@ -28,7 +31,7 @@ export async function settle(
     signal?.throwIfAborted()
     const record = await ports.restarts.read()
     if (record === undefined || isOver(record)) return record
-    if (isAbandoned(record, ports) || (isEarlier && record.driver === driver)) {
+    if ((await isAbandoned(record, ports)) || (isEarlier && record.driver === driver)) {
       const driven = await goOn(record, ports, driver, isPatient)
       // Taken over from this one: two that take it from each other would come to no end.
       if (driven === undefined) isEarlier = false

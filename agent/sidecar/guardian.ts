@@ -76,7 +76,7 @@ export function startGuardian(
     const record = await restarts.read()
     if (record === undefined || isOver(record)) return 'idle'
     // Asked while the agent still drives: when it is gone, a systemd that answers late must not delay config.toml.
-    if (record.driver === 'agent' && !isAbandoned(record, ports)) {
+    if (record.driver === 'agent' && !(await isAbandoned(record, ports))) {
       await refusal(record).catch(() => undefined)
       return 'busy'
     }

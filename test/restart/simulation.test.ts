@@ -63,6 +63,28 @@ t.test('of two restarters one drives, and neither takes the restart from the oth
   }
 })
 
+t.test('a driver that waits for the disk for longer than its lease is still taken for alive', async (t) => {
+  const disks = [500, 1_500, 2_500, 4_000]
+  const cells: SimulatedCell[] = disks.flatMap((diskMs) =>
+    BEHAVIOURS.map((behaviour) => ({ behaviour, startMs: 1_000, diskMs })),
+  )
+  for (const { cell, end } of await endsOf(cells)) {
+    t.same(end.faults, [], nameOf(cell))
+    t.equal(end.takeOvers, 0, `nobody takes it over: ${nameOf(cell)}`)
+    t.equal(end.config, cell.behaviour === 'starts' ? 'new' : 'old', nameOf(cell))
+  }
+  const struck: SimulatedCell[] = []
+  for (const victim of ['agent', 'both'] as const)
+    for (const fault of ['kill', 'stop', 'block'] as const)
+      for (const phase of PHASES)
+        for (const diskMs of disks.slice(1, 3))
+          struck.push({ victim, fault, phase, behaviour: 'ends', startMs: 1_000, diskMs })
+  for (const { cell, end } of await endsOf(struck)) {
+    t.same(end.faults, [], nameOf(cell))
+    t.ok(end.takeOvers <= 2, `${end.takeOvers} times taken over: ${nameOf(cell)}`)
+  }
+})
+
 /** What is decided and when; the records' wall times are for people. */
 function decisions({ phases, commands, config, downMs }: SimulatedEnd) {
   return { phases, commands, config, downMs }

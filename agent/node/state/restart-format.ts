@@ -1,6 +1,6 @@
 // Checks what is read back of the machine's records and of the ledger: a record decides which file goes back and which
 // unit is started.
-import type { RestartEntry, RestartRecord } from '../../model/restart.ts'
+import type { RestartEntry, RestartLease, RestartRecord } from '../../model/restart.ts'
 
 const PHASES = ['armed', 'written', 'restarting', 'verifying', 'committed', 'reverting', 'reverted']
 const DRIVERS = ['agent', 'restarter']
@@ -46,6 +46,12 @@ export function isPossibleRecord(
   if (record.bootId !== bootId) return true
   const { commandedAt = 0, putBackAt = 0, runningAt = 0, leaseUntil } = record
   return leaseUntil <= now + LONGEST_LEASE_MS && Math.max(commandedAt, putBackAt, runningAt) <= now
+}
+
+/** False also for one that no driver gives at this moment. */
+export function isPossibleLease(value: unknown, now: number): value is RestartLease {
+  if (!isObject(value) || !areTexts(value, ['id', 'bootId'])) return false
+  return isNumber(value['leaseUntil']) && Number(value['leaseUntil']) <= now + LONGEST_LEASE_MS
 }
 
 function isDaemon(value: unknown): boolean {

@@ -1,22 +1,23 @@
 // The machine's records, the kept original of config.toml and the ledger of restarts (port RestartStore). The rules: a
 // record is a new file whose name is its number, so that of two drivers that write the same number one fails; a record
 // counts when it is whole; what is damaged is set aside and never blocks; going back is one rename.
-import { linkSync, readFileSync, renameSync, unlinkSync } from 'node:fs'
+import { linkSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { posix } from 'node:path'
 import type { Clock, FileState, Log, NodeFiles } from '../../model/ports.ts'
-import type { RestartEntry, RestartRecord, RestartStore } from '../../model/restart.ts'
+import type { RestartDriver, RestartEntry, RestartRecord, RestartStore } from '../../model/restart.ts'
 import { writeFailure } from '../files/file-failure.ts'
 import { errnoOf, type Folder, locate, locateFolder } from '../files/rooted-folder.ts'
 import { stageFile, temporaryName } from '../files/staging.ts'
 import { readAgain } from './read-again.ts'
-import { isPossibleRecord, isRestartEntry, isRestartRecord } from './restart-format.ts'
+import { isPossibleLease, isPossibleRecord, isRestartEntry, isRestartRecord } from './restart-format.ts'
 import { setAsideName } from './set-aside.ts'
 
 /** Beside config.toml, with an ending that no `imports = ["*.toml"]` takes. */
 export const KEPT = '.registry-trust-before'
 const THEIRS = '.registry-trust-other'
 /** Records before they get their name, and what a restart that is over has kept here. */
-const LEFTOVER = /^(\.[0-9a-f]{16}|after)$/
+const LEFTOVER = /^(\.[0-9a-f]{16}|after|(agent|restarter)\.alive)$/
+const DRIVERS = ['agent', 'restarter'] as const
 const LEDGER = 'ledger.jsonl'
 const RECORD = /^(\d{8})\.json$/
 const WEEK_MS = 7 * 24 * 3_600_000
@@ -38,6 +39,7 @@ export function restartStore(options: {
   const folder = `${options.folder}/restart`
   const ledgerPath = `${folder}/${LEDGER}`
   const afterPath = `${folder}/after`
+  const aliveName = (driver: RestartDriver) => `${driver}.alive`
   const bootId = readBootId()
 
   const openFolder = async <T>(path: string, work: (open: Folder) => Promise<T> | T): Promise<T> => {
@@ -149,6 +151,29 @@ export function restartStore(options: {
         throw writeFailure(`record the restart in ${folder}/${name}`, error)
       }
     },
+    async renew(driver, { id, leaseUntil }) {
+      const name = aliveName(driver)
+      const temporary = `.${temporaryName()}`
+      const text = `${JSON.stringify({ id, bootId, leaseUntil })}\n`
+      try {
+        await inFolder((open) => {
+          try {
+            writeFileSync(open.entry(temporary), text, { flag: 'wx', mode: 0o600 })
+            renameSync(open.entry(temporary), open.entry(name))
+          } catch (error) {
+            removeIfPossible(open, temporary)
+            throw error
+          }
+        })
+      } catch (error) {
+        throw writeFailure(`renew ${folder}/${name}`, error)
+      }
+    },
+    async leaseOf(driver) {
+      const state = await files.read(`${folder}/${aliveName(driver)}`)
+      const lease = state.kind === 'file' ? parse(state.bytes.toString('utf8')) : undefined
+      return isPossibleLease(lease, clock.monotonic()) ? lease : undefined
+    },
     async keep(configFile, after) {
       await ensure()
       await clear(afterPath, 'file')
@@ -201,7 +226,8 @@ export function restartStore(options: {
     },
     async sweep() {
       await files.sweep(folder)
-      await clear(afterPath, 'file')
+      for (const path of [afterPath, ...DRIVERS.map((driver) => `${folder}/${aliveName(driver)}`)])
+        await clear(path, 'file')
       const names = (await files.list(folder)).filter((name) => LEFTOVER.test(name))
       if (names.length === 0) return
       try {

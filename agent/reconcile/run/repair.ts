@@ -23,7 +23,7 @@ export type Repaired = {
 export async function settleAbandoned(ports: RunPorts, signal?: AbortSignal): Promise<void> {
   try {
     const record = await ports.restarts.read()
-    if (record === undefined || isOver(record) || !isAbandoned(record, ports)) return
+    if (record === undefined || isOver(record) || !(await isAbandoned(record, ports))) return
     await settle(machinePorts(ports), 'agent', { isMine: false, isPatient: false, signal })
   } catch (thrown) {
     signal?.throwIfAborted()

@@ -169,3 +169,35 @@ t.test('a record that failed after it was there can be written again, and nobody
   t.equal(await restarts.append({ ...record(2), phase: 'written' }, { durable: true }), true)
   t.match(await restarts.read(), { sequence: 2, phase: 'written' })
 })
+
+t.test(
+  'a driver says that it lives beside its records, and what no driver can have said counts for nothing',
+  async (t) => {
+    const { folder, store } = emptyStore(t)
+    const one = store()
+    const now = performance.now()
+    t.equal(await one.leaseOf('agent'), undefined)
+    t.ok(await one.append(record(1), { durable: true }))
+    await one.renew('agent', { id: 'one', leaseUntil: now + 3_000 })
+    await one.renew('restarter', { id: 'two', leaseUntil: now + 4_000 })
+    t.same(await one.leaseOf('agent'), { id: 'one', bootId: one.bootId, leaseUntil: now + 3_000 })
+    t.match(await one.leaseOf('restarter'), { id: 'two' }, 'each has its own')
+    t.equal((await one.read())?.sequence, 1, 'and neither is a record')
+    const alive = join(folder, 'agent.alive')
+    const lease = { id: 'one', bootId: one.bootId, leaseUntil: now }
+    const impossible = { half: '{"id": "one", "le', endless: JSON.stringify({ ...lease, leaseUntil: now + 3_600_000 }) }
+    for (const [what, text] of Object.entries({ ...impossible, nameless: JSON.stringify({ ...lease, id: 1 }) })) {
+      writeFileSync(alive, text)
+      t.equal(await one.leaseOf('agent'), undefined, what)
+    }
+    await one.renew('agent', { id: 'one', leaseUntil: now + 3_000 })
+    t.match(await one.leaseOf('agent'), { id: 'one' }, 'the next one takes its place')
+    await one.sweep()
+    t.same(readdirSync(folder), ['00000001.json'], 'gone with what else a restart has left')
+    mkdirSync(alive)
+    await t.rejects(one.renew('agent', { id: 'one', leaseUntil: now }), { code: 'WRITE_FAILED' })
+    t.equal(await one.leaseOf('agent'), undefined, 'a folder in its place')
+    await one.sweep()
+    t.notOk(existsSync(alive), 'is set aside')
+  },
+)
