@@ -21,7 +21,10 @@ export type RestartDecision =
   /** `waitMs`: after this time it is worth asking again; absent where that is not known. */
   | { readonly allowed: false; readonly reason: string; readonly waitMs?: number }
 
-/** For what passes by itself without an event: a pull under way, a full disk. A grant is a file event. */
+/**
+ * For what passes by itself without an event: a pull under way, a full disk, a node too busy for a rehearsal. A grant is
+ * a file event.
+ */
 const ASK_AGAIN_MS = 60_000
 
 export async function checkRestart(context: Context, rehearsal: Rehearsal, reason: string): Promise<RestartDecision> {
@@ -31,7 +34,7 @@ export async function checkRestart(context: Context, rehearsal: Rehearsal, reaso
   const way = await chooseRestart(desired.restart, facts, ports)
   if (way.kind === 'none') return no(way.reason)
   if (rehearsal.verdict === 'not-rehearsed' && !options.consentUnrehearsed)
-    return no(
+    return soon(
       `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without a rehearsal`,
     )
   const full = await fullFileSystem(context)

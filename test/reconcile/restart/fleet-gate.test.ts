@@ -93,5 +93,7 @@ t.test(
     const files = { ...context.ports.files, freeBytes: async () => 0 }
     const full = { ...context, ports: { ...context.ports, files } }
     t.match(await checkRestart(full, REHEARSED, 'test'), { allowed: false, waitMs: 60_000 })
+    const ended = { verdict: 'not-rehearsed', reason: 'the private copy ended twice' } as const
+    t.match(await checkRestart(context, ended, 'test'), { allowed: false, waitMs: 60_000 })
   },
 )
