@@ -10,8 +10,11 @@ import type { CriAnswers } from './evidence.ts'
 /** A driver that has said nothing for this long is taken for dead, whatever holds it up. */
 export const LEASE_MS = 3_000
 const HEARTBEAT_MS = 1_000
-/** A disk that holds up one record for this long may answer another driver sooner. */
-const LONGEST_WRITE_MS = 30_000
+/**
+ * A record that the disk has not taken by then never comes, and another driver may have more luck. Far above what a disk
+ * takes: two drivers whose records both take longer would take the restart from each other.
+ */
+const LONGEST_WRITE_MS = 5 * 60_000
 
 export type MachinePorts = {
   readonly clock: Clock

@@ -64,7 +64,7 @@ t.test('of two restarters one drives, and neither takes the restart from the oth
 })
 
 t.test('a driver that waits for the disk for longer than its lease is still taken for alive', async (t) => {
-  const disks = [500, 1_500, 2_500, 4_000]
+  const disks = [500, 1_500, 4_000, 8_000]
   const cells: SimulatedCell[] = disks.flatMap((diskMs) =>
     BEHAVIOURS.map((behaviour) => ({ behaviour, startMs: 1_000, diskMs })),
   )
@@ -82,6 +82,18 @@ t.test('a driver that waits for the disk for longer than its lease is still take
   for (const { cell, end } of await endsOf(struck)) {
     t.same(end.faults, [], nameOf(cell))
     t.ok(end.takeOvers <= 2, `${end.takeOvers} times taken over: ${nameOf(cell)}`)
+  }
+})
+
+t.test('a driver whose record the disk never takes loses the restart to the other one', async (t) => {
+  const cells = (['written', 'restarting', 'verifying'] as const).map((hangsAt) => ({
+    behaviour: 'starts' as const,
+    startMs: 1_000,
+    hangsAt,
+  }))
+  for (const { cell, end } of await endsOf(cells)) {
+    t.same(end.faults, [], nameOf(cell))
+    t.equal(end.takeOvers, 1, nameOf(cell))
   }
 })
 
