@@ -337,6 +337,8 @@ export type JobOutcome = { readonly result: string; readonly durationMs: number 
 /** systemd over D-Bus (org.freedesktop.systemd1.Manager). */
 export type Systemd = {
   isAvailable(): Promise<boolean>
+  /** The socket of the restarter that answers for systemd here; it may be away for a moment. */
+  readonly restarter?: string
   unit(name: string): Promise<UnitFacts | undefined>
   /**
    * RestartUnit, awaiting JobRemoved. `machine`: the recorded restart that this one belongs to; the restarter serves no

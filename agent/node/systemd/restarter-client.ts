@@ -23,6 +23,7 @@ export function restarterClient({ socket }: { readonly socket: string }): System
     }
   }
   return {
+    restarter: socket,
     async isAvailable() {
       if (!existsSync(socket)) return false
       try {

@@ -22,8 +22,8 @@ export type RestartDecision =
   | { readonly allowed: false; readonly reason: string; readonly waitMs?: number }
 
 /**
- * For what passes by itself without an event: a pull under way, a full disk, a node too busy for a rehearsal. A grant is
- * a file event.
+ * For what passes by itself without an event: a pull under way, a full disk, a node too busy for a rehearsal, a restarter
+ * that is just being started. A grant is a file event.
  */
 const ASK_AGAIN_MS = 60_000
 
@@ -32,7 +32,7 @@ export async function checkRestart(context: Context, rehearsal: Rehearsal, reaso
   const no = (reason: string): RestartDecision => ({ allowed: false, reason })
   const soon = (reason: string): RestartDecision => ({ allowed: false, reason, waitMs: ASK_AGAIN_MS })
   const way = await chooseRestart(desired.restart, facts, ports)
-  if (way.kind === 'none') return no(way.reason)
+  if (way.kind === 'none') return way.passes === true ? soon(way.reason) : no(way.reason)
   if (rehearsal.verdict === 'not-rehearsed' && !options.consentUnrehearsed)
     return soon(
       `the candidate could not be rehearsed (${rehearsal.reason}); --consent-unrehearsed allows the restart without a rehearsal`,

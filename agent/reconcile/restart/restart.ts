@@ -20,7 +20,8 @@ export type RestartSubject = Pick<ContainerdFacts, 'socket' | 'process' | 'unit'
 export type RestartWay =
   | { readonly kind: 'systemd'; readonly unit: string }
   | { readonly kind: 'signal' }
-  | { readonly kind: 'none'; readonly reason: string }
+  /** `passes`: it may be otherwise in a moment, without an event that tells it. */
+  | { readonly kind: 'none'; readonly reason: string; readonly passes?: true }
 
 /** Decides how this node's containerd would be restarted. Never throws: what cannot be done is a way too. */
 export async function chooseRestart(
@@ -30,7 +31,12 @@ export async function chooseRestart(
 ): Promise<RestartWay> {
   if (settings.strategy === 'never') return none('restart.strategy is never')
   if (settings.strategy === 'signal') return chooseSignal(facts, processes)
-  if (!(await systemd.isAvailable()))
+  const isAvailable = await systemd.isAvailable()
+  if (!isAvailable && systemd.restarter !== undefined) {
+    const reason = `the restarter at ${systemd.restarter} does not answer, or sees no systemd: its container's log says more`
+    return { kind: 'none', reason, passes: true }
+  }
+  if (!isAvailable)
     return none(
       'the agent has no way to restart containerd here: systemd does not answer on D-Bus, and only profile full has ' +
         'that way in a Pod. Run profile full on this node once; set restart.strategy to signal if a supervisor ' +

@@ -1,7 +1,7 @@
 // Where a restart waits for the fleet: the order of the questions, and who never waits. The runtime is a stand-in: it
 // has nothing to say here.
 import t from 'tap'
-import type { FleetGate } from '../../../agent/model/ports.ts'
+import type { FleetGate, Systemd } from '../../../agent/model/ports.ts'
 import type { Context } from '../../../agent/model/run.ts'
 import { checkRestart } from '../../../agent/reconcile/restart/gate.ts'
 import { desired } from '../../fixtures/scratch/sample.ts'
@@ -95,5 +95,17 @@ t.test(
     t.match(await checkRestart(full, REHEARSED, 'test'), { allowed: false, waitMs: 60_000 })
     const ended = { verdict: 'not-rehearsed', reason: 'the private copy ended twice' } as const
     t.match(await checkRestart(context, ended, 'test'), { allowed: false, waitMs: 60_000 })
+    const silent = (systemd: Partial<Systemd>) => ({
+      ...context,
+      desired: { ...context.desired, restart: { ...context.desired.restart, strategy: 'systemd' as const } },
+      ports: { ...context.ports, systemd: { isAvailable: async () => false, ...systemd } as Systemd },
+    })
+    t.match(await checkRestart(silent({ restarter: '/run/r.sock' }), REHEARSED, 'test'), {
+      reason: /^the restarter at \/run\/r\.sock does not answer/,
+      waitMs: 60_000,
+    })
+    const none = await checkRestart(silent({}), REHEARSED, 'test')
+    t.match(none, { allowed: false, reason: /no way to restart containerd here/ })
+    t.notOk('waitMs' in none, 'without a restarter nothing comes by itself')
   },
 )
