@@ -1,9 +1,9 @@
 // Checks what is read back of the machine's records and of the ledger: a record decides which file goes back and which
 // unit is started.
-import type { RestartEntry, RestartLease, RestartRecord } from '../../model/restart.ts'
+import type { RestartDriver, RestartEntry, RestartLease, RestartRecord } from '../../model/restart.ts'
 
 const PHASES = ['armed', 'written', 'restarting', 'verifying', 'committed', 'reverting', 'reverted']
-const DRIVERS = ['agent', 'restarter']
+export const DRIVERS = ['agent', 'restarter'] as const satisfies readonly RestartDriver[]
 const MOMENTS = ['commandedAt', 'putBackAt', 'runningAt']
 /** Far above any lease that is given. */
 const LONGEST_LEASE_MS = 60_000

@@ -9,7 +9,7 @@ import { writeFailure } from '../files/file-failure.ts'
 import { errnoOf, type Folder, locate, locateFolder } from '../files/rooted-folder.ts'
 import { stageFile, temporaryName } from '../files/staging.ts'
 import { readAgain } from './read-again.ts'
-import { isPossibleLease, isPossibleRecord, isRestartEntry, isRestartRecord } from './restart-format.ts'
+import { DRIVERS, isPossibleLease, isPossibleRecord, isRestartEntry, isRestartRecord } from './restart-format.ts'
 import { setAsideName } from './set-aside.ts'
 
 /** Beside config.toml, with an ending that no `imports = ["*.toml"]` takes. */
@@ -17,7 +17,6 @@ export const KEPT = '.registry-trust-before'
 const THEIRS = '.registry-trust-other'
 /** Records before they get their name, and what a restart that is over has kept here. */
 const LEFTOVER = /^(\.[0-9a-f]{16}|after|(agent|restarter)\.alive)$/
-const DRIVERS = ['agent', 'restarter'] as const
 const LEDGER = 'ledger.jsonl'
 const RECORD = /^(\d{8})\.json$/
 const WEEK_MS = 7 * 24 * 3_600_000
