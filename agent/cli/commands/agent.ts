@@ -2,17 +2,17 @@
 // node stays.
 import type { LoadResult, LookOptions } from '../../config/load.ts'
 import { startDaemon } from '../../daemon/daemon.ts'
+import { AgentFleet } from '../../daemon/fleet/agent-fleet.ts'
 import type { ServerOptions } from '../../http/server.ts'
 import { AgentError } from '../../model/errors.ts'
 import { stopped } from '../stopped.ts'
 import type { Wiring } from '../wiring.ts'
-import { type AgentFleet, agentFleet } from './agent-fleet.ts'
 import { keepFragments } from './with-config.ts'
 
 export async function agentCommand(wiring: Wiring): Promise<number> {
   const { options, version, node, ports, inputs, watcher, mounts, pulse, log, levels, signal } = wiring
   const metrics = await wiring.createMetrics()
-  const fleet = agentFleet(wiring)
+  const fleet = new AgentFleet(wiring)
   const { loop, registryFacts, stop } = await startDaemon({
     identity: { node, version },
     address: options.containerdAddress,
