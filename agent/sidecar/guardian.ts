@@ -15,110 +15,125 @@ const QUIET_POLL_MS = 30_000
 /** After a sign of a restart it is looked often, as not everything that follows gives one. */
 const ALERT_MS = 10_000
 
-export type Guardian = {
-  /** Something happened that a restart may begin with. */
-  poke(): void
-  /** Ends when nothing is left half done by an agent that is gone. */
-  stop(): Promise<void>
-}
-
 /** Tells of changes among the records; `onFailure`: it cannot tell of all of them. */
 export type WatchRecords = (told: { readonly onChange: () => void; readonly onFailure: (error: unknown) => void }) => {
   close(): void
 }
 
+export type IsPermitted = (unit: string) => Promise<boolean>
+
 /**
  * Looks every half second while a restart is under way, for `ALERT_MS` from its start, from each change among the
  * records and from each poke, and all the time where nothing tells it of changes.
  */
-export function startGuardian(
-  ports: MachinePorts,
-  isPermitted: (unit: string) => Promise<boolean>,
-  watchRecords?: WatchRecords | undefined,
-): Guardian {
-  const stopping = new AbortController()
-  const { clock, log, restarts } = ports
-  let alertUntil = clock.monotonic() + ALERT_MS
-  let pause = new AbortController()
-  const poke = () => {
-    alertUntil = clock.monotonic() + ALERT_MS
-    pause.abort()
+export class Guardian {
+  readonly #ports: MachinePorts
+  readonly #isPermitted: IsPermitted
+  readonly #stopping = new AbortController()
+  readonly #watching: { close(): void } | undefined
+  readonly #running: Promise<void>
+  #isWatched: boolean
+  #alertUntil: number
+  #pause = new AbortController()
+  /**
+   * What is found at the start is of an earlier life. Later another restarter may drive: for some seconds there are two
+   * where a Pod takes the place of one that has not ended yet.
+   */
+  #isFirst = true
+  /** The record that was refused last, and what was permitted last. */
+  #refused = ''
+  #permitted = ''
+
+  /** Begins at once. */
+  constructor(ports: MachinePorts, isPermitted: IsPermitted, watchRecords?: WatchRecords | undefined) {
+    this.#ports = ports
+    this.#isPermitted = isPermitted
+    this.#alertUntil = ports.clock.monotonic() + ALERT_MS
+    this.#isWatched = watchRecords !== undefined
+    this.#watching = watchRecords?.({ onChange: () => this.poke(), onFailure: (error) => this.#watchFailed(error) })
+    this.#running = this.#run()
   }
-  let isWatched = watchRecords !== undefined
-  const watching = watchRecords?.({
-    onChange: poke,
-    onFailure(error) {
-      if (isWatched) log.warn('watch-failed', { reason: error instanceof Error ? error.message : String(error) })
-      isWatched = false
-      poke()
-    },
-  })
-  const rest = async (state: 'idle' | 'busy') => {
-    if (!isWatched || state === 'busy' || clock.monotonic() < alertUntil) return clock.sleep(POLL_MS)
-    pause = new AbortController()
-    await clock.sleep(QUIET_POLL_MS, { signal: pause.signal }).catch(() => undefined)
+
+  /** Something happened that a restart may begin with. */
+  poke(): void {
+    this.#alertUntil = this.#ports.clock.monotonic() + ALERT_MS
+    this.#pause.abort()
   }
-  // What is found at the start is of an earlier life. Later another restarter may drive: for some seconds there are two
-  // where a Pod takes the place of one that has not ended yet.
-  let isFirst = true
-  let refused = ''
-  let permitted = ''
-  const refusal = async (record: RestartRecord): Promise<string | undefined> => {
-    const asked = JSON.stringify([record.id, record.unit, record.configFile])
-    if (permitted === asked) return undefined
-    const why = await whyNot(record, ports, isPermitted)
-    if (why === undefined) permitted = asked
-    return why
+
+  /** Ends when nothing is left half done by an agent that is gone. */
+  stop(): Promise<void> {
+    this.#stopping.abort()
+    this.#watching?.close()
+    this.poke()
+    return this.#running
   }
-  const turn = async (): Promise<'idle' | 'busy'> => {
-    const isMine = isFirst
-    isFirst = false
-    const record = await restarts.read()
-    if (record === undefined || isOver(record)) return 'idle'
-    // Asked while the agent still drives: when it is gone, a systemd that answers late must not delay config.toml.
-    if (record.driver === 'agent' && !(await isAbandoned(record, ports))) {
-      await refusal(record).catch(() => undefined)
-      return 'busy'
-    }
-    const why = await refusal(record)
-    if (why !== undefined) {
-      if (refused !== record.id) log.error('restart-record-refused', { id: record.id, reason: why })
-      refused = record.id
-      return 'idle'
-    }
-    const end = await settle(ports, 'restarter', { isMine, isPatient: !stopping.signal.aborted })
-    log.info('restart-settled', { id: record.id, phase: end?.phase, reason: end?.failure?.message })
-    return 'idle'
+
+  #watchFailed(error: unknown): void {
+    const reason = error instanceof Error ? error.message : String(error)
+    if (this.#isWatched) this.#ports.log.warn('watch-failed', { reason })
+    this.#isWatched = false
+    this.poke()
   }
-  const running = (async () => {
+
+  async #run(): Promise<void> {
+    const { clock, log } = this.#ports
+    const { signal } = this.#stopping
     for (;;) {
       try {
-        const state = await turn()
-        if (stopping.signal.aborted && state === 'idle') return
-        await rest(state)
+        const state = await this.#turn()
+        if (signal.aborted && state === 'idle') return
+        await this.#rest(state)
       } catch (thrown) {
         const { code, message } = asAgentError(thrown)
         log.error('restart-not-settled', { code, error: message })
-        if (stopping.signal.aborted) return
+        if (signal.aborted) return
         await clock.sleep(FAULT_PAUSE_MS)
       }
     }
-  })()
-  return {
-    poke,
-    stop() {
-      stopping.abort()
-      watching?.close()
-      poke()
-      return running
-    },
+  }
+
+  async #turn(): Promise<'idle' | 'busy'> {
+    const { restarts, log } = this.#ports
+    const isMine = this.#isFirst
+    this.#isFirst = false
+    const record = await restarts.read()
+    if (record === undefined || isOver(record)) return 'idle'
+    // Asked while the agent still drives: when it is gone, a systemd that answers late must not delay config.toml.
+    if (record.driver === 'agent' && !(await isAbandoned(record, this.#ports))) {
+      await this.#refusal(record).catch(() => undefined)
+      return 'busy'
+    }
+    const why = await this.#refusal(record)
+    if (why !== undefined) {
+      if (this.#refused !== record.id) log.error('restart-record-refused', { id: record.id, reason: why })
+      this.#refused = record.id
+      return 'idle'
+    }
+    const end = await settle(this.#ports, 'restarter', { isMine, isPatient: !this.#stopping.signal.aborted })
+    log.info('restart-settled', { id: record.id, phase: end?.phase, reason: end?.failure?.message })
+    return 'idle'
+  }
+
+  async #rest(state: 'idle' | 'busy'): Promise<void> {
+    const { clock } = this.#ports
+    if (!this.#isWatched || state === 'busy' || clock.monotonic() < this.#alertUntil) return clock.sleep(POLL_MS)
+    this.#pause = new AbortController()
+    await clock.sleep(QUIET_POLL_MS, { signal: this.#pause.signal }).catch(() => undefined)
+  }
+
+  async #refusal(record: RestartRecord): Promise<string | undefined> {
+    const asked = JSON.stringify([record.id, record.unit, record.configFile])
+    if (this.#permitted === asked) return undefined
+    const why = await whyNot(record, this.#ports, this.#isPermitted)
+    if (why === undefined) this.#permitted = asked
+    return why
   }
 }
 
 async function whyNot(
   { unit, configFile }: RestartRecord,
   { systemd }: MachinePorts,
-  isPermitted: (unit: string) => Promise<boolean>,
+  isPermitted: IsPermitted,
 ): Promise<string | undefined> {
   if (unit === undefined) return 'it names no unit, and this restarter sees no processes'
   if (!(await isPermitted(unit))) return `${unit} is not a unit that this restarter may restart`

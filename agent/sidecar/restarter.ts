@@ -15,7 +15,7 @@ import { ageOf, LEAST_PAUSE_MS, withLastStart } from '../restart/ledger.ts'
 import { isOver, LONGEST_START_MS } from '../restart/machine.ts'
 import type { MachinePorts } from '../restart/own-record.ts'
 import type { Declared } from './declared.ts'
-import { startGuardian, type WatchRecords } from './guardian.ts'
+import { Guardian, type WatchRecords } from './guardian.ts'
 import { RateLimit } from './rate-limit.ts'
 import { listen, listenPrivately } from './unix-socket.ts'
 
@@ -43,9 +43,9 @@ export type Restarter = {
 export async function startRestarter(options: RestarterOptions): Promise<Restarter> {
   const { socket, ports, watchRecords } = options
   const sessions = new Sessions(options)
-  const guardian = startGuardian(ports, (unit) => sessions.isPermitted(unit), watchRecords)
+  const guardian = new Guardian(ports, (unit) => sessions.isPermitted(unit), watchRecords)
   // A client that asks may be about to restart containerd.
-  const server = createServer((connection) => sessions.serve(connection, guardian.poke))
+  const server = createServer((connection) => sessions.serve(connection, () => guardian.poke()))
   server.maxConnections = MOST_CONNECTIONS
   await listenPrivately(socket, () => listen(server, socket))
   ports.log.info('restarter-listening', { socket })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { watchFolder } from '../../agent/node/watch/folder-watch.ts'
-import { type Guardian, startGuardian, type WatchRecords } from '../../agent/sidecar/guardian.ts'
+import { Guardian, type WatchRecords } from '../../agent/sidecar/guardian.ts'
 import { SimulatedNode } from '../fixtures/restart/simulated-node.ts'
 import { SimulatedProcess } from '../fixtures/restart/simulated-process.ts'
 
@@ -20,7 +20,7 @@ function guarded(t: Test, watchRecords?: WatchRecords): Guarded {
     looks += 1
     return ports.restarts.read()
   }
-  const guardian = startGuardian({ ...ports, restarts: { ...ports.restarts, read } }, async () => true, watchRecords)
+  const guardian = new Guardian({ ...ports, restarts: { ...ports.restarts, read } }, async () => true, watchRecords)
   t.teardown(() => void guardian.stop())
   return {
     guardian,
