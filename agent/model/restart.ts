@@ -155,6 +155,8 @@ export type RestartStore = {
   append(record: RestartRecord, options: { readonly durable: boolean }): Promise<boolean>
   /** Says how long `driver` is to be taken for alive, without waiting for the disk. Throws as `append`. */
   renew(driver: RestartDriver, lease: Omit<RestartLease, 'bootId'>): Promise<void>
+  /** Takes back what `renew` has said. Throws as `append`. */
+  release(driver: RestartDriver): Promise<void>
   /** What this driver said last; undefined: nothing that could be true. */
   leaseOf(driver: RestartDriver): Promise<RestartLease | undefined>
   /** Gives the original of config.toml a second name beside it. Throws as `append`. */

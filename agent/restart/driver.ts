@@ -244,7 +244,7 @@ export class Machine {
   }
 
   async #close(): Promise<void> {
-    this.#own.leave()
+    await this.#own.end()
     for (const step of putAway(this.#own.now, this.#ports.restarts)) await this.#own.quietly(step)
   }
 }

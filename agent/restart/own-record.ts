@@ -99,6 +99,12 @@ export class OwnRecord {
     this.#heart.abort()
   }
 
+  /** Ends the heartbeat of a restart that is over, and leaves nothing of it. */
+  async end(): Promise<void> {
+    this.leave()
+    await this.quietly(() => this.#ports.restarts.release(this.driver))
+  }
+
   /** Records nothing from here on, as if this process had ended. */
   die(): void {
     this.#isLost = true

@@ -168,6 +168,13 @@ export function restartStore(options: {
         throw writeFailure(`renew ${folder}/${name}`, error)
       }
     },
+    async release(driver) {
+      try {
+        await inFolder((open) => remove(open, aliveName(driver)))
+      } catch (error) {
+        throw writeFailure(`remove ${folder}/${aliveName(driver)}`, error)
+      }
+    },
     async leaseOf(driver) {
       const state = await files.read(`${folder}/${aliveName(driver)}`)
       const lease = state.kind === 'file' ? parse(state.bytes.toString('utf8')) : undefined

@@ -183,6 +183,9 @@ t.test(
     t.same(await one.leaseOf('agent'), { id: 'one', bootId: one.bootId, leaseUntil: now + 3_000 })
     t.match(await one.leaseOf('restarter'), { id: 'two' }, 'each has its own')
     t.equal((await one.read())?.sequence, 1, 'and neither is a record')
+    await one.release('restarter')
+    await one.release('restarter')
+    t.equal(await one.leaseOf('restarter'), undefined, 'taken back')
     const alive = join(folder, 'agent.alive')
     const lease = { id: 'one', bootId: one.bootId, leaseUntil: now }
     const impossible = { half: '{"id": "one", "le', endless: JSON.stringify({ ...lease, leaseUntil: now + 3_600_000 }) }
