@@ -34,7 +34,6 @@ export class TakenOver extends Error {}
 export class OwnRecord {
   readonly driver: RestartDriver
   readonly #ports: MachinePorts
-  readonly #id: string
   readonly #heart = new AbortController()
   #record: RestartRecord
   /** The newest number on disk. */
@@ -45,7 +44,6 @@ export class OwnRecord {
 
   private constructor(ports: MachinePorts, record: RestartRecord) {
     this.#ports = ports
-    this.#id = record.id
     this.driver = record.driver
     this.#record = record
     this.#written = record.sequence
@@ -55,10 +53,10 @@ export class OwnRecord {
   static async begin(ports: MachinePorts, record: RestartRecord): Promise<OwnRecord | undefined> {
     const own = new OwnRecord(ports, record)
     await own.#renew()
-    void own.#live()
+    void own.#eachBeat(() => own.#renew())
     try {
       if (await own.#append(record, true)) {
-        void own.#beat()
+        void own.#eachBeat(() => own.change({}, { durable: false }))
         return own
       }
     } catch (thrown) {
@@ -73,8 +71,8 @@ export class OwnRecord {
   static unwritten(ports: MachinePorts, record: RestartRecord): OwnRecord {
     const own = new OwnRecord(ports, record)
     own.#written = record.sequence - 1
-    void own.#live()
-    void own.#beat()
+    void own.#eachBeat(() => own.#renew())
+    void own.#eachBeat(() => own.change({}, { durable: false }))
     return own
   }
 
@@ -162,26 +160,17 @@ export class OwnRecord {
     const { clock, restarts } = this.#ports
     const now = clock.monotonic()
     if (now - (this.#writingSince ?? now) > LONGEST_WRITE_MS) return
-    const lease = { id: this.#id, leaseUntil: now + LEASE_MS }
+    const lease = { id: this.#record.id, leaseUntil: now + LEASE_MS }
     // What cannot be said so is said by the records.
     await restarts.renew(this.driver, lease).catch(() => undefined)
   }
 
-  async #live(): Promise<void> {
+  async #eachBeat(work: () => Promise<void>): Promise<void> {
     const { clock } = this.#ports
     const { signal } = this.#heart
     while (!signal.aborted) {
       await clock.sleep(HEARTBEAT_MS, { signal }).catch(() => undefined)
-      if (!signal.aborted) await this.#renew()
-    }
-  }
-
-  async #beat(): Promise<void> {
-    const { clock } = this.#ports
-    const { signal } = this.#heart
-    while (!signal.aborted) {
-      await clock.sleep(HEARTBEAT_MS, { signal }).catch(() => undefined)
-      if (!signal.aborted) await this.change({}, { durable: false }).catch(() => undefined)
+      if (!signal.aborted) await work().catch(() => undefined)
     }
   }
 }

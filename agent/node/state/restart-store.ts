@@ -16,7 +16,7 @@ import { setAsideName } from './set-aside.ts'
 export const KEPT = '.registry-trust-before'
 const THEIRS = '.registry-trust-other'
 /** Records before they get their name, and what a restart that is over has kept here. */
-const LEFTOVER = /^(\.[0-9a-f]{16}|after|(agent|restarter)\.alive)$/
+const LEFTOVER = /^(\.[0-9a-f]{16}|after|[a-z]+\.alive)$/
 const LEDGER = 'ledger.jsonl'
 const RECORD = /^(\d{8})\.json$/
 const WEEK_MS = 7 * 24 * 3_600_000
